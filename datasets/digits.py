@@ -1,0 +1,61 @@
+"""scikit-learn's 1,797 real handwritten digits, 8x8; they come with the package, so no network is needed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from harness.data import Branch, Dataset, Items, Split, TensorView
+
+
+@dataclass(frozen=True)
+class Digits(Dataset):
+    """Digits 0 … 9 (Alpaydin & Kaynak 1998), grey levels 0 … 16 scaled to [0, 1].
+
+    validation, test: images of each split, stratified by class; the rest is the training split.
+    split_seed: of that partition. pad: labelled images are shifted by up to so many pixels.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    validation: int = 180
+    test: int = 360
+    split_seed: int = 0
+    pad: int = 1
+
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    shape: ClassVar[tuple[int, int, int]] = (1, 8, 8)
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 10 or self.validation + self.test > 1787:
+            raise ValueError("validation and test need 10 images or more each, and so does what they leave of 1,797")
+        if self.pad < 0:
+            raise ValueError(f"pad must be 0 or more, not {self.pad}")
+
+    def view(self, split: Split, branch: Branch) -> Items:
+        """A split in memory; only the labelled branch is augmented."""
+        return TensorView(*self._splits[split], pad=self.pad if branch == "labelled" else 0)
+
+    def labels(self, split: Split) -> Tensor:
+        """The labels of a split."""
+        return self._splits[split][1]
+
+    @cached_property
+    def _splits(self) -> dict[Split, tuple[Tensor, Tensor]]:
+        digits = load_digits()
+        everything = np.arange(len(digits.target))
+        rest, test = train_test_split(
+            everything, test_size=self.test, stratify=digits.target, random_state=self.split_seed
+        )
+        train, validation = train_test_split(
+            rest, test_size=self.validation, stratify=digits.target[rest], random_state=self.split_seed
+        )
+        images = torch.from_numpy(digits.images).float()[:, None] / 16
+        labels = torch.from_numpy(digits.target).long()
+        named: dict[Split, np.ndarray] = {"train": train, "validation": validation, "test": test}
+        return {name: (images[np.sort(i)], labels[np.sort(i)]) for name, i in named.items()}

@@ -1,0 +1,47 @@
+"""A classifier read as an energy-based model; the only place where pixels are standardised."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class EnergyModel(nn.Module):
+    """A classifier's logits f(x) as energies: E(x, y) = −f_y(x) and E(x) = −logsumexp_y f_y(x) (JEM, section 3).
+
+    Images enter as float [0, 1], NCHW. `net` sees them standardised by the channels' `mean` and `std`.
+    """
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean and std need one value per channel, std above 0: got {mean} and {std}")
+        self.net = net
+        self.freeze_norm = False
+        self.mean: Tensor
+        self.std: Tensor
+        # Not persistent: foreign checkpoints hold the net alone, and its constants belong to the config.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits f(x), N x K, of images x."""
+        return self.net((x - self.mean) / self.std)
+
+    def energy(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Energies, N: E(x, y) where labels are given, else E(x)."""
+        logits = self(x)
+        return -logits.logsumexp(1) if y is None else -logits.gather(1, y[:, None])[:, 0]
+
+    def train(self, mode: bool = True) -> "EnergyModel":
+        """Set the training mode; with `freeze_norm`, batch normalisation stays in evaluation mode (DAT, stage 2).
+
+        Only the running statistics are frozen: the affine γ and β are trained on.
+        """
+        super().train(mode)
+        if self.freeze_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,16 @@
+"""The one kind of error that is the user's to mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to type next; shown without a traceback, exit status 2."""
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A hint for a mistyped name: the nearest ones, and all there are."""
+    names = sorted(names)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}There are: {', '.join(names)}."

@@ -1,0 +1,76 @@
+"""What a method is: stages to train, each with a loss, and a way to sample."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.optimise import Training
+from harness.pgd import Walk, joint_logit, walk
+from harness.randomness import PerImage
+
+Stream = Literal["labelled", "real", "outliers"]
+"""labelled: (images, labels), strongly augmented. real: the same, mildly, drawn independently. outliers: images."""
+
+
+@dataclass
+class Batch:
+    """What a step gets of each stream that its stage needs: images, and their labels (−1 for outliers)."""
+
+    images: dict[Stream, Tensor]
+    labels: dict[Stream, Tensor]
+
+
+@dataclass
+class Loss:
+    """The named terms of a loss, whose sum is minimised, and figures to watch beside them."""
+
+    terms: dict[str, Tensor]
+    monitors: dict[str, float | Tensor] = field(default_factory=dict)
+
+
+State = dict[str, Tensor]
+"""What a stage remembers from step to step (a replay buffer, a curriculum); changed in place, saved with it."""
+
+
+class Stage(ABC):
+    """One unit of training. A subclass is a frozen dataclass; its fields are its whole config."""
+
+    needs: ClassVar[tuple[Stream, ...]]
+    training: Training
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The state at step 0."""
+        return {}
+
+    @abstractmethod
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """The loss of a step; `rng` is seeded by the step alone."""
+
+
+class Method(ABC):
+    """A method. A subclass is a frozen dataclass; its fields are those of configs/method/<name>.yaml."""
+
+    sampler: Walk
+
+    @property
+    @abstractmethod
+    def stages(self) -> dict[str, Stage]:
+        """The stages in the order of training, by name."""
+
+    def skip(self, data: Dataset) -> str | None:
+        """The reason why this method cannot run on a dataset; None where it can."""
+        return None
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Images of the wanted labels, in [0, 1]; each depends on its own start, label and generator only.
+
+        By default the generative walk of DAT: ascent on the joint logit f_y from outlier images.
+        `state` is that of the last stage.
+        """
+        normal = rng.normal if self.sampler.noise else None
+        return walk(model, starts, joint_logit(labels), self.sampler, normal=normal).clamp(0, 1)

@@ -1,0 +1,41 @@
+"""A small convolutional net for 8x8 images."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal
+
+from torch import nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "silu": nn.SiLU,
+}
+
+
+class Digits(nn.Sequential):
+    """Four 3x3 convolutions, one halving the side, and a linear layer: 1 x 8 x 8 → `classes` logits.
+
+    norm: batch after each convolution, or none (as JEM trains its nets).
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        channels: int,
+        width: int,
+        norm: Literal["batch", "none"],
+        activation: Literal["relu", "leaky_relu", "silu"],
+    ) -> None:
+        if width < 1:
+            raise ValueError(f"width must be 1 or more, not {width}")
+        plan = [(channels, width, 1), (width, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 1)]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, (inside, outside, stride) in enumerate(plan):
+            layers[f"conv{i}"] = nn.Conv2d(inside, outside, 3, stride, 1, bias=norm == "none")
+            if norm == "batch":
+                layers[f"norm{i}"] = nn.BatchNorm2d(outside)
+            layers[f"act{i}"] = ACTIVATIONS[activation]()
+        layers["flatten"] = nn.Flatten()
+        layers["head"] = nn.Linear(2 * width * 16, classes)
+        super().__init__(layers)

@@ -1,0 +1,218 @@
+"""Composed configs → runs: fingerprint, folder, state, and the stages that runs share."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from harness import record
+from harness.errors import UserError
+from harness.files import read_lines, write_text
+
+if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
+    from harness.data import Dataset
+    from harness.method import Method, Stage
+
+Config = dict[str, Any]
+RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
+
+IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
+"""The parts of a config that a run's numbers depend on; the others say where and how it is run."""
+
+NUMERICS = 1
+"""Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
+
+
+def fingerprint(content: object) -> str:
+    """Twelve hex digits that name a content."""
+    text = json.dumps([NUMERICS, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A stage to train: named by all that its weights depend on, so that runs which agree in it share it."""
+
+    name: str
+    fingerprint: str
+    folder: Path
+    stage: "Stage"
+    parent: "Training | None"
+
+    @property
+    def done(self) -> bool:
+        """Whether its weights are there."""
+        return (self.folder / "done.json").exists()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a frozen config, and the folder that its fingerprint names."""
+
+    config: Config
+
+    @cached_property
+    def identity(self) -> Config:
+        """The part of the config that the numbers depend on."""
+        return {key: self.config[key] for key in IDENTITY}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the run."""
+        return fingerprint(self.identity)
+
+    @cached_property
+    def series(self) -> str:
+        """Names the experiment that runs of different seeds repeat."""
+        return fingerprint({**self.identity, "seed": None})
+
+    @property
+    def root(self) -> Path:
+        """The folder of all runs."""
+        return Path(self.config["runs"]).absolute()
+
+    @property
+    def name(self) -> str:
+        """Method, data, seed, fingerprint."""
+        method, data, seed = self.config["method"]["name"], self.config["data"]["name"], self.config["seed"]
+        return f"{method}-{data}-s{seed}-{self.fingerprint[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's config, record and pictures are."""
+        return self.root / self.name
+
+    @cached_property
+    def method(self) -> "Method":
+        """The method, built from the config; UserError where the config is wrong."""
+        from harness.registry import build
+
+        return build("method", self.config["method"])
+
+    @cached_property
+    def data(self) -> "Dataset":
+        """The dataset, built from the config."""
+        from harness.registry import build
+
+        return build("data", self.config["data"])
+
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """The stages in order, each the parent of the next."""
+        found: list[Training] = []
+        for name, stage in self.method.stages.items():
+            parent = found[-1] if found else None
+            found.append(self._training(name, stage, parent))
+        return found
+
+    def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
+        outliers = self.config["outliers"] if "outliers" in stage.needs else None
+        content = {
+            "stage": [type(stage).__module__, type(stage).__name__, asdict(stage)],  # pyright: ignore[reportArgumentType]
+            "data": self.config["data"],
+            "model": self.config["model"],
+            "outliers": outliers,
+            "seed": self.config["seed"],
+            "parent": parent and parent.fingerprint,
+        }
+        digest = fingerprint(content)
+        folder = self.root / "stages" / f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}"
+        return Training(name, digest, folder, stage, parent)
+
+    @property
+    def state(self) -> RunState:
+        """What the disk says of the run."""
+        return state(self.folder)
+
+    def curves(self) -> list[dict[str, Any]]:
+        """What the stages logged so far; `images` counts on from stage to stage, figures are stage/name."""
+        lines: list[dict[str, Any]] = []
+        before = 0
+        for training in self.trainings:
+            logged = read_lines(training.folder / "metrics.jsonl")
+            for line in logged:
+                figures = {f"{training.name}/{k}": v for k, v in line.items() if k not in ("step", "images", "seconds")}
+                lines.append({"images": before + line["images"], **figures})
+            before += logged[-1]["images"] if logged else 0
+        return lines
+
+    def freeze(self) -> None:
+        """Write the config into the run's folder; what is executed is what stands there."""
+        write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+
+def state(folder: Path) -> RunState:
+    """The state of a run folder, read from the disk alone."""
+    if (folder / "record.json").exists():
+        return record.read(folder / "record.json").state
+    if not (folder / "config.yaml").exists():
+        return "new"
+    if locked(folder):
+        return "running"
+    if (folder / "failure.md").exists():
+        return "failed"
+    return "interrupted" if (folder / "started").exists() else "queued"
+
+
+def lock(folder: Path) -> FileLock:
+    """The lock of a run's or stage's folder; the system drops it when its process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "lock")
+
+
+def locked(folder: Path) -> bool:
+    """Whether a living process holds the folder's lock."""
+    if not (folder / "lock").exists():
+        return False
+    try:
+        with lock(folder).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def check(runs: list[Run]) -> list[Run]:
+    """The runs, each once, if every one can be built; UserError otherwise, before anything is written."""
+    if not runs:
+        raise UserError("The sweep is empty: give at least one value to each swept key, such as seed=0,1,2.")
+    unique = {run.fingerprint: run for run in runs}
+    for run in unique.values():
+        _check(run)
+    return list(unique.values())
+
+
+def _check(run: Run) -> None:
+    from harness.registry import build
+
+    for training in run.trainings:
+        how, images = training.stage.training, len(run.data.labels("train"))
+        if how.batch > images:
+            raise UserError(
+                f"method.{training.name}.training.batch={how.batch} is larger than the training split of "
+                f"{run.config['data']['name']}, {images} images: choose a smaller one."
+            )
+    build("outliers", run.config["outliers"], data=run.data)
+    for name, fields in run.config["protocol"]["metrics"].items():
+        build("metric", {"name": name, **fields})
+
+
+def load(folder: Path) -> Run:
+    """The run of a folder, as it was frozen; UserError if there is none."""
+    path = folder / "config.yaml"
+    try:
+        return Run(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
+
+
+def folders(root: Path) -> list[Path]:
+    """The run folders below a root, oldest first; UserError if the root is no folder."""
+    if not root.is_dir():
+        raise UserError(f"There is no folder of runs at {root}. Run something first, or say where: runs=FOLDER.")
+    found = [path.parent for path in root.glob("*/config.yaml")]
+    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime)

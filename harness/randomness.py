@@ -1,0 +1,36 @@
+"""Where every random number comes from: keys, never the clock or a global state."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def derive(*key: int | str) -> int:
+    """A seed in [0, 2^63) for a key such as (seed, "noise", step): equal keys give equal seeds, on any machine."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(device: torch.device, *key: int | str) -> torch.Generator:
+    """A torch generator seeded by a key."""
+    return torch.Generator(device).manual_seed(derive(*key))
+
+
+class PerImage:
+    """One generator for each image, so that an image's noise does not depend on its batch.
+
+    Draws on the CPU: the same numbers on every device.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def normal(self, x: Tensor) -> Tensor:
+        """Standard normal noise of the shape of x, N first."""
+        return torch.stack([torch.randn(x.shape[1:], generator=g) for g in self.generators]).to(x)
+
+    def integers(self, high: int) -> Tensor:
+        """N integers in [0, high)."""
+        return torch.stack([torch.randint(high, (), generator=g) for g in self.generators])

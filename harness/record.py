@@ -1,0 +1,118 @@
+"""The typed result of a run, written whole or not at all."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import UserError
+from harness.files import write_text
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Frozen):
+    """One number of a run; it says itself how a table should show it.
+
+    value, low, high are in `unit`; low and high bound a 95 % interval where there is one. n: what it counts over.
+    """
+
+    title: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    unit: Literal["%", ""] = ""
+    better: Literal["higher", "lower"]
+    warnings: list[str] = []
+
+
+class ProtocolTag(_Frozen):
+    """Which protocol judged; numbers of different tags are never ranked together."""
+
+    id: str
+    hash: str
+
+
+class StageCost(_Frozen):
+    """What a stage's training took; a stage shared with other runs is counted in each."""
+
+    name: str
+    fingerprint: str
+    steps: int
+    images: int
+    seconds: float
+    images_per_second: float
+    peak_memory_mb: int
+    resumed: int
+
+
+class Cost(_Frozen):
+    """What the run took: seconds of training (all stages), of evaluation, and the peak memory of either."""
+
+    stages: list[StageCost]
+    training_seconds: float
+    evaluation_seconds: float
+    peak_memory_mb: int
+
+
+class Origin(_Frozen):
+    """Where the numbers come from."""
+
+    command: str
+    created: str
+    commit: str
+    dirty: bool
+    python: str
+    packages: dict[str, str]
+    hardware: str
+    device: str
+    threads: int
+    precision: str
+
+
+class Record(_Frozen):
+    """The result of a run.
+
+    series: the fingerprint of the config without its seed; records of one series are repeats of one experiment.
+    overrides: what was changed from the recipe. selection: what was chosen, and on which split.
+    outcomes: per attack or metric, one character per test image, 1 for right and 0 for wrong, in test order.
+    """
+
+    schema_version: Literal[1] = 1
+    fingerprint: str
+    series: str
+    state: Literal["done", "diverged", "skipped"]
+    reason: str = ""
+    method: str
+    data: str
+    model: str
+    parameters: int = 0
+    seed: int
+    overrides: list[str] = []
+    selection: dict[str, str] = {}
+    notes: list[str] = []
+    protocol: ProtocolTag
+    scores: dict[str, Score] = {}
+    outcomes: dict[str, str] = {}
+    cost: Cost | None = None
+    origin: Origin
+
+    def result(self) -> dict[str, object]:
+        """What must not depend on time, place or interruption: all but cost and origin."""
+        return self.model_dump(exclude={"cost", "origin"})
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record, whole or not at all."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read(path: Path) -> Record:
+    """Read a record; UserError if it is not one."""
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None

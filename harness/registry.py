@@ -1,0 +1,76 @@
+"""Name → class, found by folder and imported only when asked for."""
+
+import inspect
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from harness.errors import UserError, near
+
+MODULES = {
+    "method": "harness.methods.{name}",
+    "data": "harness.datasets.{name}",
+    "outliers": "harness.datasets.outliers",
+    "model": "harness.models.{name}",
+    "metric": "harness.metrics.{name}",
+}
+"""Where the class of a kind is defined. Its name is the config's, whatever the case."""
+
+
+def configs(group: str) -> Path:
+    """The folder of a config group."""
+    return Path(str(resources.files("harness.configs"))) / group
+
+
+def names(group: str) -> dict[str, str]:
+    """The members of a config group, each with the first line of its yaml; imports none of them."""
+    files = sorted(configs(group).glob("*.yaml"))
+    return {file.stem: _first_line(file) for file in files}
+
+
+def find(kind: str, name: str) -> type:
+    """The class of a kind and name; UserError with near names if there is none."""
+    module = MODULES[kind].format(name=name)
+    try:
+        members = vars(import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}") from None
+    for member in members.values():
+        if inspect.isclass(member) and member.__module__ == module and member.__name__.lower() == name:
+            return member
+    raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
+
+
+def build(kind: str, config: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
+    """An instance of the class that `config["name"]` names, made from the config's other fields.
+
+    Types are checked, and unknown or missing fields refused, by pydantic. UserError names the field.
+    """
+    fields = {key: value for key, value in config.items() if key != "name"}
+    cls = find(kind, config["name"])
+    try:
+        return pydantic.validate_call(cls, config={"arbitrary_types_allowed": True})(**fields, **context)
+    except pydantic.ValidationError as error:
+        raise UserError("\n".join(_explain(kind, config["name"], e) for e in error.errors())) from None
+    except ValueError as error:
+        raise UserError(f"{kind}: {error}") from None
+
+
+def _explain(kind: str, name: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary
+    where = ".".join([kind, *map(str, error["loc"])])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{where}: {kind} '{name}' has no such field; drop it with ~{where}"
+    return f"{where}: {message}"
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.startswith("# @package"):
+                return line.removeprefix("#").strip()
+    return ""

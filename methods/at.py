@@ -1,0 +1,47 @@
+"""AT: adversarial training of a classifier (Madry et al. 2018), in the form that DAT starts from."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy, walk
+
+
+@dataclass(frozen=True)
+class Robust(Stage):
+    """A robust classifier: cross-entropy on adversarial images alone, with no clean term.
+
+        L = 1/B Σ_j CE( f(x'_j), y_j ),    x'_j = argmax CE( f(x), y_j ) over the ball around x_j
+
+    The network attacks itself in evaluation mode and learns in training mode.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    attack: Walk
+    training: Training
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """Adversarial cross-entropy."""
+        x, y = batch.images["labelled"], batch.labels["labelled"]
+        logits = model(walk(model, x, cross_entropy(y), self.attack))
+        accuracy = (logits.detach().argmax(1) == y).float().mean()
+        return Loss({"ce": cross_entropy(y)(logits).mean()}, {"robust_accuracy": accuracy})
+
+
+@dataclass(frozen=True)
+class AT(Method):
+    """One stage of adversarial training; sampled by the generative walk, as DAT samples its baseline."""
+
+    robust: Robust
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The robust classifier."""
+        return {"robust": self.robust}

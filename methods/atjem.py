@@ -1,0 +1,163 @@
+"""AT-JEM, published as Dual Adversarial Training (DAT, arXiv 2510.13872): a robust classifier, then an energy too."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.methods.at import Robust
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """T, the contrastive walk's length, grows by one whenever real and contrastive images are told apart.
+
+    A window holds the AUC of the last ⌈images / B⌉ steps and is emptied at every change of T. When it is full
+    and its mean reaches `auc`, T ← T + 1, up to the walk's `steps`. So `auc` sets where T comes to rest.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    auc: float
+    start: int = 0
+    images: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.auc <= 1:
+            raise ValueError(f"auc must be in [0, 1], not {self.auc}")
+        if self.start < 0 or self.images < 1:
+            raise ValueError("start must be 0 or more, images 1 or more")
+
+    def window(self, batch: int) -> int:
+        """The steps that a window spans."""
+        return ceil(self.images / batch)
+
+    def advance(self, state: State, auc: float, longest: int) -> None:
+        """Note one step's AUC; lengthen the walk when the window is full and sure."""
+        window, filled = state["window"], int(state["filled"])
+        window[filled % len(window)] = auc
+        state["filled"] += 1
+        if filled + 1 >= len(window) and float(window.mean()) >= self.auc and int(state["T"]) < longest:
+            state["T"] += 1
+            state["filled"].zero_()
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Contrastive images: outliers walked up the joint logit f_y, with no ball, from T = 0 to `walk.steps`.
+
+    labels: paired takes those of the real images, index by index, so that label frequencies cannot tell real
+    from contrastive; random draws them. curriculum: null walks the whole length from the first step on.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    walk: Walk
+    curriculum: Curriculum | None
+    labels: Literal["paired", "random"] = "paired"
+
+    def state(self, batch: int) -> State:
+        """T, the AUC window and how much of it is filled."""
+        start = self.walk.steps if self.curriculum is None else min(self.curriculum.start, self.walk.steps)
+        window = 1 if self.curriculum is None else self.curriculum.window(batch)
+        return {"T": torch.tensor(start), "window": torch.zeros(window), "filled": torch.tensor(0)}
+
+    def images(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""
+        y = batch.labels["real"]
+        if self.labels == "random":
+            classes = model(batch.images["real"][:1]).shape[1]
+            y = torch.randint(classes, y.shape, generator=rng, device=y.device)
+        return walk(model, batch.images["outliers"], joint_logit(y), self.walk, steps=int(state["T"])), y
+
+    def observe(self, state: State, real: Tensor, contrastive: Tensor) -> dict[str, float | Tensor]:
+        """Advance the curriculum on joint logits of both; the figures to watch."""
+        t, auc = int(state["T"]), area_under_curve(real, contrastive)
+        if self.curriculum is not None:
+            self.curriculum.advance(state, auc, self.walk.steps)
+        return {"T": t, "auc": auc}
+
+
+def area_under_curve(positive: Tensor, negative: Tensor) -> float:
+    """AUC: the share of pairs in which the positive scores higher, ties counted half."""
+    difference = positive.detach()[:, None] - negative.detach()[None, :]
+    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
+
+
+def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
+    """1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ]: the mean over both halves, hence the ½."""
+    return (softplus(-real).mean() + softplus(contrastive).mean()) / 2
+
+
+@dataclass(frozen=True)
+class Joint(Stage):
+    """The second stage: the robust classifier learns which images are real, normalisation frozen.
+
+        L = L_BCE + L_AT-CE + r1 · ½ · mean_i ||∇_x s(x_i)||²
+        L_BCE   = 1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ],   s(x) = logsumexp_y f_y(x) = −E(x)
+        L_AT-CE = 1/B Σ_j CE( f(x'_j), y'_j )
+
+    x: real images, mildly augmented; õ: contrastive images; x': adversarial images of another batch, strongly
+    augmented. The contrastive walk climbs the joint logit, the BCE judges the marginal score.
+    A weight of 0 turns its term off. Nothing but frozen normalisation keeps the three parts of the
+    concatenated batch apart, so without it they share their statistics.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    contrast: Contrast
+    attack: Walk
+    training: Training
+    bce: float = 1.0
+    ce: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The curriculum's."""
+        return self.contrast.state(self.training.batch)
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """BCE on the marginal score plus adversarial cross-entropy."""
+        x, y = batch.images["labelled"], batch.labels["labelled"]
+        contrastive, target = self.contrast.images(model, batch, state, rng)
+        attacked = walk(model, x, cross_entropy(y), self.attack)
+        real = batch.images["real"]
+
+        logits = model(torch.cat([real, contrastive, attacked]))
+        of_real, of_contrastive, of_attacked = logits.split([len(real), len(contrastive), len(x)])
+        s_real, s_contrastive = marginal_score(of_real), marginal_score(of_contrastive)
+        terms = {
+            "bce": self.bce * binary_cross_entropy(s_real, s_contrastive),
+            "ce": self.ce * cross_entropy(y)(of_attacked).mean(),
+        }
+        joint_real = joint_logit(batch.labels["real"])(of_real)
+        monitors = self.contrast.observe(state, joint_real, joint_logit(target)(of_contrastive))
+        robust = (of_attacked.detach().argmax(1) == y).float().mean()
+        scores = {"s_real": s_real.detach().mean(), "s_contrastive": s_contrastive.detach().mean()}
+        return Loss(terms, {**monitors, **scores, "robust_accuracy": robust})
+
+
+@dataclass(frozen=True)
+class ATJEM(Method):
+    """Two stages: AT, which is trained once and shared with method=at, then joint training.
+
+    `robust: null` skips the first stage.
+    """
+
+    robust: Robust | None
+    joint: Joint
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The robust classifier, then the joint model."""
+        first: dict[str, Stage] = {} if self.robust is None else {"robust": self.robust}
+        return {**first, "joint": self.joint}

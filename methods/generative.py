@@ -1,0 +1,75 @@
+"""Generative only: AT-JEM's second stage without its classifier, a class-conditional binary EBM."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.methods.at import Robust
+from harness.methods.atjem import Contrast, binary_cross_entropy
+from harness.optimise import Training
+from harness.pgd import Walk, joint_logit
+
+
+@dataclass(frozen=True)
+class Generate(Stage):
+    """Real images of a class against contrastive images of that class; no cross-entropy.
+
+        L = 1/(2B) Σ_i [ softplus(−f_{y_i}(x_i)) + softplus(f_{y_i}(õ_i)) ] + r1 · ½ · mean_i ||∇_x f_{y_i}(x_i)||²
+
+    The BCE judges the joint logit here: on the marginal score nothing would tie logit y to class y any more.
+    Nor does adversarial cross-entropy bound the input gradients, which is what R1 is for.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    contrast: Contrast
+    training: Training
+    r1: float = 0.0
+    needs: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The curriculum's."""
+        return self.contrast.state(self.training.batch)
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """BCE on the joint logit, plus R1 where its weight is above 0."""
+        contrastive, target = self.contrast.images(model, batch, state, rng)
+        real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
+        of_real, of_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
+        joint_real = joint_logit(batch.labels["real"])(of_real)
+        joint_contrastive = joint_logit(target)(of_contrastive)
+        terms = {"bce": binary_cross_entropy(joint_real, joint_contrastive)}
+        if self.r1:
+            terms["r1"] = self.r1 * gradient_penalty(joint_real, real)
+        monitors = self.contrast.observe(state, joint_real, joint_contrastive)
+        scores = {"f_real": joint_real.detach().mean(), "f_contrastive": joint_contrastive.detach().mean()}
+        return Loss(terms, {**monitors, **scores})
+
+
+def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
+    """R1: ½ · mean_i ||∇_x score_i||², with a graph for the second derivative."""
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean() / 2
+
+
+@dataclass(frozen=True)
+class Generative(Method):
+    """The same first stage as AT-JEM, then BCE alone, so that the two differ by the cross-entropy.
+
+    `robust: null` trains from random weights.
+    """
+
+    robust: Robust | None
+    generate: Generate
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The robust classifier, then the energy."""
+        first: dict[str, Stage] = {} if self.robust is None else {"robust": self.robust}
+        return {**first, "generate": self.generate}

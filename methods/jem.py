@@ -1,0 +1,131 @@
+"""JEM: one network to classify and to generate, by SGLD (Grathwohl et al. 2020, arXiv 1912.03263)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
+from harness.randomness import PerImage
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Persistent SGLD chains in a replay buffer of `buffer` images.
+
+    walk: the SGLD step, x ← x + step · ∇_x s(x) + noise · N(0, I), unclamped. restart: the chance that a chain
+    begins anew from uniform noise. conditional: the buffer is in equal blocks, one for each class, and a chain
+    climbs its class's logit f_y in place of s.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    walk: Walk
+    buffer: int = 10_000
+    restart: float = 0.05
+    conditional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.buffer < 1 or not 0 <= self.restart <= 1:
+            raise ValueError("buffer must be 1 or more, restart in [0, 1]")
+
+    def draw(self, model: EnergyModel, state: State, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
+        """A batch of chains, one for each label, continued by one walk and written back."""
+        buffer, n = state["buffer"], len(labels)
+        if self.conditional:
+            block = self.buffer // classes
+            places = labels * block + torch.randint(block, (n,), generator=rng, device=labels.device)
+        else:  # without replacement, so that no two chains write to one place
+            places = torch.randperm(self.buffer, generator=rng, device=labels.device)[:n]
+        fresh = torch.rand(n, generator=rng, device=buffer.device) < self.restart
+        noise = torch.rand(n, *buffer.shape[1:], generator=rng, device=buffer.device)
+        start = torch.where(fresh[:, None, None, None], noise, buffer[places])
+        objective = joint_logit(labels) if self.conditional else marginal_score
+        x = walk(model, start, objective, self.walk, normal=lambda x: standard_normal(x, rng))
+        buffer[places] = x
+        return x
+
+
+def standard_normal(x: Tensor, rng: torch.Generator) -> Tensor:
+    """N(0, I) of the shape of x."""
+    return torch.randn(x.shape, generator=rng, device=x.device, dtype=x.dtype)
+
+
+@dataclass(frozen=True)
+class Energy(Stage):
+    """Maximum likelihood of p(x) and of p(y|x) in one network without normalisation layers.
+
+        L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ SGLD on E(x) = −s(x)
+
+    The energies are raw and unbounded. Training images carry Gaussian noise of standard deviation `sigma`.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
+
+    chains: Chains
+    training: Training
+    sigma: float = 0.0
+    px: float = 1.0
+    ce: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The replay buffer, at first uniform noise."""
+        return {"buffer": torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)}
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """The difference of mean scores plus cross-entropy."""
+        real, labelled = (self._noisy(batch.images[stream], rng) for stream in ("real", "labelled"))
+        y = batch.labels["labelled"]
+        s_real = marginal_score(model(real))
+        logits = model(labelled)
+        chains = self.chains.draw(model, state, batch.labels["real"], logits.shape[1], rng)
+        s_chains = marginal_score(model(chains))
+        terms = {
+            "px": self.px * (s_chains.mean() - s_real.mean()),
+            "ce": self.ce * cross_entropy(y)(logits).mean(),
+        }
+        accuracy = (logits.detach().argmax(1) == y).float().mean()
+        scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
+        return Loss(terms, {**scores, "accuracy": accuracy})
+
+    def _noisy(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        return x + self.sigma * standard_normal(x, rng) if self.sigma else x
+
+
+@dataclass(frozen=True)
+class JEM(Method):
+    """One stage; sampled by continuing the chains of its replay buffer."""
+
+    energy: Energy
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The joint model."""
+        return {"energy": self.energy}
+
+    def skip(self, data: Dataset) -> str | None:
+        """Class blocks must divide the buffer."""
+        chains = self.energy.chains
+        if chains.conditional and chains.buffer % len(data.classes):
+            return f"buffer={chains.buffer} is not a multiple of the {len(data.classes)} classes"
+        return None
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Chains of the buffer, from the label's own block where there are blocks, walked on; clamped to [0, 1].
+
+        An unconditional chain has no label: it is what it is.
+        """
+        buffer = state["buffer"].to(starts)
+        block = len(buffer) // (model(starts[:1]).shape[1] if self.energy.chains.conditional else 1)
+        places = rng.integers(block).to(labels.device)
+        if self.energy.chains.conditional:
+            places = places + labels * block
+        objective = joint_logit(labels) if self.energy.chains.conditional else marginal_score
+        return walk(model, buffer[places], objective, self.sampler, normal=rng.normal).clamp(0, 1)

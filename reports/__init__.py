@@ -1,0 +1,1 @@
+"""The leaderboard, its figures, and the pages they make."""
