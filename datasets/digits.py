@@ -1,6 +1,5 @@
 """scikit-learn's 1,797 real handwritten digits, 8x8; they come with the package, so no network is needed."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,17 +10,16 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from harness.data import Branch, Dataset, Items, Split, TensorView
+from harness.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Digits(Dataset):
     """Digits 0 … 9 (Alpaydin & Kaynak 1998), grey levels 0 … 16 scaled to [0, 1].
 
     validation, test: images of each split, stratified by class; the rest is the training split.
     split_seed: of that partition. pad: labelled images are shifted by up to so many pixels.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     validation: int = 180
     test: int = 360

@@ -1,7 +1,6 @@
 """Images that are not of the data, made without any download."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -10,20 +9,19 @@ from torch.nn.functional import interpolate
 
 from harness.data import Dataset, Outliers
 from harness.randomness import derive
+from harness.settings import settings
 
 STARTS = 1 << 40
 """Sampling starts are numbered from here, training outliers from 0: the two never meet."""
 
 
-@dataclass(frozen=True)
+@settings
 class Fields(Outliers):
     """Smooth random fields: Gaussian noise on a coarse grid, enlarged, squashed into [0, 1].
 
     count: how many to train against. grid: side of the coarse noise. contrast, offset: of the field before the
     sigmoid; an offset below 0 makes it dark. seed: of all of them.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     data: Dataset
     count: int = 10_000
@@ -63,11 +61,9 @@ class Fields(Outliers):
         return torch.sigmoid(self.contrast * field + self.offset)
 
 
-@dataclass(frozen=True)
+@settings
 class Patches(Outliers):
     """Training images cut into `tile`-sided patches that are shuffled: right in texture, wrong in shape."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     data: Dataset
     tile: int = 2

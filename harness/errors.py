@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The errors that mean something of their own: one is the user's to mend, one is an outcome."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,10 @@ from difflib import get_close_matches
 
 class UserError(Exception):
     """What is wrong, where, and what to type next; shown without a traceback, exit status 2."""
+
+
+class Diverged(Exception):
+    """A loss, a weight or a sample is not finite or beyond its bound: an outcome of the run, not a fault in it."""
 
 
 def near(name: str, names: Iterable[str]) -> str:

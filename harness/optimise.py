@@ -1,7 +1,6 @@
 """How a stage is optimised: optimiser, learning rate by step, averaged weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
@@ -9,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from harness.settings import settings
 
-@dataclass(frozen=True)
+
+@settings
 class Training:
     """The settings of a stage's training.
 
@@ -21,8 +22,6 @@ class Training:
     freeze_norm: batch normalisation stays in evaluation mode.
     bound: a loss beyond it, or one that is not finite, ends the run as diverged.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     epochs: float
     batch: int

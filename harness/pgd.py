@@ -5,11 +5,12 @@ x ← clamp( project( x + step · direction( ∇ objective(f(x)) ) + noise · N(
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from harness.settings import settings
 
 Objective = Callable[[Tensor], Tensor]
 """Logits, N x K → one value per image, N; a walk climbs it."""
@@ -18,7 +19,7 @@ Normal = Callable[[Tensor], Tensor]
 """An image batch → standard normal noise of its shape."""
 
 
-@dataclass(frozen=True)
+@settings
 class Walk:
     """The settings of a walk; lengths are in units of pixels in [0, 1].
 
@@ -29,8 +30,6 @@ class Walk:
     noise: standard deviation added in each step. clamp: to [0, 1] after each step.
     keep: the last iterate, or per image the best of all, the start included.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     steps: int
     step: float

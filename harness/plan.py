@@ -49,6 +49,11 @@ class Training:
         """Whether its weights are there."""
         return (self.folder / "done.json").exists()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train: it is done, or it diverged."""
+        return self.done or (self.folder / "diverged.json").exists()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -187,18 +192,22 @@ def check(runs: list[Run]) -> list[Run]:
 
 
 def _check(run: Run) -> None:
-    from harness.registry import build
+    """Build all that the run will build, where that is cheap."""
+    from harness import build, evaluate
+    from harness.device import choose_device
 
+    choose_device(run.config["device"])
+    build.untrained(run, "meta")
+    build.outliers(run)
+    evaluate.metrics(run.config["protocol"])
+    evaluate.sampling(run.config["protocol"])
+    images = len(run.data.labels("train"))
     for training in run.trainings:
-        how, images = training.stage.training, len(run.data.labels("train"))
-        if how.batch > images:
+        if training.stage.training.batch > images:
             raise UserError(
-                f"method.{training.name}.training.batch={how.batch} is larger than the training split of "
-                f"{run.config['data']['name']}, {images} images: choose a smaller one."
+                f"method.{training.name}.training.batch={training.stage.training.batch} is larger than the training "
+                f"split of {run.config['data']['name']}, {images} images: choose a smaller one."
             )
-    build("outliers", run.config["outliers"], data=run.data)
-    for name, fields in run.config["protocol"]["metrics"].items():
-        build("metric", {"name": name, **fields})
 
 
 def load(folder: Path) -> Run:

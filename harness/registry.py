@@ -3,11 +3,13 @@
 import inspect
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
 from harness.errors import UserError, near
+
+T = TypeVar("T")
 
 MODULES = {
     "method": "harness.methods.{name}",
@@ -46,26 +48,33 @@ def find(kind: str, name: str) -> type:
 
 
 def build(kind: str, config: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
-    """An instance of the class that `config["name"]` names, made from the config's other fields.
-
-    Types are checked, and unknown or missing fields refused, by pydantic. UserError names the field.
-    """
+    """An instance of the class that `config["name"]` names, made from the config's other fields."""
     fields = {key: value for key, value in config.items() if key != "name"}
-    cls = find(kind, config["name"])
+    return make(find(kind, config["name"]), kind, fields, **context)
+
+
+def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:  # noqa: ANN401 - any field
+    """An instance made from a part of the config, whose place there is `where`.
+
+    Types are checked, and unknown or missing fields refused, by pydantic; UserError names the field.
+    """
+    made = cls.__new__(cls)
     try:
-        return pydantic.validate_call(cls, config={"arbitrary_types_allowed": True})(**fields, **context)
+        pydantic.validate_call(cls.__init__, config={"arbitrary_types_allowed": True})(made, **fields, **context)
     except pydantic.ValidationError as error:
-        raise UserError("\n".join(_explain(kind, config["name"], e) for e in error.errors())) from None
+        raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
     except ValueError as error:
-        raise UserError(f"{kind}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
+    return made
 
 
-def _explain(kind: str, name: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary
-    where = ".".join([kind, *map(str, error["loc"])])
-    message = error["msg"].removeprefix("Value error, ")
+def _explain(where: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary
+    where = ".".join([where, *map(str, error["loc"])])
     if error["type"] == "unexpected_keyword_argument":
-        return f"{where}: {kind} '{name}' has no such field; drop it with ~{where}"
-    return f"{where}: {message}"
+        return f"{where}: there is no such field; drop it with ~{where}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{where}: this field is missing; give it with +{where}=…"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
 
 
 def _first_line(file: Path) -> str:

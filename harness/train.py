@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness import checkpoint
 from harness.data import Dataset, Outliers, OutlierView
 from harness.energy import EnergyModel
+from harness.errors import Diverged, UserError
 from harness.files import read_lines, write_json, write_text
 from harness.loader import batches
 from harness.method import Batch, Loss, Stage, State, Stream
@@ -22,10 +23,6 @@ from harness.randomness import derive, generator
 
 LOGGED = 500
 """How many points the curves of a stage have at most."""
-
-
-class Diverged(Exception):
-    """The loss is not finite or beyond the bound: an outcome of the run, not a fault in it."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,7 @@ def train(
     model: EnergyModel,
     materials: Materials,
     folder: Path,
-    *,
-    seconds_between_checkpoints: float,
+    checkpoint_seconds: float,
     watch: Callable[[Progress], None],
 ) -> None:
     """Train the model through a stage, in place, and leave its weights, state, curves and cost in the folder.
@@ -68,7 +64,7 @@ def train(
     loop.resume()
     for step, batch in loop.remaining():
         figures = loop.step(step, batch)
-        due = time.monotonic() - loop.saved_at > seconds_between_checkpoints
+        due = time.monotonic() - loop.saved_at > checkpoint_seconds
         if due:
             loop.save(step + 1)
         watch(Progress(step + 1, loop.steps, stage.training.batch, figures, due))
@@ -82,8 +78,6 @@ class Loop:
         how = stage.training
         self.stage, self.model, self.materials, self.folder = stage, model, materials, folder
         self.images = len(materials.data.labels("train"))
-        if "labelled" in stage.needs and how.batch > self.images:
-            raise ValueError(f"batch={how.batch} is larger than the training split of {self.images} images")
         self.steps = how.steps(self.images)
         self.logged_every = max(1, self.steps // LOGGED)
         model.freeze_norm = how.freeze_norm
@@ -138,7 +132,7 @@ class Loop:
     def _stream(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
         if stream == "outliers":
             if self.materials.outliers is None:
-                raise ValueError("this stage needs outliers, and none are configured: choose one with outliers=…")
+                raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
             view, length = OutlierView(self.materials.outliers), len(self.materials.outliers)
         else:
             view, length = self.materials.data.view("train", stream), self.images
@@ -166,12 +160,10 @@ class Loop:
         return figures
 
     def _figures(self, loss: Loss, total: Tensor, step: int) -> dict[str, float]:
-        figures = {
-            name: float(torch.as_tensor(value).detach()) for name, value in {**loss.terms, **loss.monitors}.items()
-        }
-        if not abs(float(total)) <= self.stage.training.bound:  # so written, NaN fails too
+        figures = {name: float(torch.as_tensor(value).detach()) for name, value in (loss.terms | loss.monitors).items()}
+        if not abs(total.item()) <= self.stage.training.bound:  # so written, NaN fails too
             terms = ", ".join(f"{name} {figures[name]:.4g}" for name in loss.terms)
-            raise Diverged(f"loss {float(total):.4g} at step {step + 1} of {self.steps} ({terms})")
+            raise Diverged(f"loss {total.item():.4g} at step {step + 1} of {self.steps} ({terms})")
         return figures
 
     def _log(self, step: int, figures: dict[str, float]) -> None:
@@ -198,10 +190,13 @@ class Loop:
         checkpoint.save(self.folder / "checkpoints", step, content)
         self.saved_at = time.monotonic()
 
+    def result(self) -> nn.Module:
+        """What the stage hands on: the averaged model, or the model itself where the stage does not average."""
+        return self.model if self.average is None else self.average.module
+
     def finish(self) -> None:
         """Write the stage's result: weights, state, and last the cost, whose file marks the stage as done."""
-        model = self.model if self.average is None else self.average.module
-        weights = model.state_dict()
+        weights = self.result().state_dict()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {self.steps} steps")
         checkpoint.save_tensors(self.folder / "weights.safetensors", weights)

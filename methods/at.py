@@ -1,6 +1,5 @@
 """AT: adversarial training of a classifier (Madry et al. 2018), in the form that DAT starts from."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -9,9 +8,10 @@ from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, walk
+from harness.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Robust(Stage):
     """A robust classifier: cross-entropy on adversarial images alone, with no clean term.
 
@@ -19,8 +19,6 @@ class Robust(Stage):
 
     The network attacks itself in evaluation mode and learns in training mode.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     attack: Walk
     training: Training
@@ -34,7 +32,7 @@ class Robust(Stage):
         return Loss({"ce": cross_entropy(y)(logits).mean()}, {"robust_accuracy": accuracy})
 
 
-@dataclass(frozen=True)
+@settings
 class AT(Method):
     """One stage of adversarial training; sampled by the generative walk, as DAT samples its baseline."""
 

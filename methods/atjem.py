@@ -1,6 +1,5 @@
 """AT-JEM, published as Dual Adversarial Training (DAT, arXiv 2510.13872): a robust classifier, then an energy too."""
 
-from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Literal
 
@@ -14,17 +13,16 @@ from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.methods.at import Robust
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
+from harness.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Curriculum:
     """T, the contrastive walk's length, grows by one whenever real and contrastive images are told apart.
 
     A window holds the AUC of the last ⌈images / B⌉ steps and is emptied at every change of T. When it is full
     and its mean reaches `auc`, T ← T + 1, up to the walk's `steps`. So `auc` sets where T comes to rest.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     auc: float
     start: int = 0
@@ -50,15 +48,13 @@ class Curriculum:
             state["filled"].zero_()
 
 
-@dataclass(frozen=True)
+@settings
 class Contrast:
     """Contrastive images: outliers walked up the joint logit f_y, with no ball, from T = 0 to `walk.steps`.
 
     labels: paired takes those of the real images, index by index, so that label frequencies cannot tell real
     from contrastive; random draws them. curriculum: null walks the whole length from the first step on.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     walk: Walk
     curriculum: Curriculum | None
@@ -97,7 +93,7 @@ def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
     return (softplus(-real).mean() + softplus(contrastive).mean()) / 2
 
 
-@dataclass(frozen=True)
+@settings
 class Joint(Stage):
     """The second stage: the robust classifier learns which images are real, normalisation frozen.
 
@@ -110,8 +106,6 @@ class Joint(Stage):
     A weight of 0 turns its term off. Nothing but frozen normalisation keeps the three parts of the
     concatenated batch apart, so without it they share their statistics.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     contrast: Contrast
     attack: Walk
@@ -145,7 +139,7 @@ class Joint(Stage):
         return Loss(terms, {**monitors, **scores, "robust_accuracy": robust})
 
 
-@dataclass(frozen=True)
+@settings
 class ATJEM(Method):
     """Two stages: AT, which is trained once and shared with method=at, then joint training.
 

@@ -1,6 +1,5 @@
 """Generative only: AT-JEM's second stage without its classifier, a class-conditional binary EBM."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -13,9 +12,10 @@ from harness.methods.at import Robust
 from harness.methods.atjem import Contrast, binary_cross_entropy
 from harness.optimise import Training
 from harness.pgd import Walk, joint_logit
+from harness.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Generate(Stage):
     """Real images of a class against contrastive images of that class; no cross-entropy.
 
@@ -24,8 +24,6 @@ class Generate(Stage):
     The BCE judges the joint logit here: on the marginal score nothing would tie logit y to class y any more.
     Nor does adversarial cross-entropy bound the input gradients, which is what R1 is for.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     contrast: Contrast
     training: Training
@@ -57,7 +55,7 @@ def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
     return gradient.flatten(1).square().sum(1).mean() / 2
 
 
-@dataclass(frozen=True)
+@settings
 class Generative(Method):
     """The same first stage as AT-JEM, then BCE alone, so that the two differ by the cross-entropy.
 

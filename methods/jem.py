@@ -1,6 +1,5 @@
 """JEM: one network to classify and to generate, by SGLD (Grathwohl et al. 2020, arXiv 1912.03263)."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,9 +11,10 @@ from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
 from harness.randomness import PerImage
+from harness.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class Chains:
     """Persistent SGLD chains in a replay buffer of `buffer` images.
 
@@ -22,8 +22,6 @@ class Chains:
     begins anew from uniform noise. conditional: the buffer is in equal blocks, one for each class, and a chain
     climbs its class's logit f_y in place of s.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     walk: Walk
     buffer: int = 10_000
@@ -56,7 +54,7 @@ def standard_normal(x: Tensor, rng: torch.Generator) -> Tensor:
     return torch.randn(x.shape, generator=rng, device=x.device, dtype=x.dtype)
 
 
-@dataclass(frozen=True)
+@settings
 class Energy(Stage):
     """Maximum likelihood of p(x) and of p(y|x) in one network without normalisation layers.
 
@@ -64,8 +62,6 @@ class Energy(Stage):
 
     The energies are raw and unbounded. Training images carry Gaussian noise of standard deviation `sigma`.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, by this name
 
     chains: Chains
     training: Training
@@ -98,7 +94,7 @@ class Energy(Stage):
         return x + self.sigma * standard_normal(x, rng) if self.sigma else x
 
 
-@dataclass(frozen=True)
+@settings
 class JEM(Method):
     """One stage; sampled by continuing the chains of its replay buffer."""
 

@@ -1,0 +1,54 @@
+"""Fair comparisons of hybrid energy-based models: the Python API.
+
+    runs = harness.plan("method=at", "seed=1")      # what `python -m harness plan …` shows
+    record = harness.run(runs[0])                   # trains, evaluates, records; continues what was begun
+    model = harness.load(runs[0].folder)            # its EnergyModel
+    table = harness.results()                       # all runs, as a pandas.DataFrame
+
+Nothing heavy is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from harness.energy import EnergyModel
+    from harness.plan import Run
+    from harness.record import Record
+
+__all__ = ["load", "plan", "results", "run"]
+
+
+def plan(*overrides: str) -> "list[Run]":
+    """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
+    from harness.__main__ import compose
+    from harness.plan import Run, check
+
+    return check([Run(config) for config in compose(["-m", *overrides])])
+
+
+def run(run: "Run") -> "Record":
+    """Do what is left of a run, and return its record."""
+    from harness.launch import freeze
+    from harness.run import Silent, execute
+
+    freeze([run])
+    return execute(run, Silent())
+
+
+def load(folder: "Path | str", device: str = "cpu") -> "EnergyModel":
+    """The trained model of a run's folder, in evaluation mode: pixels in [0, 1] → logits and energies."""
+    from harness.run import load
+
+    return load(folder, device)
+
+
+def results(*overrides: str) -> "pd.DataFrame":
+    """All runs that the tracking store holds, one a row; overrides such as runs=FOLDER say which store."""
+    from harness import tracking
+    from harness.__main__ import compose
+
+    return tracking.results(compose(list(overrides))[0])

@@ -1,0 +1,117 @@
+"""The command: python -m harness [run|plan|status|report|list|check] [-m] [key=value …]. Only this file knows Hydra."""
+
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+
+from harness import commands
+from harness.errors import UserError, near
+from harness.plan import IDENTITY, Config
+from harness.registry import configs, names
+
+VERBS: dict[str, Callable[[list[Config]], int]] = {
+    "run": commands.run,
+    "plan": commands.plan,
+    "status": commands.status,
+    "report": commands.report,
+    "list": commands.list_choices,
+    "check": commands.check,
+}
+
+
+def main() -> None:
+    """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
+    arguments = sys.argv[1:]
+    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
+    try:
+        if arguments and re.fullmatch(r"[a-z]+", arguments[0]):
+            raise UserError(f"There is no command '{arguments[0]}'. {near(arguments[0], VERBS)}")
+        status = VERBS[verb](compose(arguments))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def compose(arguments: list[str]) -> list[Config]:
+    """The configs that Hydra composes from command-line arguments, one for each run of a sweep.
+
+    Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
+    arguments fit no config.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for argument in arguments:
+        if argument.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher")):
+            raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher=local|processes.")
+    collected: list[Config] = []
+
+    def collect(cfg: DictConfig) -> None:
+        config = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(config, dict)
+        overrides = list(HydraConfig.get().overrides.task)
+        changes = [o for o in overrides if _changes(o)]
+        collected.append({**config, "overrides": changes, "command": _command(arguments)})  # pyright: ignore[reportArgumentType]
+
+    before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
+    with tempfile.TemporaryDirectory() as scratch:
+        OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
+        sys.argv = [before[0], *arguments]
+        try:
+            hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_explain(str(error))) from None
+        finally:
+            sys.argv = before
+    return collected
+
+
+def _changes(override: str) -> bool:
+    """Whether an override changes what the recipe of its method and data says."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key.partition(".")[0] in IDENTITY and key not in ("method", "data", "protocol", "seed")
+
+
+def _command(arguments: list[str]) -> str:
+    return f"python -m harness {shlex.join(arguments)}".strip()
+
+
+def _explain(message: str) -> str:
+    """Hydra's message, with near names and without its search paths."""
+    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        group, name = found.groups()
+        return f"There is no {group} called '{name}'. {near(name, names(group))}"
+    if found := re.search(r"Could not override '([^']+)'", message):
+        key = found[1]
+        return f"There is no key '{key}'. {_near_key(key)}"
+    return message
+
+
+def _near_key(key: str) -> str:
+    """The nearest keys of the defaults, with what to type to see all."""
+    keys = _flat(compose([])[0])
+    close = near(key, keys).partition("There are")[0]
+    return f"{close}python -m harness --cfg job shows all keys; those of a method need method=… before it."
+
+
+def _flat(config: Config, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in config.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _flat(value, f"{prefix}{key}.")
+    return keys
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What the verbs do with composed configs; each returns an exit status."""
+
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.plan import Config, folders
+from harness.registry import names
+from harness.terminal import console, runs_table, status_table
+
+CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
+"""The config groups that `list` shows."""
+
+
+def run(configs: list[Config]) -> int:
+    """Do what is left of the runs; 1 if one failed."""
+    from harness import plan, tracking
+    from harness.launch import launch
+    from harness.terminal import scores_table
+
+    runs = plan.check([plan.Run(config) for config in configs])
+    console.print(runs_table(runs))
+    status = launch(runs)
+    console.print(scores_table(runs))
+    console.print(
+        f"Leaderboard: python -m harness report\nMLflow:      {tracking.ui_command(configs[0])}", soft_wrap=True
+    )
+    return status
+
+
+def plan(configs: list[Config]) -> int:
+    """Show the runs, their states and the stages they share; run nothing, write nothing."""
+    from harness import plan
+    from harness.terminal import stages_table
+
+    runs = plan.check([plan.Run(config) for config in configs])
+    console.print(runs_table(runs))
+    console.print(stages_table(runs))
+    return 0
+
+
+def status(configs: list[Config]) -> int:
+    """Show the states of all runs of a folder."""
+    root = Path(_one(configs)["runs"])
+    console.print(status_table(folders(root)))
+    return 0
+
+
+def report(configs: list[Config]) -> int:
+    """Write the leaderboard of all runs that the tracking store holds."""
+    from harness.reports import leaderboard
+
+    config = _one(configs)
+    page = leaderboard.write(config, "python -m harness report")
+    console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    console.print(f"Written: {page}", soft_wrap=True)
+    return 0
+
+
+def list_choices(configs: list[Config]) -> int:
+    """Show what can be chosen, one line each."""
+    for group in CHOICES:
+        if members := names(group):
+            console.print(f"[bold]{group}=[/bold]")
+            for name, line in members.items():
+                console.print(f"  {name:<12} {line}", markup=False, soft_wrap=True)
+    return 0
+
+
+def check(configs: list[Config]) -> int:
+    """Try a method on a dataset at a tiny size against the contract of all methods; 1 if it breaks it."""
+    from harness import plan
+    from harness.contract import verdicts
+
+    failed = 0
+    for run in plan.check([plan.Run(config) for config in configs]):
+        console.print(f"[bold]{run.config['method']['name']} on {run.config['data']['name']}[/bold]")
+        for promise, problem in verdicts(run):
+            failed += problem is not None
+            console.print(f"  {'ok  ' if problem is None else 'FAIL'} {promise}", markup=False, soft_wrap=True)
+            if problem is not None:
+                console.print(f"       {problem}", markup=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _one(configs: list[Config]) -> Config:
+    if len(configs) != 1:
+        raise UserError("This command takes no sweep: leave out -m.")
+    return configs[0]

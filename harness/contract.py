@@ -1,0 +1,149 @@
+"""What every method must keep, tried at a tiny size; the tests and `python -m harness check` run the same."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from harness.build import outliers, untrained
+from harness.energy import EnergyModel
+from harness.method import Stage, State, Stream
+from harness.plan import Run
+from harness.randomness import PerImage
+from harness.train import Loop, Materials
+
+BATCH, STEPS = 8, 4
+CPU = torch.device("cpu")
+
+
+class Broken(Exception):
+    """A promise is not kept."""
+
+
+def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
+    """Each promise with None where it is kept, or what is wrong."""
+    reason = run.method.skip(run.data)
+    if reason:
+        yield f"It declines this dataset, and says why: {reason}", None
+        return
+    for promise in PROMISES:
+        yield str(promise.__doc__).rstrip("."), _problem(promise, run)
+
+
+def _problem(promise: Callable[[Run], None], run: Run) -> str | None:
+    try:
+        promise(run)
+    except Exception as error:  # whatever a newcomer's method raises is the verdict
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def stages_are_sound(run: Run) -> None:
+    """It has stages, and each asks for streams that there are."""
+    if not run.method.stages:
+        raise Broken("`stages` is empty")
+    for name, stage in run.method.stages.items():
+        if unknown := set(stage.needs) - set(get_args(Stream)):
+            raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
+
+
+def losses_are_sound(run: Run) -> None:
+    """The terms of each loss are finite scalars that reach the weights, and computing them leaves no gradient."""
+    for name, loop in _loops(run):
+        for step, batch in loop.remaining():
+            loop.model.train()
+            loss = loop.stage.loss(loop.model, batch, loop.state, loop.rng("step", step))
+            for term, value in loss.terms.items():
+                if value.dim() or not value.isfinite():
+                    raise Broken(f"stage {name}: term {term} is {value}, not a finite scalar")
+            if any(p.grad is not None or not p.requires_grad for p in loop.model.parameters()):
+                raise Broken(f"stage {name}: the loss left gradients on the weights, or left them frozen")
+            torch.stack(list(loss.terms.values())).sum().backward()
+            if all(p.grad is None or not p.grad.any() for p in loop.model.parameters()):
+                raise Broken(f"stage {name}: no gradient reaches the weights")
+            break
+
+
+def training_resumes_exactly(run: Run) -> None:
+    """Training that was interrupted ends with the same weights and state as training that was not, bit for bit."""
+    for name, stage in run.method.stages.items():
+        (whole, state), (broken, state_of_broken) = (
+            _trained(run, name, stage, None),
+            _trained(run, name, stage, STEPS // 2),
+        )
+        if differing := [key for key in whole if not torch.equal(whole[key], broken[key])]:
+            raise Broken(f"stage {name}: {differing[0]} differs after a resume")
+        if differing := [key for key in state if not torch.equal(state[key], state_of_broken[key])]:
+            raise Broken(f"stage {name}: state {differing[0]} differs after a resume")
+
+
+def samples_are_images(run: Run) -> None:
+    """Its samples are images in [0, 1], of the data's shape."""
+    images = _samples(run, 0, 4)
+    if images.shape != (4, *run.data.shape):
+        raise Broken(f"samples have shape {tuple(images.shape)}, not {(4, *run.data.shape)}")
+    if not images.isfinite().all() or images.min() < 0 or images.max() > 1:
+        raise Broken(f"samples reach from {images.min():.3g} to {images.max():.3g}")
+
+
+def samples_depend_on_their_seed_alone(run: Run) -> None:
+    """A sample depends on its own seed, not on the batch it is made in."""
+    together, apart = _samples(run, 0, 4), torch.cat([_samples(run, 0, 1), _samples(run, 1, 4)])
+    if not torch.allclose(together, apart, atol=1e-4):
+        raise Broken(f"samples differ by up to {(together - apart).abs().max():.3g} when made in other batches")
+
+
+PROMISES = (
+    stages_are_sound,
+    losses_are_sound,
+    training_resumes_exactly,
+    samples_are_images,
+    samples_depend_on_their_seed_alone,
+)
+
+
+def _loops(run: Run) -> Iterator[tuple[str, Loop]]:
+    for name, stage in run.method.stages.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield name, _loop(run, name, stage, Path(folder))
+
+
+def _loop(run: Run, name: str, stage: Stage, folder: Path) -> Loop:
+    """A stage's loop at the tiny size, from untrained weights."""
+    epochs = STEPS * BATCH / len(run.data.labels("train"))
+    tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
+    materials = Materials(run.data, outliers(run) if "outliers" in stage.needs else None, (0, name), CPU)
+    return Loop(tiny, untrained(run), materials, folder)
+
+
+def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:
+    """Weights and state after STEPS steps, begun anew from the disk after some of them if so asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = _loop(run, name, stage, Path(folder))
+        loop.resume()
+        for step, batch in loop.remaining():
+            if step == interrupted_at:
+                loop.save(step)
+                loop = _loop(run, name, stage, Path(folder))
+                loop.resume()
+                break
+            loop.step(step, batch)
+        if interrupted_at is not None:
+            for step, batch in loop.remaining():
+                loop.step(step, batch)
+        return dict(loop.result().state_dict()), dict(loop.state)
+
+
+def _samples(run: Run, first: int, last: int) -> Tensor:
+    """Samples first … last − 1 of the untrained model."""
+    name, stage = list(run.method.stages.items())[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        loop = _loop(run, name, stage, Path(folder))
+    numbers = range(first, last)
+    labels = torch.tensor([i % len(run.data.classes) for i in numbers])
+    model: EnergyModel = loop.model.eval()
+    return run.method.sample(model, outliers(run).starts(numbers), labels, loop.state, PerImage(numbers))

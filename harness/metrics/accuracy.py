@@ -1,0 +1,33 @@
+"""Clean accuracy."""
+
+from typing import ClassVar, Literal
+
+import torch
+
+from harness.data import Split
+from harness.metric import Metric, Part, Result, Subject, bits, share
+from harness.settings import settings
+
+
+@settings
+class Accuracy(Metric):
+    """The share of images of a split, not augmented, that are classified rightly."""
+
+    split: Split
+    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+
+    def shards(self, subject: Subject) -> int:
+        """One: a single pass."""
+        return 1
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """One outcome per image."""
+        images, labels = subject.data.tensors(self.split)
+        with torch.no_grad():
+            predicted = subject.model(images.to(subject.device)).argmax(1).cpu()
+        return {"outcomes": bits(predicted == labels)}
+
+    def merge(self, subject: Subject, parts: list[Part]) -> Result:
+        """Accuracy with its Wilson interval."""
+        outcomes = "".join(part["outcomes"] for part in parts)
+        return Result({"clean_accuracy": share("Clean accuracy", outcomes)}, {"clean": outcomes})

@@ -1,0 +1,102 @@
+"""Robust accuracy under AutoAttack (Croce & Hein 2020)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal
+
+import torch
+from pyautoattack import AutoAttack
+from torch import Tensor
+
+from harness.data import Split
+from harness.metric import Metric, Part, Result, Subject, bits, share
+from harness.settings import settings
+
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""The attacks of AutoAttack's standard version, in its order."""
+
+SQUARE_GAIN = 0.002
+"""If Square, a black-box attack, gains more than this on the white-box ones, AutoAttack suspects masked gradients."""
+
+
+@settings
+class Robustness(Metric):
+    """The share of images of a split that stay rightly classified under AutoAttack, standard version, in fp32.
+
+    chunk: images per shard. AutoAttack draws its randomness per batch, so the chunk is part of the protocol.
+    targets: classes that the targeted attacks try, at most K − 1.
+    """
+
+    split: Split
+    norm: Literal["L2", "Linf"]
+    eps: float
+    targets: int
+    chunk: int
+    seed: int
+    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise ValueError(f"eps must be above 0, not {self.eps}")
+        if self.chunk < 1 or self.targets < 1:
+            raise ValueError("chunk and targets must be 1 or more")
+
+    def shards(self, subject: Subject) -> int:
+        """One for each chunk."""
+        return -(-len(subject.data.labels(self.split)) // self.chunk)
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """For each attack in turn, which of the chunk's images still stand; and what AutoAttack warned of."""
+        images, labels = subject.data.tensors(self.split)
+        chunk = slice(shard * self.chunk, (shard + 1) * self.chunk)
+        x, y = images[chunk].to(subject.device), labels[chunk].to(subject.device)
+        attack = self._autoattack(subject)
+        with torch.no_grad():
+            standing = subject.model(x).argmax(1) == y
+        outcomes, warnings = {"clean": bits(standing)}, set()
+        for name in STANDARD:
+            if standing.any():
+                attack.attacks_to_run = [name]
+                with _warnings() as heard:
+                    standing[standing.clone()] = self._withstands(attack, x[standing], y[standing])
+                warnings |= heard
+            outcomes[name] = bits(standing)
+        return {"outcomes": outcomes, "warnings": sorted(warnings)}
+
+    def merge(self, subject: Subject, parts: list[Part]) -> Result:
+        """Accuracy after all attacks, and per attack which images stood."""
+        after = {name: "".join(part["outcomes"][name] for part in parts) for name in ("clean", *STANDARD)}
+        warnings = sorted({warning for part in parts for warning in part["warnings"]})
+        left = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
+        if left["fab-t"] - left["square"] > SQUARE_GAIN:
+            warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
+        key = f"{self.norm.lower()}_{self.eps:g}"
+        score = share(f"Robust accuracy ({self.norm} {self.eps:g})", after[STANDARD[-1]], warnings)
+        outcomes = {f"{key}/{name}": after[name] for name in STANDARD}
+        return Result({f"robust_accuracy/{key}": score}, outcomes)
+
+    def _autoattack(self, subject: Subject) -> AutoAttack:
+        attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
+        targets = min(self.targets, len(subject.data.classes) - 1)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        return attack
+
+    def _withstands(self, attack: AutoAttack, x: Tensor, y: Tensor) -> Tensor:
+        _, predicted = attack.run_standard_evaluation(x, y, batch_size=self.chunk)
+        return predicted == y
+
+
+@contextmanager
+def _warnings() -> Iterator[set[str]]:
+    """What AutoAttack's logger warns of meanwhile, kept as data instead of printed."""
+    heard: set[str] = set()
+    logger, handler = logging.getLogger("auto-attack"), logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.add(record.getMessage())
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

@@ -1,0 +1,63 @@
+"""Where numbers come from: commit, packages, hardware."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from harness.record import Origin
+
+PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "pyautoattack", "numpy", "scikit-learn", "ebm-harness")
+
+
+def origin(command: str, device: torch.device) -> Origin:
+    """The present origin, for a record."""
+    return Origin(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=_git("rev-parse", "HEAD") or "unknown",
+        dirty=bool(uncommitted()),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in PACKAGES},
+        hardware=_hardware(device),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        precision="fp32",
+    )
+
+
+def uncommitted() -> str:
+    """The diff of the checkout against its commit; empty where there is none, or no checkout."""
+    return _git("diff", "HEAD")
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or an installed package: there is nothing to tell
+        return ""
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""

@@ -1,0 +1,176 @@
+"""What a person sees: tables of runs, and progress while they go on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from harness import record
+from harness.files import read_lines
+from harness.plan import Run, RunState, load, state
+
+if TYPE_CHECKING:
+    from harness.train import Progress as Step
+
+console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = 160  # a log file's lines need not fit a screen
+
+COLOURS: dict[RunState, str] = {
+    "new": "dim", "queued": "dim", "running": "cyan", "interrupted": "yellow",
+    "done": "green", "diverged": "magenta", "failed": "red", "skipped": "dim",
+}  # fmt: skip
+
+
+def coloured(of: RunState) -> str:
+    """A state in its colour."""
+    return f"[{COLOURS[of]}]{of}[/]"
+
+
+def runs_table(runs: list[Run]) -> Table:
+    """The runs of a command before it begins."""
+    table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
+    for run in runs:
+        c, shown = run.config, _relative(run.folder)
+        row = (run.fingerprint[:8], c["method"]["name"], c["data"]["name"], c["model"]["name"], str(c["seed"]))
+        table.add_row(*row, coloured(run.state), shown)
+    return table
+
+
+def stages_table(runs: list[Run]) -> Table:
+    """The stages that runs need, each once, and how many of them share it."""
+    stages = {training.fingerprint: training for run in runs for training in run.trainings}
+    sharing = [training.fingerprint for run in runs for training in run.trainings]
+    table = Table("stage", "steps", "images", "used by", "state", "folder", title=f"{len(stages)} stages to train")
+    for digest, training in stages.items():
+        run = next(run for run in runs if training in run.trainings)
+        how = training.stage.training
+        steps = how.steps(len(run.data.labels("train")))
+        uses = sharing.count(digest)
+        done = "[green]done[/]" if training.done else "[dim]to do[/]"
+        row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", f"{uses} run{'s' * (uses > 1)}")
+        table.add_row(*row, done, _relative(training.folder))
+    return table
+
+
+def status_table(folders: list[Path]) -> Table:
+    """The states of run folders."""
+    table = Table("run", "state", "progress", title=f"{len(folders)} runs")
+    for folder in folders:
+        of = state(folder)
+        table.add_row(folder.name, coloured(of), _detail(folder, of))
+    return table
+
+
+def scores_table(runs: list[Run]) -> Table:
+    """The scores of runs at the end of a command."""
+    records = {
+        run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
+    }
+    titles = {key: score.title for found in records.values() for key, score in found.scores.items()}
+    table = Table("run", "state", *titles.values(), title="Scores")
+    for run in runs:
+        found = records.get(run.name)
+        scores = found.scores if found else {}
+        cells = [f"{scores[key].value:.2f}{scores[key].unit}" if key in scores else "–" for key in titles]
+        table.add_row(run.name, coloured(run.state), *cells)
+    return table
+
+
+class Display:
+    """Progress of runs in this process: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.begun = total, 0
+        self.run: Run | None = None
+        self.what = ""
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"), console=console, transient=True,
+        )  # fmt: skip
+        self.task = self.progress.add_task("", figures="")
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def training(self, run: Run, stage: str, progress: "Step") -> None:
+        """A training step was taken."""
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
+        self._show(run, f"train {stage}", progress.step, progress.steps, figures)
+
+    def working(self, run: Run, what: str, done: int, total: int) -> None:
+        """Some pieces of sampling or evaluation are done."""
+        self._show(run, what, done, total, "")
+
+    def finished(self, run: Run, result: record.Record) -> None:
+        """A run has its record."""
+        scores = "  ".join(f"{score.title} {score.value:.2f}{score.unit}" for score in result.scores.values())
+        console.print(f"{run.name}  {coloured(result.state)}  {result.reason or scores}", soft_wrap=True)
+
+    def failed(self, run: Run, reason: str) -> None:
+        """A run stopped by a fault."""
+        console.print(f"{coloured('failed')}  {reason}\n  see {_relative(run.folder / 'failure.md')}", soft_wrap=True)
+
+    def _show(self, run: Run, what: str, done: int, total: int, figures: str) -> None:
+        if (run, what) != (self.run, self.what):
+            self.begun += run is not self.run
+            self.run, self.what = run, what
+            title = f"[{self.begun}/{self.total}] {run.name}  {what}"
+            self.progress.reset(self.task, description=title, total=total)
+            if not console.is_terminal:
+                console.print(title, markup=False, soft_wrap=True)
+        self.progress.update(self.task, completed=done, figures=figures)
+
+
+class Reporter:
+    """The states of runs in other processes, read from the disk: a live table, or a line for each change."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.seen: dict[str, str] = {}
+        self.live = Live(console=console, transient=True, refresh_per_second=2)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.refresh()
+        self.live.stop()
+
+    def refresh(self) -> None:
+        """Look at the disk again."""
+        if console.is_terminal:
+            self.live.update(Group(status_table([run.folder for run in self.runs])))
+        for run in self.runs:
+            if self.seen.get(run.name) != run.state:
+                self.seen[run.name] = run.state
+                if not console.is_terminal:
+                    console.print(f"{run.name}  {coloured(run.state)}", soft_wrap=True)
+
+
+def _detail(folder: Path, of: RunState) -> str:
+    """One line on where a run is, or why it stopped."""
+    if of == "failed":
+        return (folder / "failure.md").read_text(encoding="utf-8").split("\n")[2]
+    if of in ("done", "diverged", "skipped"):
+        found = record.read(folder / "record.json")
+        return found.reason or "  ".join(f"{s.title} {s.value:.2f}{s.unit}" for s in list(found.scores.values())[:3])
+    for training in reversed(load(folder).trainings):
+        if lines := read_lines(training.folder / "metrics.jsonl"):
+            figures = "  ".join(f"{k} {v:.3g}" for k, v in lines[-1].items() if k not in ("images", "seconds"))
+            return f"evaluating, after {training.name}" if training.done else f"{training.name}: {figures}"
+    return ""
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
