@@ -44,16 +44,14 @@ class Digits(Dataset):
         return self._splits[split][1]
 
     @cached_property
-    def _splits(self) -> dict[Split, tuple[Tensor, Tensor]]:
-        digits = load_digits()
-        everything = np.arange(len(digits.target))
-        rest, test = train_test_split(
-            everything, test_size=self.test, stratify=digits.target, random_state=self.split_seed
-        )
+    def _splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+        flat, target = map(np.asarray, load_digits(return_X_y=True))
+        everything = np.arange(len(target))
+        rest, test = train_test_split(everything, test_size=self.test, stratify=target, random_state=self.split_seed)
         train, validation = train_test_split(
-            rest, test_size=self.validation, stratify=digits.target[rest], random_state=self.split_seed
+            rest, test_size=self.validation, stratify=target[rest], random_state=self.split_seed
         )
-        images = torch.from_numpy(digits.images).float()[:, None] / 16
-        labels = torch.from_numpy(digits.target).long()
-        named: dict[Split, np.ndarray] = {"train": train, "validation": validation, "test": test}
+        images = torch.from_numpy(flat).float().view(-1, *self.shape) / 16
+        labels = torch.from_numpy(target).long()
+        named = {"train": train, "validation": validation, "test": test}
         return {name: (images[np.sort(i)], labels[np.sort(i)]) for name, i in named.items()}

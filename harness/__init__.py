@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.energy import EnergyModel
-    from harness.plan import Run
     from harness.record import Record
+    from harness.runs import Run
 
 __all__ = ["load", "plan", "results", "run"]
 
@@ -25,15 +25,15 @@ __all__ = ["load", "plan", "results", "run"]
 def plan(*overrides: str) -> "list[Run]":
     """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
     from harness.__main__ import compose
-    from harness.plan import Run, check
+    from harness.runs import Run, check_all
 
-    return check([Run(config) for config in compose(["-m", *overrides])])
+    return check_all([Run(config) for config in compose(["-m", *overrides])])
 
 
 def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
+    from harness.execute import Silent, execute
     from harness.launch import freeze
-    from harness.run import Silent, execute
 
     freeze([run])
     return execute(run, Silent())
@@ -41,7 +41,7 @@ def run(run: "Run") -> "Record":
 
 def load(folder: "Path | str", device: str = "cpu") -> "EnergyModel":
     """The trained model of a run's folder, in evaluation mode: pixels in [0, 1] → logits and energies."""
-    from harness.run import load
+    from harness.execute import load
 
     return load(folder, device)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from harness import commands
 from harness.errors import UserError, near
-from harness.plan import IDENTITY, Config
 from harness.registry import configs, names
+from harness.runs import IDENTITY, Config
 
 VERBS: dict[str, Callable[[list[Config]], int]] = {
     "run": commands.run,
@@ -73,6 +73,8 @@ def compose(arguments: list[str]) -> list[Config]:
             raise UserError(_explain(str(error))) from None
         finally:
             sys.argv = before
+    if not collected and not {"-m", "--multirun"} & set(arguments):
+        sys.exit(0)  # one of Hydra's own flags, which has been answered
     return collected
 
 

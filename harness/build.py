@@ -4,9 +4,9 @@ import torch
 
 from harness.data import Outliers
 from harness.energy import EnergyModel
-from harness.plan import Run
 from harness.randomness import derive
 from harness.registry import build
+from harness.runs import Run
 
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:

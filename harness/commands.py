@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.plan import Config, folders
 from harness.registry import names
+from harness.runs import Config, Run, check_all, folders
 from harness.terminal import console, runs_table, status_table
 
 CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
@@ -13,11 +13,11 @@ CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "exper
 
 def run(configs: list[Config]) -> int:
     """Do what is left of the runs; 1 if one failed."""
-    from harness import plan, tracking
+    from harness import tracking
     from harness.launch import launch
     from harness.terminal import scores_table
 
-    runs = plan.check([plan.Run(config) for config in configs])
+    runs = check_all([Run(config) for config in configs])
     console.print(runs_table(runs))
     status = launch(runs)
     console.print(scores_table(runs))
@@ -29,10 +29,9 @@ def run(configs: list[Config]) -> int:
 
 def plan(configs: list[Config]) -> int:
     """Show the runs, their states and the stages they share; run nothing, write nothing."""
-    from harness import plan
     from harness.terminal import stages_table
 
-    runs = plan.check([plan.Run(config) for config in configs])
+    runs = check_all([Run(config) for config in configs])
     console.print(runs_table(runs))
     console.print(stages_table(runs))
     return 0
@@ -68,11 +67,10 @@ def list_choices(configs: list[Config]) -> int:
 
 def check(configs: list[Config]) -> int:
     """Try a method on a dataset at a tiny size against the contract of all methods; 1 if it breaks it."""
-    from harness import plan
     from harness.contract import verdicts
 
     failed = 0
-    for run in plan.check([plan.Run(config) for config in configs]):
+    for run in check_all([Run(config) for config in configs]):
         console.print(f"[bold]{run.config['method']['name']} on {run.config['data']['name']}[/bold]")
         for promise, problem in verdicts(run):
             failed += problem is not None

@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.build import outliers, untrained
 from harness.energy import EnergyModel
 from harness.method import Stage, State, Stream
-from harness.plan import Run
 from harness.randomness import PerImage
+from harness.runs import Run
 from harness.train import Loop, Materials
 
 BATCH, STEPS = 8, 4

@@ -7,9 +7,9 @@ from typing import Any
 
 from harness.files import read_json, write_json
 from harness.metric import Metric, Part, Result, Subject
-from harness.plan import fingerprint
 from harness.record import ProtocolTag
 from harness.registry import find, make
+from harness.runs import fingerprint
 from harness.sample import Sampling
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import submitit
 
-from harness import plan, tracking
+from harness import tracking
 from harness.errors import UserError
-from harness.plan import Run, Training
-from harness.run import RunFailed, Silent, execute, train_stage
+from harness.execute import RunFailed, Silent, execute, train_stage
+from harness.runs import Run, Training, load
 from harness.terminal import Display, Reporter
 
 A_WEEK = 7 * 24 * 60
@@ -98,13 +98,13 @@ def jobs(runs: list[Run], parent: str | None) -> list[Job]:
 
 def stage_job(folder: str, index: int) -> None:
     """Train one stage of a frozen run, in a process of its own."""
-    run = plan.load(Path(folder))
+    run = load(Path(folder))
     train_stage(run, run.trainings[index], Silent())
 
 
 def run_job(folder: str, parent: str | None) -> None:
     """Do what is left of a frozen run, in a process of its own; a fault is in its failure.md."""
-    execute(plan.load(Path(folder)), Silent(), parent)
+    execute(load(Path(folder)), Silent(), parent)
 
 
 LAUNCHERS: dict[str, Callable[[list[Run], str | None, dict[str, Any]], None]] = {"local": here, "processes": processes}

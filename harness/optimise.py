@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from harness.settings import settings
 
@@ -82,11 +82,11 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     The first update copies; after n updates the decay is min(decay, (1 + n) / (10 + n)).
     """
 
-    def update(means: list[Tensor], values: list[Tensor], n: Tensor) -> None:
+    def update(means: PARAM_LIST, values: PARAM_LIST, n: Tensor | int) -> None:
         if means[0].is_floating_point():  # torch hands over one dtype at a time
             d = min(decay, (1 + float(n)) / (10 + float(n)))
-            torch._foreach_lerp_(means, values, 1 - d)
+            torch._foreach_lerp_(means, values, 1 - d)  # pyright: ignore[reportPrivateImportUsage] - as swa_utils does
         else:  # counters of batches seen
-            torch._foreach_copy_(means, values)
+            torch._foreach_copy_(means, values)  # pyright: ignore[reportPrivateImportUsage]
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

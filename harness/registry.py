@@ -60,7 +60,8 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
     """
     made = cls.__new__(cls)
     try:
-        pydantic.validate_call(cls.__init__, config={"arbitrary_types_allowed": True})(made, **fields, **context)
+        begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
+        begin(made, **fields, **context)
     except pydantic.ValidationError as error:
         raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
     except ValueError as error:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from harness import record
 from harness.files import read_lines
-from harness.plan import Run, RunState, load, state
+from harness.runs import Run, RunState, load, state
 
 if TYPE_CHECKING:
     from harness.train import Progress as Step

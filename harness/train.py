@@ -119,7 +119,7 @@ class Loop:
 
     def remaining(self) -> Iterator[tuple[int, Batch]]:
         """The steps that are left, with their batches."""
-        streams = {stream: self._stream(stream) for stream in self.stage.needs}
+        streams: dict[Stream, Iterator[tuple[Tensor, Tensor]]] = {name: self._stream(name) for name in self.stage.needs}
         for step in range(self.start, self.steps):
             images: dict[Stream, Tensor] = {}
             labels: dict[Stream, Tensor] = {}

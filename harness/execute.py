@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from harness import checkpoint, evaluate, record, tracking
+from harness import checkpoint, evaluate, record, runs, tracking
 from harness.build import outliers, untrained
 from harness.device import choose_device
 from harness.energy import EnergyModel
@@ -16,8 +16,8 @@ from harness.files import read_json, write_json, write_text
 from harness.method import State
 from harness.metric import Result, Subject
 from harness.origin import origin, uncommitted
-from harness.plan import Run, Training, lock
 from harness.record import Cost, Record, StageCost
+from harness.runs import Run, Training, lock
 from harness.sample import samples, save_grid
 from harness.train import Materials, Progress, peak_memory_mb, train
 
@@ -72,9 +72,7 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
 
 def load(folder: Path | str, device: str = "cpu") -> EnergyModel:
     """The trained model of a run's or a stage's folder, in evaluation mode; UserError if it has none."""
-    from harness import plan
-
-    run = plan.load(Path(folder))
+    run = runs.load(Path(folder))
     last = run.trainings[-1]
     if not last.done:
         raise UserError(f"{run.name} is not trained yet. To go on: type the command that began it again.")
@@ -91,7 +89,8 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
         write_text(run.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in run.curves()))
-        model, state = _trained(run, training, device), _state(training, device)
+        last = run.trainings[-1]
+        model, state = _trained(run, last, device), _state(last, device)
         result, seconds = _evaluate(run, model, state, device, watch)
         cost = _cost(run, seconds, device)
     except Diverged as error:

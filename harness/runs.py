@@ -181,7 +181,7 @@ def locked(folder: Path) -> bool:
         return True
 
 
-def check(runs: list[Run]) -> list[Run]:
+def check_all(runs: list[Run]) -> list[Run]:
     """The runs, each once, if every one can be built; UserError otherwise, before anything is written."""
     if not runs:
         raise UserError("The sweep is empty: give at least one value to each swept key, such as seed=0,1,2.")

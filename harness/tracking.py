@@ -1,0 +1,249 @@
+"""MLflow, where people look: a mirror of the run folders. The disk is the truth, and no run waits for the mirror.
+
+What the tracking server did not get, because it was away, is sent by the next push, once, by fingerprint.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from harness import record
+from harness.errors import UserError
+from harness.files import read_json, write_json
+from harness.runs import Config, Run, fingerprint
+
+if TYPE_CHECKING:  # mlflow and pandas take seconds to import, and most commands need neither
+    import mlflow.entities as ml
+    import pandas
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+CALM = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""What MLflow is told where the user's environment says nothing: not to let runs wait, and not to report home."""
+
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+PARAM, TAG = 6000, 8000
+"""How many of a kind MLflow takes at once, and how many characters one holds."""
+
+FILES = ("config.yaml", "record.json", "samples.png", "failure.md")
+STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
+"""What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
+
+
+def uri(config: Config) -> str:
+    """Where MLflow is: as configured, else a database in the runs folder."""
+    return config["tracking"] or f"sqlite:///{Run(config).root / 'mlflow.db'}"
+
+
+def prepare(config: Config) -> None:
+    """Make the database and the experiment, before any job needs them; a warning if that fails."""
+    with _tolerated(f"{uri(config)} could not be prepared"):
+        _experiment(_client(config), config)
+
+
+def parent(config: Config, name: str, runs: list[Run]) -> str | None:
+    """The id of the MLflow run that a multirun's runs hang under, the same for the same runs; None without MLflow."""
+    multirun = fingerprint(sorted(run.fingerprint for run in runs))
+    with _tolerated(f"the parent run {name} could not be made"):
+        client = _client(config)
+        found = _find(client, config, "multirun", multirun, name)
+        client.set_terminated(found.info.run_id)
+        return found.info.run_id
+    return None
+
+
+def push(run: Run, parent_id: str | None = None) -> bool:
+    """Bring MLflow level with a run folder; False, with a warning, if MLflow cannot be reached or refuses."""
+    with _tolerated(f"{run.name} was not sent, the next push will try again"):
+        with FileLock(run.folder / "mlflow.lock", timeout=60):
+            _Mirror(run).send({"mlflow.parentRunId": parent_id} if parent_id else {})
+        return True
+    return False
+
+
+def results(config: Config) -> "pandas.DataFrame":
+    """All runs that MLflow knows, one row each; `scores` holds a dict[str, Score]. UserError if there are none."""
+    import pandas
+    from mlflow.exceptions import MlflowException
+
+    where = uri(config)
+    absent = where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists()
+    try:
+        runs = [] if absent else _everything(_client(config))
+    except MlflowException as error:
+        raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
+    rows = [_row(run) for run in runs if "state" in run.data.tags]
+    if not rows:
+        raise UserError(f"{where} holds no run. Run something first, or say where the runs are: runs=FOLDER.")
+    return pandas.DataFrame(rows).drop_duplicates("fingerprint").sort_values(["name", "fingerprint"], ignore_index=True)
+
+
+def ui_command(config: Config) -> str:
+    """The command that opens MLflow's pages: a server over the database, or a browser where a server is."""
+    where, served = shlex.quote(uri(config)), uri(config).startswith("http")
+    return f"python -m webbrowser {where}" if served else f"mlflow ui --backend-store-uri {where} --port 5000"
+
+
+@contextmanager
+def _tolerated(what: str) -> Iterator[None]:
+    """Any fault of the mirror becomes one line of warning: no run may end of it."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("MLflow: %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
+
+
+def _client(config: Config) -> "MlflowClient":
+    for name, value in CALM.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with FileLock(Run(config).root / "mlflow.lock", timeout=60):  # two that make one database break it
+        return MlflowClient(uri(config))
+
+
+def _experiment(client: "MlflowClient", config: Config) -> str:
+    name, files = config["data"]["name"], Run(config).root / "mlartifacts"
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    return client.create_experiment(name, None if uri(config).startswith("http") else (files / name).as_uri())
+
+
+def _find(client: "MlflowClient", config: Config, key: str, value: str, name: str) -> "ml.Run":
+    """The MLflow run that bears a tag, made if there is none."""
+    experiment = _experiment(client, config)
+    found = client.search_runs([experiment], f"tags.{key} = '{value}'", max_results=1)
+    return found[0] if found else client.create_run(experiment, tags={key: value}, run_name=name)
+
+
+class _Mirror:
+    """A run, its image in MLflow, and the note of what was sent there, which is kept in the run's folder."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.client = run, _client(run.config)
+        self.image = _find(self.client, run.config, "fingerprint", run.fingerprint, run.name)
+        self.id = self.image.info.run_id
+        path = run.folder / "mlflow.json"
+        self.note = read_json(path) if path.exists() else {}
+        if self.note.get("run_id") != self.id:  # another database, or what was sent is deleted there
+            self.note = {"uri": uri(run.config), "run_id": self.id, "points": 0, "files": {}}
+
+    def send(self, tags: dict[str, str]) -> None:
+        """Send what is missing there, and note it step by step, so that an interrupted push is continued."""
+        path = self.run.folder / "record.json"
+        found = record.read(path) if path.exists() else None
+        state = found.state if found else self.run.state
+        self.log("params", [item for item in _flat(self.run.identity) if item[0] not in self.image.data.params])
+        self.send_curves()
+        if found:
+            self.log("metrics", [(*item, int(path.stat().st_mtime * 1000), 0) for item in _numbers(found)])
+        for key, value in _tags(self.run, state, found).items():
+            tags[key] = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:TAG]
+        self.log("tags", [item for item in tags.items() if item not in self.image.data.tags.items()])
+        for name in FILES:
+            self.send_file(self.run.folder / name)
+        if (status := STATUS.get(state, "RUNNING")) != self.image.info.status:
+            tell = self.client.update_run if status == "RUNNING" else self.client.set_terminated
+            tell(self.id, status)
+
+    def send_curves(self) -> None:
+        """The points not sent yet; all bear the time of the image's making, so that none can stand there twice."""
+        time, lines = self.image.info.start_time, self.run.curves()
+        points = [
+            (key, value, time, line["images"]) for line in lines for key, value in line.items() if key != "images"
+        ]
+        while some := points[self.note["points"] :][: BATCH["metrics"]]:
+            self.log("metrics", some)
+            self.remember(points=self.note["points"] + len(some))
+
+    def send_file(self, path: Path) -> None:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+        if digest and digest != self.note["files"].get(path.name):
+            self.client.log_artifact(self.id, str(path))
+            self.remember(files={**self.note["files"], path.name: digest})
+
+    def log(self, kind: str, items: Sequence[tuple[Any, ...]]) -> None:
+        from mlflow import entities
+
+        entity = {"metrics": entities.Metric, "params": entities.Param, "tags": entities.RunTag}[kind]
+        for first in range(0, len(items), BATCH[kind]):
+            some: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
+            self.client.log_batch(self.id, **some)
+
+    def remember(self, **sent: object) -> None:
+        self.note.update(sent)
+        write_json(self.run.folder / "mlflow.json", self.note)
+
+
+def _tags(run: Run, state: str, found: record.Record | None) -> dict[str, object]:
+    from harness.evaluate import tag
+
+    protocol, scores = tag(run.config["protocol"]), found.scores if found else {}
+    return {
+        "name": run.name,
+        **{key: run.config[key]["name"] for key in ("method", "data", "model")},
+        "seed": run.config["seed"],
+        "series": run.series,
+        "protocol": protocol.id,
+        "protocol_hash": protocol.hash,
+        "overrides": " ".join(run.config["overrides"]),
+        "folder": str(run.folder),
+        **{f"score.{key}": {**dict(score), "warnings": _short(score.warnings)} for key, score in scores.items()},
+        "scores": list(scores),
+        "selection": found.selection if found else {},
+        "notes": _short(found.notes) if found else [],
+        "reason": found.reason if found else "",
+        "state": state,
+    }
+
+
+def _short(texts: list[str]) -> list[str]:
+    return [text[:300] for text in texts[:12]]  # their JSON then fits into a tag
+
+
+def _numbers(found: record.Record) -> Iterator[tuple[str, float]]:
+    for key, score in found.scores.items():
+        bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
+        yield from ((name, value) for name, value in bounds.items() if value is not None)
+    if found.cost:
+        yield "cost/training_seconds", found.cost.training_seconds
+        yield "cost/evaluation_seconds", found.cost.evaluation_seconds
+
+
+def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
+    if not isinstance(content, dict) or not content:
+        yield name, str(content)[:PARAM]
+        return
+    for key, value in content.items():
+        yield from _flat(value, f"{name}.{key}" if name else key)
+
+
+def _everything(client: "MlflowClient") -> list["ml.Run"]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    pages = [client.search_runs(experiments)]
+    while token := pages[-1].token:
+        pages.append(client.search_runs(experiments, page_token=token))
+    return [run for page in pages for run in page]
+
+
+def _row(run: "ml.Run") -> dict[str, Any]:
+    tags, costs = run.data.tags, ("training_seconds", "evaluation_seconds")
+    return {
+        **{key: value for key, value in tags.items() if "." not in key},
+        "seed": int(tags["seed"]),
+        **{key: run.data.metrics.get(f"cost/{key}", math.nan) for key in costs},
+        "scores": {key: record.Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
+        **{key: json.loads(tags[key]) for key in ("selection", "notes")},
+    }
