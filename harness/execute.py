@@ -60,8 +60,6 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
             tracking.push(run, parent)
             try:
                 record.write(path, _outcome(run, watch, parent))
-            except UserError:
-                raise
             except Exception as error:
                 write_text(run.folder / "failure.md", _failure(run, error))
                 tracking.push(run, parent)

@@ -29,7 +29,8 @@ def freeze(runs: list[Run]) -> list[Run]:
 def launch(runs: list[Run]) -> int:
     """Do what is left of the runs, and return 1 if one failed, else 0."""
     config = runs[0].config
-    tracking.prepare(config)
+    for run in {run.config["data"]["name"]: run for run in runs}.values():
+        tracking.prepare(run.config)
     left = freeze(runs)
     parent = tracking.parent(config, _title(runs), runs) if len(runs) > 1 else None
     for run in runs:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from harness.errors import UserError
 from harness.files import write_text
@@ -20,9 +20,9 @@ class Score(_Frozen):
     """
 
     title: str
-    value: float
-    low: float | None = None
-    high: float | None = None
+    value: FiniteFloat
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
     n: int
     unit: Literal["%", ""] = ""
     better: Literal["higher", "lower"]

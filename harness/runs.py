@@ -136,6 +136,9 @@ class Run:
 
     def curves(self) -> list[dict[str, Any]]:
         """What the stages logged so far; `images` counts on from stage to stage, figures are stage/name."""
+        whole = self.folder / "metrics.jsonl"
+        if whole.exists():
+            return read_lines(whole)
         lines: list[dict[str, Any]] = []
         before = 0
         for training in self.trainings:
@@ -157,10 +160,10 @@ def state(folder: Path) -> RunState:
         return record.read(folder / "record.json").state
     if not (folder / "config.yaml").exists():
         return "new"
+    if (folder / "failure.md").exists():  # a new attempt removes it first
+        return "failed"
     if locked(folder):
         return "running"
-    if (folder / "failure.md").exists():
-        return "failed"
     return "interrupted" if (folder / "started").exists() else "queued"
 
 

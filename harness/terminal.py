@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness import record
 from harness.files import read_lines
@@ -71,7 +71,7 @@ def scores_table(runs: list[Run]) -> Table:
         run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
     }
     titles = {key: score.title for found in records.values() for key, score in found.scores.items()}
-    table = Table("run", "state", *titles.values(), title="Scores")
+    table = Table(Column("run", no_wrap=True), "state", *titles.values(), title="Scores")
     for run in runs:
         found = records.get(run.name)
         scores = found.scores if found else {}

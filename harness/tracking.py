@@ -28,8 +28,9 @@ if TYPE_CHECKING:  # mlflow and pandas take seconds to import, and most commands
 
 log = logging.getLogger(__name__)
 
-CALM = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true"}
-"""What MLflow is told where the user's environment says nothing: not to let runs wait, and not to report home."""
+LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+"""What MLflow is told where the user's environment says nothing: to let no run wait, nor to report home, nor chat."""
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 PARAM, TAG = 6000, 8000
@@ -104,7 +105,7 @@ def _tolerated(what: str) -> Iterator[None]:
 
 
 def _client(config: Config) -> "MlflowClient":
-    for name, value in CALM.items():
+    for name, value in (LIMITS | SILENCE).items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
@@ -217,9 +218,8 @@ def _numbers(found: record.Record) -> Iterator[tuple[str, float]]:
     for key, score in found.scores.items():
         bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
         yield from ((name, value) for name, value in bounds.items() if value is not None)
-    if found.cost:
-        yield "cost/training_seconds", found.cost.training_seconds
-        yield "cost/evaluation_seconds", found.cost.evaluation_seconds
+    costs = found.cost.model_dump(include={"training_seconds", "evaluation_seconds"}) if found.cost else {}
+    yield from ((f"cost/{name}", seconds) for name, seconds in costs.items())
 
 
 def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:

@@ -16,10 +16,10 @@ Direction = Literal["higher", "lower"]
 
 COLUMNS: dict[str, tuple[str, str, Direction]] = {
     "fd_digits": ("FD (digits features)", "frechet_inception_distance", "lower"),
-    "kid_digits": ("KID × 1000 (digits features)", "kernel_inception_distance_mean", "lower"),
-    "is_digits": ("IS (digits features)", "inception_score_mean", "higher"),
-    "precision_digits": ("Precision (digits features)", "precision", "higher"),
-    "recall_digits": ("Recall (digits features)", "recall", "higher"),
+    "kid_digits": ("KID × 1000 (digits)", "kernel_inception_distance_mean", "lower"),
+    "is_digits": ("IS (digits)", "inception_score_mean", "higher"),
+    "precision_digits": ("Precision (digits)", "precision", "higher"),
+    "recall_digits": ("Recall (digits)", "recall", "higher"),
 }
 """Score key → title, torch-fidelity's name, direction."""
 

@@ -1,0 +1,46 @@
+"""The command line as a user types it, in a process of its own, at a size that a test can wait for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+QUICK = (
+    "data.test=20",
+    "data.validation=20",
+    "model.width=4",
+    "outliers.count=200",
+    "protocol.samples.count=40",
+    "protocol.samples.chunk=20",
+    "protocol.metrics.robustness.chunk=10",
+    "protocol.metrics.robustness.eps=3",
+    "protocol.metrics.fidelity.kid_subset=20",
+    "checkpoint_seconds=0.1",
+)
+"""Everything small; at this radius the first attack breaks every image, so that the attacks end soon."""
+
+STAGES = {
+    "at": ("robust",),
+    "atjem": ("robust", "joint"),
+    "generative": ("robust", "generate"),
+    "jem": ("energy",),
+}
+
+
+def quick(method: str, steps: int = 40) -> list[str]:
+    """Overrides for a small run of a method, each stage of so many steps of 16 images."""
+    epochs = steps * 16 / 1757
+    stages = [f"method.{s}.training.{field}" for s in STAGES[method] for field in ("batch=16", f"epochs={epochs}")]
+    return [f"method={method}", *stages, *QUICK]
+
+
+def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """Begin `python -m harness …` in a folder."""
+    command = [sys.executable, "-m", "harness", *arguments]
+    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def harness(*arguments: str, folder: Path) -> tuple[int, str, str]:
+    """Run `python -m harness …` in a folder: exit status, standard output, standard error."""
+    process = start(*arguments, folder=folder)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err

@@ -1,0 +1,81 @@
+"""What the tests share: a small net in float64, a small batch, the digits, and a stage's loop on them."""
+
+import hypothesis
+import pytest
+import torch
+from torch import nn
+
+from harness.datasets.digits import Digits
+from harness.datasets.outliers import Fields
+from harness.energy import EnergyModel
+from harness.models.digits import Digits as DigitsNet
+from harness.optimise import Training
+from harness.train import Loop, Materials
+
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("repeatable")
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def net():
+    """16 pixels → 12 tanh → 5 logits, in float64, with weights large enough to curve its energies."""
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 5))
+    model = EnergyModel(layers, [0.5], [0.25]).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+@pytest.fixture
+def images():
+    return torch.rand(6, 1, 4, 4, dtype=torch.double, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def labels():
+    return torch.tensor([0, 1, 2, 3, 4, 1])
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return Digits()
+
+
+@pytest.fixture
+def digits_net():
+    """Makes small nets for digits, in float32, the same each time."""
+
+    def make(norm="batch", width=4):
+        torch.manual_seed(3)
+        return EnergyModel(DigitsNet(10, 1, width, norm, "silu"), [0.5], [0.5])
+
+    return make
+
+
+@pytest.fixture
+def training(digits):
+    """Makes the settings for so many steps of 8 images."""
+
+    def make(steps, **changes):
+        fields = {"epochs": steps * 8 / len(digits.labels("train")), "batch": 8, "optimizer": "sgd", "lr": 0.1}
+        return Training(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def loop(digits, tmp_path):
+    """Makes the training loop of a stage on digits, all of them in one folder."""
+
+    def make(stage, model):
+        return Loop(stage, model, Materials(digits, Fields(digits, count=40), ("test",), CPU), tmp_path / "stage")
+
+    return make

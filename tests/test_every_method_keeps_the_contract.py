@@ -1,0 +1,51 @@
+"""Every method and dataset that stands in its folder keeps the contract; a new one is tested without a new test."""
+
+import pytest
+import torch
+
+import harness
+from harness.contract import verdicts
+from harness.registry import names
+
+DATASETS = list(names("data"))
+METHODS = list(names("method"))
+
+
+@pytest.mark.parametrize("data", DATASETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_keeps_every_promise(method, data):
+    (run,) = harness.plan(f"method={method}", f"data={data}", "model.width=4", "outliers.count=100")
+    for promise, problem in verdicts(run):
+        assert problem is None, f"{promise}: {problem}"
+
+
+@pytest.mark.parametrize("data", DATASETS)
+def test_a_dataset_gives_what_it_says(data):
+    dataset = harness.plan(f"data={data}")[0].data
+    for split in ("train", "validation", "test"):
+        images, labels = dataset.tensors(split)
+        assert images.shape == (len(labels), *dataset.shape) and images.dtype == torch.float32
+        assert images.min() >= 0 and images.max() <= 1
+        assert set(labels.tolist()) == set(range(len(dataset.classes))), f"{split} lacks a class"
+        assert torch.equal(labels, dataset.labels(split))
+
+
+@pytest.mark.parametrize("outliers", names("outliers"))
+def test_outliers_are_images_of_the_data_s_shape(outliers):
+    from harness.build import outliers as build
+
+    (run,) = harness.plan(f"outliers={outliers}", "outliers.count=50")
+    source = build(run)
+    for images in (source.images(range(5)), source.starts(range(5))):
+        assert images.shape == (5, *run.data.shape)
+        assert images.min() >= 0 and images.max() <= 1
+    assert len(source) == 50
+
+
+def test_a_broken_method_is_found_out(monkeypatch):
+    from harness.methods.at import AT
+
+    monkeypatch.setattr(AT, "sample", lambda self, model, starts, labels, state, rng: starts + starts.mean())
+    (run,) = harness.plan("method=at", "model.width=4")
+    problems = [problem for _, problem in verdicts(run) if problem]
+    assert any("samples" in problem for problem in problems)

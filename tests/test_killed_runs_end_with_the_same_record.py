@@ -1,0 +1,66 @@
+"""kill -9 while training, sampling or attacking, then the same command: the record is that of an unharmed run."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from commandline import STAGES, harness, quick, start
+
+from harness import record
+
+MOMENTS = {
+    "training": "runs/stages/*/checkpoints/[0-9]*.pt",
+    "sampling": "runs/*/samples/0*.npy",
+    "attacking": "runs/*/parts/robustness/0*.json",
+}
+
+
+def kill_when(pattern: str, folder: Path, arguments: list[str]) -> bool:
+    """Start the command, kill it when a file of that pattern is there; whether it was still going."""
+    process = start(*arguments, folder=folder)
+    while process.poll() is None and not list(folder.glob(pattern)):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    return process.returncode == -9
+
+
+def kill_after(seconds: float, folder: Path, arguments: list[str]) -> None:
+    """Start the command and kill it at a time that has nothing to do with what it is doing."""
+    process = start(*arguments, folder=folder)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+
+
+def finished(folder: Path, arguments: list[str]) -> tuple[record.Record, str]:
+    """Run the command to its end: the record and what it printed."""
+    status, out, err = harness(*arguments, folder=folder)
+    assert status == 0, err
+    (path,) = folder.glob("runs/*/record.json")
+    return record.read(path), out
+
+
+@pytest.mark.parametrize("method", STAGES)
+def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_record(method, tmp_path):
+    arguments = quick(method)
+    unharmed, killed = tmp_path / "unharmed", tmp_path / "killed"
+    unharmed.mkdir(), killed.mkdir()
+    expected, _ = finished(unharmed, arguments)
+
+    assert kill_when(MOMENTS["training"], killed, arguments), "the run ended before it could be killed in training"
+    kill_after(random.Random(method).uniform(2, 12), killed, arguments)
+    for moment in ("attacking", "sampling"):
+        kill_when(MOMENTS[moment], killed, arguments)
+    found, _ = finished(killed, arguments)
+
+    assert found.result() == expected.result()
+    assert found.cost and sum(stage.resumed for stage in found.cost.stages) >= 1
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first, _ = finished(tmp_path, quick("at", steps=4))
+    again, out = finished(tmp_path, quick("at", steps=4))
+    assert again == first  # cost and time of making included: nothing was written
+    assert "train" not in out

@@ -1,0 +1,32 @@
+"""Commands that a person types often answer without importing torch or mlflow."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("arguments", ["--help", "list", "--cfg job"])
+def test_torch_and_mlflow_are_not_imported(arguments, tmp_path):
+    code = (
+        "import sys; from harness.__main__ import main\n"
+        f"sys.argv[1:] = {arguments.split()!r}\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_core_imports_without_hydra_mlflow_and_submitit():
+    code = (
+        "import sys\n"
+        "for name in ('hydra', 'omegaconf', 'mlflow', 'submitit', 'pydantic', 'torch_fidelity', 'pyautoattack'):\n"
+        "    sys.modules[name] = None\n"
+        "import harness.energy, harness.pgd, harness.train, harness.methods.atjem, harness.methods.jem\n"
+        "import harness.methods.generative, harness.models.digits, harness.datasets.digits, harness.datasets.outliers\n"
+        "print('IMPORTED')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert "IMPORTED" in done.stdout, done.stderr

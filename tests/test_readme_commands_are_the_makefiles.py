@@ -1,0 +1,29 @@
+"""The README's commands are those that the Makefile runs, and the Makefile's are in the README."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def commands(text):
+    return {line.strip() for line in text.splitlines() if "python -m harness" in line}
+
+
+def test_what_the_demo_runs_stands_in_the_readme():
+    makefile = (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    run_by_demo = {line.split("$(BIN)/")[1] for line in makefile.splitlines() if "$(BIN)/python -m harness" in line}
+    assert run_by_demo
+    for command in run_by_demo:
+        assert command in readme
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()

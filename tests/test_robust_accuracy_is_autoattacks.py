@@ -1,0 +1,174 @@
+"""Robust accuracy is AutoAttack's own, standard version, image by image; what it warns of is kept."""
+
+import logging
+from itertools import pairwise
+
+import pytest
+import torch
+from pyautoattack import AutoAttack
+from torch import nn
+
+from harness.data import Dataset, TensorView
+from harness.energy import EnergyModel
+from harness.metric import Subject
+from harness.metrics.robustness import STANDARD, Robustness
+
+CPU = torch.device("cpu")
+CHUNK = 12
+
+
+class Few(Dataset):
+    """A few images as the whole of a dataset."""
+
+    shape = (1, 8, 8)
+
+    def __init__(self, images, labels, classes):
+        self.images, self.of_images, self.classes = images, labels, tuple("0123456789"[:classes])
+
+    def view(self, split, branch):
+        return TensorView(self.images, self.of_images)
+
+    def labels(self, split):
+        return self.of_images
+
+
+class Changed(nn.Module):
+    """A net whose logits pass through a function."""
+
+    def __init__(self, net, change):
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, x):
+        return self.change(self.net(x))
+
+
+@pytest.fixture(scope="module")
+def undefended(digits):
+    """A small net, trained the usual way in a second."""
+    torch.manual_seed(0)
+    model = EnergyModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), [0.5], [0.5])
+    images, labels = digits.tensors("train")
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(8):
+        for batch in torch.randperm(len(labels)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def subject(model, digits, n=24, classes=10):
+    images, labels = digits.tensors("test")
+    chosen = (labels < classes).nonzero()[:n, 0]
+    return Subject(model, Few(images[chosen], labels[chosen], classes), CPU, samples=None, cache=None)
+
+
+def measured(metric, of):
+    return metric.merge(of, [metric.score(of, shard) for shard in range(metric.shards(of))])
+
+
+def direct(metric, of, targets):
+    """Per chunk, AutoAttack called once, as its authors do; a string of 1 and 0."""
+    outcome = ""
+    images, labels = of.data.tensors("test")
+    for x, y in zip(images.split(metric.chunk), labels.split(metric.chunk), strict=True):
+        attack = AutoAttack(of.model, norm=metric.norm, eps=metric.eps, seed=metric.seed, version="standard")
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        _, predicted = attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
+        outcome += "".join(str(int(one)) for one in predicted == y)
+    return outcome
+
+
+def metric(eps, norm="L2"):
+    return Robustness(split="test", norm=norm, eps=eps, targets=9, chunk=CHUNK, seed=3)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """AutoAttack with fewer iterations, wherever it is made: the whole of it takes seconds per chunk."""
+    whole = AutoAttack._set_version
+
+    def shortened(self, version="standard"):
+        whole(self, version)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 10
+        self.square.n_queries = 100
+
+    monkeypatch.setattr(AutoAttack, "_set_version", shortened)
+
+
+def test_an_image_ends_as_in_a_direct_run_of_the_whole_of_autoattack(undefended, digits):
+    of, how = subject(undefended, digits, n=CHUNK), metric(0.5)
+    outcome = measured(how, of).outcomes["l2_0.5/square"]
+    assert outcome == direct(how, of, targets=9)
+    assert 0 < outcome.count("1") < CHUNK, "some must stand and some must fall"
+
+
+@pytest.mark.parametrize(("norm", "eps", "key"), [("L2", 0.5, "l2_0.5"), ("Linf", 0.1, "linf_0.1")])
+def test_each_image_of_each_chunk_ends_as_in_a_direct_run(undefended, digits, short, norm, eps, key):
+    of, how = subject(undefended, digits), metric(eps, norm)
+    assert how.shards(of) == 2
+    result = measured(how, of)
+    outcomes = {name: result.outcomes[f"{key}/{name}"] for name in STANDARD}
+    assert outcomes["square"] == direct(how, of, targets=9)
+    assert 0 < outcomes["square"].count("1") < 24, "some must stand and some must fall"
+    for before, after in pairwise(STANDARD):
+        assert all(b == "1" for b, a in zip(outcomes[before], outcomes[after], strict=True) if a == "1")
+    score = result.scores[f"robust_accuracy/{key}"]
+    assert (score.value, score.n) == (100 * outcomes["square"].count("1") / 24, 24)
+
+
+def test_the_last_chunk_may_be_short(undefended, digits, short):
+    of, how = subject(undefended, digits, n=14), metric(1.0)
+    assert how.shards(of) == 2
+    assert measured(how, of).outcomes["l2_1/square"] == direct(how, of, targets=9)
+
+
+def test_an_undefended_net_falls_at_a_large_radius(undefended, digits):
+    of = subject(undefended, digits)
+    with torch.no_grad():
+        images, labels = of.data.tensors("test")
+        assert (undefended(images).argmax(1) == labels).float().mean() > 0.9
+    score = measured(metric(2.5), of).scores["robust_accuracy/l2_2.5"]
+    assert score.value == 0
+    assert score.high < 20
+
+
+def test_fewer_classes_than_targets_are_attacked_with_all_there_are(undefended, digits, short):
+    four = EnergyModel(Changed(undefended.net, lambda logits: logits[:, :4]), [0.5], [0.5]).eval()
+    of, how = subject(four, digits, classes=4), metric(0.8)
+    result = measured(how, of)
+    assert result.outcomes["l2_0.8/square"] == direct(how, of, targets=3)
+    assert not any("target" in warning for warning in result.scores["robust_accuracy/l2_0.8"].warnings)
+
+
+def test_results_repeat(undefended, digits, short):
+    of, how = subject(undefended, digits, n=12), metric(0.5)
+    first = how.score(of, 0)
+    torch.randn(5)
+    assert how.score(of, 0) == first
+
+
+def test_warnings_of_zero_gradients_are_kept_and_not_printed(undefended, digits, caplog):
+    # Rounded logits have no gradient; Square, which needs none, then breaks what the other attacks left.
+    rounded = EnergyModel(Changed(undefended.net, torch.round), [0.5], [0.5]).eval()
+    of = subject(rounded, digits, n=12)
+    with caplog.at_level(logging.WARNING):
+        result = measured(metric(1.5), of)
+    assert caplog.text == ""
+    score = result.scores["robust_accuracy/l2_1.5"]
+    assert any("zero gradient" in warning for warning in score.warnings)
+    assert any("Square Attack" in warning for warning in score.warnings)
+    assert score.value < 100 * result.outcomes["l2_1.5/fab-t"].count("1") / 12
+
+
+def test_a_warning_of_probabilities_for_logits_is_kept(undefended, digits):
+    soft = EnergyModel(Changed(undefended.net, lambda logits: logits.softmax(1)), [0.5], [0.5]).eval()
+    part = metric(4.0).score(subject(soft, digits, n=6), 0)
+    assert any("probability distribution" in warning for warning in part["warnings"])
+
+
+def test_an_image_misclassified_from_the_start_never_stands(undefended, digits):
+    wrong = EnergyModel(Changed(undefended.net, torch.neg), [0.5], [0.5]).eval()
+    part = metric(0.5).score(subject(wrong, digits, n=6), 0)
+    assert part == {"outcomes": dict.fromkeys(("clean", *STANDARD), "000000"), "warnings": []}

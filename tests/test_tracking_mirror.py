@@ -1,0 +1,290 @@
+"""MLflow mirrors the run folders: whole, once, and never at a run's expense."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from harness import record, tracking
+from harness.errors import UserError
+from harness.evaluate import tag
+from harness.runs import Run, lock
+
+WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
+TRAINING = {"epochs": 1, "batch": 32, "optimizer": "sgd", "lr": 0.1}
+ORIGIN = {"command": "c", "created": "t", "commit": "0", "dirty": False, "python": "3", "packages": {}}
+ORIGIN |= {"hardware": "h", "device": "cpu", "threads": 1, "precision": "fp32"}
+
+
+def make(root: Path, seed: int = 0, **changed: Any) -> Run:
+    """A run on the digits."""
+    config = {
+        "method": {"name": "at", "robust": {"attack": WALK, "training": TRAINING}, "sampler": WALK},
+        "data": {"name": "digits"},
+        "model": {"name": "digits", "width": 8},
+        "outliers": {"name": "fields"},
+        "protocol": {"id": "digits-1", "metrics": {}},
+        "seed": seed,
+        "runs": str(root / "runs"),
+        "reports": str(root / "reports"),
+        "overrides": [],
+        "selection": {},
+        "tracking": None,
+    }
+    return Run({**config, **changed})
+
+
+def finish(run: Run, scores: dict[str, record.Score], state: str = "done", seconds: float = 60, **fields: Any) -> Run:
+    """Give a run the folder and the record that it would have when it is over."""
+    cost = record.Cost(stages=[], training_seconds=seconds, evaluation_seconds=5, peak_memory_mb=1)
+    names = {key: run.config[key]["name"] for key in ("method", "data", "model")}
+    content = {
+        "fingerprint": run.fingerprint,
+        "series": run.series,
+        "state": state,
+        "seed": run.config["seed"],
+        "overrides": run.config["overrides"],
+        "protocol": tag(run.config["protocol"]),
+        "scores": scores,
+        "cost": cost,
+        "origin": ORIGIN,
+    }
+    run.freeze()
+    record.write(run.folder / "record.json", record.Record.model_validate(content | names | fields))
+    return run
+
+
+def robust(value: float, **fields: Any) -> dict[str, record.Score]:
+    """The one score of most tests."""
+    score = {"title": "Robust accuracy", "value": value, "n": 100, "unit": "%", "better": "higher"}
+    return {"robust_accuracy/l2_0.5": record.Score.model_validate(score | fields)}
+
+
+@cache
+def database() -> bytes:
+    """A database without runs; its tables take seconds to make, so they are made once."""
+    with TemporaryDirectory() as folder:
+        config = {**make(Path(folder)).config, "data": {"name": "other"}}
+        tracking.prepare(config)
+        return (Path(folder) / "runs" / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with an empty database for its runs, and another beside them."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_bytes(database())
+    (tmp_path / "other.db").write_bytes(database())
+    return tmp_path
+
+
+def log(run: Run, points: int) -> None:
+    """Curves of so many points, of two figures each."""
+    folder = run.trainings[0].folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"step": i, "images": 32 * i, "seconds": 0.1, "ce": 2.0 / i, "robust_accuracy": 0.5}
+        for i in range(1, points + 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def mirrored(run: Run) -> dict[str, Any]:
+    """All that MLflow holds of a run, curves point by point."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking.uri(run.config))
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.fingerprint = '{run.fingerprint}'")
+    history = {key: client.get_metric_history(found.info.run_id, key) for key in found.data.metrics}
+    return {
+        "info": dict(found.info),
+        "params": found.data.params,
+        "tags": found.data.tags,
+        "curves": {key: [(p.step, p.value, p.timestamp) for p in points] for key, points in history.items()},
+        "files": {file.path for file in client.list_artifacts(found.info.run_id)},
+    }
+
+
+def test_all_of_a_run_is_mirrored(root: Path) -> None:
+    run = make(root, overrides=["method.robust.training.lr=0.1"])
+    log(run, 3)
+    finish(run, robust(40, low=30.0, high=50.0, warnings=["ε" * 400] * 40), notes=["a note"])
+    (run.folder / "samples.png").write_bytes(b"png")
+    assert tracking.push(run, "p" * 32)
+    there = mirrored(run)
+    assert there["params"]["method.robust.training.lr"] == "0.1"
+    assert there["info"]["status"] == "FINISHED" and there["info"]["run_name"] == run.name
+    assert there["tags"]["mlflow.parentRunId"] == "p" * 32
+    assert [point[:2] for point in there["curves"]["robust/ce"]] == [(32, 2.0), (64, 1.0), (96, 2.0 / 3)]
+    assert there["curves"]["robust_accuracy/l2_0.5"][0][1] == 40
+    assert there["curves"]["robust_accuracy/l2_0.5/low"][0][1] == 30
+    assert there["curves"]["cost/training_seconds"][0][1] == 60
+    assert there["files"] == {"config.yaml", "record.json", "samples.png"}
+    (row,) = tracking.results(run.config).to_dict("records")
+    assert (row["overrides"], row["notes"], row["folder"]) == (
+        "method.robust.training.lr=0.1",
+        ["a note"],
+        str(run.folder),
+    )
+    assert row["scores"]["robust_accuracy/l2_0.5"].high == 50
+
+
+def test_pushing_again_changes_nothing_even_without_the_note(root: Path) -> None:
+    run = make(root)
+    log(run, 5)
+    finish(run, robust(40))
+    assert tracking.push(run)
+    before = mirrored(run)
+    assert tracking.push(run)
+    assert mirrored(run) == before
+    (run.folder / "mlflow.json").unlink()
+    assert tracking.push(run)
+    assert mirrored(run) == before
+
+
+def test_an_interrupted_push_is_continued(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    run, sent, real = make(root), Counter(), MlflowClient.log_batch
+    log(run, 10)
+    run.freeze()
+    monkeypatch.setitem(tracking.BATCH, "metrics", 8)
+
+    def failing(client: MlflowClient, run_id: str, metrics: Any = (), **other: Any) -> None:
+        if metrics and sent.total() == 8:
+            raise ConnectionError("the cable")
+        real(client, run_id, metrics=metrics, **other)
+        sent.update((metric.key, metric.step) for metric in metrics)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", failing)
+    assert not tracking.push(run)
+    assert json.loads((run.folder / "mlflow.json").read_text())["points"] == 8
+    monkeypatch.setattr(MlflowClient, "log_batch", real)
+    assert tracking.push(run)
+    assert [len(points) for points in mirrored(run)["curves"].values()] == [10, 10]
+
+
+def test_only_new_points_and_changed_files_travel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    run, points, files = make(root), [], []
+    run.freeze()
+    log(run, 2)
+    assert tracking.push(run)
+    batch, artifact = MlflowClient.log_batch, MlflowClient.log_artifact
+
+    def spy(client: MlflowClient, run_id: str, metrics: Any = (), **other: Any) -> None:
+        points.extend(metric.step for metric in metrics if metric.key == "robust/ce")
+        batch(client, run_id, metrics=metrics, **other)
+
+    def watch(client: MlflowClient, run_id: str, path: str) -> None:
+        files.append(Path(path).name)
+        artifact(client, run_id, path)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", spy)
+    monkeypatch.setattr(MlflowClient, "log_artifact", watch)
+    log(run, 4)
+    finish(run, robust(40))
+    assert tracking.push(run)
+    assert (points, files) == ([96, 128], ["record.json"])
+
+
+def test_a_state_that_changes_is_followed(root: Path) -> None:
+    run = make(root)
+    run.freeze()
+    assert tracking.push(run)
+    assert (mirrored(run)["info"]["status"], mirrored(run)["tags"]["state"]) == ("RUNNING", "queued")
+    with lock(run.folder):
+        assert tracking.push(run)
+    assert mirrored(run)["tags"]["state"] == "running"
+    (run.folder / "failure.md").write_text("why")
+    assert tracking.push(run)
+    assert mirrored(run)["info"]["status"] == "FAILED" and "failure.md" in mirrored(run)["files"]
+
+
+def test_another_database_gets_everything(root: Path) -> None:
+    run = make(root)
+    log(run, 3)
+    finish(run, robust(40))
+    assert tracking.push(run)
+    other = Run({**run.config, "tracking": f"sqlite:///{root / 'other.db'}"})
+    assert tracking.push(other)
+    there = mirrored(other)
+    assert len(there["curves"]["robust/ce"]) == 3 and there["files"] == {"config.yaml", "record.json"}
+
+
+def test_a_server_that_is_away_costs_a_warning_and_little_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = finish(make(tmp_path, tracking="http://127.0.0.1:9"), robust(40))
+    started = time.monotonic()
+    tracking.prepare(run.config)
+    assert tracking.parent(run.config, "sweep", [run]) is None
+    assert tracking.push(run) is False
+    assert time.monotonic() - started < 10
+    mine = [record.getMessage() for record in caplog.records if record.name == "harness.tracking"]
+    assert len(mine) == 3 and not any("\n" in line for line in mine)
+    with pytest.raises(UserError, match="does not answer"):
+        tracking.results(run.config)
+
+
+def test_a_multirun_has_one_parent_that_is_no_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    runs = [finish(make(root, seed), robust(40 + seed)) for seed in range(3)]
+    parent = tracking.parent(runs[0].config, "sweep", runs)
+    assert parent and tracking.parent(runs[0].config, "again", runs[::-1]) == parent
+    assert tracking.parent(runs[0].config, "other", runs[:2]) != parent
+    assert all(tracking.push(run, parent) for run in runs)
+    real = MlflowClient.search_runs
+    monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: real(*a, **{"max_results": 2, **k}))
+    table = tracking.results(runs[0].config)
+    assert list(table["seed"]) == [0, 1, 2]
+    assert [scores["robust_accuracy/l2_0.5"].value for scores in table["scores"]] == [40, 41, 42]
+
+
+def test_without_a_database_the_user_is_told_and_none_is_made(tmp_path: Path) -> None:
+    config = make(tmp_path).config
+    with pytest.raises(UserError, match="Run something first"):
+        tracking.results(config)
+    assert not (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_what_is_prepared_holds_no_run_and_keeps_files_beside_the_runs(root: Path) -> None:
+    from mlflow import MlflowClient
+
+    config = make(root).config
+    for _ in range(2):
+        tracking.prepare(config)
+    experiment = MlflowClient(tracking.uri(config)).get_experiment_by_name("digits")
+    assert experiment and experiment.artifact_location == (root / "runs" / "mlartifacts" / "digits").as_uri()
+    with pytest.raises(UserError, match="Run something first"):
+        tracking.results(config)
+
+
+def test_the_command_for_the_pages_survives_a_shell(tmp_path: Path) -> None:
+    config = make(tmp_path / "my files").config
+    words = shlex.split(tracking.ui_command(config))
+    assert words == [
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/my files/runs/mlflow.db",
+        "--port",
+        "5000",
+    ]
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    heavy = "{'mlflow', 'pandas', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"import sys, harness.tracking; assert not {heavy}, {heavy}"], check=True)
