@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
+from rich.text import Text
 
 from harness import record
 from harness.files import read_lines
@@ -80,6 +89,14 @@ def scores_table(runs: list[Run]) -> Table:
     return table
 
 
+class RateColumn(ProgressColumn):
+    """Steps or pieces per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="progress.data.speed")
+
+
 class Display:
     """Progress of runs in this process: a bar on a terminal, a line now and then elsewhere."""
 
@@ -88,7 +105,7 @@ class Display:
         self.run: Run | None = None
         self.what = ""
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"), console=console, transient=True,
         )  # fmt: skip
         self.task = self.progress.add_task("", figures="")
@@ -123,10 +140,11 @@ class Display:
         if (run, what) != (self.run, self.what):
             self.begun += run is not self.run
             self.run, self.what = run, what
-            title = f"[{self.begun}/{self.total}] {run.name}  {what}"
+            at = f"{self.begun}/{self.total}"
+            title = f"{at} {run.config['method']['name']} s{run.config['seed']} {what}"
             self.progress.reset(self.task, description=title, total=total)
             if not console.is_terminal:
-                console.print(title, markup=False, soft_wrap=True)
+                console.print(f"{at} {run.name}  {what}", soft_wrap=True)
         self.progress.update(self.task, completed=done, figures=figures)
 
 

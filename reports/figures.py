@@ -50,6 +50,7 @@ def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale) -> None:
         axes.errorbar(point.x, point.y, point.y_sd, point.x_sd, capsize=3, linestyle="none", label=name, **style)
     axes.set(xlabel=f"{x.title}  (better →)", ylabel=f"{y.title}  (better →)")
     axes.margins(0.08)
+    axes.set_xscale("log")  # distances of methods differ by factors
     axes.xaxis.set_inverted(x.better == "lower")
     axes.yaxis.set_inverted(y.better == "lower")
     axes.grid(color="0.9")

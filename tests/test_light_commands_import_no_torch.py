@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,9 @@ def test_the_core_imports_without_hydra_mlflow_and_submitit():
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
     assert "IMPORTED" in done.stdout, done.stderr
+
+
+def test_the_console_script_answers_from_any_folder(tmp_path):
+    script = Path(sys.executable).parent / "harness"
+    done = subprocess.run([script, "list"], cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0 and "atjem" in done.stdout, done.stderr
