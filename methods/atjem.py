@@ -88,6 +88,12 @@ def area_under_curve(positive: Tensor, negative: Tensor) -> float:
     return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
 
 
+def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
+    """R1: ½ · mean_i ||∇_x score_i||², with a graph for the second derivative."""
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean() / 2
+
+
 def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
     """1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ]: the mean over both halves, hence the ½."""
     return (softplus(-real).mean() + softplus(contrastive).mean()) / 2
@@ -112,6 +118,7 @@ class Joint(Stage):
     training: Training
     bce: float = 1.0
     ce: float = 1.0
+    r1: float = 0.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
@@ -123,7 +130,7 @@ class Joint(Stage):
         x, y = batch.images["labelled"], batch.labels["labelled"]
         contrastive, target = self.contrast.images(model, batch, state, rng)
         attacked = walk(model, x, cross_entropy(y), self.attack)
-        real = batch.images["real"]
+        real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
 
         logits = model(torch.cat([real, contrastive, attacked]))
         of_real, of_contrastive, of_attacked = logits.split([len(real), len(contrastive), len(x)])
@@ -132,6 +139,8 @@ class Joint(Stage):
             "bce": self.bce * binary_cross_entropy(s_real, s_contrastive),
             "ce": self.ce * cross_entropy(y)(of_attacked).mean(),
         }
+        if self.r1:
+            terms["r1"] = self.r1 * gradient_penalty(s_real, real)
         joint_real = joint_logit(batch.labels["real"])(of_real)
         monitors = self.contrast.observe(state, joint_real, joint_logit(target)(of_contrastive))
         robust = (of_attacked.detach().argmax(1) == y).float().mean()

@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from harness.data import Dataset
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.methods.at import Robust
-from harness.methods.atjem import Contrast, binary_cross_entropy
+from harness.methods.atjem import Contrast, binary_cross_entropy, gradient_penalty
 from harness.optimise import Training
 from harness.pgd import Walk, joint_logit
 from harness.settings import settings
@@ -47,12 +46,6 @@ class Generate(Stage):
         monitors = self.contrast.observe(state, joint_real, joint_contrastive)
         scores = {"f_real": joint_real.detach().mean(), "f_contrastive": joint_contrastive.detach().mean()}
         return Loss(terms, {**monitors, **scores})
-
-
-def gradient_penalty(score: Tensor, x: Tensor) -> Tensor:
-    """R1: ½ · mean_i ||∇_x score_i||², with a graph for the second derivative."""
-    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    return gradient.flatten(1).square().sum(1).mean() / 2
 
 
 @settings
