@@ -20,6 +20,7 @@ def batches(
         batch_sampler=Order(length, batch, seed, start, stop),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
         collate_fn=_collate,
+        generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
     return iter(loader)
 

@@ -67,10 +67,10 @@ class Method(ABC):
         return None
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Images of the wanted labels, in [0, 1]; each depends on its own start, label and generator only.
+        """Images of the wanted labels; each depends on its own start, label and generator only.
 
+        Values beyond [0, 1] are cut off by the caller. `state` is that of the last stage.
         By default the generative walk of DAT: ascent on the joint logit f_y from outlier images.
-        `state` is that of the last stage.
         """
         normal = rng.normal if self.sampler.noise else None
-        return walk(model, starts, joint_logit(labels), self.sampler, normal=normal).clamp(0, 1)
+        return walk(model, starts, joint_logit(labels), self.sampler, normal=normal)

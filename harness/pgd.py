@@ -162,7 +162,7 @@ def _per_image(values: Tensor, x: Tensor) -> Tensor:
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, parameters without gradient; both as before on leaving."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     learning = [p for p in model.parameters() if p.requires_grad]
     model.eval()
     for p in learning:
@@ -172,4 +172,5 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for p in learning:
             p.requires_grad_(True)
-        model.train(training)
+        for module, training in modes:
+            module.training = training

@@ -58,15 +58,30 @@ def samples(
         paths.append(folder / f"{first:07d}.npy")
         if not paths[-1].exists():
             indices = range(first, min(first + how.chunk, how.count))
-            labels = torch.tensor([i % classes for i in indices], device=device)
-            rng = PerImage([derive(how.seed, "sample", i) for i in indices])
-            images = method.sample(model, outliers.starts(indices).to(device), labels, state, rng)
-            if not images.isfinite().all():
-                raise Diverged("the samples are not finite")
+            images = draw(method, model, state, outliers, classes, how.seed, indices, device)
             with replacing(paths[-1]) as temporary:
                 np.save(temporary, eight_bits(images.cpu()).numpy())
         watch(min(first + how.chunk, how.count))
     return torch.cat([torch.from_numpy(np.load(path)) for path in paths])
+
+
+def draw(
+    method: Method,
+    model: EnergyModel,
+    state: State,
+    outliers: Outliers,
+    classes: int,
+    seed: int,
+    indices: range,
+    device: torch.device,
+) -> Tensor:
+    """The samples of some indices, float in [0, 1]; raises Diverged if one is not finite."""
+    labels = torch.tensor([i % classes for i in indices], device=device)
+    rng = PerImage([derive(seed, "sample", i) for i in indices])
+    images = method.sample(model, outliers.starts(indices).to(device), labels, state, rng)
+    if not images.isfinite().all():
+        raise Diverged("the samples are not finite")
+    return images.clamp(0, 1)
 
 
 def eight_bits(images: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Contrast:
         """T, the AUC window and how much of it is filled."""
         start = self.walk.steps if self.curriculum is None else min(self.curriculum.start, self.walk.steps)
         window = 1 if self.curriculum is None else self.curriculum.window(batch)
-        return {"T": torch.tensor(start), "window": torch.zeros(window), "filled": torch.tensor(0)}
+        return {"T": torch.tensor(start), "window": torch.zeros(window, dtype=torch.float64), "filled": torch.tensor(0)}
 
     def images(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""

@@ -35,11 +35,7 @@ class Chains:
     def draw(self, model: EnergyModel, state: State, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
         """A batch of chains, one for each label, continued by one walk and written back."""
         buffer, n = state["buffer"], len(labels)
-        if self.conditional:
-            block = self.buffer // classes
-            places = labels * block + torch.randint(block, (n,), generator=rng, device=labels.device)
-        else:  # without replacement, so that no two chains write to one place
-            places = torch.randperm(self.buffer, generator=rng, device=labels.device)[:n]
+        places = self._places(labels, classes, rng)
         fresh = torch.rand(n, generator=rng, device=buffer.device) < self.restart
         noise = torch.rand(n, *buffer.shape[1:], generator=rng, device=buffer.device)
         start = torch.where(fresh[:, None, None, None], noise, buffer[places])
@@ -47,6 +43,15 @@ class Chains:
         x = walk(model, start, objective, self.walk, normal=lambda x: standard_normal(x, rng))
         buffer[places] = x
         return x
+
+    def _places(self, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
+        """One place in the buffer for each label, drawn without replacement: no two chains write to one place."""
+        if not self.conditional:
+            return torch.randperm(self.buffer, generator=rng, device=labels.device)[: len(labels)]
+        block = self.buffer // classes
+        shuffled = torch.rand(classes, block, generator=rng, device=labels.device).argsort(1)
+        turn = (labels[:, None] == labels).tril(-1).sum(1)  # the how-manieth of its class in the batch
+        return labels * block + shuffled[labels, turn % block]
 
 
 def standard_normal(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -69,6 +74,10 @@ class Energy(Stage):
     px: float = 1.0
     ce: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+
+    def __post_init__(self) -> None:
+        if self.chains.buffer < self.training.batch:
+            raise ValueError(f"chains.buffer={self.chains.buffer} must hold a batch of {self.training.batch}")
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The replay buffer, at first uniform noise."""
@@ -114,7 +123,7 @@ class JEM(Method):
         return None
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, from the label's own block where there are blocks, walked on; clamped to [0, 1].
+        """Chains of the buffer, from the label's own block where there are blocks, walked on.
 
         An unconditional chain has no label: it is what it is.
         """
@@ -124,4 +133,4 @@ class JEM(Method):
         if self.energy.chains.conditional:
             places = places + labels * block
         objective = joint_logit(labels) if self.energy.chains.conditional else marginal_score
-        return walk(model, buffer[places], objective, self.sampler, normal=rng.normal).clamp(0, 1)
+        return walk(model, buffer[places], objective, self.sampler, normal=rng.normal)

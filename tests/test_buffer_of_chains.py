@@ -82,6 +82,7 @@ def test_conditional_chains_stay_in_the_block_of_their_label(seed):
     x = Chains(STEP, buffer=20, restart=0.0, conditional=True).draw(tilted_net(), state, LABELS, 5, rng(seed))
     places = (x[:, 0, 1, 1] - 10).long()
     assert torch.equal(places // 4, LABELS)
+    assert len(set(places.tolist())) == len(LABELS), "two chains were written to one place"
     expected = marked(20)
     expected[places, 0, 0, 0] += 0.5
     torch.testing.assert_close(state["buffer"], expected)

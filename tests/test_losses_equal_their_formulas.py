@@ -7,8 +7,8 @@ import torch
 
 from harness.method import Batch
 from harness.methods.at import Robust
-from harness.methods.atjem import Contrast, Curriculum, Joint, binary_cross_entropy
-from harness.methods.generative import Generate, gradient_penalty
+from harness.methods.atjem import Contrast, Curriculum, Joint, binary_cross_entropy, gradient_penalty
+from harness.methods.generative import Generate
 from harness.methods.jem import Chains, Energy
 from harness.optimise import Training
 from harness.pgd import Walk
@@ -80,8 +80,9 @@ def test_at_is_cross_entropy_on_adversarial_images_alone(net, small, batch, atta
     assert float(loss.monitors["robust_accuracy"]) == pytest.approx(right)
 
 
-def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, small, batch):
-    stage = Joint(CONTRAST, ATTACK, TRAINING)
+@pytest.mark.parametrize("r1", [0.0, 0.7])
+def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, small, batch, r1):
+    stage = Joint(CONTRAST, ATTACK, TRAINING, r1=r1)
     loss = stage.loss(net.train(), batch, state_of(stage), rng())
     x, real, outliers, y, y_real = arrays(batch)
     contrastive = by_hand.contrastive(small, outliers, y_real, 4, 0.3)  # paired: the labels of the real images
@@ -90,9 +91,13 @@ def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, sma
     def s(images):
         return by_hand.logsumexp(small.logits(images))
 
+    def penalty():
+        return r1 / 2 * (small.gradient(real, by_hand.softmax(small.logits(real))) ** 2).sum() / B
+
     check(net, small, loss, [
         ("bce", lambda: bce(s(real), s(contrastive))),
         ("ce", lambda: by_hand.cross_entropy(small.logits(attacked), y).sum() / B),
+        *([("r1", penalty)] if r1 else []),
     ])  # fmt: skip
     assert float(loss.monitors["s_real"]) == pytest.approx(s(real).mean())
     assert float(loss.monitors["s_contrastive"]) == pytest.approx(s(contrastive).mean())
@@ -142,13 +147,13 @@ def test_the_gradient_penalty_is_half_the_mean_squared_norm(images):
 def test_jem_is_the_difference_of_mean_scores_plus_cross_entropy(net, small, batch, conditional):
     # The whole buffer is drawn, without noise, so that the mean over chains does not depend on their order.
     walk = Walk(steps=3, step=0.05, direction="raw", clamp=False)
-    size = 5 if conditional else B
-    stage = Energy(Chains(walk, buffer=size, restart=0, conditional=conditional), TRAINING)
-    buffer = torch.rand(size, 1, 4, 4, dtype=torch.double, generator=rng(9))
-    loss = stage.loss(net.train(), batch, {"buffer": buffer.clone()}, rng())
+    buffer = torch.rand(5 if conditional else B, 1, 4, 4, dtype=torch.double, generator=rng(9))
+    alike = 3 if conditional else 1  # blocks of images that are alike, so that it does not matter which is drawn
+    stage = Energy(Chains(walk, buffer=alike * len(buffer), restart=0, conditional=conditional), TRAINING)
+    loss = stage.loss(net.train(), batch, {"buffer": buffer.repeat_interleave(alike, 0)}, rng())
     x, real, _, y, y_real = arrays(batch)
     start, gradient = buffer.numpy(), by_hand.ascent_of_marginal(small)
-    if conditional:  # blocks of one image each
+    if conditional:
         start, gradient = start[y_real], by_hand.ascent_of_joint(small, y_real)
     chains = by_hand.sgld(gradient, start, 0.05, 0, [0, 0, 0])
 

@@ -10,8 +10,8 @@ from harness.datasets.outliers import Fields
 from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk
-from harness.randomness import PerImage, derive
-from harness.sample import Sampling, eight_bits, samples
+from harness.randomness import derive
+from harness.sample import Sampling, draw, eight_bits, samples
 
 CPU = torch.device("cpu")
 SGLD = Walk(steps=3, step=0.25, direction="raw", noise=0.05, clamp=False)
@@ -78,8 +78,7 @@ def test_a_sample_is_alike_whatever_chunk_it_is_made_in(name, digits, digits_net
     model, outliers = digits_net(width=8).eval(), Fields(digits, count=10)
 
     def made(first, last):
-        indices, labels = range(first, last), torch.tensor([i % 10 for i in range(first, last)])
-        return method.sample(model, outliers.starts(indices), labels, state, PerImage([derive(0, i) for i in indices]))
+        return draw(method, model, state, outliers, 10, 0, range(first, last), CPU)
 
     whole = made(0, 12)
     for chunk in (1, 5):

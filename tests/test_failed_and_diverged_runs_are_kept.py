@@ -1,0 +1,56 @@
+"""A fault leaves failure.md and waits for retry=true; divergence is a result; neither stops the other runs."""
+
+import pytest
+from commandline import quick
+
+import harness
+from harness.execute import RunFailed
+from harness.launch import launch
+from harness.methods.at import Robust
+
+
+@pytest.fixture
+def run(tmp_path):
+    (found,) = harness.plan(*quick("at", steps=4), f"runs={tmp_path}", f"tracking=sqlite:///{tmp_path}/mlflow.db")
+    return found
+
+
+def test_a_fault_is_written_down_and_retried_when_asked(run, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Robust, "loss", lambda *arguments: 1 / 0)
+        with pytest.raises(RunFailed, match="ZeroDivisionError"):
+            harness.run(run)
+    assert run.state == "failed"
+    text = (run.folder / "failure.md").read_text()
+    assert "ZeroDivisionError" in text and "retry=true" in text
+
+    assert launch([run]) == 1  # left alone, and the command says so
+    assert run.state == "failed"
+    (again,) = harness.plan(*quick("at", steps=4), f"runs={run.root}", "retry=true")
+    assert launch([again]) == 0
+    assert again.state == "done" and not (run.folder / "failure.md").exists()
+
+
+def test_a_failed_run_does_not_stop_the_next(tmp_path, monkeypatch):
+    runs = harness.plan(*quick("at", steps=4), "seed=0,1", f"runs={tmp_path}")
+    sound = Robust.loss
+
+    def fails_once(self, model, *rest):
+        if runs[0].state == "running":
+            raise RuntimeError("only the first")
+        return sound(self, model, *rest)
+
+    monkeypatch.setattr(Robust, "loss", fails_once)
+    assert launch(runs) == 1
+    assert [run.state for run in runs] == ["failed", "done"]
+
+
+def test_divergence_is_recorded_once_and_for_all_that_share_the_stage(tmp_path):
+    overrides = [*quick("at", steps=8), f"runs={tmp_path}", "method.robust.training.lr=1e30"]
+    (run,) = harness.plan(*overrides)
+    record = harness.run(run)
+    assert record.state == run.state == "diverged"
+    assert "stage robust" in record.reason and not record.scores
+    assert harness.run(run) == record
+    (other,) = harness.plan(*overrides, "method.sampler.steps=3")
+    assert harness.run(other).reason == record.reason

@@ -1,0 +1,53 @@
+"""plan, run, load and results: the command's work, from Python."""
+
+import pytest
+from commandline import quick
+
+import harness
+from harness.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    (run,) = harness.plan(*quick("at", steps=20), f"runs={folder}")
+    return run, harness.run(run)
+
+
+def test_a_run_ends_with_a_record_of_both_abilities(done):
+    run, record = done
+    assert record.state == run.state == "done"
+    assert {"clean_accuracy", "robust_accuracy/l2_3", "fd_digits", "ece"} <= set(record.scores)
+    assert record.scores["clean_accuracy"].n == 20 and record.scores["fd_digits"].n == 40
+    assert len(record.outcomes["clean"]) == 20
+
+
+def test_the_loaded_model_is_the_one_that_was_judged(done):
+    run, record = done
+    model = harness.load(run.folder)
+    images, labels = run.data.tensors("test")
+    right = model(images).argmax(1) == labels
+    assert "".join("01"[int(one)] for one in right) == record.outcomes["clean"]
+    assert not model.training
+
+
+def test_results_hold_the_run(done):
+    run, record = done
+    table = harness.results(f"runs={run.root}")
+    (row,) = table.to_dict("records")
+    assert row["fingerprint"] == run.fingerprint and row["state"] == "done"
+    assert row["scores"] == record.scores
+
+
+def test_the_same_run_again_is_read_from_the_disk(done):
+    run, record = done
+    assert harness.run(run) == record
+
+
+def test_an_untrained_run_cannot_be_loaded(tmp_path):
+    (run,) = harness.plan(*quick("at"), f"runs={tmp_path}")
+    run.freeze()
+    with pytest.raises(UserError, match="not trained yet"):
+        harness.load(run.folder)
+    with pytest.raises(UserError, match="not a run folder"):
+        harness.load(tmp_path / "nothing")
