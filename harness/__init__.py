@@ -25,7 +25,8 @@ __all__ = ["load", "plan", "results", "run"]
 def plan(*overrides: str) -> "list[Run]":
     """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
     from harness.__main__ import compose
-    from harness.runs import Run, check_all
+    from harness.preflight import check_all
+    from harness.runs import Run
 
     return check_all([Run(config) for config in compose(["-m", *overrides])])
 

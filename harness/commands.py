@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.registry import names
-from harness.runs import Config, Run, check_all, folders
+from harness.runs import Config, Run, folders
 from harness.terminal import console, runs_table, status_table
 
 CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
@@ -15,6 +15,7 @@ def run(configs: list[Config]) -> int:
     """Do what is left of the runs; 1 if one failed."""
     from harness import tracking
     from harness.launch import launch
+    from harness.preflight import check_all
     from harness.terminal import scores_table
 
     runs = check_all([Run(config) for config in configs])
@@ -29,6 +30,7 @@ def run(configs: list[Config]) -> int:
 
 def plan(configs: list[Config]) -> int:
     """Show the runs, their states and the stages they share; run nothing, write nothing."""
+    from harness.preflight import check_all
     from harness.terminal import stages_table
 
     runs = check_all([Run(config) for config in configs])
@@ -68,6 +70,7 @@ def list_choices(configs: list[Config]) -> int:
 def check(configs: list[Config]) -> int:
     """Try a method on a dataset at a tiny size against the contract of all methods; 1 if it breaks it."""
     from harness.contract import verdicts
+    from harness.preflight import check_all
 
     failed = 0
     for run in check_all([Run(config) for config in configs]):

@@ -1,11 +1,12 @@
 """kill -9 while training, sampling or attacking, then the same command: the record is that of an unharmed run."""
 
 import random
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commandline import STAGES, harness, quick, start
+from commandline import STAGES, quick, start
 
 from harness import record
 
@@ -34,10 +35,10 @@ def kill_after(seconds: float, folder: Path, arguments: list[str]) -> None:
     process.communicate()
 
 
-def finished(folder: Path, arguments: list[str]) -> tuple[record.Record, str]:
-    """Run the command to its end: the record and what it printed."""
-    status, out, err = harness(*arguments, folder=folder)
-    assert status == 0, err
+def finished(process: subprocess.Popen[str], folder: Path) -> tuple[record.Record, str]:
+    """Wait for the command to end: the record and what it printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     (path,) = folder.glob("runs/*/record.json")
     return record.read(path), out
 
@@ -47,20 +48,21 @@ def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_record(method, 
     arguments = quick(method)
     unharmed, killed = tmp_path / "unharmed", tmp_path / "killed"
     unharmed.mkdir(), killed.mkdir()
-    expected, _ = finished(unharmed, arguments)
+    reference = start(*arguments, folder=unharmed)
 
     assert kill_when(MOMENTS["training"], killed, arguments), "the run ended before it could be killed in training"
-    kill_after(random.Random(method).uniform(2, 12), killed, arguments)
+    kill_after(random.Random(method).uniform(2, 8), killed, arguments)
     for moment in ("attacking", "sampling"):
         kill_when(MOMENTS[moment], killed, arguments)
-    found, _ = finished(killed, arguments)
+    found, _ = finished(start(*arguments, folder=killed), killed)
 
+    expected, _ = finished(reference, unharmed)
     assert found.result() == expected.result()
     assert found.cost and sum(stage.resumed for stage in found.cost.stages) >= 1
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
-    first, _ = finished(tmp_path, quick("at", steps=4))
-    again, out = finished(tmp_path, quick("at", steps=4))
+    first, _ = finished(start(*quick("at", steps=4), folder=tmp_path), tmp_path)
+    again, out = finished(start(*quick("at", steps=4), folder=tmp_path), tmp_path)
     assert again == first  # cost and time of making included: nothing was written
     assert "train" not in out
