@@ -184,9 +184,11 @@ def _detail(folder: Path, of: RunState) -> str:
         found = record.read(folder / "record.json")
         return found.reason or "  ".join(f"{s.title} {s.value:.2f}{s.unit}" for s in list(found.scores.values())[:3])
     for training in reversed(load(folder).trainings):
+        if training.done:
+            return f"{training.name} is trained"
         if lines := read_lines(training.folder / "metrics.jsonl"):
             figures = "  ".join(f"{k} {v:.3g}" for k, v in lines[-1].items() if k not in ("images", "seconds"))
-            return f"evaluating, after {training.name}" if training.done else f"{training.name}: {figures}"
+            return f"{training.name}: {figures}"
     return ""
 
 
