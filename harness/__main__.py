@@ -29,7 +29,7 @@ def main() -> None:
     try:
         if arguments and re.fullmatch(r"[a-z]+", arguments[0]):
             raise UserError(f"There is no command '{arguments[0]}'. {near(arguments[0], VERBS)}")
-        status = VERBS[verb](compose(arguments))
+        status = VERBS[verb](compose(arguments, verb))
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
@@ -39,8 +39,8 @@ def main() -> None:
     sys.exit(status)
 
 
-def compose(arguments: list[str]) -> list[Config]:
-    """The configs that Hydra composes from command-line arguments, one for each run of a sweep.
+def compose(arguments: list[str], verb: str = "run") -> list[Config]:
+    """The configs that Hydra composes from the command line, one for each run of a sweep; each notes the command.
 
     Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
     arguments fit no config.
@@ -61,7 +61,7 @@ def compose(arguments: list[str]) -> list[Config]:
         assert isinstance(config, dict)
         overrides = list(HydraConfig.get().overrides.task)
         changes = [o for o in overrides if _changes(o)]
-        collected.append({**config, "overrides": changes, "command": _command(arguments)})  # pyright: ignore[reportArgumentType]
+        collected.append({**config, "overrides": changes, "command": _command(verb, arguments)})  # pyright: ignore[reportArgumentType]
 
     before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,8 +84,8 @@ def _changes(override: str) -> bool:
     return key.partition(".")[0] in IDENTITY and key not in ("method", "data", "protocol", "seed")
 
 
-def _command(arguments: list[str]) -> str:
-    return f"python -m harness {shlex.join(arguments)}".strip()
+def _command(verb: str, arguments: list[str]) -> str:
+    return shlex.join(["python", "-m", "harness", *([] if verb == "run" else [verb]), *arguments])
 
 
 def _explain(message: str) -> str:

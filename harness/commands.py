@@ -22,9 +22,9 @@ def run(configs: list[Config]) -> int:
     console.print(runs_table(runs))
     status = launch(runs)
     console.print(scores_table(runs))
-    console.print(
-        f"Leaderboard: python -m harness report\nMLflow:      {tracking.ui_command(configs[0])}", soft_wrap=True
-    )
+    where = "" if configs[0]["runs"] == "runs" else f" runs={configs[0]['runs']}"
+    console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
+    console.print(f"MLflow:      {tracking.ui_command(configs[0])}", markup=False, soft_wrap=True)
     return status
 
 
@@ -51,7 +51,7 @@ def report(configs: list[Config]) -> int:
     from harness.reports import leaderboard
 
     config = _one(configs)
-    page = leaderboard.write(config, "python -m harness report")
+    page = leaderboard.write(config)
     console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     console.print(f"Written: {page}", soft_wrap=True)
     return 0

@@ -28,11 +28,11 @@ LEGEND = """\
 Seeds are counted as done of all; only those that are done enter a number."""
 
 
-def write(config: Config, command: str) -> Path:
-    """Write the page and its figures from what MLflow holds, and return the page; `command` is what made it."""
+def write(config: Config) -> Path:
+    """Write the page and its figures from what MLflow holds, and return the page."""
     folder = Path(config["reports"]).absolute()
     rows = tracking.results(config).to_dict("records")
-    parts = [f"# Leaderboard\n\nMade by `{command}` from the tracked runs; do not edit.\n\n{LEGEND}"]
+    parts = [f"# Leaderboard\n\nMade by `{config['command']}` from the tracked runs; do not edit.\n\n{LEGEND}"]
     for judged in sorted({tuple(str(row[key]) for key in JUDGED) for row in rows}):
         section = Section([row for row in rows if tuple(row[key] for key in JUDGED) == judged])
         parts.append(section.markdown(folder))

@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, run in enumerate([*runs, *twice, variant, judged[0]]):
         paint(run, number / 7)
     assert all(tracking.push(run) for run in [*runs, *twice, lost, variant, samples, broken, *judged])
-    leaderboard.write(broken.config, "python -m harness report")
+    leaderboard.write(broken.config)
     return root
 
 
@@ -101,7 +101,7 @@ def test_the_same_database_gives_the_same_bytes(place: Path) -> None:
         return {str(path.relative_to(place / "reports")): path.read_bytes() for path in found}
 
     before = files()
-    leaderboard.write(make(place).config, "python -m harness report")
+    leaderboard.write(make(place).config)
     assert files() == before
 
 

@@ -34,6 +34,7 @@ def make(root: Path, seed: int = 0, **changed: Any) -> Run:
         "protocol": {"id": "digits-1", "metrics": {}},
         "seed": seed,
         "runs": str(root / "runs"),
+        "command": "python -m harness report",
         "reports": str(root / "reports"),
         "overrides": [],
         "selection": {},

@@ -27,3 +27,14 @@ def test_make_targets_of_the_readme_exist():
 
 def test_ci_runs_the_readmes_test_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_what_the_readme_links_to_is_there():
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_the_readmes_table_is_the_leaderboards():
+    (table,) = re.findall(r"<!-- from (\S+) -->\n(.*?)\n<!-- end", (ROOT / "README.md").read_text(), re.S)
+    assert table[1].count("\n") >= 5
+    assert table[1] in (ROOT / table[0]).read_text()
