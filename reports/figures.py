@@ -8,6 +8,7 @@ from textwrap import fill
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.ticker import LogLocator, NullLocator
 
 from harness.files import replacing
 
@@ -51,6 +52,9 @@ def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale) -> None:
     axes.set(xlabel=f"{x.title}  (better →)", ylabel=f"{y.title}  (better →)")
     axes.margins(0.08)
     axes.set_xscale("log")  # distances of methods differ by factors
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_inverted(x.better == "lower")
     axes.yaxis.set_inverted(y.better == "lower")
     axes.grid(color="0.9")

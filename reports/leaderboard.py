@@ -95,7 +95,7 @@ class Series:
                 yield from (f"- † {self.label}, {score.title}: {warning}" for warning in score.warnings)
             if run["reason"]:
                 yield f"- {self.label}, seed {run['seed']}: {run['state']}, {run['reason']}"
-            yield from (f"- {self.label}, selection: {what} {chosen}" for what, chosen in run["selection"].items())
+            yield from (f"- {self.label}, {what}: chosen by {how}" for what, how in run["selection"].items())
             yield from (f"- {self.label}: {note}" for note in run["notes"])
 
 
