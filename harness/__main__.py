@@ -22,6 +22,9 @@ VERBS: dict[str, Callable[[list[Config]], int]] = {
 }
 
 
+QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
+
+
 def main() -> None:
     """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
     arguments = sys.argv[1:]
@@ -47,7 +50,7 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -69,6 +72,8 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
+        except OverrideParseException as error:
+            raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain(str(error))) from None
         finally:

@@ -17,7 +17,7 @@ CASES = {
     "hydra/launcher=submitit_slurm": ["launcher="],
     "stats": ["Did you mean status"],
     "-m seed=range(0,0)": ["sweep is empty", "seed=0,1,2"],
-    "plan method=[": ["method=["],
+    "plan method=[": ["method=[", "key=value"],
     "status runs=nowhere": ["no folder of runs", "runs=FOLDER"],
     "report runs=nowhere": ["runs=FOLDER"],
     "report -m seed=0,1": ["leave out -m"],
