@@ -31,7 +31,6 @@ class Progress:
 
     step: int
     steps: int
-    batch: int
     figures: dict[str, float]
     checkpointed: bool
 
@@ -67,7 +66,7 @@ def train(
         due = time.monotonic() - loop.saved_at > checkpoint_seconds
         if due:
             loop.save(step + 1)
-        watch(Progress(step + 1, loop.steps, stage.training.batch, figures, due))
+        watch(Progress(step + 1, loop.steps, figures, due))
     loop.finish()
 
 
@@ -195,13 +194,18 @@ class Loop:
         return self.model if self.average is None else self.average.module
 
     def finish(self) -> None:
-        """Write the stage's result: weights, state, and last the cost, whose file marks the stage as done."""
+        """Write the stage's result: weights, state, and last the cost, whose file marks the stage as done.
+
+        Checkpoints have then done their duty and are removed.
+        """
         weights = self.result().state_dict()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {self.steps} steps")
         checkpoint.save_tensors(self.folder / "weights.safetensors", weights)
         checkpoint.save_tensors(self.folder / "state.safetensors", self.state)
         write_json(self.folder / "done.json", self._cost())
+        for path in checkpoint.saved(self.folder / "checkpoints"):
+            path.unlink()
 
     def _cost(self) -> dict[str, Any]:
         images = self.steps * self.stage.training.batch

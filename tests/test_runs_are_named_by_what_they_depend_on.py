@@ -6,6 +6,7 @@ import pytest
 
 import harness
 from harness.errors import UserError
+from harness.registry import names
 
 
 def run(*overrides):
@@ -71,6 +72,16 @@ def test_planning_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     harness.plan("method=at,jem")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_experiment_is_a_set_of_runs_that_can_be_done(experiment):
+    assert len(harness.plan(f"experiment={experiment}")) >= 2
+
+
+def test_an_experiment_is_the_sweep_that_it_stands_for():
+    sweep = harness.plan("method=atjem,jem,at,generative", "seed=0,1,2")
+    assert {r.fingerprint for r in harness.plan("experiment=digits")} == {r.fingerprint for r in sweep}
 
 
 def test_an_empty_sweep_is_an_error():

@@ -1,0 +1,59 @@
+"""A record is what its schema says, or it is refused; it is written whole or not at all."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from harness import record
+from harness.errors import UserError
+from harness.record import Cost, Origin, ProtocolTag, Record, Score
+
+
+def some_score(**changed):
+    fields = {"title": "Clean accuracy", "value": 97.5, "low": 95.0, "high": 99.0, "n": 360, "unit": "%"}
+    return Score(**{**fields, "better": "higher", **changed})
+
+
+def some_record(**changed):
+    origin = Origin(
+        command="python -m harness", created="2026-11-22T00:00:00+00:00", commit="0", dirty=False, python="3.11",
+        packages={"torch": "2"}, hardware="a CPU", device="cpu", threads=1, precision="fp32",
+    )  # fmt: skip
+    fields = {"fingerprint": "f", "series": "s", "state": "done", "method": "at", "data": "digits", "model": "digits"}
+    cost = Cost(stages=[], training_seconds=1.5, evaluation_seconds=2.5, peak_memory_mb=3)
+    given = {**fields, "seed": 0, "protocol": ProtocolTag(id="digits-1", hash="0"), "origin": origin, "cost": cost}
+    return Record(**{**given, "scores": {"clean_accuracy": some_score()}, "outcomes": {"clean": "110"}, **changed})
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    record.write(tmp_path / "record.json", some_record())
+    assert record.read(tmp_path / "record.json") == some_record()
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("change", [{"state": "finished"}, {"seed": "first"}, {"colour": "blue"}, {"scores": {"x": 1}}])
+def test_what_is_not_in_the_schema_is_refused(tmp_path, change):
+    with pytest.raises(ValidationError):
+        some_record(**change)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**json.loads(some_record().model_dump_json()), **change}))
+    with pytest.raises(UserError, match=r"record\.json is not a readable record"):
+        record.read(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_is_a_number(value):
+    with pytest.raises(ValidationError):
+        some_score(value=value)
+
+
+def test_the_result_leaves_out_what_depends_on_time_and_place():
+    later = some_record(cost=None, origin=some_record().origin.model_copy(update={"created": "later", "threads": 8}))
+    assert later.result() == some_record().result()
+    assert some_record(outcomes={"clean": "111"}).result() != some_record().result()
+
+
+def test_a_record_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        some_record().seed = 1
