@@ -1,6 +1,7 @@
 """Where runs are executed: in this process, or in several of this machine through submitit."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,6 @@ def here(runs: list[Run], parent: str | None, how: dict[str, Any]) -> None:
 class Job:
     """A piece of work for one process, and the stages that must be trained before it."""
 
-    title: str
     work: Callable[..., None]
     arguments: tuple[Any, ...]
     after: list[Training]
@@ -87,14 +87,16 @@ def processes(runs: list[Run], parent: str | None, how: dict[str, Any]) -> None:
 
 def jobs(runs: list[Run], parent: str | None) -> list[Job]:
     """The stages that several runs share, once each, and then the runs."""
-    shared: dict[str, Job] = {}
+    uses = Counter(training.fingerprint for run in runs for training in run.trainings)
+    stages: dict[str, Job] = {}
+    of_runs: list[Job] = []
     for run in runs:
-        for index, training in enumerate(run.trainings[:-1]):
-            if not training.ended and training.fingerprint not in shared:
-                before = run.trainings[:index]
-                shared[training.fingerprint] = Job(training.name, stage_job, (str(run.folder), index), before)
-    of_runs = [Job(run.name, run_job, (str(run.folder), parent), run.trainings[:-1]) for run in runs]
-    return [*shared.values(), *of_runs]
+        shared = [training for training in run.trainings if uses[training.fingerprint] > 1]
+        for index, training in enumerate(shared):
+            if not training.ended and training.fingerprint not in stages:
+                stages[training.fingerprint] = Job(stage_job, (str(run.folder), index), after=shared[:index])
+        of_runs.append(Job(run_job, (str(run.folder), parent), after=shared))
+    return [*stages.values(), *of_runs]
 
 
 def stage_job(folder: str, index: int) -> None:

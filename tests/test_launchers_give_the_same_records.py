@@ -1,8 +1,10 @@
-"""Runs in processes of their own give the records of runs in this process; a shared stage is trained once."""
+"""Runs in processes of their own give the records of runs in this process; a shared stage is trained once, first."""
 
 from commandline import harness, quick
 
+import harness as api
 from harness import record
+from harness.launch import jobs, run_job, stage_job
 
 
 def test_processes_and_local_agree(tmp_path):
@@ -10,11 +12,28 @@ def test_processes_and_local_agree(tmp_path):
     for launcher in ("local", "processes"):
         folder = tmp_path / launcher
         folder.mkdir()
-        overrides = ["method=at,atjem,generative", *quick("at", steps=12)[1:], f"launcher={launcher}"]
+        overrides = [*quick("atjem", steps=12), "method.sampler.steps=3,4", f"launcher={launcher}"]
         status, out, err = harness("-m", *overrides, folder=folder)
         assert status == 0, out + err
         found = [record.read(path) for path in folder.glob("runs/*/record.json")]
-        records[launcher] = sorted((one.result() for one in found), key=lambda one: str(one["method"]))
-        assert len(list(folder.glob("runs/stages/robust-*"))) == 1
-    assert len(records["local"]) == 3
+        records[launcher] = sorted((one.result() for one in found), key=lambda one: str(one["fingerprint"]))
+        assert len(list(folder.glob("runs/stages/*"))) == 2
+    assert len(records["local"]) == 2
     assert records["local"] == records["processes"]
+
+
+def test_shared_stages_come_first_and_once(tmp_path):
+    runs = api.plan("method=at,atjem,generative,jem", f"runs={tmp_path}")
+    at, *rest = jobs(runs, None)
+    assert at.work is stage_job and at.after == []
+    assert [job.work for job in rest] == [run_job] * 4
+    robust = runs[0].trainings[0].fingerprint
+    assert [[training.fingerprint for training in job.after] for job in rest] == [[robust], [robust], [robust], []]
+
+
+def test_a_stage_waits_for_the_stage_before_it(tmp_path):
+    first, second, *rest = jobs(api.plan("method.sampler.steps=3,4", f"runs={tmp_path}"), None)
+    assert (first.arguments[1], second.arguments[1]) == (0, 1)
+    assert [training.name for training in second.after] == ["robust"]
+    assert all([training.name for training in job.after] == ["robust", "joint"] for job in rest)
+    assert first.ready and not second.ready
