@@ -45,12 +45,13 @@ def test_a_failed_run_does_not_stop_the_next(tmp_path, monkeypatch):
     assert [run.state for run in runs] == ["failed", "done"]
 
 
-def test_divergence_is_recorded_once_and_for_all_that_share_the_stage(tmp_path):
+def test_divergence_is_recorded_once_and_for_all_that_share_the_stage(tmp_path, monkeypatch):
     overrides = [*quick("at", steps=8), f"runs={tmp_path}", "method.robust.training.lr=1e30"]
     (run,) = harness.plan(*overrides)
     record = harness.run(run)
     assert record.state == run.state == "diverged"
     assert "stage robust" in record.reason and not record.scores
     assert harness.run(run) == record
+    monkeypatch.setattr(Robust, "loss", lambda *arguments: pytest.fail("the stage was trained again"))
     (other,) = harness.plan(*overrides, "method.sampler.steps=3")
     assert harness.run(other).reason == record.reason
