@@ -10,9 +10,11 @@ from typing import Any
 import submitit
 
 from harness import tracking
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.execute import RunFailed, Silent, execute, train_stage
-from harness.runs import Run, Training, load
+from harness.registry import make
+from harness.runs import Config, Run, Training, load
+from harness.settings import settings
 from harness.terminal import Display, Reporter
 
 A_WEEK = 7 * 24 * 60
@@ -38,18 +40,22 @@ def launch(runs: list[Run]) -> int:
         if run not in left:
             tracking.push(run, parent)  # what the store is still missing of finished runs
     if left:
-        LAUNCHERS[config["launcher"]["name"]](left, parent, config["launcher"])
+        launcher(config).run(left, parent)
     return int(any(run.state == "failed" for run in runs))
 
 
-def here(runs: list[Run], parent: str | None, how: dict[str, Any]) -> None:
+@settings
+class Local:
     """One run after another, in this process; a failed one does not stop the others."""
-    with Display(len(runs)) as display:
-        for run in runs:
-            try:
-                display.finished(run, execute(run, display, parent))
-            except RunFailed as error:
-                display.failed(run, str(error))
+
+    def run(self, runs: list[Run], parent: str | None) -> None:
+        """Do the runs."""
+        with Display(len(runs)) as display:
+            for run in runs:
+                try:
+                    display.finished(run, execute(run, display, parent))
+                except RunFailed as error:
+                    display.failed(run, str(error))
 
 
 @dataclass
@@ -66,23 +72,31 @@ class Job:
         return all(training.ended for training in self.after)
 
 
-def processes(runs: list[Run], parent: str | None, how: dict[str, Any]) -> None:
-    """Several at a time, each in a process of its own; a stage that runs share is trained by one job, first."""
-    if how["parallel"] < 1:
-        raise UserError(f"launcher.parallel must be 1 or more, not {how['parallel']}.")
-    executor = submitit.AutoExecutor(folder=runs[0].root / "jobs" / "%j", cluster="local")
-    executor.update_parameters(timeout_min=A_WEEK)
-    waiting, going = jobs(runs, parent), []
-    with Reporter(runs) as reporter:
-        while waiting or going:
-            going = [job for job in going if not job.done()]
-            # A stage that its own job could not train keeps nobody waiting: the runs meet its fault themselves.
-            ready = [job for job in waiting if job.ready] or ([] if going else waiting)
-            for job in ready[: how["parallel"] - len(going)]:
-                waiting.remove(job)
-                going.append(executor.submit(job.work, *job.arguments))
-            reporter.refresh()
-            time.sleep(0.5)
+@settings
+class Processes:
+    """`parallel` at a time, each in a process of its own; a stage that runs share is trained by one job, first."""
+
+    parallel: int
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
+
+    def run(self, runs: list[Run], parent: str | None) -> None:
+        """Do the runs."""
+        executor = submitit.AutoExecutor(folder=runs[0].root / "jobs" / "%j", cluster="local")
+        executor.update_parameters(timeout_min=A_WEEK)
+        waiting, going = jobs(runs, parent), []
+        with Reporter(runs) as reporter:
+            while waiting or going:
+                going = [job for job in going if not job.done()]
+                # A stage that its own job could not train keeps nobody waiting: the runs meet its fault themselves.
+                ready = [job for job in waiting if job.ready] or ([] if going else waiting)
+                for job in ready[: self.parallel - len(going)]:
+                    waiting.remove(job)
+                    going.append(executor.submit(job.work, *job.arguments))
+                reporter.refresh()
+                time.sleep(0.5)
 
 
 def jobs(runs: list[Run], parent: str | None) -> list[Job]:
@@ -110,8 +124,17 @@ def run_job(folder: str, parent: str | None) -> None:
     execute(load(Path(folder)), Silent(), parent)
 
 
-LAUNCHERS: dict[str, Callable[[list[Run], str | None, dict[str, Any]], None]] = {"local": here, "processes": processes}
+LAUNCHERS = {"local": Local, "processes": Processes}
 """The launchers by the name in configs/launcher."""
+
+
+def launcher(config: Config) -> Local | Processes:
+    """The launcher of a config; UserError where there is none of that name, or a field is wrong."""
+    fields = dict(config["launcher"])
+    name = fields.pop("name")
+    if name not in LAUNCHERS:
+        raise UserError(f"There is no launcher called '{name}'. {near(name, LAUNCHERS)}")
+    return make(LAUNCHERS[name], "launcher", fields)
 
 
 def _retried(run: Run) -> bool:

@@ -89,7 +89,7 @@ def walk(
     x = start.detach().clone()
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
-    with _frozen(model):
+    with frozen(model):
         for _ in range(how.steps if steps is None else steps):
             gradient, value = _gradient(model, x, objective)
             if how.keep == "best":
@@ -160,7 +160,7 @@ def _per_image(values: Tensor, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, parameters without gradient; both as before on leaving."""
     modes = [(module, module.training) for module in model.modules()]
     learning = [p for p in model.parameters() if p.requires_grad]

@@ -3,7 +3,38 @@
 from harness import build, evaluate
 from harness.device import choose_device
 from harness.errors import UserError
+from harness.launch import launcher
+from harness.registry import make
 from harness.runs import Run
+from harness.settings import settings
+
+GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
+"""The parts of a config that are checked by what they build."""
+
+
+@settings
+class Common:
+    """The other keys of configs/config.yaml, and the two that composing adds."""
+
+    seed: int
+    selection: dict[str, str]
+    notes: list[str]
+    runs: str
+    reports: str
+    tracking: str | None
+    device: str
+    threads: int | None
+    workers: int
+    checkpoint_seconds: float
+    retry: bool
+    overrides: list[str]
+    command: str
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be 1 or more, or null for torch's choice, not {self.threads}")
+        if self.workers < 0 or self.checkpoint_seconds < 0:
+            raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
 
 def check_all(runs: list[Run]) -> list[Run]:
@@ -18,6 +49,8 @@ def check_all(runs: list[Run]) -> list[Run]:
 
 def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
+    make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
+    launcher(run.config)
     choose_device(run.config["device"])
     build.untrained(run, "meta")
     build.outliers(run)

@@ -65,12 +65,12 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
     except pydantic.ValidationError as error:
         raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}".removeprefix(": ")) from None
     return made
 
 
 def _explain(where: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary
-    where = ".".join([where, *map(str, error["loc"])])
+    where = ".".join(filter(None, [where, *map(str, error["loc"])]))
     if error["type"] == "unexpected_keyword_argument":
         return f"{where}: there is no such field; drop it with ~{where}"
     if error["type"] in ("missing", "missing_argument"):

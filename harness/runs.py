@@ -185,11 +185,11 @@ def locked(folder: Path) -> bool:
 
 
 def load(folder: Path) -> Run:
-    """The run of a folder, as it was frozen; UserError if there is none."""
+    """The run of a folder, as it was frozen, wherever the folder is by now; UserError if there is none."""
     path = folder / "config.yaml"
     try:
-        return Run(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        return Run({**yaml.safe_load(path.read_text(encoding="utf-8")), "runs": str(folder.absolute().parent)})
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
 
 

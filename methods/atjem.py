@@ -12,7 +12,7 @@ from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.methods.at import Robust
 from harness.optimise import Training
-from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
+from harness.pgd import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.settings import settings
 
 
@@ -70,7 +70,8 @@ class Contrast:
         """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""
         y = batch.labels["real"]
         if self.labels == "random":
-            classes = model(batch.images["real"][:1]).shape[1]
+            with frozen(model):  # or this one image would enter the running statistics
+                classes = model(batch.images["real"][:1]).shape[1]
             y = torch.randint(classes, y.shape, generator=rng, device=y.device)
         return walk(model, batch.images["outliers"], joint_logit(y), self.walk, steps=int(state["T"])), y
 

@@ -50,7 +50,7 @@ class Generate(Stage):
 
 @settings
 class Generative(Method):
-    """The same first stage as AT-JEM, then BCE alone, so that the two differ by the cross-entropy.
+    """The same first stage as AT-JEM, then BCE alone.
 
     `robust: null` trains from random weights.
     """

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from harness.method import Batch
 from harness.methods.atjem import Contrast, Joint
 from harness.pgd import Walk
 
@@ -74,3 +75,14 @@ def test_freezing_survives_every_change_of_mode(digits_net):
         assert module.net.conv0.training
         assert not any(m.training for name, m in module.named_modules() if "norm" in name)
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("labels", ["paired", "random"])
+def test_making_contrastive_images_leaves_the_statistics_alone_even_where_they_are_learned(digits_net, digits, labels):
+    model = settled(digits_net, digits).train()
+    before = statistics(model)
+    images, y = digits.tensors("train")
+    batch = Batch({"real": images[:8], "outliers": images[8:16]}, {"real": y[:8]})
+    contrast = Contrast(Walk(steps=2, step=0.1), curriculum=None, labels=labels)
+    contrast.images(model, batch, contrast.state(8), torch.Generator().manual_seed(0))
+    assert all(torch.equal(value, before[name]) for name, value in statistics(model).items())

@@ -1,9 +1,14 @@
 """plan, run, load and results: the command's work, from Python."""
 
+import shutil
+from pathlib import Path
+
 import pytest
+import torch
 from commandline import quick
 
 import harness
+from harness import runs
 from harness.errors import UserError
 
 
@@ -29,6 +34,16 @@ def test_the_loaded_model_is_the_one_that_was_judged(done):
     right = model(images).argmax(1) == labels
     assert "".join("01"[int(one)] for one in right) == record.outcomes["clean"]
     assert not model.training
+
+
+def test_a_folder_that_was_moved_is_still_the_run(done, tmp_path, monkeypatch):
+    run, _ = done
+    shutil.copytree(run.root, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    moved = harness.load(Path("elsewhere") / run.name)
+    images, _ = run.data.tensors("test")
+    assert torch.equal(moved(images), harness.load(run.folder)(images))
+    assert "elsewhere" in str(runs.load(Path("elsewhere") / run.name).trainings[-1].folder)
 
 
 def test_results_hold_the_run(done):
