@@ -1,7 +1,6 @@
 """scikit-learn's 1,797 real handwritten digits, 8x8; they come with the package, so no network is needed."""
 
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,14 +25,21 @@ class Digits(Dataset):
     split_seed: int = 0
     pad: int = 1
 
-    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
-    shape: ClassVar[tuple[int, int, int]] = (1, 8, 8)
-
     def __post_init__(self) -> None:
         if min(self.validation, self.test) < 10 or self.validation + self.test > 1787:
             raise ValueError("validation and test need 10 images or more each, and so does what they leave of 1,797")
         if self.pad < 0:
             raise ValueError(f"pad must be 0 or more, not {self.pad}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The ten digits."""
+        return tuple("0123456789")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grey, 8 x 8."""
+        return 1, 8, 8
 
     def view(self, split: Split, branch: Branch) -> Items:
         """A split in memory; only the labelled branch is augmented."""

@@ -2,17 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Literal
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset as View
+from torchvision.transforms.functional import to_tensor
 
 from harness.randomness import derive
 
 Split = Literal["train", "validation", "test"]
-Branch = Literal["plain", "labelled", "real"]
-"""How images are augmented: not at all, strongly (for cross-entropy), mildly (as real images for the energy)."""
+Branch = Literal["plain", "labelled", "real", "outliers"]
+"""How images are augmented: not at all, strongly (for cross-entropy), mildly (as real images for the energy), or as
+the outliers that contrastive walks start from."""
+
+OnBadImage = Literal["fail", "skip"]
+"""What training does at an image that cannot be read: stop and name it, or take the next one and count it."""
 
 Key = tuple[int, int]
 """(index of the item, seed of its augmentation): all that an item depends on."""
@@ -21,14 +28,39 @@ Items = View[tuple[Tensor, Tensor]]
 """Key → (image, label). With `__getitems__`, a list of keys → (images, labels)."""
 
 
+class BadImage(Exception):
+    """An image file that cannot be read."""
+
+    def __init__(self, path: Path, reason: Exception) -> None:
+        super().__init__(path, reason)  # both, or it could not come back from a worker process
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read as an image ({type(self.reason).__name__}: {self.reason})"
+
+
 class Dataset(ABC):
     """Labelled images in fixed splits; float [0, 1], NCHW.
 
-    A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`.
+    A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, where
+    it has one, is the folder of its files, and `download` fetches them; neither is part of a run's identity.
     """
 
-    classes: ClassVar[tuple[str, ...]]
-    shape: ClassVar[tuple[int, int, int]]
+    on_bad_image: OnBadImage = "fail"
+
+    @property
+    @abstractmethod
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, by label."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+
+    def ready(self) -> None:
+        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        return
 
     @abstractmethod
     def view(self, split: Split, branch: Branch) -> Items:
@@ -37,6 +69,15 @@ class Dataset(ABC):
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
         """The labels of a split, N, int64, in the order of its indices."""
+
+    def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
+        """A foreign picture as an image of this dataset's shape, augmented for a branch by the seed alone.
+
+        By default resized to cover, cut from its centre, and not augmented.
+        """
+        channels, height, width = self.shape
+        picture = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+        return to_tensor(picture)
 
     def tensors(self, split: Split) -> tuple[Tensor, Tensor]:
         """All images of a split, not augmented, and their labels; for splits that fit in memory."""
@@ -52,14 +93,19 @@ class Outliers(ABC):
     """
 
     data: Dataset
+    on_bad_image: OnBadImage = "fail"
+
+    def ready(self) -> None:
+        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        return
 
     @abstractmethod
     def __len__(self) -> int:
         """How many images there are to train against."""
 
     @abstractmethod
-    def images(self, indices: Sequence[int]) -> Tensor:
-        """Training outliers by index, N x C x H x W."""
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training outliers, N x C x H x W; one that is augmented is so by the seed of its key."""
 
     @abstractmethod
     def starts(self, indices: Sequence[int]) -> Tensor:
@@ -89,7 +135,7 @@ class OutlierView(View[tuple[Tensor, Tensor]]):
         return images[0], labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
-        return self.outliers.images([index for index, _ in keys]), torch.full((len(keys),), -1)
+        return self.outliers.images(keys), torch.full((len(keys),), -1)
 
 
 class TensorView(View[tuple[Tensor, Tensor]]):

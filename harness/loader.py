@@ -1,35 +1,60 @@
 """How a step number becomes a batch: order and augmentation are functions of (seed, step), so nothing is saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as View
 
-from harness.data import Items, Key
+from harness.data import BadImage, Items, Key, OnBadImage, gather
+from harness.errors import UserError
 from harness.randomness import derive
+
+GIANT = 1 << 24
+"""From so many items on, a stream draws with replacement: no permutation of 79 million indices is made."""
 
 
 def batches(
-    view: Items, length: int, batch: int, seed: int, start: int, stop: int, workers: int = 0
+    view: Items,
+    length: int,
+    batch: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int = 0,
+    on_bad_image: OnBadImage = "fail",
+    skipped: set[str] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing."""
+    """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
+
+    An image that cannot be read raises UserError, or with on_bad_image="skip" the next one stands in for it and
+    its path is added to `skipped`.
+    """
     loader = DataLoader(
-        view,
+        _Readable(view, length),
         batch_sampler=Order(length, batch, seed, start, stop),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=lambda whole: whole,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
-    return iter(loader)
+    for images, labels, bad in loader:
+        if bad and on_bad_image == "fail":
+            problem = next(iter(bad.values()))
+            raise UserError(
+                f"{problem}. Replace the file, or go on without it: on_bad_image=skip (of data or outliers)."
+            )
+        if skipped is not None:
+            skipped |= bad.keys()
+        yield images, labels
 
 
 class Order(Sampler[list[Key]]):
     """The keys of each step from `start` on: endless shuffled epochs, a function of (seed, step) alone.
 
     Position p of the stream is item p mod n of the permutation of epoch p // n, so no state needs saving and
-    no image is dropped at an epoch's end.
+    no image is dropped at an epoch's end. From GIANT items on it is a draw of its own, with replacement.
     """
 
     def __init__(self, length: int, batch: int, seed: int, start: int, stop: int) -> None:
@@ -44,16 +69,43 @@ class Order(Sampler[list[Key]]):
 
     def key(self, position: int) -> Key:
         """The item at a position of the endless stream."""
+        augmentation = (self.seed + position) % 2**63
+        if self.length >= GIANT:
+            return derive(self.seed, "draw", position) % self.length, augmentation
         epoch, place = divmod(position, self.length)
-        return _permutation(self.length, self.seed, epoch)[place], (self.seed + position) % 2**63
+        return _permutation(self.length, self.seed, epoch)[place], augmentation
+
+
+class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
+    """Batches of a view, each with the images that could not be read: path → problem."""
+
+    def __init__(self, view: Items, length: int) -> None:
+        self.view, self.length = view, length
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, dict[str, str]]:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor, dict[str, str]]:
+        bad: dict[str, str] = {}
+        try:
+            return *gather(self.view, keys), bad
+        except BadImage:
+            items = [self._nearest(key, bad) for key in keys]
+        images, labels = zip(*items, strict=True)
+        return torch.cat(images), torch.cat(labels), bad
+
+    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor]:
+        """The item of a key, or the first readable one after it."""
+        index, seed = key
+        for following in range(self.length):
+            try:
+                return gather(self.view, [((index + following) % self.length, seed)])
+            except BadImage as error:
+                bad[str(error.path)] = str(error)
+        raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
 
 
 @lru_cache(maxsize=8)
 def _permutation(length: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed(derive(seed, "epoch", epoch))
     return torch.randperm(length, generator=generator).tolist()
-
-
-def _collate(items: object) -> object:
-    """Batches that come whole pass through; single items are stacked."""
-    return torch.utils.data.default_collate(items) if isinstance(items, list) else items

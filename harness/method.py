@@ -1,6 +1,7 @@
 """What a method is: stages to train, each with a loss, and a way to sample."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -27,10 +28,20 @@ class Batch:
 
 @dataclass
 class Loss:
-    """The named terms of a loss, whose sum is minimised, and figures to watch beside them."""
+    """The named terms of a loss, whose sum is minimised, and figures to watch beside them.
+
+    again: the same terms of the same images at the weights of the moment, nothing drawn or walked anew; a stage that
+    has it can be trained with sharpness-aware minimisation.
+    """
 
     terms: dict[str, Tensor]
     monitors: dict[str, float | Tensor] = field(default_factory=dict)
+    again: Callable[[], dict[str, Tensor]] | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms."""
+        return torch.stack(list(self.terms.values())).sum()
 
 
 State = dict[str, Tensor]
@@ -47,9 +58,13 @@ class Stage(ABC):
         """The state at step 0."""
         return {}
 
+    def constants(self, data: Dataset) -> State:
+        """What losses need of the data as a whole; computed before training and after a resume, and never saved."""
+        return {}
+
     @abstractmethod
     def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
-        """The loss of a step; `rng` is seeded by the step alone."""
+        """The loss of a step; `rng` is seeded by the step alone. `state` also holds the constants."""
 
 
 class Method(ABC):

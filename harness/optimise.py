@@ -1,11 +1,13 @@
 """How a stage is optimised: optimiser, learning rate by step, averaged weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import cos, pi
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from harness.settings import settings
@@ -15,11 +17,13 @@ from harness.settings import settings
 class Training:
     """The settings of a stage's training.
 
-    epochs: the budget, in passes over the training split. batch: images per stream and step.
+    epochs: the budget, in passes over the training split. batch: labelled images of a step; real_batch: real images
+    and outliers of a step, null for as many.
     schedule: the learning rate after `warmup` linear steps: constant, cosine to 0, or step (times `gamma` at
     each of the `milestones`, in epochs).
     ema: decay of the averaged weights, which then are the stage's result; null for the weights themselves.
     freeze_norm: batch normalisation stays in evaluation mode.
+    sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
     bound: a loss beyond it, or one that is not finite, ends the run as diverged.
     """
 
@@ -27,7 +31,9 @@ class Training:
     batch: int
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: float
+    real_batch: int | None = None
     momentum: float = 0.9
+    nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "step"] = "constant"
@@ -36,6 +42,8 @@ class Training:
     warmup: int = 0
     ema: float | None = 0.999
     freeze_norm: bool = False
+    sharpness: float = 0.0
+    adaptive: bool = True
     bound: float = 1e8
 
     def __post_init__(self) -> None:
@@ -44,8 +52,14 @@ class Training:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), or null for none, not {self.ema}")
-        if self.weight_decay < 0 or self.warmup < 0:
-            raise ValueError("weight_decay and warmup must be 0 or more")
+        if self.real_batch is not None and self.real_batch < 1:
+            raise ValueError(f"real_batch must be 1 or more, or null for batch, not {self.real_batch}")
+        if min(self.weight_decay, self.warmup, self.sharpness) < 0:
+            raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
+
+    def size(self, stream: str) -> int:
+        """The images of a stream in a step."""
+        return self.batch if stream == "labelled" or self.real_batch is None else self.real_batch
 
     def steps(self, images: int) -> int:
         """Optimiser steps for a training split of so many images; at least 1."""
@@ -63,17 +77,45 @@ class Training:
 
 
 def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, Adam or AdamW; every parameter decays alike, as in the published runs."""
+    """SGD with momentum, Adam or AdamW; every parameter decays alike, as in the published runs."""
     if how.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
             how.lr,
             momentum=how.momentum,
-            nesterov=how.momentum > 0,
+            nesterov=how.nesterov and how.momentum > 0,
             weight_decay=how.weight_decay,
         )
     make = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
     return make(parameters, how.lr, betas=how.betas, weight_decay=how.weight_decay)
+
+
+@contextmanager
+def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
+    """The model at the nearby weights where its loss is highest, by the gradients that it holds; as before on leaving.
+
+    θ' = θ + ρ · t² g / || t g ||_2 over all parameters jointly, with t = |θ| (ASAM, Kwon et al. 2021) or t = 1 (SAM,
+    Foret et al. 2021). Meanwhile normalisation uses batch statistics and leaves the running ones alone.
+    """
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    before = [p.detach().clone() for p in parameters]
+    scale = [p.detach().abs() if how.adaptive else torch.ones_like(p) for p in parameters]
+    scaled = [t * p.grad for t, p in zip(scale, parameters, strict=True) if p.grad is not None]
+    length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    with torch.no_grad():
+        for p, t, s in zip(parameters, scale, scaled, strict=True):
+            p.add_(how.sharpness * t * s / length)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        with torch.no_grad():
+            for p, value in zip(parameters, before, strict=True):
+                p.copy_(value)
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

@@ -26,9 +26,12 @@ class Walk:
     steps: how many; step: length of each (of the raw gradient's multiple where `direction` is raw).
     eps: radius of the ball around the start that `project` returns to; null means no ball.
     norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
+    limit: bound of each coordinate of the gradient before all else, as in the proximal SGLD of JEM++; null for none.
     momentum: of a buffer of L1-normalised gradients, as in the attack of RATIO; 0 means none.
     noise: standard deviation added in each step. clamp: to [0, 1] after each step.
     keep: the last iterate, or per image the best of all, the start included.
+    statistics: that batch normalisation uses on the way: the running ones, or those of the batch, whose images then
+    share their fate and enter the running statistics at each step, as in the JEM++ family's training.
     """
 
     steps: int
@@ -36,10 +39,12 @@ class Walk:
     eps: float | None = None
     norm: Literal["l2", "linf"] = "l2"
     direction: Literal["unit", "raw"] = "unit"
+    limit: float | None = None
     momentum: float = 0.0
     noise: float = 0.0
     clamp: bool = True
     keep: Literal["last", "best"] = "last"
+    statistics: Literal["running", "batch"] = "running"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -48,6 +53,8 @@ class Walk:
             raise ValueError(f"step must be above 0, not {self.step}")
         if self.eps is not None and not self.eps > 0:
             raise ValueError(f"eps must be above 0, or null for no ball, not {self.eps}")
+        if self.limit is not None and not self.limit > 0:
+            raise ValueError(f"limit must be above 0, or null for none, not {self.limit}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), not {self.momentum}")
         if not self.noise >= 0:
@@ -77,45 +84,49 @@ def walk(
     *,
     steps: int | None = None,
     normal: Normal | None = None,
+    centre: Tensor | None = None,
 ) -> Tensor:
     """Images walked from `start` up the objective; detached, of the start's shape and dtype.
 
-    `steps` replaces `how.steps` (the curriculum's T; 0 returns a copy of the start). The model runs in
-    evaluation mode and its parameters stay out of the graph. Each image walks by its own gradient alone.
+    `steps` replaces `how.steps` (the curriculum's T; 0 returns a copy of the start). The ball lies around `centre`,
+    which is the start where it is not given. The model runs in evaluation mode, unless batch statistics are asked
+    for, and its parameters stay out of the graph; so each image walks by its own gradient alone.
     `normal` draws the noise where `how.noise` is above 0; ValueError without it.
     """
     if how.noise and normal is None:
         raise ValueError("a walk with noise needs `normal`, the source of it")
-    x = start.detach().clone()
+    x, centre = start.detach().clone(), start if centre is None else centre
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
-    with frozen(model):
+    with frozen(model, evaluating=how.statistics == "running"):
         for _ in range(how.steps if steps is None else steps):
             gradient, value = _gradient(model, x, objective)
             if how.keep == "best":
                 best, best_value = _better(best, best_value, x, value)
+            if how.limit is not None:
+                gradient = gradient.clamp(-how.limit, how.limit)
             if how.momentum:
                 buffer = gradient = how.momentum * buffer + _unit(gradient, 1)
             x = x + how.step * _direction(gradient, how)
             if how.noise and normal is not None:
                 x = x + how.noise * normal(x)
-            x = project(x, start, how)
+            x = project(x, centre, how)
         if how.keep == "best":
             with torch.no_grad():
                 x, _ = _better(best, best_value, x, objective(model(x)))
     return x
 
 
-def project(x: Tensor, start: Tensor, how: Walk) -> Tensor:
-    """x brought back into the ball around the start, then into [0, 1]."""
+def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
+    """x brought back into the ball around the centre, then into [0, 1]."""
     if how.eps is not None:
-        offset = x - start
+        offset = x - centre
         if how.norm == "l2":
             length = offset.flatten(1).norm(dim=1)
             factor = torch.where(length > how.eps, how.eps / length, torch.ones_like(length))
-            x = start + offset * _per_image(factor, x)
+            x = centre + offset * _per_image(factor, x)
         else:
-            x = start + offset.clamp(-how.eps, how.eps)
+            x = centre + offset.clamp(-how.eps, how.eps)
     return x.clamp(0, 1) if how.clamp else x
 
 
@@ -160,11 +171,12 @@ def _per_image(values: Tensor, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, parameters without gradient; both as before on leaving."""
+def frozen(model: nn.Module, evaluating: bool = True) -> Iterator[None]:
+    """Parameters without gradient and, unless not wanted, evaluation mode; both as before on leaving."""
     modes = [(module, module.training) for module in model.modules()]
     learning = [p for p in model.parameters() if p.requires_grad]
-    model.eval()
+    if evaluating:
+        model.eval()
     for p in learning:
         p.requires_grad_(False)
     try:

@@ -37,7 +37,10 @@ class ProtocolTag(_Frozen):
 
 
 class StageCost(_Frozen):
-    """What a stage's training took; a stage shared with other runs is counted in each."""
+    """What a stage's training took; a stage shared with other runs is counted in each.
+
+    skipped: image files that could not be read and were passed over.
+    """
 
     name: str
     fingerprint: str
@@ -47,6 +50,7 @@ class StageCost(_Frozen):
     images_per_second: float
     peak_memory_mb: int
     resumed: int
+    skipped: int = 0
 
 
 class Cost(_Frozen):

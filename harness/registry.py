@@ -14,11 +14,18 @@ T = TypeVar("T")
 MODULES = {
     "method": "harness.methods.{name}",
     "data": "harness.datasets.{name}",
-    "outliers": "harness.datasets.outliers",
+    "outliers": "harness.datasets.outliers.{name}",
     "model": "harness.models.{name}",
     "metric": "harness.metrics.{name}",
 }
-"""Where the class of a kind is defined. Its name is the config's, whatever the case."""
+"""Where the class of a kind is defined.
+
+Its name is the config's, whatever the case, without underscores; digits at the end of a dataset's name tell its
+variants apart and may be missing in both: cifar10 and cifar100 stand in cifar.py, imagenet256 is ImageNet.
+"""
+
+VARIANTS = ("data", "outliers")
+"""The kinds whose names may end in digits that tell variants apart."""
 
 
 def configs(group: str) -> Path:
@@ -34,16 +41,18 @@ def names(group: str) -> dict[str, str]:
 
 def find(kind: str, name: str) -> type:
     """The class of a kind and name; UserError with near names if there is none."""
-    module = MODULES[kind].format(name=name)
+    stem = name.rstrip("0123456789") if kind in VARIANTS else name
+    module = MODULES[kind].format(name=stem)
     try:
         members = vars(import_module(module))
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}") from None
-    for member in members.values():
-        if inspect.isclass(member) and member.__module__ == module and member.__name__.lower() == name:
-            return member
+    classes = {m.__name__.lower(): m for m in members.values() if inspect.isclass(m) and m.__module__ == module}
+    for called in (name, stem):
+        if found := classes.get(called.replace("_", "")):
+            return found
     raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
 
 

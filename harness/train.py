@@ -18,7 +18,7 @@ from harness.errors import Diverged, UserError
 from harness.files import read_lines, write_json, write_text
 from harness.loader import batches
 from harness.method import Batch, Loss, Stage, State, Stream
-from harness.optimise import averaged, optimizer
+from harness.optimise import averaged, optimizer, sharpest
 from harness.randomness import derive, generator
 
 LOGGED = 500
@@ -77,12 +77,14 @@ class Loop:
         how = stage.training
         self.stage, self.model, self.materials, self.folder = stage, model, materials, folder
         self.images = len(materials.data.labels("train"))
+        self.skipped: set[str] = set()
         self.steps = how.steps(self.images)
         self.logged_every = max(1, self.steps // LOGGED)
         model.freeze_norm = how.freeze_norm
         self.optimizer = optimizer(list(model.parameters()), how)
         self.average = None if how.ema is None else averaged(model, how.ema)
         self.state: State = stage.state(materials.data, self.rng("state"))
+        self.constants: State = {k: v.to(materials.device) for k, v in stage.constants(materials.data).items()}
         self.start, self.spent, self.resumed = 0, 0.0, 0
         self.started_at = self.saved_at = time.monotonic()
 
@@ -102,6 +104,7 @@ class Loop:
                 value.copy_(content["state"][name])
             self.start, self.spent = content["step"], content["seconds"]
             self.resumed = content["resumed"] + 1
+            self.skipped = set(content["skipped"])
         lines = [line for line in read_lines(self.curves) if line["step"] <= self.start]
         write_text(self.curves, "".join(json.dumps(line) + "\n" for line in lines))
         self.started_at = self.saved_at = time.monotonic()
@@ -129,25 +132,25 @@ class Loop:
             yield step, Batch(images, labels)
 
     def _stream(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
-        if stream == "outliers":
-            if self.materials.outliers is None:
-                raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
-            view, length = OutlierView(self.materials.outliers), len(self.materials.outliers)
-        else:
-            view, length = self.materials.data.view("train", stream), self.images
+        source = self.materials.outliers if stream == "outliers" else self.materials.data
+        if source is None:
+            raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
+        view = OutlierView(source) if isinstance(source, Outliers) else source.view("train", stream)
+        length = len(source) if isinstance(source, Outliers) else self.images
         seed = derive(*self.materials.key, "stream", stream)
-        batch = self.stage.training.batch
-        return batches(view, length, batch, seed, self.start, self.steps, self.materials.workers)
+        size, workers = self.stage.training.size(stream), self.materials.workers
+        return batches(view, length, size, seed, self.start, self.steps, workers, source.on_bad_image, self.skipped)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """One optimiser step; the loss terms and figures of it."""
         how = self.stage.training
         self.model.train()
-        loss = self.stage.loss(self.model, batch, self.state, self.rng("step", step))
-        total = torch.stack(list(loss.terms.values())).sum()
-        figures = self._figures(loss, total, step)
+        loss = self.stage.loss(self.model, batch, {**self.constants, **self.state}, self.rng("step", step))
+        figures = self._figures(loss, step)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss.total.backward()
+        if how.sharpness:
+            self._sharpen(loss)
         for group in self.optimizer.param_groups:
             group["lr"] = how.rate(step, self.steps)
         self.optimizer.step()
@@ -158,8 +161,17 @@ class Loop:
             self._log(step + 1, figures)
         return figures
 
-    def _figures(self, loss: Loss, total: Tensor, step: int) -> dict[str, float]:
+    def _sharpen(self, loss: Loss) -> None:
+        """Replace the gradients by those at the sharpest nearby weights."""
+        if loss.again is None:
+            raise UserError("This stage cannot be trained sharpness-aware: set its training.sharpness=0.")
+        with sharpest(self.model, self.stage.training):
+            self.optimizer.zero_grad(set_to_none=True)
+            Loss(loss.again()).total.backward()
+
+    def _figures(self, loss: Loss, step: int) -> dict[str, float]:
         figures = {name: float(torch.as_tensor(value).detach()) for name, value in (loss.terms | loss.monitors).items()}
+        total = loss.total
         if not abs(total.item()) <= self.stage.training.bound:  # so written, NaN fails too
             terms = ", ".join(f"{name} {figures[name]:.4g}" for name in loss.terms)
             raise Diverged(f"loss {total.item():.4g} at step {step + 1} of {self.steps} ({terms})")
@@ -185,6 +197,7 @@ class Loop:
             "state": self.state,
             "seconds": self.seconds,
             "resumed": self.resumed,
+            "skipped": sorted(self.skipped),
         }
         checkpoint.save(self.folder / "checkpoints", step, content)
         self.saved_at = time.monotonic()
@@ -216,6 +229,7 @@ class Loop:
             "images_per_second": round(images / self.seconds, 2),
             "peak_memory_mb": peak_memory_mb(self.materials.device),
             "resumed": self.resumed,
+            "skipped": len(self.skipped),
         }
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from harness.datasets.digits import Digits
-from harness.datasets.outliers import Fields
+from harness.datasets.outliers.fields import Fields
 from harness.energy import EnergyModel
 from harness.models.digits import Digits as DigitsNet
 from harness.optimise import Training

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset as View
 
 from harness.data import OutlierView, TensorView
 from harness.datasets.digits import Digits
-from harness.datasets.outliers import Fields, Patches
+from harness.datasets.outliers.fields import Fields
+from harness.datasets.outliers.patches import Patches
 from harness.loader import Order, batches
 
 
@@ -127,6 +128,10 @@ def test_splits_depend_on_their_seed_alone():
     assert not torch.equal(first.tensors("test")[0], other.tensors("test")[0])
 
 
+def keys(count):
+    return [(index, 0) for index in range(count)]
+
+
 def rows(images):
     return {tuple(image.flatten().tolist()) for image in images}
 
@@ -136,15 +141,15 @@ def test_starts_are_fixed_and_disjoint_from_the_training_outliers(digits, kind):
     outliers, again = kind(digits, count=300), kind(digits, count=300)
     assert len(outliers) == 300
     starts = outliers.starts(range(300))
-    trained = outliers.images(range(300))
+    trained = outliers.images(keys(300))
     for images in (starts, trained):
         assert images.shape == (300, 1, 8, 8)
         assert images.min() >= 0
         assert images.max() <= 1
     assert torch.equal(starts, again.starts(range(300)))
-    assert torch.equal(trained, again.images(range(300)))
+    assert torch.equal(trained, again.images(keys(300)))
     assert torch.equal(outliers.starts([7, 3]), starts[[7, 3]]), "each depends on its own number"
-    assert torch.equal(outliers.images([7, 3]), trained[[7, 3]])
+    assert torch.equal(outliers.images([(7, 0), (3, 1)]), trained[[7, 3]])
     assert len(rows(starts)) == len(rows(trained)) == 300
     assert not rows(starts) & rows(trained)
     assert not torch.equal(kind(digits, count=300, seed=1).starts([0]), starts[:1])
@@ -159,7 +164,7 @@ def test_patches_keep_the_pixels_of_a_training_image_and_its_tiles(digits):
             tuple(image[0, r : r + 2, c : c + 2].flatten().tolist()) for r in range(0, 8, 2) for c in range(0, 8, 2)
         )
 
-    shuffled = Patches(digits, tile=2, count=60).images(range(60))
+    shuffled = Patches(digits, tile=2, count=60).images(keys(60))
     sources = digits.tensors("train")[0]
     assert pixels(shuffled) <= pixels(sources)
     assert not rows(shuffled) & rows(sources)
@@ -171,5 +176,5 @@ def test_outliers_are_loaded_like_images_labelled_minus_one(digits):
     outliers = Fields(digits, count=30)
     x, y = next(batches(OutlierView(outliers), 30, 12, 0, 4, 5))
     keys = next(iter(Order(30, 12, 0, 4, 5)))
-    assert torch.equal(x, outliers.images([index for index, _ in keys]))
+    assert torch.equal(x, outliers.images(keys))
     assert y.tolist() == [-1] * 12

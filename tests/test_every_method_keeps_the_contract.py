@@ -36,7 +36,7 @@ def test_outliers_are_images_of_the_data_s_shape(outliers):
 
     (run,) = harness.plan(f"outliers={outliers}", "outliers.count=50")
     source = build(run)
-    for images in (source.images(range(5)), source.starts(range(5))):
+    for images in (source.images([(i, 0) for i in range(5)]), source.starts(range(5))):
         assert images.shape == (5, *run.data.shape)
         assert images.min() >= 0 and images.max() <= 1
     assert len(source) == 50

@@ -20,10 +20,16 @@ CHUNK = 12
 class Few(Dataset):
     """A few images as the whole of a dataset."""
 
-    shape = (1, 8, 8)
-
     def __init__(self, images, labels, classes):
-        self.images, self.of_images, self.classes = images, labels, tuple("0123456789"[:classes])
+        self.images, self.of_images, self.count = images, labels, classes
+
+    @property
+    def classes(self):
+        return tuple("0123456789"[: self.count])
+
+    @property
+    def shape(self):
+        return tuple(self.images.shape[1:])
 
     def view(self, split, branch):
         return TensorView(self.images, self.of_images)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.datasets.outliers import Fields
+from harness.datasets.outliers.fields import Fields
 from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk

@@ -1,0 +1,58 @@
+"""Smooth random fields, made without any download."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from harness.data import Dataset, Key, Outliers
+from harness.datasets.outliers import STARTS, numbered
+from harness.settings import settings
+
+
+@settings
+class Fields(Outliers):
+    """Smooth random fields: Gaussian noise on a coarse grid, enlarged, squashed into [0, 1].
+
+    count: how many to train against. grid: side of the coarse noise. contrast, offset: of the field before the
+    sigmoid; an offset below 0 makes it dark. seed: of all of them.
+    """
+
+    data: Dataset
+    count: int = 10_000
+    grid: int = 4
+    contrast: float = 2.0
+    offset: float = -1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.grid < 1:
+            raise ValueError("count and grid must be 1 or more")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training outliers, from a table made once."""
+        return self._table[[index for index, _ in keys]]
+
+    def starts(self, indices: Sequence[int]) -> Tensor:
+        """Fields numbered beyond those trained against."""
+        return self._make([STARTS + index for index in indices])
+
+    @cached_property
+    def _table(self) -> Tensor:
+        return self._make(range(self.count))
+
+    def _make(self, numbers: Sequence[int]) -> Tensor:
+        channels, height, width = self.data.shape
+        noise = torch.stack(
+            [
+                torch.randn(channels, self.grid, self.grid, generator=numbered(self.seed, "field", number))
+                for number in numbers
+            ]
+        )
+        field = interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)
+        return torch.sigmoid(self.contrast * field + self.offset)
