@@ -5,23 +5,22 @@ A pickle that needs code is converted once, by someone who trusts it: python -m 
 
 import argparse
 import pickle
+import pickletools
 import re
 import shlex
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from harness.checkpoint import load_tensors, save_tensors
 from harness.errors import UserError
-from harness.recognise import hints
+from harness.recognise import mismatch
 
 CONTAINERS = ("ema_state_dict", "model_state_dict", "state_dict", "model")
 """Where a file that holds more than weights keeps them, the averaged ones first: DAT, JEM, MadryLab."""
@@ -40,15 +39,12 @@ def read(path: Path) -> dict[str, Tensor]:
     The format is told by the content, never by the name. UserError for what is damaged, is no checkpoint, or could
     be read only by executing the code in it.
     """
-    kind = _format(path)
+    load = LOADERS[_format(path)]
     try:
-        content = load_tensors(path, torch.device("cpu")) if kind == "safetensors" else _load(path)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        if needed := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(_conversion(path, needed[1])) from None
-        raise UserError(_damaged(path, error)) from error
-    except (SafetensorError, ValueError, LookupError, EOFError, AttributeError, TypeError, AssertionError) as error:
-        raise UserError(_damaged(path, error)) from error
+        content = load(path)
+    except Exception as error:  # damage: anything may be raised
+        needed = re.search(r"GLOBAL (\S+)", str(error))
+        raise UserError(_conversion(path, needed[1]) if needed else _damaged(path, error)) from error
     return _weights(content, path)
 
 
@@ -63,19 +59,8 @@ def fit(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
 
 def check(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
     """UserError if weights that were read from `path` do not fit a net, which may be on the device "meta"."""
-    wanted = net.state_dict()
-    # Files of torch < 0.4.1 lack num_batches_tracked; torch then sets it.
-    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in weights if name not in wanted]
-    reshaped = [
-        f"{name} ({_shape(weights[name])}, not {_shape(tensor)})"
-        for name, tensor in wanted.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    wrong = {"Missing": missing, "Unexpected": unexpected, "Of another shape": reshaped}
-    lines = [f"  {what}: {_few(names)}" for what, names in wrong.items() if names]
-    if lines:
-        raise UserError("\n".join([f"{path} does not fit the model.", *lines, *hints(weights, wanted)]))
+    if lines := mismatch(weights, net.state_dict()):
+        raise UserError("\n".join([f"{path} does not fit the model.", *lines]))
 
 
 def convert(source: Path, target: Path) -> None:
@@ -86,7 +71,8 @@ def convert(source: Path, target: Path) -> None:
         raise UserError(f"{source} is a safetensors file: give it as it is.")
     print(f"Executing the code in {source}. Do this only with files of a source that you trust.", file=sys.stderr)
     try:
-        content = torch.load(source, map_location="cpu", weights_only=False, pickle_module=_pickle())
+        with source.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=_pickle())
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         raise UserError(f"{source} needs the package {name}: pip install {name}, and the same command.") from None
@@ -96,7 +82,8 @@ def convert(source: Path, target: Path) -> None:
     save_tensors(target, {name: tensor.clone() for name, tensor in _weights(content, source).items()})
 
 
-def _format(path: Path) -> Literal["safetensors", "zip", "legacy"]:
+def _format(path: Path) -> str:
+    """The key in LOADERS for what a file's first bytes say."""
     try:
         with path.open("rb") as file:
             head = file.read(32)
@@ -112,13 +99,35 @@ def _format(path: Path) -> Literal["safetensors", "zip", "legacy"]:
     raise UserError(f"{path} holds no weights: {begins}. Files of torch.save and safetensors are read.")
 
 
-def _load(path: Path) -> object:
-    """What torch.save wrote, if it is made of tensors and plain values; torch itself leaves a zip's sums unchecked."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise EOFError(f"the checksum of {damaged} does not hold")
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _load_zip(path: Path) -> object:
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():  # torch leaves the checksums unread
+            raise ValueError(f"the checksum of {damaged} does not hold")
+    return _load_pickle(path)
+
+
+def _load_legacy(path: Path) -> object:
+    with path.open("rb") as file:
+        for _ in range(5):  # magic number, protocol, machine, content, the names of the storages that follow
+            for _ in pickletools.genops(file):  # raises where the file is cut short; executes nothing
+                pass
+    return _load_pickle(path)
+
+
+def _load_pickle(path: Path) -> object:
+    with path.open("rb") as file:  # not by its path: torch.load would go by the extension
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _load_safetensors(path: Path) -> object:
+    return load_tensors(path, torch.device("cpu"))
+
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "zip": _load_zip,
+    "legacy": _load_legacy,
+    "safetensors": _load_safetensors,
+}
 
 
 def _weights(content: object, path: Path) -> dict[str, Tensor]:
@@ -130,16 +139,16 @@ def _weights(content: object, path: Path) -> dict[str, Tensor]:
     for key in CONTAINERS:
         if isinstance(content.get(key), Mapping | nn.Module):
             return _weights(content[key], path)
-    weights = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
-    weights = {name: tensor for name, tensor in weights.items() if not DROPPED & set(name.split("."))}
+    weights = _strip({str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)})
     if not weights:
-        raise UserError(f"{path} holds no weights, only {_few([str(key) for key in content]) or 'an empty dict'}.")
-    return _strip(weights)
+        raise UserError(f"{path} holds no weights, only {', '.join(map(str, content)) or 'an empty dict':.200}.")
+    return weights
 
 
 def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    if _all_begin(weights, "net."):  # our own files: what follows is the net's
+    if _all_begin(weights, "net."):  # our own: what follows is the net's
         return {name.removeprefix("net."): tensor for name, tensor in weights.items()}
+    weights = {name: tensor for name, tensor in weights.items() if not DROPPED & set(name.split("."))}
     while prefix := next((p for p in PREFIXES if _all_begin(weights, p)), None):
         weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     if "class_output.weight" in weights:  # JEM's features stand beside its head
@@ -148,7 +157,7 @@ def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _all_begin(names: Mapping[str, Tensor], prefix: str) -> bool:
-    return all(name.startswith(prefix) for name in names)
+    return bool(names) and all(name.startswith(prefix) for name in names)
 
 
 def _pickle() -> ModuleType:
@@ -171,14 +180,6 @@ def _conversion(path: Path, needed: str) -> str:
 def _damaged(path: Path, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return f"{path} cannot be read as a checkpoint: damaged, cut short, or something else. ({reason:.200})"
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one number"
 
 
 def main(arguments: list[str] | None = None) -> None:

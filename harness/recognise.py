@@ -1,4 +1,4 @@
-"""Guesses, from names and shapes of weights, which model they belong to."""
+"""What a file's weights tell where they are not those of the model: what differs, and which model they belong to."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 
-RESNETS = {
+RESNETS: dict[tuple[tuple[int, ...], int, bool], str] = {
     ((2, 2, 2, 2), 64, False): "model=timm model.name=resnet18",
     ((3, 4, 6, 3), 64, False): "model=timm model.name=resnet34",
     ((3, 4, 6, 3), 64, True): "model=resnet50",
@@ -19,14 +19,19 @@ CONVNEXTS = {96: "small", 128: "base", 192: "large"}
 HEADS = ("fc", "class_output", "head.fc", "head", "classifier")
 
 
-def hints(found: Weights, wanted: Weights) -> list[str]:
-    """What to try where the weights of a file are not those that a model wants: another model, other classes."""
-    lines, theirs, ours = [], classes(found), classes(wanted)
-    if (looks := model(found)) and looks != model(wanted):
-        lines.append(f"The file looks like {looks}: try that.")
-    if theirs and ours and theirs != ours:
-        lines.append(f"The file's head has {theirs} classes, the model's {ours}: is it trained on other data?")
-    return lines
+def mismatch(found: Weights, wanted: Weights) -> list[str]:
+    """Lines that say how a file's weights differ from those that a model wants, and what to try; none if they fit."""
+    # Files of torch < 0.4.1 lack num_batches_tracked; torch then sets it.
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in found if name not in wanted]
+    reshaped = [
+        f"{name} ({_shape(found[name])}, not {_shape(tensor)})"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    wrong = {"Missing": missing, "Unexpected": unexpected, "Of another shape": reshaped}
+    lines = [f"  {what}: {_few(names)}" for what, names in wrong.items() if names]
+    return lines and [*lines, *_hints(found, wanted)]
 
 
 def model(weights: Weights) -> str | None:
@@ -49,6 +54,15 @@ def classes(weights: Weights) -> int | None:
     return next((len(weights[f"{head}.weight"]) for head in HEADS if f"{head}.weight" in weights), None)
 
 
+def _hints(found: Weights, wanted: Weights) -> list[str]:
+    lines, theirs, ours = [], classes(found), classes(wanted)
+    if (looks := model(found)) and looks != model(wanted):
+        lines.append(f"The file looks like {looks}: try that.")
+    if theirs and ours and theirs != ours:
+        lines.append(f"The file's head has {theirs} classes, the model's {ours}: was it trained on other data?")
+    return lines
+
+
 def _wrn(weights: Weights, variant: str, group: str) -> str:
     depth, widen = 6 * _count(weights, group) + 4, len(weights[f"{group}0.conv1.weight"]) // 16
     norm = "batch" if "bn1.weight" in weights else "none"
@@ -58,3 +72,11 @@ def _wrn(weights: Weights, variant: str, group: str) -> str:
 def _count(weights: Weights, group: str) -> int:
     """How many blocks a group has, its names beginning with `group` and a number."""
     return len({name.removeprefix(group).partition(".")[0] for name in weights if name.startswith(group)})
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
