@@ -1,0 +1,101 @@
+"""Augmentations: functions of an image and a seed, so that nothing about them needs saving."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Literal
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandomResizedCrop
+from torchvision.transforms import functional as F
+
+from harness.randomness import derive
+from harness.settings import settings
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's global generator on the CPU, seeded inside and unchanged outside: for transforms that know no other."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+        yield
+
+
+@settings
+class Augment:
+    """What is done to an image that has its size already, in this order: crop, flip, AutoAugment, cutout.
+
+    crop: padding on each side before a crop of the old size; 0 is none. fill: of that padding, black or mirrored.
+    autoaugment: the policy learned on CIFAR-10 (Cubuk et al. 2019); what it uncovers is black.
+    cutout: side of a black square, centred anywhere and cut at the border (DeVries & Taylor 2017); 0 is none.
+    """
+
+    crop: int = 0
+    fill: Literal["zero", "reflect"] = "zero"
+    flip: bool = False
+    autoaugment: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.crop, self.cutout) < 0:
+            raise ValueError("crop and cutout must be 0 or more")
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """An image, C x H x W, uint8 → float in [0, 1]."""
+        if self.crop:
+            image = self._cropped(image, derive(seed, "crop"))
+        if self.flip and derive(seed, "flip") % 2:
+            image = image.flip(-1)
+        if self.autoaugment:
+            with seeded(derive(seed, "autoaugment")):
+                image = F.pil_to_tensor(_policy()(F.to_pil_image(image)))
+        image = image.float() / 255
+        return self._cut_out(image, derive(seed, "cutout")) if self.cutout else image
+
+    def _cropped(self, image: Tensor, number: int) -> Tensor:
+        height, width = image.shape[-2:]
+        mode = "constant" if self.fill == "zero" else "reflect"
+        padded = F.pad(image, [self.crop], padding_mode=mode)
+        top, left = divmod(number % (2 * self.crop + 1) ** 2, 2 * self.crop + 1)
+        return padded[:, top : top + height, left : left + width]
+
+    def _cut_out(self, image: Tensor, number: int) -> Tensor:
+        height, width = image.shape[-2:]
+        row, column = divmod(number % (height * width), width)
+        top, left = row - self.cutout // 2, column - self.cutout // 2
+        image[:, max(top, 0) : top + self.cutout, max(left, 0) : left + self.cutout] = 0
+        return image
+
+
+@settings
+class Frame:
+    """How a photograph of any size becomes a square.
+
+    crop: a random part of it (8 % of its area or more, Szegedy et al. 2015), or its centre. Both are bilinear.
+    """
+
+    crop: Literal["random", "centre"] = "centre"
+    flip: bool = False
+
+    def __call__(self, photograph: Image.Image, size: int, seed: int) -> Tensor:
+        """An RGB picture → 3 x size x size, float in [0, 1]."""
+        if self.crop == "random":
+            with seeded(derive(seed, "crop")):
+                picture: Image.Image = RandomResizedCrop(size)(photograph)
+        else:
+            picture = centred(photograph, size, size, F.InterpolationMode.BILINEAR)
+        if self.flip and derive(seed, "flip") % 2:
+            picture = ImageOps.mirror(picture)
+        return F.to_tensor(picture)
+
+
+def centred(photograph: Image.Image, short: int, size: int, how: F.InterpolationMode) -> Image.Image:
+    """The central square of a photograph whose short side was first resized."""
+    return F.center_crop(F.resize(photograph, [short], how), [size])  # pyright: ignore[reportArgumentType,reportReturnType] - PIL is taken too
+
+
+@cache
+def _policy() -> AutoAugment:
+    return AutoAugment(AutoAugmentPolicy.CIFAR10, fill=[0.0, 0.0, 0.0])

@@ -1,0 +1,96 @@
+"""The CIFAR archives on disk: what is expected where, how it is fetched, and how it is read without trusting it."""
+
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torchvision.datasets
+from filelock import FileLock
+from torch import Tensor
+
+from harness.errors import UserError
+
+PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One of the two archives (Krizhevsky 2009), "python version", unpacked.
+
+    name: its class in torchvision, which fetches it. key: of the labels in a batch file.
+    """
+
+    name: Literal["CIFAR10", "CIFAR100"]
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    key: str
+    classes: tuple[str, ...]
+
+    def ready(self, root: str, download: bool, group: Literal["data", "outliers"]) -> None:
+        """Fetch the files if that is asked for and needed; UserError if they are not there then."""
+        if self._missing(root) and download:
+            self._fetch(root)
+        if missing := self._missing(root):
+            raise UserError(
+                f"{self.name} is expected at {missing[0].parent.absolute()}, and {missing[0].name} is not there. "
+                f"Add {group}.download=true to fetch it, or unpack the python version from {PAGE} into "
+                f"{Path(root).absolute()}, which {group}.root sets."
+            )
+
+    def read(self, root: str, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
+        """All images of a part, N x 3 x 32 x 32, uint8, and their labels, int64; read once in a process."""
+        files = self.train if part == "train" else self.test
+        return _read(tuple(Path(root).absolute() / self.folder / file for file in files), self.key)
+
+    def _missing(self, root: str) -> list[Path]:
+        files = [Path(root) / self.folder / file for file in (*self.train, *self.test)]
+        return [file for file in files if not file.is_file()]
+
+    def _fetch(self, root: str) -> None:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(root) / f"{self.folder}.lock"):  # runs side by side fetch it once
+            try:
+                getattr(torchvision.datasets, self.name)(root, download=bool(self._missing(root)))
+            except (OSError, RuntimeError) as error:
+                raise UserError(
+                    f"{self.name} could not be fetched ({error}). Fetch the python version by hand from {PAGE} and "
+                    f"unpack it into {Path(root).absolute()}."
+                ) from None
+
+
+@lru_cache(maxsize=4)
+def _read(files: tuple[Path, ...], key: str) -> tuple[Tensor, Tensor]:
+    batches = [_unpickled(file) for file in files]
+    try:
+        pixels = np.concatenate([batch["data"] for batch in batches])
+        labels = torch.tensor([label for batch in batches for label in batch[key]])
+        return torch.from_numpy(pixels).view(len(labels), 3, 32, 32), labels
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{files[0].parent} holds no CIFAR batches ({error!r}). Remove it and fetch it again."
+        ) from None
+
+
+def _unpickled(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return _Arrays(stream, encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"{file} cannot be read ({error}). Remove its folder and fetch the archive again.") from None
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads arrays, lists and dictionaries, which is all there is in the archives; runs nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in pickle
+        if (module.partition(".")[0], name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+_HARMLESS = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}

@@ -1,0 +1,87 @@
+"""One CIFAR as outliers of the other."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from harness.data import Dataset, Key, Outliers
+from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
+from harness.datasets.cifar_archive import Archive
+from harness.errors import near
+from harness.randomness import derive
+from harness.settings import settings
+
+
+@settings
+class _CIFAR(Outliers):
+    """Training images are trained against, test images are the starts; augmented as the data's outliers are.
+
+    root: holds the unpacked archive. download: it is fetched if it is not there.
+    exclude: classes that are not trained against, being those of the data. seed: of the augmentation of the starts.
+    """
+
+    archive: ClassVar[Archive]
+
+    data: Dataset
+    root: str = "data"
+    download: bool = False
+    exclude: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if tuple(self.data.classes) == self.archive.classes:
+            raise ValueError(f"{self.archive.name} is the data itself; choose other outliers")
+        for name in self.exclude:
+            if name not in self.archive.classes:
+                raise ValueError(
+                    f"exclude: {self.archive.name} has no class '{name}'. {near(name, self.archive.classes)}"
+                )
+
+    def ready(self) -> None:
+        """Fetch the archive if that is asked for; UserError if it is not there."""
+        self.archive.ready(self.root, self.download, "outliers")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training images of the classes that are not excluded."""
+        training, _ = self._part("train")
+        return torch.stack([self._prepared(training[self._rows[index]], seed) for index, seed in keys])
+
+    def starts(self, indices: Sequence[int]) -> Tensor:
+        """Test images in their order, each augmented in its own way; after the last comes the first again."""
+        test, _ = self._part("test")
+        return torch.stack([self._prepared(test[i % len(test)], derive(self.seed, "start", i)) for i in indices])
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """The rows of the training part whose classes are not excluded."""
+        excluded = torch.tensor([self.archive.classes.index(name) for name in self.exclude], dtype=torch.long)
+        return torch.isin(self._part("train")[1], excluded, invert=True).nonzero().flatten()
+
+    def _part(self, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
+        self.ready()
+        return self.archive.read(self.root, part)
+
+    def _prepared(self, image: Tensor, seed: int) -> Tensor:
+        return self.data.prepare(to_pil_image(image), "outliers", seed)
+
+
+class CIFAR10(_CIFAR):
+    """Ten classes of animals and vehicles, for CIFAR-100: no class of the one is a class of the other."""
+
+    archive = ARCHIVE_10
+
+
+@settings
+class CIFAR100(_CIFAR):
+    """A hundred classes, for CIFAR-10: without those that look like its automobiles and trucks."""
+
+    archive = ARCHIVE_100
+
+    exclude: tuple[str, ...] = ("pickup_truck", "bus", "streetcar", "tractor")

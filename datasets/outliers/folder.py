@@ -1,0 +1,111 @@
+"""Any folder of image files."""
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data import BadImage, Dataset, Key, OnBadImage, Outliers
+from harness.datasets.outliers.openimages_labels import Labels
+from harness.datasets.pictures import images_below, open_rgb
+from harness.errors import UserError
+from harness.randomness import derive
+from harness.settings import settings
+
+
+@settings
+class Folder(Outliers):
+    """The image files in a folder and below it; starts and training images are drawn from them once and for all.
+
+    root: the folder. reserve: how many files are for the starts; cap: how many more at most are trained against;
+    seed: of this choice. With another cap the starts are the same, and the smaller choice is part of the larger.
+    exclude: names that an image must not show: of its folders or, where there are `labels`, of its labels. With
+    exclude_classes the names of the data's classes are added. Compared in small letters, with _ as a space.
+    labels: Open Images' label files in root; an image is known to them by its file's name.
+    """
+
+    data: Dataset
+    root: str
+    cap: int = 300_000
+    reserve: int = 50_000
+    seed: int = 42
+    exclude: tuple[str, ...] = ()
+    exclude_classes: bool = True
+    labels: Labels | None = None
+    on_bad_image: OnBadImage = "fail"
+
+    def __post_init__(self) -> None:
+        if self.cap < 1 or self.reserve < 1:
+            raise ValueError("cap and reserve must be 1 or more")
+
+    def ready(self) -> None:
+        """UserError if the folder is not there or has too few images."""
+        _ = self._chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen) - self.reserve
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training images, as the data's outliers are prepared."""
+        return torch.stack([self._prepared(self.reserve + index, seed) for index, seed in keys])
+
+    def starts(self, indices: Sequence[int]) -> Tensor:
+        """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
+        return torch.stack([self._start(index) for index in indices])
+
+    def _start(self, index: int) -> Tensor:
+        """One start; where its file cannot be read, the next one stands in for it if on_bad_image says so."""
+        for following in range(self.reserve):
+            try:
+                return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index))
+            except BadImage as error:
+                if self.on_bad_image == "fail":
+                    raise UserError(f"{error}. Replace the file, or go on without it: on_bad_image=skip.") from None
+        raise UserError(f"Not one of the {self.reserve} images that are reserved for the starts can be read.")
+
+    def _prepared(self, place: int, seed: int) -> Tensor:
+        return self.data.prepare(open_rgb(self._root / str(self._chosen[place])), "outliers", seed)
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root).absolute()
+
+    @cached_property
+    def _chosen(self) -> np.ndarray:
+        """Relative paths in an order fixed by the seed: first the reserved ones, then those trained against."""
+        paths = self._allowed(_listed(self._root))
+        if len(paths) <= self.reserve:
+            raise UserError(
+                f"{self._root} has {len(paths):,} images to choose from, and outliers.reserve={self.reserve} of them "
+                "are for the starts: set outliers.reserve to fewer, for at least one must remain."
+            )
+        generator = torch.Generator().manual_seed(derive(self.seed, "choice"))
+        order = torch.randperm(len(paths), generator=generator)[: self.reserve + self.cap]
+        return np.array([paths[place] for place in order])
+
+    def _allowed(self, paths: tuple[str, ...]) -> list[str]:
+        """The paths of images that show nothing excluded, as far as folders and labels tell."""
+        names = set(map(_spoken, self.exclude))
+        if self.exclude_classes:  # ImageNet's classes have several names each, joined by commas
+            names |= {_spoken(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
+        shown = self.labels.images(self._root, names) if self.labels and names else set()
+        return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in shown)]
+
+
+def _folders(path: str) -> set[str]:
+    return {_spoken(folder) for folder in path.split("/")[:-1]}
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").lower()
+
+
+@lru_cache(maxsize=1)
+def _listed(root: Path) -> tuple[str, ...]:
+    """The sorted image files of a folder; listed once in a process."""
+    if not root.is_dir():
+        raise UserError(f"A folder of images is expected at {root}. Set outliers.root, or choose other outliers.")
+    return tuple(sorted(images_below(root)))

@@ -1,0 +1,37 @@
+"""Uniform noise."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset, Key, Outliers
+from harness.datasets.outliers import STARTS, numbered
+from harness.settings import settings
+
+
+@settings
+class Noise(Outliers):
+    """Every value of every pixel is drawn from [0, 1). count: how many to train against. seed: of all of them."""
+
+    data: Dataset
+    count: int = 300_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be 1 or more, not {self.count}")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Noise by number."""
+        return torch.stack([self._make(index) for index, _ in keys])
+
+    def starts(self, indices: Sequence[int]) -> Tensor:
+        """Noise numbered beyond that trained against."""
+        return torch.stack([self._make(STARTS + index) for index in indices])
+
+    def _make(self, number: int) -> Tensor:
+        return torch.rand(self.data.shape, generator=numbered(self.seed, "noise", number))

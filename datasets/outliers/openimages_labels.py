@@ -1,0 +1,44 @@
+"""The image labels of Open Images, in the files its page offers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from harness.errors import UserError
+from harness.settings import settings
+
+PAGE = "https://storage.googleapis.com/openimages/web/download.html"
+ROWS = 1_000_000
+"""Read at a time: the whole file has tens of millions."""
+
+
+@settings
+class Labels:
+    """Which human labels each image has.
+
+    annotations: a file with columns ImageID, LabelName, Confidence. descriptions: one with LabelName, DisplayName.
+    """
+
+    annotations: str
+    descriptions: str
+
+    def images(self, root: Path, names: set[str]) -> set[str]:
+        """The ids of the images that people confirmed to show one of these names, given in small letters."""
+        described = pd.concat(_read(root / self.descriptions, ["LabelName", "DisplayName"]))
+        wanted = described.LabelName[described.DisplayName.str.lower().isin(list(names))]
+        found: set[str] = set()
+        for rows in _read(root / self.annotations, ["ImageID", "LabelName", "Confidence"]):
+            found.update(rows.ImageID[(rows.Confidence.astype(float) == 1) & rows.LabelName.isin(wanted)])
+        return found
+
+
+def _read(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
+    """Some columns of a file, piece by piece."""
+    try:
+        yield from pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=ROWS)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is expected to be a table with the columns {', '.join(columns)} ({error}). Get it from {PAGE}, "
+            "or use the folder without labels: outliers.labels=null."
+        ) from None

@@ -1,0 +1,113 @@
+"""80 Million Tiny Images in the binary file that was once distributed (Torralba et al. 2008; withdrawn in 2020)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from harness.data import Dataset, Key, Outliers
+from harness.errors import UserError
+from harness.randomness import derive
+from harness.settings import settings
+
+SIDE = 32
+BYTES = 3 * SIDE * SIDE
+
+
+@settings
+class TinyImages(Outliers):
+    """The images that no list excludes: the last `reserve` of them are the starts, the others are trained against.
+
+    root: holds tiny_images.bin. seed: of the augmentation of the starts.
+    exclude: files in root that list numbers of images, as text or .npy, the first image being 0;
+    exclude_from_one: such files in which the first image is 1.
+    """
+
+    data: Dataset
+    root: str
+    exclude: tuple[str, ...] = ()
+    exclude_from_one: tuple[str, ...] = ()
+    reserve: int = 50_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.reserve < 1:
+            raise ValueError(f"reserve must be 1 or more, not {self.reserve}")
+
+    def ready(self) -> None:
+        """UserError if the file or a list is not there, or if they do not fit together."""
+        if len(self) < 1:
+            raise UserError(
+                f"{self._file} has {self._allowed:,} images that no list excludes, and outliers.reserve={self.reserve} "
+                "of them are for the starts: set outliers.reserve to fewer, for at least one must remain."
+            )
+
+    def __len__(self) -> int:
+        return self._allowed - self.reserve
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Images that no list excludes, as the data's outliers are prepared."""
+        return torch.stack([self._prepared(index, seed) for index, seed in keys])
+
+    def starts(self, indices: Sequence[int]) -> Tensor:
+        """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
+        return torch.stack(
+            [self._prepared(len(self) + i % self.reserve, derive(self.seed, "start", i)) for i in indices]
+        )
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.root).absolute() / "tiny_images.bin"
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """All images, N x 3072 bytes, on the disk."""
+        if not self._file.is_file():
+            raise UserError(
+                f"80 Million Tiny Images is expected at {self._file}. It was withdrawn in 2020: without a copy of it, "
+                "choose other outliers, such as outliers=cifar100."
+            )
+        if (size := self._file.stat().st_size) % BYTES or not size:
+            raise UserError(f"{self._file} has {size:,} bytes, which is not a number of images of {BYTES} bytes each.")
+        return np.memmap(self._file, np.uint8, "r").reshape(-1, BYTES)
+
+    @property
+    def _allowed(self) -> int:
+        return len(self._pixels) - len(self._excluded)
+
+    @cached_property
+    def _excluded(self) -> np.ndarray:
+        """Numbers of the images that a list excludes, ascending, each once."""
+        lists = [self._listed(name, first=0) for name in self.exclude]
+        lists += [self._listed(name, first=1) for name in self.exclude_from_one]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *lists]))
+
+    def _listed(self, name: str, first: int) -> np.ndarray:
+        path = Path(self.root).absolute() / name
+        try:
+            numbers = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, np.int64, ndmin=1)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}, a list of excluded images, cannot be read ({error}).") from None
+        numbers = numbers.astype(np.int64).ravel() - first
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self._pixels):
+            raise UserError(f"{path} lists images that {self._file.name} does not have. Is its first image {first}?")
+        return numbers
+
+    def _prepared(self, index: int, seed: int) -> Tensor:
+        pixels = decoded(self._pixels[allowed(index, self._excluded)])
+        return self.data.prepare(Image.fromarray(pixels), "outliers", seed)
+
+
+def allowed(index: int, excluded: np.ndarray) -> int:
+    """The number of the index-th image that is not in `excluded`, which is ascending and has no number twice."""
+    before = excluded - np.arange(len(excluded))  # how many images are allowed before each excluded one
+    return index + int(np.searchsorted(before, index, side="right"))
+
+
+def decoded(pixels: np.ndarray) -> np.ndarray:
+    """3072 bytes, red, green and blue plane in turn, each column by column → height x width x 3."""
+    return np.ascontiguousarray(pixels.reshape(3, SIDE, SIDE).transpose(2, 1, 0))

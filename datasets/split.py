@@ -1,0 +1,21 @@
+"""Which training images are held out for validation, where a dataset comes without such a split."""
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from harness.errors import UserError
+
+
+def held_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices (to train on, to validate on), each ascending; stratified by class, a function of the seed alone."""
+    everything = np.arange(len(labels))
+    if count == 0:
+        return torch.from_numpy(everything), torch.empty(0, dtype=torch.long)
+    try:
+        parts = train_test_split(everything, test_size=count, stratify=labels.numpy(), random_state=seed)
+    except ValueError as error:
+        raise UserError(f"data.validation={count} cannot be held out of {len(labels):,} images: {error}") from None
+    train, validation = (torch.from_numpy(np.sort(part)) for part in parts)
+    return train, validation
