@@ -10,7 +10,7 @@ from collections.abc import Callable
 from harness import commands
 from harness.errors import UserError, near
 from harness.registry import configs, names
-from harness.runs import IDENTITY, Config
+from harness.runs import IDENTITY, PLACES, Config
 
 VERBS: dict[str, Callable[[list[Config]], int]] = {
     "run": commands.run,
@@ -69,6 +69,9 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
     before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
+        OmegaConf.register_new_resolver(
+            "times", lambda a, b: float(a) * float(b), replace=True
+        )  # ${times:0.25,${study.step}}
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
@@ -86,7 +89,8 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
 def _changes(override: str) -> bool:
     """Whether an override changes what the recipe of its method and data says."""
     key = override.lstrip("+~").partition("=")[0]
-    return key.partition(".")[0] in IDENTITY and key not in ("method", "data", "protocol", "seed")
+    group, _, field = key.partition(".")
+    return group in (*IDENTITY, "init") and key not in ("method", "data", "protocol", "seed") and field not in PLACES
 
 
 def _command(verb: str, arguments: list[str]) -> str:

@@ -1,10 +1,16 @@
 """What a run's config describes, built: the net and the outliers. (Method and data are built by the run itself.)"""
 
-import torch
+from pkgutil import iter_modules
+from typing import Any
 
+import torch
+from torch import nn
+
+from harness import models
 from harness.data import Outliers
 from harness.energy import EnergyModel
 from harness.errors import UserError
+from harness.initial import fill
 from harness.randomness import derive
 from harness.registry import build, make
 from harness.runs import Run
@@ -16,11 +22,32 @@ def untrained(run: Run, device: str = "cpu") -> EnergyModel:
     constants = {key: config.pop(key) for key in ("mean", "std") if key in config}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(derive(run.config["seed"], "initial weights"))
-        net = build("model", config, classes=len(run.data.classes), channels=channels)
+        net = _net(config, classes=len(run.data.classes), channels=channels)
         model = make(EnergyModel, "model", constants, net=net)
     if model.mean.numel() != channels:
         raise UserError(f"model.mean and model.std need {channels} values, one for each channel of the data.")
     return model
+
+
+def initial(run: Run) -> EnergyModel:
+    """The model before its first stage: as the seed initialises it, or as the checkpoint of `init` has it."""
+    model = untrained(run)
+    if run.init:
+        fill(model, run.config["init"], run.init)
+    return model
+
+
+def _net(config: dict[str, Any], **context: int) -> nn.Module:
+    """A net of ours where there is one of that name, else timm's."""
+    if config["name"] in {module.name for module in iter_modules(models.__path__)} - {"timm"}:
+        return build("model", config, **context)
+    fields = dict(config)
+    architecture, options = fields.pop("name"), fields.pop("options", {})
+    for field in fields:
+        raise UserError(f"model.{field}: timm's nets have no such field; drop it with ~model.{field}")
+    from harness.models.timm import timm_net  # slow to import, and most runs need none of it
+
+    return timm_net(**context, architecture=architecture, options=options)
 
 
 def outliers(run: Run) -> Outliers:

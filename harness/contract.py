@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from harness.build import outliers, untrained
+from harness.build import initial, outliers, untrained
 from harness.method import Stage, State, Stream
 from harness.runs import Run
 from harness.sample import draw
@@ -43,8 +43,8 @@ def _problem(promise: Callable[[Run], None], run: Run) -> str | None:
 
 def stages_are_sound(run: Run) -> None:
     """It has stages, and each asks for streams that there are."""
-    if not run.method.stages:
-        raise Broken("`stages` is empty")
+    if not run.method.stages and not run.init:
+        raise Broken("`stages` is empty, and no init=PATH gives it weights")
     for name, stage in run.method.stages.items():
         if unknown := set(stage.needs) - set(get_args(Stream)):
             raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
@@ -55,7 +55,7 @@ def losses_are_sound(run: Run) -> None:
     for name, loop in _loops(run):
         for step, batch in loop.remaining():
             loop.model.train()
-            loss = loop.stage.loss(loop.model, batch, loop.state, loop.rng("step", step))
+            loss = loop.loss(step, batch)
             for term, value in loss.terms.items():
                 if value.dim() or not value.isfinite():
                     raise Broken(f"stage {name}: term {term} is {value}, not a finite scalar")
@@ -137,8 +137,8 @@ def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> t
 
 def _samples(run: Run, first: int, last: int) -> Tensor:
     """Samples first … last − 1 of the untrained model."""
-    name, stage = list(run.method.stages.items())[-1]
-    with tempfile.TemporaryDirectory() as folder:
-        loop = _loop(run, name, stage, Path(folder))
-    model, classes = loop.model.eval(), len(run.data.classes)
-    return draw(run.method, model, loop.state, outliers(run), classes, 0, range(first, last), CPU)
+    model, state = initial(run), {}
+    for _, loop in _loops(run):
+        model, state = loop.model, loop.state
+    classes = len(run.data.classes)
+    return draw(run.method, model.eval(), state, outliers(run), classes, 0, range(first, last), CPU)

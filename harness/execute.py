@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import torch
 
 from harness import checkpoint, evaluate, record, runs, tracking
-from harness.build import outliers, untrained
+from harness.build import initial, outliers, untrained
 from harness.device import choose_device
 from harness.energy import EnergyModel
 from harness.errors import Diverged, UserError
 from harness.files import read_json, write_json, write_text
+from harness.initial import check_accuracy
 from harness.method import State
 from harness.metric import Result, Subject
 from harness.origin import origin, uncommitted
@@ -71,10 +72,9 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
 def load(folder: Path | str, device: str = "cpu") -> EnergyModel:
     """The trained model of a run's or a stage's folder, in evaluation mode; UserError if it has none."""
     run = runs.load(Path(folder))
-    last = run.trainings[-1]
-    if not last.done:
+    if not all(training.done for training in run.trainings[-1:]):
         raise UserError(f"{run.name} is not trained yet. To go on: type the command that began it again.")
-    return _trained(run, last, torch.device(device))
+    return _trained(run, _last(run), torch.device(device))
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
@@ -87,8 +87,9 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
         write_text(run.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in run.curves()))
-        last = run.trainings[-1]
-        model, state = _trained(run, last, device), _state(last, device)
+        model, state = _trained(run, _last(run), device), _state(_last(run), device)
+        if not run.trainings:
+            check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
         result, seconds = _evaluate(run, model, state, device, watch)
         cost = _cost(run, seconds, device)
     except Diverged as error:
@@ -117,6 +118,8 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
         if training.done:
             return
         model, materials = _trained(run, training.parent, device), _materials(run, training, device)
+        if run.init and training.parent is None:
+            check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
         try:
             train(training.stage, model, materials, training.folder, run.config["checkpoint_seconds"], hear)
         except Diverged as error:
@@ -133,15 +136,19 @@ def prepare(run: Run) -> torch.device:
 
 
 def _trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
-    """The model as a stage left it, in evaluation mode; with no stage, as the seed initialises it."""
-    model = untrained(run).to(device)
+    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
+    model = (initial if training is None else untrained)(run).to(device)
     if training is not None:
         model.load_state_dict(checkpoint.load_tensors(training.folder / "weights.safetensors", device))
     return model.eval()
 
 
-def _state(training: Training, device: torch.device) -> State:
-    return checkpoint.load_tensors(training.folder / "state.safetensors", device)
+def _last(run: Run) -> Training | None:
+    return run.trainings[-1] if run.trainings else None
+
+
+def _state(training: Training | None, device: torch.device) -> State:
+    return {} if training is None else checkpoint.load_tensors(training.folder / "state.safetensors", device)
 
 
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
@@ -195,6 +202,8 @@ def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: AN
         overrides=config["overrides"],
         selection=config["selection"],
         notes=config["notes"],
+        study=config["study"],
+        init=run.init or "",
         protocol=evaluate.tag(config["protocol"]),
         origin=origin(config["command"], device),
         **found,

@@ -1,7 +1,7 @@
 """What a metric is: shards of work on one subject, each scored alone and then merged."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,9 +10,12 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from harness.data import Dataset
+from harness.data import Dataset, Split, gather
 from harness.energy import EnergyModel
 from harness.record import Score
+
+BATCH = 200
+"""Images that a split's logits are computed of at a time; in evaluation mode the answer does not depend on it."""
 
 Part = dict[str, Any]
 """What one shard gives, as JSON can hold it: the file of a part is the mark that its shard is done."""
@@ -23,7 +26,7 @@ class Subject:
     """What is evaluated.
 
     samples: the method's own images, uint8, N x C x H x W, made when first asked for.
-    cache: a folder for what many evaluations share (feature extractors).
+    cache: a folder for what many evaluations share (feature extractors). known: logits computed so far.
     """
 
     model: EnergyModel
@@ -31,6 +34,24 @@ class Subject:
     device: torch.device
     samples: Callable[[], Tensor]
     cache: Path
+    known: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def images(self, split: Split, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Some images of a split, not augmented, and their labels, on the device."""
+        images, labels = gather(self.data.view(split, "plain"), [(index, 0) for index in indices])
+        return images.to(self.device), labels.to(self.device)
+
+    def logits(self, split: Split) -> tuple[Tensor, Tensor]:
+        """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once."""
+        if split not in self.known:
+            found: list[tuple[Tensor, Tensor]] = []
+            for indices in torch.arange(len(self.data.labels(split))).split(BATCH):
+                images, labels = self.images(split, indices.tolist())
+                with torch.no_grad():
+                    found.append((self.model(images).cpu(), labels.cpu()))
+            logits, labels = zip(*found, strict=True)
+            self.known[split] = torch.cat(logits), torch.cat(labels)
+        return self.known[split]
 
 
 @dataclass

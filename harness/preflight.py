@@ -1,6 +1,8 @@
 """Whether runs can be done at all, found out before anything is written."""
 
-from harness import build, evaluate
+from pathlib import Path
+
+from harness import build, evaluate, foreign
 from harness.device import choose_device
 from harness.errors import UserError
 from harness.launch import launcher
@@ -18,7 +20,10 @@ class Common:
 
     seed: int
     selection: dict[str, str]
-    notes: list[str]
+    notes: dict[str, str]
+    study: dict[str, float]
+    init: str | None
+    init_accuracy: float | None
     runs: str
     reports: str
     tracking: str | None
@@ -33,6 +38,8 @@ class Common:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be 1 or more, or null for torch's choice, not {self.threads}")
+        if self.init_accuracy is not None and not 0 <= self.init_accuracy <= 100:
+            raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
         if self.workers < 0 or self.checkpoint_seconds < 0:
             raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
@@ -52,8 +59,14 @@ def _check(run: Run) -> None:
     make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
     launcher(run.config)
     choose_device(run.config["device"])
-    build.untrained(run, "meta")
-    build.outliers(run)
+    if not run.trainings and not run.init:
+        raise UserError(f"method={run.config['method']['name']} trains nothing, so it needs weights: init=PATH.")
+    run.data.ready()
+    model = build.untrained(run, "meta")
+    if run.init:
+        path = Path(run.config["init"])
+        foreign.check(foreign.read(path), model.net, path)
+    build.outliers(run).ready()
     evaluate.metrics(run.config["protocol"])
     evaluate.sampling(run.config["protocol"])
     images = len(run.data.labels("train"))

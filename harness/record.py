@@ -81,7 +81,9 @@ class Record(_Frozen):
     """The result of a run.
 
     series: the fingerprint of the config without its seed; records of one series are repeats of one experiment.
-    overrides: what was changed from the recipe. selection: what was chosen, and on which split.
+    overrides: what was changed from the recipe. selection: what was chosen, and on which split. notes: deviations
+    from the published setting, by topic. study: the factors of a study, by name. init: the sha256 of the weights
+    that it began from, where they were not its seed's.
     outcomes: per attack or metric, one character per test image, 1 for right and 0 for wrong, in test order.
     """
 
@@ -95,9 +97,11 @@ class Record(_Frozen):
     model: str
     parameters: int = 0
     seed: int
+    init: str = ""
     overrides: list[str] = []
     selection: dict[str, str] = {}
-    notes: list[str] = []
+    notes: dict[str, str] = {}
+    study: dict[str, float] = {}
     protocol: ProtocolTag
     scores: dict[str, Score] = {}
     outcomes: dict[str, str] = {}

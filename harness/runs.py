@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from harness import record
 from harness.errors import UserError
 from harness.files import read_lines, write_text
+from harness.initial import digest
 
 if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
     from harness.data import Dataset
@@ -23,6 +24,9 @@ RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged"
 
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 """The parts of a config that a run's numbers depend on; the others say where and how it is run."""
+
+PLACES = ("root", "download")
+"""Fields of data and outliers that say where files are, not what they hold."""
 
 NUMERICS = 1
 """Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
@@ -63,8 +67,16 @@ class Run:
 
     @cached_property
     def identity(self) -> Config:
-        """The part of the config that the numbers depend on."""
-        return {key: self.config[key] for key in IDENTITY}
+        """The part of the config that the numbers depend on, with the content of the initial weights."""
+        parts = {key: self.config[key] for key in IDENTITY}
+        parts |= {kind: _placeless(parts[kind]) for kind in ("data", "outliers")}
+        return parts | ({"init": self.init} if self.init else {})
+
+    @cached_property
+    def init(self) -> str | None:
+        """The digest of the initial weights; None where the seed draws them."""
+        path = self.config["init"]
+        return path and (self.config.get("init_digest") or digest(path))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,22 +120,23 @@ class Run:
 
     @cached_property
     def trainings(self) -> list[Training]:
-        """The stages in order, each the parent of the next."""
+        """The stages in order, each the parent of the next; initial weights take the place of all but the last."""
         found: list[Training] = []
-        for name, stage in self.method.stages.items():
+        stages = list(self.method.stages.items())
+        for name, stage in stages[-1:] if self.init else stages:
             parent = found[-1] if found else None
             found.append(self._training(name, stage, parent))
         return found
 
     def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
-        outliers = self.config["outliers"] if "outliers" in stage.needs else None
+        outliers = self.identity["outliers"] if "outliers" in stage.needs else None
         content = {
             "stage": [type(stage).__module__, type(stage).__name__, asdict(stage)],  # pyright: ignore[reportArgumentType]
-            "data": self.config["data"],
+            "data": self.identity["data"],
             "model": self.config["model"],
             "outliers": outliers,
             "seed": self.config["seed"],
-            "parent": parent and parent.fingerprint,
+            "parent": parent.fingerprint if parent else self.init,
         }
         digest = fingerprint(content)
         folder = self.root / "stages" / f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}"
@@ -151,7 +164,12 @@ class Run:
 
     def freeze(self) -> None:
         """Write the config into the run's folder; what is executed is what stands there."""
-        write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+        frozen = self.config | ({"init_digest": self.init} if self.init else {})
+        write_text(self.folder / "config.yaml", yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True))
+
+
+def _placeless(part: Config) -> Config:
+    return {key: value for key, value in part.items() if key not in PLACES}
 
 
 def state(folder: Path) -> RunState:

@@ -204,7 +204,8 @@ def _tags(run: Run, state: str, found: record.Record | None) -> dict[str, object
         **{f"score.{key}": {**dict(score), "warnings": _short(score.warnings)} for key, score in scores.items()},
         "scores": list(scores),
         "selection": found.selection if found else {},
-        "notes": _short(found.notes) if found else [],
+        "notes": run.config["notes"],
+        "study": run.config["study"],
         "reason": found.reason if found else "",
         "state": state,
     }
@@ -245,5 +246,5 @@ def _row(run: "ml.Run") -> dict[str, Any]:
         "seed": int(tags["seed"]),
         **{key: run.data.metrics.get(f"cost/{key}", math.nan) for key in costs},
         "scores": {key: record.Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
-        **{key: json.loads(tags[key]) for key in ("selection", "notes")},
+        **{key: json.loads(tags[key]) for key in ("selection", "notes", "study")},
     }

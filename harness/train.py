@@ -141,11 +141,15 @@ class Loop:
         size, workers = self.stage.training.size(stream), self.materials.workers
         return batches(view, length, size, seed, self.start, self.steps, workers, source.on_bad_image, self.skipped)
 
+    def loss(self, step: int, batch: Batch) -> Loss:
+        """The loss of a step."""
+        return self.stage.loss(self.model, batch, {**self.constants, **self.state}, self.rng("step", step))
+
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """One optimiser step; the loss terms and figures of it."""
         how = self.stage.training
         self.model.train()
-        loss = self.stage.loss(self.model, batch, {**self.constants, **self.state}, self.rng("step", step))
+        loss = self.loss(step, batch)
         figures = self._figures(loss, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()

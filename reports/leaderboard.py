@@ -96,7 +96,7 @@ class Series:
             if run["reason"]:
                 yield f"- {self.label}, seed {run['seed']}: {run['state']}, {run['reason']}"
             yield from (f"- {self.label}, {what}: chosen by {how}" for what, how in run["selection"].items())
-            yield from (f"- {self.label}: {note}" for note in run["notes"])
+            yield from (f"- {self.label}, {what}: {note}" for what, note in run["notes"].items())
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,27 @@ import pytest
 import torch
 
 import harness
+from harness.checkpoint import save_tensors
 from harness.contract import verdicts
+from harness.models.digits import Digits as DigitsNet
 from harness.registry import names
 
 DATASETS = list(names("data"))
 METHODS = list(names("method"))
 
 
-@pytest.mark.parametrize("data", DATASETS)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Initial weights, for a method that trains none."""
+    path = tmp_path_factory.mktemp("weights") / "digits.safetensors"
+    save_tensors(path, DigitsNet(10, 1, 4, "batch", "relu").state_dict())
+    return [f"init={path}", "init_accuracy=0"]
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_keeps_every_promise(method, data):
-    (run,) = harness.plan(f"method={method}", f"data={data}", "model.width=4", "outliers.count=100")
+def test_a_method_keeps_every_promise(method, weights):
+    given = weights if method == "pretrained" else []
+    (run,) = harness.plan(f"method={method}", "model.width=4", "outliers.count=100", *given)
     for promise, problem in verdicts(run):
         assert problem is None, f"{promise}: {problem}"
 

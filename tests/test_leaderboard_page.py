@@ -55,7 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     lost = finish(make(root, 2, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
     changed = {"method": {**ATJEM, "joint": {**ATJEM["joint"], "bce": 0.0}}, "overrides": ["method.joint.bce=0"]}
-    variant = finish(make(root, **changed), scores(30, 150.25, 1.5), seconds=9000, notes=["no BCE"], selection=CHOSEN)
+    changed["notes"] = {"loss": "no BCE"}
+    variant = finish(make(root, **changed), scores(30, 150.25, 1.5), seconds=9000, selection=CHOSEN)
     samples = finish(make(root, method=GENERATIVE), {"fd_digits": scores(0, 6.5, 0)["fd_digits"]})
     broken = make(root, method=JEM)
     broken.freeze()

@@ -38,6 +38,9 @@ def make(root: Path, seed: int = 0, **changed: Any) -> Run:
         "reports": str(root / "reports"),
         "overrides": [],
         "selection": {},
+        "notes": {},
+        "study": {},
+        "init": None,
         "tracking": None,
     }
     return Run({**config, **changed})
@@ -117,9 +120,9 @@ def mirrored(run: Run) -> dict[str, Any]:
 
 
 def test_all_of_a_run_is_mirrored(root: Path) -> None:
-    run = make(root, overrides=["method.robust.training.lr=0.1"])
+    run = make(root, overrides=["method.robust.training.lr=0.1"], notes={"loss": "a note"})
     log(run, 3)
-    finish(run, robust(40, low=30.0, high=50.0, warnings=["ε" * 400] * 40), notes=["a note"])
+    finish(run, robust(40, low=30.0, high=50.0, warnings=["ε" * 400] * 40))
     (run.folder / "samples.png").write_bytes(b"png")
     assert tracking.push(run, "p" * 32)
     there = mirrored(run)
@@ -134,7 +137,7 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     (row,) = tracking.results(run.config).to_dict("records")
     assert (row["overrides"], row["notes"], row["folder"]) == (
         "method.robust.training.lr=0.1",
-        ["a note"],
+        {"loss": "a note"},
         str(run.folder),
     )
     assert row["scores"]["robust_accuracy/l2_0.5"].high == 50

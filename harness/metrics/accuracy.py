@@ -2,8 +2,6 @@
 
 from typing import ClassVar, Literal
 
-import torch
-
 from harness.data import Split
 from harness.metric import Metric, Part, Result, Subject, bits, share
 from harness.settings import settings
@@ -22,10 +20,8 @@ class Accuracy(Metric):
 
     def score(self, subject: Subject, shard: int) -> Part:
         """One outcome per image."""
-        images, labels = subject.data.tensors(self.split)
-        with torch.no_grad():
-            predicted = subject.model(images.to(subject.device)).argmax(1).cpu()
-        return {"outcomes": bits(predicted == labels)}
+        logits, labels = subject.logits(self.split)
+        return {"outcomes": bits(logits.argmax(1) == labels)}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """Accuracy with its Wilson interval."""

@@ -3,7 +3,6 @@
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 
 from harness.data import Split
 from harness.metric import Metric, Part, Result, Subject
@@ -29,9 +28,8 @@ class Calibration(Metric):
 
     def score(self, subject: Subject, shard: int) -> Part:
         """Confidence and correctness of each image."""
-        images, labels = subject.data.tensors(self.split)
-        with torch.no_grad():
-            confidence, predicted = subject.model(images.to(subject.device)).softmax(1).cpu().max(1)
+        logits, labels = subject.logits(self.split)
+        confidence, predicted = logits.softmax(1).max(1)
         return {"confidence": confidence.tolist(), "right": (predicted == labels).tolist()}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:

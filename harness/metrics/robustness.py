@@ -24,6 +24,7 @@ SQUARE_GAIN = 0.002
 class Robustness(Metric):
     """The share of images of a split that stay rightly classified under AutoAttack, standard version, in fp32.
 
+    count: so many images, evenly spaced in the split's order; null for all of them.
     chunk: images per shard. AutoAttack draws its randomness per batch, so the chunk is part of the protocol.
     targets: classes that the targeted attacks try, at most K − 1.
     """
@@ -34,23 +35,22 @@ class Robustness(Metric):
     targets: int
     chunk: int
     seed: int
+    count: int | None = None
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
 
     def __post_init__(self) -> None:
         if not self.eps > 0:
             raise ValueError(f"eps must be above 0, not {self.eps}")
-        if self.chunk < 1 or self.targets < 1:
-            raise ValueError("chunk and targets must be 1 or more")
+        if min(self.chunk, self.targets, 1 if self.count is None else self.count) < 1:
+            raise ValueError("chunk, targets and count must be 1 or more")
 
     def shards(self, subject: Subject) -> int:
         """One for each chunk."""
-        return -(-len(subject.data.labels(self.split)) // self.chunk)
+        return -(-len(self._indices(subject)) // self.chunk)
 
     def score(self, subject: Subject, shard: int) -> Part:
         """For each attack in turn, which of the chunk's images still stand; and what AutoAttack warned of."""
-        images, labels = subject.data.tensors(self.split)
-        chunk = slice(shard * self.chunk, (shard + 1) * self.chunk)
-        x, y = images[chunk].to(subject.device), labels[chunk].to(subject.device)
+        x, y = subject.images(self.split, self._indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
         attack = self._autoattack(subject)
         with torch.no_grad():
             standing = subject.model(x).argmax(1) == y
@@ -75,6 +75,11 @@ class Robustness(Metric):
         score = share(f"Robust accuracy ({self.norm} {self.eps:g})", after[STANDARD[-1]], warnings)
         outcomes = {f"{key}/{name}": after[name] for name in STANDARD}
         return Result({f"robust_accuracy/{key}": score}, outcomes)
+
+    def _indices(self, subject: Subject) -> list[int]:
+        there = len(subject.data.labels(self.split))
+        count = min(self.count or there, there)
+        return [index * there // count for index in range(count)]
 
     def _autoattack(self, subject: Subject) -> AutoAttack:
         attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
