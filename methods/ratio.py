@@ -1,0 +1,63 @@
+"""RATIO: robust on the data, and robustly unsure on outliers (Augustin, Meinke & Hein 2020, arXiv 2003.09461)."""
+
+from math import log
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy, marginal_score, walk
+from harness.settings import settings
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """KL( U ‖ p(·|x) ) = s(x) − mean_k f_k(x) − log K per image; 0 where all K classes are equally likely."""
+    return marginal_score(logits) - logits.mean(1) - log(logits.shape[1])
+
+
+@settings
+class InOut(Stage):
+    """Adversarial training on the data, and adversarially low confidence on outliers.
+
+        L = ½ · 1/B Σ_j CE( f(x'_j), y_j ) + ½ λ · 1/B Σ_j KL( U ‖ p(·|o'_j) )
+        x'_j = argmax CE( f(x), y_j ) over the ball around x_j,   o'_j = argmax KL( U ‖ p(·|o) ) over that around o_j
+
+    The network attacks itself in evaluation mode and learns from both in one batch, so that normalisation cannot
+    tell data from outliers by their statistics. λ is `outliers`.
+    """
+
+    attack: Walk
+    outlier_attack: Walk
+    training: Training
+    outliers: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """Half adversarial cross-entropy, half the confidence on attacked outliers."""
+        x, o, y = batch.images["labelled"], batch.images["outliers"], batch.labels["labelled"]
+        attacked = walk(model, x, cross_entropy(y), self.attack)
+        tempting = walk(model, o, confidence, self.outlier_attack)
+        of_attacked, of_tempting = model(torch.cat([attacked, tempting])).split([len(x), len(o)])
+        terms = {
+            "ce": cross_entropy(y)(of_attacked).mean() / 2,
+            "outliers": self.outliers * confidence(of_tempting).mean() / 2,
+        }
+        robust = (of_attacked.detach().argmax(1) == y).float().mean()
+        surest = of_tempting.detach().softmax(1).amax(1).mean()
+        return Loss(terms, {"robust_accuracy": robust, "confidence_on_outliers": surest})
+
+
+@settings
+class RATIO(Method):
+    """One stage; sampled by the generative walk, as DAT samples its baseline."""
+
+    inout: InOut
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The robust classifier."""
+        return {"inout": self.inout}

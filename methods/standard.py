@@ -1,0 +1,42 @@
+"""Standard training of a classifier: the baseline that says what robustness costs in clean accuracy."""
+
+from typing import ClassVar
+
+import torch
+
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy
+from harness.settings import settings
+
+
+@settings
+class Classify(Stage):
+    """A classifier: cross-entropy on clean images.
+
+    L = 1/B Σ_j CE( f(x_j), y_j )
+    """
+
+    training: Training
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """Cross-entropy."""
+        y = batch.labels["labelled"]
+        logits = model(batch.images["labelled"])
+        accuracy = (logits.detach().argmax(1) == y).float().mean()
+        return Loss({"ce": cross_entropy(y)(logits).mean()}, {"accuracy": accuracy})
+
+
+@settings
+class Standard(Method):
+    """One stage of standard training; sampled by the generative walk, as the robust classifiers are."""
+
+    classify: Classify
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The classifier."""
+        return {"classify": self.classify}
