@@ -16,7 +16,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 class Digits(nn.Sequential):
     """Four 3x3 convolutions, one halving the side, and a linear layer: 1 x 8 x 8 → `classes` logits.
 
-    norm: batch after each convolution, or none (as JEM trains its nets).
+    norm: batch after each convolution, or none (as JEM trains its nets). momentum: the weight of a batch in its
+    running statistics.
     """
 
     def __init__(
@@ -26,7 +27,10 @@ class Digits(nn.Sequential):
         width: int,
         norm: Literal["batch", "none"],
         activation: Literal["relu", "leaky_relu", "silu"],
+        momentum: float = 0.1,
     ) -> None:
+        if not 0 < momentum <= 1:
+            raise ValueError(f"momentum must be in (0, 1], not {momentum}")
         if width < 1:
             raise ValueError(f"width must be 1 or more, not {width}")
         plan = [(channels, width, 1), (width, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 1)]
@@ -34,7 +38,7 @@ class Digits(nn.Sequential):
         for i, (inside, outside, stride) in enumerate(plan):
             layers[f"conv{i}"] = nn.Conv2d(inside, outside, 3, stride, 1, bias=norm == "none")
             if norm == "batch":
-                layers[f"norm{i}"] = nn.BatchNorm2d(outside)
+                layers[f"norm{i}"] = nn.BatchNorm2d(outside, momentum=momentum)
             layers[f"act{i}"] = ACTIVATIONS[activation]()
         layers["flatten"] = nn.Flatten()
         layers["head"] = nn.Linear(2 * width * 16, classes)

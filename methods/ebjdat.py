@@ -1,0 +1,123 @@
+"""EB-JDAT: SADA-JEM and adversarial images, in one joint energy (Jiang et al. 2025, arXiv 2505.19459)."""
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.methods.jem import standard_normal
+from harness.methods.jempp import Persistent
+from harness.pgd import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
+from harness.randomness import PerImage
+from harness.settings import settings
+
+
+def distance_from(clean: Tensor) -> Objective:
+    """‖ f(x)/‖f(x)‖ − f(x̃)/‖f(x̃)‖ ‖² per image, of the logits f(x), given here, and f(x̃)."""
+    return lambda logits: (normalize(clean) - normalize(logits)).square().sum(1)
+
+
+@settings
+class Adversary:
+    """Adversarial images x̃: walked within a ball around x, from x + U(−start, start), the network in evaluation mode.
+
+    inner: what the walk climbs. ce: CE(f(x̃), y), an attack. energy_up: E(x̃) = −s(x̃), as the paper's prose has it.
+    joint_down: E(x̃, y) = −f_y(x̃). released: f_y(x̃), as the released code does; it makes images easier.
+    perceptual: climb the distance of the normalised logits from those of x as well.
+    """
+
+    walk: Walk
+    start: float
+    inner: Literal["ce", "energy_up", "joint_down", "released"] = "ce"
+    perceptual: bool = True
+
+    def images(self, model: EnergyModel, x: Tensor, y: Tensor, rng: torch.Generator) -> Tensor:
+        """Adversarial images of a labelled batch."""
+        uniform = 2 * torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype) - 1
+        start = (x + self.start * uniform).clamp(0, 1)
+        with frozen(model):
+            clean = model(x)
+        return walk(model, start, self.objective(clean, y), self.walk, centre=x)
+
+    def objective(self, clean: Tensor, y: Tensor) -> Objective:
+        """What the walk climbs, given the logits of x."""
+        inner: dict[str, Objective] = {
+            "ce": cross_entropy(y),
+            "energy_up": lambda logits: -marginal_score(logits),
+            "joint_down": lambda logits: -joint_logit(y)(logits),
+            "released": joint_logit(y),
+        }
+        climb, distance = inner[self.inner], distance_from(clean)
+        return (lambda logits: climb(logits) + distance(logits)) if self.perceptual else climb
+
+
+@settings
+class Joint(Persistent):
+    """SADA-JEM's loss; a gap in energy between clean and adversarial images; cross-entropy on the latter.
+
+        L = w1 · [ −mean s(x) + mean s(x̂) ] + wy · CE( f(x_lab), y_lab )
+          + w2 · [ −mean s(x) + mean s(x̃) ] + w3 · CE( f(x̃), y_lab )
+
+    x̃ are adversarial versions of x_lab, x̂ the chains, and x carries Gaussian noise of standard deviation `sigma`.
+    w1, wy, w2, w3 are `px`, `ce`, `gap`, `robust_ce`. A gap above 0 raises the energy of x̃, as the released code does;
+    one below 0 lowers it towards that of clean images, as the paper's prose has it. The same x, x̂, x_lab and x̃ serve
+    at both weights of a sharpness-aware step.
+    """
+
+    adversary: Adversary
+    sigma: float = 0.0
+    px: float = 1.0
+    ce: float = 1.0
+    gap: float = 0.1
+    robust_ce: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """The two differences of mean scores plus the two cross-entropies."""
+        labelled, y = batch.images["labelled"], batch.labels["labelled"]
+        x = batch.images["real"] + self.sigma * standard_normal(batch.images["real"], rng)
+        attacked = self.adversary.images(model, labelled, y, rng)
+        s_real = marginal_score(model(x))
+        chains = self.chains.draw(model, state, len(x), rng)
+
+        def given(s_real: Tensor) -> Loss:
+            s_chains, logits, of_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
+            s_attacked = marginal_score(of_attacked)
+            terms = {
+                "px": self.px * (s_chains.mean() - s_real.mean()),
+                "ce": self.ce * cross_entropy(y)(logits).mean(),
+                "gap": self.gap * (s_attacked.mean() - s_real.mean()),
+                "robust_ce": self.robust_ce * cross_entropy(y)(of_attacked).mean(),
+            }
+            scores = {"s_real": s_real, "s_chains": s_chains, "s_attacked": s_attacked}
+            right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
+            means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
+            return Loss(terms, {**means, "accuracy": right, "robust_accuracy": robust})
+
+        return replace(given(s_real), again=lambda: given(marginal_score(model(x))).terms)
+
+
+@settings
+class EBJDAT(Method):
+    """One stage; sampled by continuing the chains of its replay buffer."""
+
+    joint: Joint
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The joint model."""
+        return {"joint": self.joint}
+
+    def skip(self, data: Dataset) -> str | None:
+        """The chains' reason."""
+        return self.joint.chains.skip(data)
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Chains of the buffer, walked on."""
+        return self.joint.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)

@@ -1,0 +1,167 @@
+"""JEM++: JEM with normalisation, by proximal SGLD from informative starts (Yang & Ji 2021, arXiv 2109.09032)."""
+
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.methods.jem import standard_normal
+from harness.optimise import Training
+from harness.pgd import Walk, cross_entropy, marginal_score, walk
+from harness.randomness import PerImage
+from harness.settings import settings
+
+JITTER = 1e-4 / 4
+"""Added to each pixel's variance, 1e-4 on [−1, 1]: pixels that never change would leave a covariance singular."""
+
+LARGEST = 4096
+"""Values of an image up to which the covariance matrices of all classes are held."""
+
+
+def class_gaussians(data: Dataset) -> State:
+    """N(μ_c, Σ_c + jitter · I) of each class's training images, flattened: the means, and the roots L Lᵀ = Σ_c + …"""
+    images, labels = data.tensors("train")
+    means, roots = [], []
+    for c in range(len(data.classes)):
+        x = images[labels == c].flatten(1).double()
+        covariance = torch.cov(x.T, correction=0) + JITTER * torch.eye(x.shape[1], dtype=x.dtype)
+        means.append(x.mean(0).float())
+        roots.append(torch.linalg.cholesky(covariance).float())
+    return {"means": torch.stack(means), "roots": torch.stack(roots)}
+
+
+def gaussian(of: State, classes: Tensor, rng: torch.Generator) -> Tensor:
+    """A draw for each of the wanted classes, flattened, before it is cut to [0, 1]."""
+    means, roots = of["means"], of["roots"]
+    x = torch.randn(len(classes), means.shape[1], generator=rng, device=means.device, dtype=means.dtype)
+    for c in classes.unique():
+        x[classes == c] = means[c] + x[classes == c] @ roots[c].T
+    return x
+
+
+@settings
+class InformativeChains:
+    """Persistent chains in a replay buffer of `buffer` images, which begin at draws from Gaussians of the classes.
+
+    walk: proximal SGLD, x ← clip( x + step · clamp( ∇_x s(x), ±limit ) + noise · N(0, I) ). JEM++ splits a step into
+    N along one gradient of the first layer's output; that layer being linear, N steps of α are one of N α.
+    restart: the chance that a chain begins anew, from a class drawn at random. The buffer is at first in equal blocks,
+    one for each class.
+    """
+
+    walk: Walk
+    buffer: int = 10_000
+    restart: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.buffer < 1 or not 0 <= self.restart <= 1:
+            raise ValueError("buffer must be 1 or more, restart in [0, 1]")
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The replay buffer."""
+        gaussians = {name: value.to(rng.device) for name, value in class_gaussians(data).items()}
+        classes = torch.arange(len(data.classes), device=rng.device)
+        drawn = gaussian(gaussians, classes.repeat_interleave(self.buffer // len(classes)), rng)
+        return {"buffer": drawn.clamp(0, 1).view(-1, *data.shape)}
+
+    def draw(self, model: EnergyModel, state: State, n: int, rng: torch.Generator) -> Tensor:
+        """n chains, no two from one place, continued by one walk and written back."""
+        buffer = state["buffer"]
+        places = torch.randperm(len(buffer), generator=rng, device=buffer.device)[:n]
+        start, anew = buffer[places], torch.rand(n, generator=rng, device=buffer.device) < self.restart
+        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=rng, device=buffer.device)
+        start[anew] = gaussian(state, classes, rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        x = walk(model, start, marginal_score, self.walk, normal=lambda x: standard_normal(x, rng))
+        buffer[places] = x
+        return x
+
+    def sample(self, model: EnergyModel, buffer: Tensor, sampler: Walk, rng: PerImage) -> Tensor:
+        """Chains of the buffer, walked on; they are unconditional, and each is of the class that it is."""
+        places = rng.integers(len(buffer)).to(buffer.device)
+        return walk(model, buffer[places], marginal_score, sampler, normal=rng.normal)
+
+    def skip(self, data: Dataset) -> str | None:
+        """Covariances must be small enough to hold, and class blocks must divide the buffer."""
+        if prod(data.shape) > LARGEST:
+            return f"informative starts need a {prod(data.shape)}² covariance for each class; {LARGEST}² is the most"
+        if self.buffer % len(data.classes):
+            return f"buffer={self.buffer} is not a multiple of the {len(data.classes)} classes"
+        return None
+
+
+@settings
+class Persistent(Stage):
+    """A stage with such chains; a buffer holds a step's batch of them."""
+
+    chains: InformativeChains
+    training: Training
+
+    def __post_init__(self) -> None:
+        if self.chains.buffer < self.training.size("real"):
+            raise ValueError(f"chains.buffer={self.chains.buffer} must hold a batch of {self.training.size('real')}")
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The replay buffer."""
+        return self.chains.state(data, rng)
+
+    def constants(self, data: Dataset) -> State:
+        """The Gaussians that chains begin anew from."""
+        return class_gaussians(data)
+
+
+@settings
+class Energy(Persistent):
+    """Maximum likelihood of p(x) and of p(y|x), as in JEM, in a network with batch normalisation.
+
+        L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ proximal SGLD on E(x) = −s(x)
+
+    x, the chains at each of their steps, x̂ and x_lab go through the network in this order, apart from each other, in
+    training mode. x and x_lab carry Gaussian noise of standard deviation `sigma`.
+    """
+
+    sigma: float = 0.0
+    px: float = 1.0
+    ce: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """The difference of mean scores plus cross-entropy."""
+        x, labelled = (
+            batch.images[s] + self.sigma * standard_normal(batch.images[s], rng) for s in ("real", "labelled")
+        )
+        y = batch.labels["labelled"]
+        s_real = marginal_score(model(x))
+        chains = self.chains.draw(model, state, len(x), rng)
+        s_chains, logits = marginal_score(model(chains)), model(labelled)
+        terms = {
+            "px": self.px * (s_chains.mean() - s_real.mean()),
+            "ce": self.ce * cross_entropy(y)(logits).mean(),
+        }
+        accuracy = (logits.detach().argmax(1) == y).float().mean()
+        scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
+        return Loss(terms, {**scores, "accuracy": accuracy})
+
+
+@settings
+class JEMPP(Method):
+    """One stage; sampled by continuing the chains of its replay buffer."""
+
+    energy: Energy
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The joint model."""
+        return {"energy": self.energy}
+
+    def skip(self, data: Dataset) -> str | None:
+        """The chains' reason."""
+        return self.energy.chains.skip(data)
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Chains of the buffer, walked on."""
+        return self.energy.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)

@@ -1,0 +1,69 @@
+"""SADA-JEM: JEM++ trained towards flat minima, its energy on images as they are (Yang, Su & Ji, arXiv 2209.07959)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.data import Dataset
+from harness.energy import EnergyModel
+from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.methods.jempp import Persistent
+from harness.pgd import Walk, cross_entropy, marginal_score
+from harness.randomness import PerImage
+from harness.settings import settings
+
+
+@settings
+class Energy(Persistent):
+    """JEM++'s loss, at the nearby weights where it is highest, in place of those of the moment.
+
+        min_θ max_ε L(θ + ε) over ‖ ε / |θ| ‖₂ ≤ ρ,    ρ = training.sharpness (adaptive)
+        L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ proximal SGLD on E(x) = −s(x) at θ
+
+    Only x_lab is augmented; nothing carries noise. The same x, x̂ and x_lab serve at θ and at θ + ε.
+    """
+
+    px: float = 1.0
+    ce: float = 1.0
+    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+        """The difference of mean scores plus cross-entropy."""
+        x, labelled, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
+        s_real = marginal_score(model(x))
+        chains = self.chains.draw(model, state, len(x), rng)
+
+        def given(s_real: Tensor) -> Loss:
+            s_chains, logits = marginal_score(model(chains)), model(labelled)
+            terms = {
+                "px": self.px * (s_chains.mean() - s_real.mean()),
+                "ce": self.ce * cross_entropy(y)(logits).mean(),
+            }
+            accuracy = (logits.detach().argmax(1) == y).float().mean()
+            scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
+            return Loss(terms, {**scores, "accuracy": accuracy})
+
+        return replace(given(s_real), again=lambda: given(marginal_score(model(x))).terms)
+
+
+@settings
+class SADAJEM(Method):
+    """One stage; sampled by continuing the chains of its replay buffer."""
+
+    energy: Energy
+    sampler: Walk
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The joint model."""
+        return {"energy": self.energy}
+
+    def skip(self, data: Dataset) -> str | None:
+        """The chains' reason."""
+        return self.energy.chains.skip(data)
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Chains of the buffer, walked on."""
+        return self.energy.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)
