@@ -42,6 +42,10 @@ def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
+def log_softmax(logits):
+    return logits - logsumexp(logits)[:, None]
+
+
 def logsumexp(logits):
     return np.log(np.exp(logits).sum(1))
 
@@ -56,6 +60,26 @@ def one_hot(y, k):
 
 def cross_entropy(logits, y):
     return logsumexp(logits) - (logits * one_hot(y, logits.shape[1])).sum(1)
+
+
+def divergence(clean, logits):
+    """TRADES: KL( p(·|x) ‖ p(·|x') )."""
+    return (softmax(clean) * (log_softmax(clean) - log_softmax(logits))).sum(1)
+
+
+def confidence(logits):
+    """RATIO: KL( U ‖ p(·|x) ), summed over classes as it is defined."""
+    k = logits.shape[1]
+    return ((np.log(1 / k) - log_softmax(logits)) / k).sum(1)
+
+
+def distance(clean, logits):
+    """EB-JDAT: squared distance of normalised logits."""
+    return ((clean / length(clean) - logits / length(logits)) ** 2).sum(1)
+
+
+def length(logits):
+    return np.sqrt((logits**2).sum(1, keepdims=True))
 
 
 def joint(logits, y):
@@ -79,6 +103,22 @@ def ascent_of_marginal(net):
     return lambda x: net.gradient(x, softmax(net.logits(x)))
 
 
+def ascent_of_divergence(net, clean):
+    return lambda x: net.gradient(x, softmax(net.logits(x)) - softmax(clean))
+
+
+def ascent_of_confidence(net):
+    return lambda x: net.gradient(x, softmax(net.logits(x)) - 1 / 5)
+
+
+def ascent_of_distance(net, clean):
+    def gradient(x):
+        a, b = clean / length(clean), net.logits(x) / length(net.logits(x))
+        return net.gradient(x, -2 * (a - (a * b).sum(1, keepdims=True) * b) / length(net.logits(x)))
+
+    return gradient
+
+
 def into_ball(x, start, eps):
     d = norm(x - start, 2)
     return np.where(d > eps, start + eps * (x - start) / np.maximum(d, 1e-300), x)
@@ -95,31 +135,44 @@ def contrastive(net, x, y, steps, eta):
 
 def attack(net, start, y, steps, alpha, eps):
     """Section 1.3: L2 PGD on the cross-entropy, ball then box, last iterate."""
-    x, gradient = start, ascent_of_cross_entropy(net, y)
+    return pgd(ascent_of_cross_entropy(net, y), start, start, steps, alpha, eps)
+
+
+def pgd(gradient, start, centre, steps, alpha, eps):
+    x = start
     for _ in range(steps):
         g = gradient(x)
-        x = np.clip(into_ball(x + alpha * g / norm(g, 2), start, eps), 0, 1)
+        x = np.clip(into_ball(x + alpha * g / norm(g, 2), centre, eps), 0, 1)
     return x
 
 
 def linf_attack(net, start, y, steps, alpha, eps):
-    x, gradient = start, ascent_of_cross_entropy(net, y)
+    return linf_pgd(ascent_of_cross_entropy(net, y), start, start, steps, alpha, eps)
+
+
+def linf_pgd(gradient, start, centre, steps, alpha, eps):
+    x = start
     for _ in range(steps):
         x = x + alpha * np.sign(gradient(x))
-        x = np.clip(np.minimum(np.maximum(x, start - eps), start + eps), 0, 1)
+        x = np.clip(np.minimum(np.maximum(x, centre - eps), centre + eps), 0, 1)
     return x
 
 
 def momentum_attack(net, start, y, steps, alpha, eps, momentum):
     """Section 2.1: momentum over L1-normalised gradients, then an L2 step; the best of all iterates."""
-    x, buffer, gradient = start, np.zeros_like(start), ascent_of_cross_entropy(net, y)
+    value = lambda x: cross_entropy(net.logits(x), y)  # noqa: E731
+    return momentum_pgd(ascent_of_cross_entropy(net, y), value, start, steps, alpha, eps, momentum)
+
+
+def momentum_pgd(gradient, value, start, steps, alpha, eps, momentum):
+    x, buffer = start, np.zeros_like(start)
     iterates = [start]
     for _ in range(steps):
         g = gradient(x)
         buffer = momentum * buffer + g / norm(g, 1)
         x = np.clip(into_ball(x + alpha * buffer / norm(buffer, 2), start, eps), 0, 1)
         iterates.append(x)
-    values = np.stack([cross_entropy(net.logits(x), y) for x in iterates])
+    values = np.stack([value(x) for x in iterates])
     return np.stack(iterates)[values.argmax(0), np.arange(len(start))]
 
 
@@ -128,3 +181,23 @@ def sgld(gradient, x, step, noise, draws):
     for z in draws:
         x = x + step * gradient(x) + noise * z
     return x
+
+
+def psgld(gradient, x, steps, step, limit):
+    """JEM++, SADA-JEM: each coordinate of the gradient clamped, the image clipped to the pixel range."""
+    for _ in range(steps):
+        x = np.clip(x + step * np.clip(gradient(x), -limit, limit), 0, 1)
+    return x
+
+
+def pyld(net, x, outer, inner, alpha, limit):
+    """JEM++ as published, on u = 2x − 1: inner steps with the adjoint of the first layer's output, grown stale."""
+    u = 2 * x - 1
+    w, _, v, _ = net.parameters
+    for _ in range(outer):
+        x = (u + 1) / 2
+        adjoint = (softmax(net.logits(x)) @ v) * (1 - net.hidden(x) ** 2)
+        for _ in range(inner):
+            gradient = (adjoint @ w / STD / 2).reshape(u.shape)
+            u = np.clip(u + alpha * np.clip(gradient, -limit, limit), -1, 1)
+    return (u + 1) / 2

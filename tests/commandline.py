@@ -23,6 +23,12 @@ STAGES = {
     "atjem": ("robust", "joint"),
     "generative": ("robust", "generate"),
     "jem": ("energy",),
+    "standard": ("classify",),
+    "trades": ("tradeoff",),
+    "ratio": ("inout",),
+    "jempp": ("energy",),
+    "sadajem": ("energy",),
+    "ebjdat": ("joint",),
 }
 
 
