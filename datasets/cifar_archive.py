@@ -69,7 +69,7 @@ def _read(files: tuple[Path, ...], key: str) -> tuple[Tensor, Tensor]:
     try:
         pixels = np.concatenate([batch["data"] for batch in batches])
         labels = torch.tensor([label for batch in batches for label in batch[key]])
-        return torch.from_numpy(pixels).view(len(labels), 3, 32, 32), labels
+        return torch.from_numpy(pixels).reshape(len(labels), 3, 32, 32), labels
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{files[0].parent} holds no CIFAR batches ({error!r}). Remove it and fetch it again."

@@ -33,7 +33,7 @@ class _CIFAR(Outliers):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if tuple(self.data.classes) == self.archive.classes:
+        if getattr(self.data, "archive", None) == self.archive:
             raise ValueError(f"{self.archive.name} is the data itself; choose other outliers")
         for name in self.exclude:
             if name not in self.archive.classes:
