@@ -1,26 +1,20 @@
-"""LEADERBOARD.md: all runs that are tracked, a table for each dataset and protocol, never two in one."""
+"""LEADERBOARD.md: a table for each dataset and protocol, never two in one, then a section for each study."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
 
 import pandas as pd
 
 from harness import tracking
 from harness.files import write_text
 from harness.record import Score
+from harness.reports import stability
 from harness.reports.figures import Point, Scale, grids, tradeoff
+from harness.reports.series import JUDGED, Row, Series
 from harness.runs import Config
-
-Row = dict[str, Any]
-"""A run, with the columns of tracking.results."""
-
-JUDGED = ("data", "protocol", "protocol_hash")
-"""Only runs that agree in these are compared."""
 
 LEGEND = """\
 ↑ higher is better, ↓ lower is better; the best of a column is bold, ties included. A number is the mean over seeds \
@@ -32,71 +26,15 @@ def write(config: Config) -> Path:
     """Write the page and its figures from what MLflow holds, and return the page."""
     folder = Path(config["reports"]).absolute()
     rows = tracking.results(config).to_dict("records")
+    ranked = [row for row in rows if not row["study"]]
     parts = [f"# Leaderboard\n\nMade by `{config['command']}` from the tracked runs; do not edit.\n\n{LEGEND}"]
-    for judged in sorted({tuple(str(row[key]) for key in JUDGED) for row in rows}):
-        section = Section([row for row in rows if tuple(row[key] for key in JUDGED) == judged])
+    for judged in sorted({tuple(str(row[key]) for key in JUDGED) for row in ranked}):
+        section = Section([row for row in ranked if tuple(row[key] for key in JUDGED) == judged])
         parts.append(section.markdown(folder))
+    parts += stability.sections(rows, folder)
     page = folder / "LEADERBOARD.md"
     write_text(page, "\n\n".join(parts) + "\n")
     return page
-
-
-@dataclass(frozen=True)
-class Series:
-    """Runs that differ in their seeds alone, in the order of these."""
-
-    runs: list[Row]
-
-    @property
-    def label(self) -> str:
-        """The method, and what was changed from its recipe."""
-        method, overrides = self.runs[0]["method"], self.runs[0]["overrides"]
-        return f"{method} ({overrides})" if overrides else method
-
-    @cached_property
-    def done(self) -> list[Row]:
-        """The runs whose numbers count."""
-        return [run for run in self.runs if run["state"] == "done"]
-
-    def scores(self, key: str) -> list[Score]:
-        """One score of all seeds that have it."""
-        return [run["scores"][key] for run in self.done if key in run["scores"]]
-
-    def mean(self, key: str) -> float:
-        """The mean over seeds; NaN where there is none."""
-        return fmean(score.value for score in self.scores(key)) if self.scores(key) else nan
-
-    def sd(self, key: str) -> float:
-        """The sample standard deviation over seeds; NaN where there is one or none."""
-        return stdev(score.value for score in self.scores(key)) if len(self.scores(key)) > 1 else nan
-
-    @property
-    def seeds(self) -> str:
-        """How many are done, of how many, and what became of the others."""
-        states = [run["state"] for run in self.runs]
-        others = [f", {states.count(state)} {state}" for state in dict.fromkeys(states) if state != "done"]
-        return f"{len(self.done)}/{len(states)}" + "".join(others)
-
-    @property
-    def time(self) -> str:
-        """The mean training time."""
-        seconds = [run["training_seconds"] for run in self.done if not isnan(run["training_seconds"])]
-        return _duration(fmean(seconds)) if seconds else "–"
-
-    @property
-    def state(self) -> str:
-        """All states of its runs."""
-        return ", ".join(dict.fromkeys(run["state"] for run in self.runs))
-
-    def footnotes(self) -> Iterator[str]:
-        """Warnings, reasons, selections and notes of its runs."""
-        for run in self.runs:
-            for score in run["scores"].values() if run["state"] == "done" else ():
-                yield from (f"- † {self.label}, {score.title}: {warning}" for warning in score.warnings)
-            if run["reason"]:
-                yield f"- {self.label}, seed {run['seed']}: {run['state']}, {run['reason']}"
-            yield from (f"- {self.label}, {what}: chosen by {how}" for what, how in run["selection"].items())
-            yield from (f"- {self.label}, {what}: {note}" for what, note in run["notes"].items())
 
 
 @dataclass(frozen=True)
@@ -235,10 +173,3 @@ def _picture(series: Series) -> Path | None:
     """The sample grid of the lowest seed that is done; None if it is not there."""
     path = Path(series.done[0]["folder"]) / "samples.png" if series.done else None
     return path if path and path.exists() else None
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

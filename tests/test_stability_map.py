@@ -1,0 +1,118 @@
+"""A study's runs are told as a share that survives and a map of what became of each, and never as rows of a table."""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from test_tracking_mirror import database, finish, make
+
+from harness import record, tracking
+from harness.reports import leaderboard, stability
+from harness.reports.figures import FATES, Map, maps
+
+GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
+
+
+def accuracy(value: float) -> dict[str, record.Score]:
+    """The one score that a study needs."""
+    title, interval = "Clean accuracy", {"low": value - 1, "high": value + 1}
+    return {"clean_accuracy": record.Score(title=title, value=value, n=360, unit="%", better="higher", **interval)}
+
+
+def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: int = 0, **fields: Any) -> dict:
+    """A run as tracking.results has it: done with an accuracy, or in another state."""
+    over = not isinstance(fate, str)
+    judged = {"data": "digits", "protocol": "digits-stability-1", "protocol_hash": "HASH"}
+    study = {"step": float(step), "rate": rate}
+    told = {"overrides": "", "selection": {}, "notes": {}, "seed": seed, "study": study, "method": method}
+    state = {"state": "done" if over else fate, "scores": accuracy(fate) if over else {}}
+    return {**judged, **told, **state, **fields}
+
+
+@pytest.fixture
+def rows() -> list[dict]:
+    """Every outcome, one method with a single seed and a missing cell, one changed, one of which nothing is over."""
+    notes = {"notes": {"budget": "35 epochs"}, "selection": {"rate": "validation, seed 0"}}
+    fates = [(98.5, 97.5, 20.0), (99.0, 19.9, "diverged"), ("diverged", "diverged", 10.0), (96.0, 95.0, 94.0)]
+    cells = zip(fates, [(1, 1), (3, 1), (1, 2), (3, 2)], strict=True)
+    jem = [row("jem", f, *cell, seed, **notes) for found, cell in cells for seed, f in enumerate(found)]
+    atjem = [row("atjem", 99.25, 1, 1), row("atjem", "diverged", 3, 1), row("atjem", 98.75, 3, 2)]
+    changed = [row("atjem", 99.5, r, s, i, overrides="a=1|2") for r in (1, 3) for s in (1, 2) for i in range(3)]
+    return [*jem, *atjem, *changed, row("sadajem", "failed"), row("sadajem", "running", seed=1)]
+
+
+def test_the_section_is_the_golden_one(rows: list[dict], tmp_path: Path):
+    (text,) = stability.sections(rows, tmp_path)
+    new = tmp_path / "STABILITY.md"
+    new.write_text(text + "\n", encoding="utf-8")
+    assert new.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), f"if meant: cp {new} {GOLDEN}"
+
+
+def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[dict], tmp_path: Path):
+    def made(folder: Path) -> tuple[list[str], list[bytes]]:
+        text = list(stability.sections(rows, folder))
+        return text, [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
+
+    before = made(tmp_path / "before")
+    random.Random(0).shuffle(rows)
+    assert made(tmp_path / "after") == before
+    assert len(before[1]) == 1
+
+
+def test_protocols_and_factors_are_not_mixed(rows: list[dict], tmp_path: Path):
+    stricter = row("jem", 50.0, protocol_hash="OTHER")
+    alone = row("jem", 50.0, study={"rate": 1.0})
+    sections = list(stability.sections([*rows, stricter, alone], tmp_path))
+    assert [text.split("\n")[0].partition("-1 ")[2] for text in sections] == [
+        "(hash HASH), by rate",
+        "(hash HASH), by rate and step",
+        "(hash OTHER), by rate and step",
+    ]
+    assert ["![" in text for text in sections] == [False, True, True], "a map takes two factors"
+
+
+@pytest.mark.parametrize(("data", "least"), [("digits", "20 %"), ("cifar100", "2 %")])
+def test_chance_is_the_datasets(data: str, least: str, tmp_path: Path):
+    (text,) = stability.sections([row("jem", 3.0, data=data)], tmp_path)
+    assert f"below {least}" in text
+    assert ("100.0 [20.7, 100.0]" in text) == (data == "cifar100")
+
+
+def test_the_fates_are_told_apart_in_grey(tmp_path: Path):
+    greys = {}
+    for fate in FATES:
+        maps(tmp_path / "map.png", [Map("m", {(1.0, 1.0): Counter({fate: 3})})], ["rate", "step"])
+        pixels = imread(tmp_path / "map.png")[..., :3] @ [0.299, 0.587, 0.114]
+        height, width = pixels.shape
+        greys[fate] = float(np.median(pixels[height // 4 : height // 3, width // 3 : 2 * width // 3]))
+    assert greys["sound"] - greys["collapsed"] > 0.15 and greys["collapsed"] - greys["diverged"] > 0.3, greys
+
+
+def test_stripes_are_as_wide_as_fates_are_frequent_and_missing_cells_empty(tmp_path: Path):
+    cells = {(1.0, 1.0): Counter(sound=1, diverged=2), (3.0, 2.0): Counter(diverged=3)}
+    maps(tmp_path / "map.png", [Map("m", cells)], ["rate", "step"])
+    dark = np.abs(imread(tmp_path / "map.png")[..., 0] - 0.2) < 0.02
+    lengths = dark.sum(1)[: int(0.8 * len(dark))]  # of each line of pixels, the legend left out
+    edges = np.flatnonzero(lengths > 30)[[6, -6]]  # off the texts
+    one, two_thirds = lengths[edges]
+    assert two_thirds / one == pytest.approx(2 / 3, abs=0.05)
+    right, left = (np.flatnonzero(dark[edge]) for edge in edges)
+    assert left.max() < right.min() + 4, "the cells that no run is in are painted"
+
+
+def test_a_studys_runs_come_from_the_store_and_are_rows_of_no_table(tmp_path: Path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_bytes(database())
+    study = {"study": {"step": 2.0, "rate": 1.0}}
+    inside = finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])
+    lost = finish(make(tmp_path, 2, **study), {}, state="diverged", study=study["study"])
+    outside = finish(make(tmp_path), accuracy(77.5))
+    assert all(tracking.push(run) for run in (inside, lost, outside))
+    table, section = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
+    assert "77.5" in table and "12.5" not in table and "1/1" in table
+    assert section.startswith("Stability: digits") and "| at " in section and "1/2" in section
+    assert (tmp_path / "reports" / section.rpartition("(")[2].rstrip(")\n")).exists()
