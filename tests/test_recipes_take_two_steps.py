@@ -1,0 +1,118 @@
+"""Every recipe and study of CIFAR and ImageNet composes and plans, and its stages take two optimiser steps.
+
+Data lie on the disk in the real formats, few of them. Nets are the real ones; those that are too large for a small
+machine at 256 pixels see smaller images. Of stages that differ in numbers alone (T, AUC, steps, seed) one is run.
+"""
+
+import shutil
+
+import on_disk
+import pytest
+import torch
+
+import harness
+from harness.__main__ import compose
+from harness.checkpoint import save_tensors
+from harness.execute import Silent, train_stage
+from harness.files import read_json
+from harness.models.timm import timm_net
+from harness.registry import names
+
+IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet224": (18, 3), "imagenet256": (18, 3)}
+"""Training images on the disk, and how many of them are held out."""
+
+RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
+STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith("digits")]
+LARGE = [f"experiment=imagenet256_atjem_{net}" for net in ("wrn50_4_t65", "convnext_l_t110")]
+LARGE += [f"experiment=imagenet224_atjem_{net}" for net in ("convnext_s", "convnext_b")]
+ALONE = ["experiment=cifar10_trades", "experiment=imagenet224_atjem_resnet50_t15_1k_noaugm"]
+"""Studies whose stages differ from those of every recipe in more than numbers."""
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    """A folder with all datasets, and weights for ResNet-50 where the recipes expect them."""
+    folder = tmp_path_factory.mktemp("disk")
+    on_disk.cifar10(folder / "data", IMAGES["cifar10"][0])
+    on_disk.cifar100(folder / "data", IMAGES["cifar100"][0])
+    on_disk.imagenet(folder / "data" / "imagenet", 3, 6)
+    on_disk.openimages(folder / "data" / "openimages")
+    torch.manual_seed(0)
+    save_tensors(folder / "checkpoints" / "resnet50_l2_eps3.safetensors", timm_net(3, 3, "resnet50", {}).state_dict())
+    yield folder
+    shutil.rmtree(folder)  # gigabytes of weights
+
+
+@pytest.fixture
+def planned(disk, monkeypatch):
+    """Plans a choice on these data, with two steps of two images for each stage."""
+    monkeypatch.chdir(disk)
+
+    def plan(choice, *more):
+        config = compose([*choice.split(), *more])[0]
+        images, held_out = IMAGES[config["data"]["name"]]
+        given = [f"data.validation={held_out}", "init_accuracy=0", "workers=0", *more]
+        for name, part in config["method"].items():
+            if isinstance(part, dict) and "training" in part:
+                given += [f"method.{name}.training.batch=2", f"method.{name}.training.epochs={4 / (images - held_out)}"]
+                given += [f"method.{name}.training.lr=1e-6"]  # two images are no ground for the published rate
+                given += [f"method.{name}.training.real_batch=1"] * bool(part["training"]["real_batch"])
+        if config["data"]["name"].startswith("imagenet"):
+            given += ["outliers.reserve=4", *["method.energy.chains.buffer=6"] * ("energy" in config["method"])]
+            if config["model"]["name"] != "resnet50" and not any(o.startswith("init=") for o in more):
+                given += ["init=null"]
+        return harness.plan(*choice.split(), *given)
+
+    return plan
+
+
+def kinds(run):
+    """What tells the stages of a run apart, but for numbers."""
+    net = {key: value for key, value in run.config["model"].items() if key not in ("mean", "std")}
+    for training in run.trainings:
+        stage = training.stage
+        yield type(stage).__name__, str(net), stage.training.optimizer, getattr(getattr(stage, "attack", 0), "norm", "")
+
+
+def two_steps(run):
+    """Train all stages of a run; each is left with weights, and says that it took two steps."""
+    for training in run.trainings:
+        train_stage(run, training, Silent())
+        assert read_json(training.folder / "done.json")["steps"] == 2
+        assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
+
+
+@pytest.mark.parametrize("choice", RECIPES + ALONE)
+def test_two_steps_of_a_recipe(choice, planned):
+    two_steps(planned(choice)[0])
+
+
+@pytest.mark.parametrize("choice", LARGE)
+def test_two_steps_of_a_large_net_on_small_images(choice, planned):
+    two_steps(planned(choice, "data.size=64")[0])
+
+
+def test_every_study_plans_and_differs_from_what_is_run_in_numbers_alone(planned, monkeypatch):
+    ran = {kind for choice in RECIPES + ALONE + LARGE for kind in kinds(planned(choice)[0])}
+    monkeypatch.setattr("harness.runs.digest", lambda path: path)  # of weights that are too large to make here
+    monkeypatch.setattr("harness.foreign.read", lambda path: {})
+    monkeypatch.setattr("harness.foreign.check", lambda weights, net, path: None)
+    for choice in STUDIES:
+        init = compose(choice.split())[0]["init"]
+        for run in planned(choice, f"init={init or 'null'}"):
+            assert set(kinds(run)) <= ran, choice
+            assert bool(run.init) == ("imagenet" in choice)
+
+
+def test_the_setting_without_flags_is_the_published_one(planned):
+    """Section 1.7: ResNet-50, T 30, 256 pixels."""
+    (run,) = planned("method=atjem data=imagenet256")
+    joint, sampler = run.method.stages["joint"], run.method.sampler
+    assert run.config["init"] == "checkpoints/resnet50_l2_eps3.safetensors"
+    assert [training.name for training in run.trainings] == ["joint"]
+    assert (joint.contrast.walk.steps, joint.contrast.walk.step, joint.contrast.curriculum.auc) == (30, 2.0, 0.4)
+    assert (joint.attack.steps, joint.attack.step, joint.attack.eps) == (3, 2.0, 3.0)
+    how = joint.training
+    assert (how.optimizer, how.lr, how.weight_decay, how.nesterov, how.ema) == ("sgd", 1e-3, 5e-4, True, 0.999)
+    assert (how.schedule, how.freeze_norm, sampler.steps, sampler.step) == ("constant", True, 14, 8.0)
+    assert compose(["method=atjem", "data=imagenet256"])[0]["method"]["joint"]["training"]["batch"] == 512
