@@ -8,8 +8,10 @@ from PIL import Image
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10
 from harness.datasets.imagenet import ImageNet
+from harness.datasets.outliers import folder as module
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.openimages_labels import Labels
+from harness.datasets.pictures import images_below
 from harness.errors import UserError
 
 CIFAR = CIFAR10(outliers=Augment())
@@ -43,11 +45,9 @@ def test_cap_and_reserve_take_parts_of_one_order(root):
     assert not torch.equal(folder(root, seed=1).starts(range(6)), large.starts(range(6)))
 
 
-def test_the_order_does_not_follow_that_of_the_file_system(root, tmp_path):
-    for file in sorted((root / "photographs").rglob("*.jpg"), reverse=True):
-        target = tmp_path / "photographs" / file.relative_to(root / "photographs")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.read_bytes())
+def test_the_order_does_not_follow_that_of_the_file_system(root, tmp_path, monkeypatch):
+    on_disk.openimages(tmp_path / "photographs")
+    monkeypatch.setattr(module, "images_below", lambda root: sorted(images_below(root), key=lambda path: path[::-1]))
     assert folder(tmp_path)._chosen.tolist() == folder(root)._chosen.tolist()
 
 

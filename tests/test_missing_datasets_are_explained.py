@@ -22,7 +22,8 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
 def test_a_missing_archive_is_explained(tmp_path, ask):
     with pytest.raises(UserError) as caught:
         ask(CIFAR10(root=str(tmp_path)))
-    for part in (str(tmp_path / "cifar-10-batches-py"), "data.download=true", "https://www.cs.toronto.edu/~kriz/"):
+    page, into = "https://www.cs.toronto.edu/~kriz/cifar.html", f"into {tmp_path}, which data.root sets"
+    for part in (str(tmp_path / "cifar-10-batches-py"), "data.download=true", page, into):
         assert part in str(caught.value)
     assert not list(tmp_path.iterdir()), "nothing was written"
 
