@@ -41,12 +41,10 @@ def batches(
     )
     for images, labels, bad in loader:
         if bad and on_bad_image == "fail":
-            problem = next(iter(bad.values()))
-            raise UserError(
-                f"{problem}. Replace the file, or go on without it: on_bad_image=skip (of data or outliers)."
-            )
+            advice = "Replace the file, or go on without it: data.on_bad_image=skip or outliers.on_bad_image=skip."
+            raise UserError(f"{next(iter(bad.values()))}. {advice}")
         if skipped is not None:
-            skipped |= bad.keys()
+            skipped.update(bad)
         yield images, labels
 
 
