@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as View
 from torchvision.transforms.functional import to_tensor
 
+from harness.errors import UserError
 from harness.randomness import derive
 
 Split = Literal["train", "validation", "test"]
@@ -28,15 +29,15 @@ Items = View[tuple[Tensor, Tensor]]
 """Key → (image, label). With `__getitems__`, a list of keys → (images, labels)."""
 
 
-class BadImage(Exception):
-    """An image file that cannot be read."""
+class BadImage(UserError):
+    """An image file that cannot be read; in training it may be skipped, in evaluation never."""
 
     def __init__(self, path: Path, reason: Exception) -> None:
         super().__init__(path, reason)  # both, or it could not come back from a worker process
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be read as an image ({type(self.reason).__name__}: {self.reason})"
+        return f"{self.path} cannot be read as an image ({type(self.reason).__name__}: {self.reason}): replace the file"
 
 
 class Dataset(ABC):

@@ -41,8 +41,8 @@ def batches(
     )
     for images, labels, bad in loader:
         if bad and on_bad_image == "fail":
-            advice = "Replace the file, or go on without it: data.on_bad_image=skip or outliers.on_bad_image=skip."
-            raise UserError(f"{next(iter(bad.values()))}. {advice}")
+            advice = "or go on without it, by data.on_bad_image=skip or outliers.on_bad_image=skip."
+            raise UserError(f"{next(iter(bad.values()))}, {advice}")
         if skipped is not None:
             skipped.update(bad)
         yield images, labels
