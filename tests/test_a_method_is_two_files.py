@@ -1,4 +1,4 @@
-"""The method of docs/adding-a-method.md, as printed, is found, built and held to the contract; nothing else is touched."""
+"""The method of docs/adding-a-method.md, as printed: it is found, built and held to the contract."""
 
 import re
 from pathlib import Path
