@@ -23,7 +23,7 @@ Normal = Callable[[Tensor], Tensor]
 class Walk:
     """The settings of a walk; lengths are in units of pixels in [0, 1].
 
-    steps: how many; step: length of each (of the raw gradient's multiple where `direction` is raw).
+    steps: how many, 0 for the untouched start; step: length of each (of the raw gradient's multiple where `direction` is raw).
     eps: radius of the ball around the start that `project` returns to; null means no ball.
     norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
     limit: bound of each coordinate of the gradient before all else, as in the proximal SGLD of JEM++; null for none.
@@ -47,8 +47,8 @@ class Walk:
     statistics: Literal["running", "batch"] = "running"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be 1 or more, not {self.steps}")
+        if self.steps < 0:
+            raise ValueError(f"steps must be 0 or more, not {self.steps}")
         if not self.step > 0:
             raise ValueError(f"step must be above 0, not {self.step}")
         if self.eps is not None and not self.eps > 0:

@@ -8,7 +8,7 @@ CASES = {
     "data=digit": ["no data called 'digit'", "Did you mean digits"],
     "method.joint.atack.eps=1": ["method.joint.atack", "method.joint.attack.eps"],
     "method.joint.attack.eps=-1": ["method.joint.attack", "eps must be above 0"],
-    "method.joint.attack.steps=0": ["method.joint.attack", "steps must be 1 or more"],
+    "method.joint.attack.steps=-1": ["method.joint.attack", "steps must be 0 or more"],
     "method.joint.training.batch=5000": ["batch=5000", "1257 images", "smaller"],
     "method.joint.training.lr=fast": ["method.joint.training.lr", "number", "'fast'"],
     "+method.joint.lr=1": ["method.joint.lr", "~method.joint.lr"],
