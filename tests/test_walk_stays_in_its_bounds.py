@@ -192,7 +192,7 @@ def test_noise_without_a_source_is_refused(net, images):
 
 
 @pytest.mark.parametrize("field", [
-    {"steps": 0}, {"step": 0}, {"step": float("nan")}, {"eps": 0}, {"eps": -1}, {"momentum": 1.0}, {"momentum": -0.1},
+    {"steps": -1}, {"step": 0}, {"step": float("nan")}, {"eps": 0}, {"eps": -1}, {"momentum": 1.0}, {"momentum": -0.1},
     {"noise": -1}, {"noise": float("nan")},
 ])  # fmt: skip
 def test_settings_without_a_meaning_are_refused(field):
