@@ -23,8 +23,8 @@ Normal = Callable[[Tensor], Tensor]
 class Walk:
     """The settings of a walk; lengths are in units of pixels in [0, 1].
 
-    steps: how many, 0 for the untouched start; step: length of each (of the raw gradient's multiple where `direction` is
-    raw).
+    steps: how many, 0 for the untouched start; step: length of each (of the raw gradient's multiple where
+    `direction` is raw).
     eps: radius of the ball around the start that `project` returns to; null means no ball.
     norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
     limit: bound of each coordinate of the gradient before all else, as in the proximal SGLD of JEM++; null for none.
