@@ -18,7 +18,7 @@ from harness.files import read_json
 from harness.models.timm import timm_net
 from harness.registry import names
 
-IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet224": (18, 3), "imagenet256": (18, 3)}
+IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
 """Training images on the disk, and how many of them are held out."""
 
 RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
@@ -50,14 +50,18 @@ def planned(disk, monkeypatch):
 
     def plan(choice, *more):
         config = compose([*choice.split(), *more])[0]
-        images, held_out = IMAGES[config["data"]["name"]]
+        name = config["data"]["name"]
+        images, held_out = IMAGES["imagenet" if name.startswith("imagenet") else name]
         given = [f"data.validation={held_out}", "init_accuracy=0", "workers=0", *more]
-        for name, part in config["method"].items():
+        for stage, part in config["method"].items():
             if isinstance(part, dict) and "training" in part:
-                given += [f"method.{name}.training.batch=2", f"method.{name}.training.epochs={4 / (images - held_out)}"]
-                given += [f"method.{name}.training.lr=1e-6"]  # two images are no ground for the published rate
-                given += [f"method.{name}.training.real_batch=1"] * bool(part["training"]["real_batch"])
-        if config["data"]["name"].startswith("imagenet"):
+                given += [
+                    f"method.{stage}.training.batch=2",
+                    f"method.{stage}.training.epochs={4 / (images - held_out)}",
+                ]
+                given += [f"method.{stage}.training.lr=1e-6"]  # two images are no ground for the published rate
+                given += [f"method.{stage}.training.real_batch=1"] * bool(part["training"]["real_batch"])
+        if name.startswith("imagenet"):
             given += ["outliers.reserve=4", *["method.energy.chains.buffer=6"] * ("energy" in config["method"])]
             if config["model"]["name"] != "resnet50" and not any(o.startswith("init=") for o in more):
                 given += ["init=null"]
@@ -107,12 +111,13 @@ def test_every_study_plans_and_differs_from_what_is_run_in_numbers_alone(planned
 def test_the_setting_without_flags_is_the_published_one(planned):
     """Section 1.7: ResNet-50, T 30, 256 pixels."""
     (run,) = planned("method=atjem data=imagenet256")
+    composed = compose(["method=atjem", "data=imagenet256"])[0]["method"]["joint"]["training"]
     joint, sampler = run.method.stages["joint"], run.method.sampler
     assert run.config["init"] == "checkpoints/resnet50_l2_eps3.safetensors"
     assert [training.name for training in run.trainings] == ["joint"]
     assert (joint.contrast.walk.steps, joint.contrast.walk.step, joint.contrast.curriculum.auc) == (30, 2.0, 0.4)
     assert (joint.attack.steps, joint.attack.step, joint.attack.eps) == (3, 2.0, 3.0)
     how = joint.training
-    assert (how.optimizer, how.lr, how.weight_decay, how.nesterov, how.ema) == ("sgd", 1e-3, 5e-4, True, 0.999)
+    assert (how.optimizer, how.weight_decay, how.nesterov, how.ema) == ("sgd", 5e-4, True, 0.999)
     assert (how.schedule, how.freeze_norm, sampler.steps, sampler.step) == ("constant", True, 14, 8.0)
-    assert compose(["method=atjem", "data=imagenet256"])[0]["method"]["joint"]["training"]["batch"] == 512
+    assert (composed["batch"], composed["lr"]) == (512, 1e-3)
