@@ -125,6 +125,7 @@ class _Listing(NamedTuple):
     labels: Tensor
 
     def path(self, row: int) -> Path:
+        """The file of a row."""
         return self.folder / self.classes[int(self.labels[row])] / str(self.names[row])
 
 

@@ -69,9 +69,8 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
     before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
-        OmegaConf.register_new_resolver(
-            "times", lambda a, b: float(a) * float(b), replace=True
-        )  # ${times:0.25,${study.step}}
+        # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
+        OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()

@@ -72,9 +72,10 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
 def load(folder: Path | str, device: str = "cpu") -> EnergyModel:
     """The trained model of a run's or a stage's folder, in evaluation mode; UserError if it has none."""
     run = runs.load(Path(folder))
-    if not all(training.done for training in run.trainings[-1:]):
+    last = _last(run)
+    if last and not last.done:
         raise UserError(f"{run.name} is not trained yet. To go on: type the command that began it again.")
-    return _trained(run, _last(run), torch.device(device))
+    return _trained(run, last, torch.device(device))
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
@@ -87,7 +88,8 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
         write_text(run.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in run.curves()))
-        model, state = _trained(run, _last(run), device), _state(_last(run), device)
+        last = _last(run)
+        model, state = _trained(run, last, device), _state(last, device)
         if not run.trainings:
             check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
         result, seconds = _evaluate(run, model, state, device, watch)

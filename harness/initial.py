@@ -45,19 +45,20 @@ def fill(model: "EnergyModel", path: str, expected: str) -> None:
     foreign.fit(foreign.read(Path(path)), model.net, Path(path))
 
 
-def check_accuracy(model: "EnergyModel", data: "Dataset", path: str, least: float | None) -> float:
-    """The clean accuracy in % on validation images, at least `least`; UserError below it.
+def check_accuracy(model: "EnergyModel", data: "Dataset", path: str, least: float | None) -> None:
+    """UserError if the clean accuracy on validation images is below `least`, in %.
 
-    It is the only check that finds a wrong standardisation, which keys and shapes do not show. Without a bound given
-    it must reach 20 %, and three times chance.
+    Where none are held out, training images are looked at. It is the only check that finds a wrong standardisation,
+    which keys and shapes do not show. Without a bound given it must reach 20 %, and three times chance.
     """
     import torch
 
     from harness.data import gather
 
-    count = len(data.labels("validation"))
+    split = "validation" if len(data.labels("validation")) else "train"
+    count = len(data.labels(split))
     indices = range(0, count, max(1, count // SEEN))
-    view, right = data.view("validation", "plain"), 0
+    view, right = data.view(split, "plain"), 0
     device = next(model.parameters()).device
     for first in range(0, len(indices), 100):
         images, labels = gather(view, [(index, 0) for index in indices[first : first + 100]])
@@ -66,9 +67,8 @@ def check_accuracy(model: "EnergyModel", data: "Dataset", path: str, least: floa
     found, bound = 100 * right / len(indices), max(20, 300 / len(data.classes)) if least is None else least
     if found < bound:
         raise UserError(
-            f"init={path}: the weights fit the net, yet of {len(indices)} validation images only {found:.1f} % are "
+            f"init={path}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % are "
             f"classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
             "otherwise than in training (model.mean, model.std), another order of classes, or untrained weights. "
             "If all is as it should be, say init_accuracy=0."
         )
-    return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def batches(
         _Readable(view, length),
         batch_sampler=Order(length, batch, seed, start, stop),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
-        collate_fn=lambda whole: whole,
+        collate_fn=_as_it_is,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
     for images, labels, bad in loader:
@@ -101,6 +102,10 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
             except BadImage as error:
                 bad[str(error.path)] = str(error)
         raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
+
+
+def _as_it_is(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole
+    return whole  # a named function, for a lambda cannot be sent to worker processes that are spawned
 
 
 @lru_cache(maxsize=8)

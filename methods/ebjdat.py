@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from harness.data import Dataset
 from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.method import Batch, Loss, Stage, State, Stream
 from harness.methods.jem import standard_normal
-from harness.methods.jempp import Persistent
+from harness.methods.jempp import Continued, Persistent
 from harness.pgd import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
-from harness.randomness import PerImage
 from harness.settings import settings
 
 
@@ -103,7 +101,7 @@ class Joint(Persistent):
 
 
 @settings
-class EBJDAT(Method):
+class EBJDAT(Continued):
     """One stage; sampled by continuing the chains of its replay buffer."""
 
     joint: Joint
@@ -113,11 +111,3 @@ class EBJDAT(Method):
     def stages(self) -> dict[str, Stage]:
         """The joint model."""
         return {"joint": self.joint}
-
-    def skip(self, data: Dataset) -> str | None:
-        """The chains' reason."""
-        return self.joint.chains.skip(data)
-
-    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on."""
-        return self.joint.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)

@@ -113,6 +113,25 @@ class Persistent(Stage):
         return class_gaussians(data)
 
 
+class Continued(Method):
+    """A method of one such stage; sampled by continuing the chains of its replay buffer."""
+
+    @property
+    def chains(self) -> InformativeChains:
+        """Those of its stage."""
+        (stage,) = self.stages.values()
+        assert isinstance(stage, Persistent)
+        return stage.chains
+
+    def skip(self, data: Dataset) -> str | None:
+        """The chains' reason."""
+        return self.chains.skip(data)
+
+    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
+        """Chains of the buffer, walked on."""
+        return self.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)
+
+
 @settings
 class Energy(Persistent):
     """Maximum likelihood of p(x) and of p(y|x), as in JEM, in a network with batch normalisation.
@@ -147,7 +166,7 @@ class Energy(Persistent):
 
 
 @settings
-class JEMPP(Method):
+class JEMPP(Continued):
     """One stage; sampled by continuing the chains of its replay buffer."""
 
     energy: Energy
@@ -157,11 +176,3 @@ class JEMPP(Method):
     def stages(self) -> dict[str, Stage]:
         """The joint model."""
         return {"energy": self.energy}
-
-    def skip(self, data: Dataset) -> str | None:
-        """The chains' reason."""
-        return self.energy.chains.skip(data)
-
-    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on."""
-        return self.energy.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)

@@ -6,12 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.data import Dataset
 from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.methods.jempp import Persistent
+from harness.method import Batch, Loss, Stage, State, Stream
+from harness.methods.jempp import Continued, Persistent
 from harness.pgd import Walk, cross_entropy, marginal_score
-from harness.randomness import PerImage
 from harness.settings import settings
 
 
@@ -49,7 +47,7 @@ class Energy(Persistent):
 
 
 @settings
-class SADAJEM(Method):
+class SADAJEM(Continued):
     """One stage; sampled by continuing the chains of its replay buffer."""
 
     energy: Energy
@@ -59,11 +57,3 @@ class SADAJEM(Method):
     def stages(self) -> dict[str, Stage]:
         """The joint model."""
         return {"energy": self.energy}
-
-    def skip(self, data: Dataset) -> str | None:
-        """The chains' reason."""
-        return self.energy.chains.skip(data)
-
-    def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on."""
-        return self.energy.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)

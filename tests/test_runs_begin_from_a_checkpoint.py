@@ -9,8 +9,10 @@ from torch.nn.functional import cross_entropy
 
 import harness as api
 from harness.checkpoint import load_tensors, save_tensors
+from harness.datasets.digits import Digits
 from harness.errors import UserError
 from harness.execute import Silent, execute, train_stage
+from harness.initial import check_accuracy
 from harness.models.digits import Digits as DigitsNet
 from harness.runs import load
 
@@ -83,6 +85,15 @@ def test_double_standardisation_is_found_before_training(checkpoint, tmp_path):
     assert not run.trainings[0].done
     asked_for = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]", "init_accuracy=0")
     train_stage(asked_for, asked_for.trainings[0], Silent())
+
+
+def test_without_validation_images_it_is_tried_on_training_images(digits_net):
+    class Whole(Digits):
+        def labels(self, split):
+            return super().labels(split)[: 0 if split == "validation" else None]
+
+    with pytest.raises(UserError, match="train images only"):
+        check_accuracy(digits_net(), Whole(), "robust.pt", 99.9)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Folder(Outliers):
                 return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index))
             except BadImage as error:
                 if self.on_bad_image == "fail":
-                    raise UserError(f"{error}. Replace the file, or go on without it: on_bad_image=skip.") from None
+                    raise UserError(f"{error}, or go on without it, by outliers.on_bad_image=skip.") from None
         raise UserError(f"Not one of the {self.reserve} images that are reserved for the starts can be read.")
 
     def _prepared(self, place: int, seed: int) -> Tensor:
