@@ -1,26 +1,15 @@
 """Augmentations: functions of an image and a seed, so that nothing about them needs saving."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from harness.randomness import derive
+from harness.randomness import derive, seeded
 from harness.settings import settings
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """torch's global generator on the CPU, seeded inside and unchanged outside: for transforms that know no other."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
-        yield
 
 
 @settings

@@ -5,6 +5,7 @@ x ← clamp( project( x + step · direction( ∇ objective(f(x)) ) + noise · N(
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import log
 from typing import Literal
 
 import torch
@@ -75,6 +76,11 @@ def joint_logit(labels: Tensor) -> Objective:
 def marginal_score(logits: Tensor) -> Tensor:
     """s(x) = logsumexp_y f_y(x) = −E(x): climbing it draws images of any class."""
     return logits.logsumexp(1)
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """KL( U ‖ p(·|x) ) = s(x) − mean_k f_k(x) − log K per image; 0 where all K classes are equally likely."""
+    return marginal_score(logits) - logits.mean(1) - log(logits.shape[1])
 
 
 def walk(

@@ -1,7 +1,8 @@
 """Where every random number comes from: keys, never the clock or a global state."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,6 +17,14 @@ def derive(*key: int | str) -> int:
 def generator(device: torch.device, *key: int | str) -> torch.Generator:
     """A torch generator seeded by a key."""
     return torch.Generator(device).manual_seed(derive(*key))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's global generator on the CPU, seeded inside and unchanged outside: for code that knows no other."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+        yield
 
 
 class PerImage:

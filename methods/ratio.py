@@ -1,21 +1,14 @@
 """RATIO: robust on the data, and robustly unsure on outliers (Augustin, Meinke & Hein 2020, arXiv 2003.09461)."""
 
-from math import log
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
-from harness.pgd import Walk, cross_entropy, marginal_score, walk
+from harness.pgd import Walk, confidence, cross_entropy, walk
 from harness.settings import settings
-
-
-def confidence(logits: Tensor) -> Tensor:
-    """KL( U ‖ p(·|x) ) = s(x) − mean_k f_k(x) − log K per image; 0 where all K classes are equally likely."""
-    return marginal_score(logits) - logits.mean(1) - log(logits.shape[1])
 
 
 @settings

@@ -10,9 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from harness.methods import ebjdat, jempp, sadajem
 from harness.methods.at import Robust
-from harness.methods.ratio import InOut, confidence
+from harness.methods.ratio import InOut
 from harness.methods.standard import Classify
 from harness.methods.trades import Tradeoff, divergence_from
+from harness.pgd import confidence
 
 __all__ = ["batch"]  # a fixture
 
