@@ -6,6 +6,7 @@ from harness import build, evaluate, foreign
 from harness.device import choose_device
 from harness.errors import UserError
 from harness.launch import launcher
+from harness.record import Selection
 from harness.registry import make
 from harness.runs import Run
 from harness.settings import settings
@@ -19,7 +20,7 @@ class Common:
     """The other keys of configs/config.yaml, and the two that composing adds."""
 
     seed: int
-    selection: dict[str, str]
+    selection: dict[str, Selection]
     notes: dict[str, str]
     study: dict[str, float]
     init: str | None

@@ -1,7 +1,9 @@
 """The typed result of a run, written whole or not at all."""
 
+import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
@@ -17,6 +19,7 @@ class Score(_Frozen):
     """One number of a run; it says itself how a table should show it.
 
     value, low, high are in `unit`; low and high bound a 95 % interval where there is one. n: what it counts over.
+    table: the table of its details; empty for the main one. warnings: what makes it doubtful; each becomes a dagger.
     """
 
     title: str
@@ -26,14 +29,29 @@ class Score(_Frozen):
     n: int
     unit: Literal["%", ""] = ""
     better: Literal["higher", "lower"]
+    table: str = ""
     warnings: list[str] = []
 
 
 class ProtocolTag(_Frozen):
-    """Which protocol judged; numbers of different tags are never ranked together."""
+    """Which protocol judged; numbers of different tags are never ranked together.
+
+    label: what must be said wherever its numbers appear, such as "for trying out".
+    """
 
     id: str
     hash: str
+    label: str = ""
+
+
+class Selection(_Frozen):
+    """By looking at what something was chosen, and on which splits; none where it was not tuned.
+
+    A run that was tuned on the test split is shown, but not ranked.
+    """
+
+    by: str
+    split: list[Literal["train", "validation", "test"]]
 
 
 class StageCost(_Frozen):
@@ -83,11 +101,11 @@ class Record(_Frozen):
     series: the fingerprint of the config without its seed; records of one series are repeats of one experiment.
     overrides: what was changed from the recipe. selection: what was chosen, and on which split. notes: deviations
     from the published setting, by topic. study: the factors of a study, by name. init: the sha256 of the weights
-    that it began from, where they were not its seed's.
+    that it began from, where they were not its seed's. canaries: the figures of the checks before the evaluation.
     outcomes: per attack or metric, one character per test image, 1 for right and 0 for wrong, in test order.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     fingerprint: str
     series: str
     state: Literal["done", "diverged", "skipped"]
@@ -98,8 +116,9 @@ class Record(_Frozen):
     parameters: int = 0
     seed: int
     init: str = ""
+    canaries: dict[str, FiniteFloat] = {}
     overrides: list[str] = []
-    selection: dict[str, str] = {}
+    selection: dict[str, Selection] = {}
     notes: dict[str, str] = {}
     study: dict[str, float] = {}
     protocol: ProtocolTag
@@ -119,8 +138,32 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read a record; UserError if it is not one."""
+    """Read a record, of this schema or of the one before it; UserError if it is neither."""
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            content = _upgraded(content, path)
+        return Record.model_validate(content)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
+
+
+def selections(content: dict[str, Any]) -> dict[str, Selection]:
+    """What was chosen, as records have it; those of schema 1 had a text for each choice, which named the splits."""
+    typed = {what: _typed(how) if isinstance(how, str) else how for what, how in content.items()}
+    return {what: Selection.model_validate(how) for what, how in typed.items()}
+
+
+def _typed(text: str) -> dict[str, object]:
+    return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}
+
+
+def _upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The content of a record of any schema as the present one has it."""
+    version = content.get("schema_version")
+    if version not in (1, 2):
+        raise UserError(
+            f"{path} has schema version {version}, but this harness reads 1 and 2. Read it with the harness that wrote "
+            "it, or a later one; or remove it and run again to make it anew."
+        )
+    return {**content, "schema_version": 2, "selection": selections(content.get("selection", {}))}

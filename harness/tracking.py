@@ -36,7 +36,7 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 PARAM, TAG = 6000, 8000
 """How many of a kind MLflow takes at once, and how many characters one holds."""
 
-FILES = ("config.yaml", "record.json", "samples.png", "failure.md")
+FILES = ("config.yaml", "record.json", "samples.png", "reliability.png", "counterfactuals.png", "failure.md")
 STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 """What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
 
@@ -191,7 +191,8 @@ class _Mirror:
 def _tags(run: Run, state: str, found: record.Record | None) -> dict[str, object]:
     from harness.evaluate import tag
 
-    protocol, scores = tag(run.config["protocol"]), found.scores if found else {}
+    protocol = found.protocol if found else tag(run.config["protocol"])
+    scores = found.scores if found else {}
     return {
         "name": run.name,
         **{key: run.config[key]["name"] for key in ("method", "data", "model")},
@@ -199,11 +200,12 @@ def _tags(run: Run, state: str, found: record.Record | None) -> dict[str, object
         "series": run.series,
         "protocol": protocol.id,
         "protocol_hash": protocol.hash,
+        "protocol_label": protocol.label,
         "overrides": " ".join(run.config["overrides"]),
         "folder": str(run.folder),
         **{f"score.{key}": {**dict(score), "warnings": _short(score.warnings)} for key, score in scores.items()},
         "scores": list(scores),
-        "selection": found.selection if found else {},
+        "selection": {what: dict(how) for what, how in found.selection.items()} if found else {},
         "notes": run.config["notes"],
         "study": run.config["study"],
         "reason": found.reason if found else "",
@@ -246,5 +248,7 @@ def _row(run: "ml.Run") -> dict[str, Any]:
         "seed": int(tags["seed"]),
         **{key: run.data.metrics.get(f"cost/{key}", math.nan) for key in costs},
         "scores": {key: record.Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
-        **{key: json.loads(tags[key]) for key in ("selection", "notes", "study")},
+        "protocol_label": tags.get("protocol_label", ""),
+        "selection": record.selections(json.loads(tags["selection"])),
+        **{key: json.loads(tags[key]) for key in ("notes", "study")},
     }

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from harness import record
 from harness.errors import UserError
-from harness.record import Cost, Origin, ProtocolTag, Record, Score
+from harness.record import Cost, Origin, ProtocolTag, Record, Score, Selection
+from harness.registry import configs
 
 
 def some_score(**changed):
@@ -57,3 +59,44 @@ def test_the_result_leaves_out_what_depends_on_time_and_place():
 def test_a_record_cannot_be_changed():
     with pytest.raises(ValidationError):
         some_record().seed = 1
+
+
+def on_disk(tmp_path, **changed):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**json.loads(some_record().model_dump_json()), **changed}))
+    return path
+
+
+def test_a_record_of_schema_1_is_read_as_one_of_today(tmp_path):
+    older = json.loads(some_record().model_dump_json(exclude={"canaries"}))
+    del older["protocol"]["label"], older["scores"]["clean_accuracy"]["table"]
+    texts = {
+        "epochs": "accuracies on validation and FD against train, seed 0",
+        "steps": "the test split, and test again",
+        "rate": "training time and contests",
+    }
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**older, "schema_version": 1, "selection": texts}))
+    splits = {"epochs": ["validation", "train"], "steps": ["test"], "rate": []}
+    chosen = {what: Selection.model_validate({"by": text, "split": splits[what]}) for what, text in texts.items()}
+    assert record.read(path) == some_record(selection=chosen)
+
+
+@pytest.mark.parametrize("version", [0, 3, "two", None])
+def test_a_record_of_an_unknown_schema_is_named_with_what_to_do(tmp_path, version):
+    with pytest.raises(UserError, match=rf"record\.json has schema version {version}, .* 1 and 2.*\. Read it with"):
+        record.read(on_disk(tmp_path, schema_version=version))
+
+
+@pytest.mark.parametrize("how", ["FD on train", {"by": "FD"}, {"by": "FD", "split": ["tset"]}])
+def test_a_selection_of_today_names_its_splits(how):
+    with pytest.raises(ValidationError):
+        some_record(selection={"steps": how})
+
+
+def test_every_config_says_by_what_and_on_which_splits_it_was_chosen_and_none_on_the_test_split():
+    files = [path for group in ("recipe", "study", "experiment") for path in configs(group).glob("*.yaml")]
+    contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+    chosen = [how for content in contents for how in content.get("selection", {}).values()]
+    assert len(chosen) > 30
+    assert not any("test" in Selection.model_validate(how).split for how in chosen)

@@ -123,7 +123,9 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     run = make(root, overrides=["method.robust.training.lr=0.1"], notes={"loss": "a note"})
     log(run, 3)
     finish(run, robust(40, low=30.0, high=50.0, warnings=["ε" * 400] * 40))
-    (run.folder / "samples.png").write_bytes(b"png")
+    pictures = {"samples.png", "reliability.png", "counterfactuals.png"}
+    for name in pictures:
+        (run.folder / name).write_bytes(b"png")
     assert tracking.push(run, "p" * 32)
     there = mirrored(run)
     assert there["params"]["method.robust.training.lr"] == "0.1"
@@ -133,7 +135,7 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     assert there["curves"]["robust_accuracy/l2_0.5"][0][1] == 40
     assert there["curves"]["robust_accuracy/l2_0.5/low"][0][1] == 30
     assert there["curves"]["cost/training_seconds"][0][1] == 60
-    assert there["files"] == {"config.yaml", "record.json", "samples.png"}
+    assert there["files"] == {"config.yaml", "record.json"} | pictures
     (row,) = tracking.results(run.config).to_dict("records")
     assert (row["overrides"], row["notes"], row["folder"]) == (
         "method.robust.training.lr=0.1",
@@ -141,6 +143,23 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
         str(run.folder),
     )
     assert row["scores"]["robust_accuracy/l2_0.5"].high == 50
+
+
+def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(root: Path) -> None:
+    from mlflow import MlflowClient
+
+    chosen = {"steps": record.Selection(by="FD, seed 0", split=["train"])}
+    label = {"id": "quick-1", "hash": "0", "label": "for trying out"}
+    run = finish(make(root), robust(40), selection=chosen, protocol=label)
+    assert tracking.push(run)
+    (row,) = tracking.results(run.config).to_dict("records")
+    assert row["selection"] == chosen and row["protocol_label"] == "for trying out"
+    client, there = MlflowClient(tracking.uri(run.config)), mirrored(run)["info"]["run_id"]
+    client.set_tag(there, "selection", '{"steps": "FD against train, seed 0"}')
+    client.delete_tag(there, "protocol_label")
+    (row,) = tracking.results(run.config).to_dict("records")
+    assert row["selection"] == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}
+    assert row["protocol_label"] == ""
 
 
 def test_pushing_again_changes_nothing_even_without_the_note(root: Path) -> None:
