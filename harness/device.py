@@ -1,4 +1,8 @@
-"""Which device a run computes on."""
+"""Which device a run computes on, and with how many threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -15,3 +19,22 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}). Try device=cpu.") from None
     return device
+
+
+def prepare(config: dict[str, Any]) -> torch.device:
+    """Set this process up as a run's config says; the device to use."""
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    return choose_device(config["device"])
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """True fp32 inside, without TF32, which moves the decisions of attacks; and the same algorithms each time."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before

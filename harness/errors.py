@@ -1,4 +1,4 @@
-"""The errors that mean something of their own: one is the user's to mend, one is an outcome."""
+"""The errors that mean something of their own: to be mended by the user, an outcome, a fault in the evaluation."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +10,10 @@ class UserError(Exception):
 
 class Diverged(Exception):
     """A loss, a weight or a sample is not finite or beyond its bound: an outcome of the run, not a fault in it."""
+
+
+class CanaryFailed(Exception):
+    """A check before an evaluation shows that its numbers would be wrong."""
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -1,27 +1,49 @@
-"""The evaluator: every method's checkpoint under one protocol, shard by shard."""
+"""The evaluator: every run's model under one protocol, piece by piece, each piece a file that is made once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from harness.files import read_json, write_json
-from harness.metric import Metric, Part, Result, Subject
-from harness.record import ProtocolTag
+import torch
+
+from harness import canary
+from harness.build import outliers
+from harness.data import Outliers
+from harness.files import replacing
+from harness.method import Method
+from harness.metric import Metric, Result, Subject
+from harness.metrics.fidelity import Fidelity
+from harness.microbatch import InMicroBatches
+from harness.parts import read_part, write_part
+from harness.record import ProtocolTag, Selection
 from harness.registry import find, make
-from harness.runs import fingerprint
-from harness.sample import Sampling
+from harness.runs import Run, fingerprint, placeless
+from harness.sample import Samples, Sampling, draw, save_grid
+from harness.select import Steps, tuned, with_steps
+from harness.trained import last, state, trained
+
+Phase = Literal["selection", "samples", "metrics"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""What is done one after the other; the pieces of one phase need nothing of each other."""
+
+Tell = Callable[[str], None]
 
 
 def tag(protocol: dict[str, Any]) -> ProtocolTag:
-    """A protocol's id and the hash of its contents."""
-    return ProtocolTag(id=protocol["id"], hash=fingerprint(protocol))
+    """A protocol's id, the hash of its contents, and its label."""
+    return ProtocolTag(id=protocol["id"], hash=fingerprint(placeless(protocol)), label=protocol.get("label", ""))
 
 
 def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
-    """The metrics of a protocol, by name."""
-    fields = protocol["metrics"].items()
-    return {name: make(find("metric", name), f"protocol.metrics.{name}", given) for name, given in fields}
+    """The metrics of a protocol, by the names of their entries; `metric` says which, where the name does not."""
+    made: dict[str, Metric] = {}
+    for name, fields in protocol["metrics"].items():
+        given = {key: value for key, value in fields.items() if key != "metric"}
+        made[name] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+    return made
 
 
 def sampling(protocol: dict[str, Any]) -> Sampling:
@@ -29,31 +51,142 @@ def sampling(protocol: dict[str, Any]) -> Sampling:
     return make(Sampling, "protocol.samples", protocol["samples"])
 
 
-def evaluate(
-    subject: Subject, protocol: dict[str, Any], folder: Path, watch: Callable[[str, int, int], None]
-) -> tuple[Result, float]:
-    """All scores and outcomes of a protocol, and the seconds that they took.
+def selection(protocol: dict[str, Any]) -> Steps | None:
+    """How a protocol chooses the sampler's steps; None where it takes the recipe's."""
+    fields = protocol.get("selection")
+    return make(Steps, "protocol.selection", fields) if fields else None
 
-    A shard's part is a file in the folder; those that are there are not computed again, so an interrupted
-    evaluation continues, to the same answer. `watch` hears the metric's name, shards done and shards in all.
+
+@dataclass(frozen=True)
+class Piece:
+    """Work whose file is the mark that it is done."""
+
+    name: str
+    path: Path
+    do: Callable[[], None]
+
+
+class Evaluation:
+    """A run's model under the run's protocol, on one device; any number of them may share the work.
+
+    `tell` hears in a few words how a piece gets on.
     """
-    total, seconds = Result({}), 0.0
-    for name, metric in metrics(protocol).items():
-        shards = metric.shards(subject)
-        parts: list[Part] = []
-        for shard in range(shards):
-            watch(name, shard, shards)
-            parts.append(_part(metric, subject, shard, folder / name / f"{shard:05d}.json"))
-        seconds += sum(part["seconds"] for part in parts)
-        result = metric.merge(subject, parts)
-        total.scores.update(result.scores)
-        total.outcomes.update(result.outcomes)
-    return total, seconds
 
+    def __init__(self, run: Run, device: torch.device, tell: Tell = lambda text: None) -> None:
+        self.run, self.device, self.tell = run, device, tell
+        self.protocol = run.config["protocol"]
+        self.metrics, self.how = metrics(self.protocol), sampling(self.protocol)
+        self.selects = selection(self.protocol) if self.generates else None
 
-def _part(metric: Metric, subject: Subject, shard: int, path: Path) -> Part:
-    if not path.exists():
-        started = time.monotonic()
-        part = metric.score(subject, shard)
-        write_json(path, {"seconds": round(time.monotonic() - started, 2), **part})
-    return read_json(path)
+    @property
+    def generates(self) -> bool:
+        """Whether a metric judges samples."""
+        return any(metric.needs == "generate" for metric in self.metrics.values())
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model and all that metrics ask for."""
+        model = trained(self.run, last(self.run), self.device).requires_grad_(False)
+        if self.run.config["microbatch"]:
+            model.net = InMicroBatches(model.net, self.run.config["microbatch"])
+        samples, cache = Samples(self.run.folder / "samples", self.how), self.run.root / "cache"
+        weights = self.run.config["extractors"]
+        return Subject(model, self.run.data, self.device, samples, cache, weights, lambda text: self.tell(text))
+
+    def canaries(self) -> dict[str, float]:
+        """Check that the numbers will mean something; CanaryFailed where they will not."""
+        with torch.no_grad():
+            found = canary.of_classifier(self.run, self.subject)
+        if self.generates:
+            self._draw(self.run.method, range(2))
+        for metric in self.metrics.values():
+            if isinstance(metric, Fidelity):
+                found |= canary.of_reference(self.subject, *metric.compared(self.subject))
+        return found
+
+    def pieces(self, phase: Phase) -> list[Piece]:
+        """The work of a phase, in a fixed order."""
+        return list({"selection": self._selection, "samples": self._samples, "metrics": self._parts}[phase]())
+
+    def finish(self, phase: Phase) -> None:
+        """What is done once, after all pieces of a phase."""
+        if phase == "selection" and self.selects and self.selects.candidates(self.run.method.sampler.steps):
+            steps = self.run.method.sampler.steps
+            self.selects.choose(self.subject, self.run.folder, self.how, steps)
+        if phase == "samples" and self.generates:
+            classes = len(self.run.data.classes)
+            save_grid(self.subject.samples.first(10 * classes), classes, self.run.folder / "samples.png")
+
+    def merged(self) -> tuple[Result, float]:
+        """All scores and outcomes, and the seconds that they took; pictures are written into the run's folder."""
+        total, seconds = Result({}), 0.0
+        for name, metric in self.metrics.items():
+            started = time.monotonic()
+            parts = [read_part(self._path(name, shard)) for shard in range(metric.shards(self.subject))]
+            found = metric.merge(self.subject, parts)
+            total.scores.update(found.scores)
+            total.outcomes.update(found.outcomes)
+            for picture, write in found.pictures.items():
+                with replacing(self.run.folder / f"{picture}.png") as temporary:
+                    write(temporary)
+            seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
+        return total, seconds
+
+    def selected(self) -> dict[str, Selection]:
+        """What was chosen during the evaluation."""
+        return self.selects.selection(self.run.folder) if self.selects else {}
+
+    def so_far(self, name: str) -> str:
+        """A few words on the parts of a metric that are done."""
+        if name not in self.metrics:
+            return ""
+        metric = self.metrics[name]
+        paths = [self._path(name, shard) for shard in range(metric.shards(self.subject))]
+        done = [read_part(path) for path in paths if path.exists()]
+        return metric.so_far(self.subject, done) if done else ""
+
+    def _selection(self) -> Iterator[Piece]:
+        if self.selects is None or (self.run.folder / "selection.json").exists():
+            return
+        for steps in self.selects.candidates(self.run.method.sampler.steps):
+            samples = self.selects.samples(self.run.folder, self.how, steps)
+            yield from self._chunks(f"samples of {steps} steps", samples, with_steps(self.run.method, steps))
+
+    def _samples(self) -> Iterator[Piece]:
+        if self.generates:
+            yield from self._chunks("samples", self.subject.samples, tuned(self.run.method, self.run.folder))
+
+    def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
+        def make_chunk(chunk: int) -> Callable[[], None]:
+            return lambda: samples.write(chunk, self._draw(method, samples.indices(chunk)))
+
+        for chunk in range(len(samples)):
+            yield Piece(name, samples.path(chunk), make_chunk(chunk))
+
+    def _draw(self, method: Method, indices: range) -> torch.Tensor:
+        classes, seed = len(self.run.data.classes), self.how.seed
+        return draw(method, self.subject.model, self._state, self._outliers, classes, seed, indices, self.device)
+
+    def _parts(self) -> Iterator[Piece]:
+        def make_part(name: str, metric: Metric, shard: int) -> Callable[[], None]:
+            def do() -> None:
+                started = time.monotonic()
+                part = metric.score(self.subject, shard)
+                write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
+
+            return do
+
+        for name, metric in self.metrics.items():
+            for shard in range(metric.shards(self.subject)):
+                yield Piece(name, self._path(name, shard), make_part(name, metric, shard))
+
+    def _path(self, name: str, shard: int) -> Path:
+        return self.run.folder / "parts" / name / f"{shard:05d}.json"
+
+    @cached_property
+    def _state(self) -> dict[str, torch.Tensor]:
+        return state(last(self.run), self.device)
+
+    @cached_property
+    def _outliers(self) -> Outliers:
+        return outliers(self.run)

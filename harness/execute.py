@@ -2,25 +2,24 @@
 
 import json
 import traceback
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
 
-from harness import checkpoint, evaluate, record, runs, tracking
-from harness.build import initial, outliers, untrained
-from harness.device import choose_device
-from harness.energy import EnergyModel
-from harness.errors import Diverged, UserError
+from harness import evaluate, record, tracking
+from harness.build import outliers
+from harness.device import full_precision, prepare
+from harness.errors import CanaryFailed, Diverged, UserError
+from harness.evaluate import Evaluation
 from harness.files import read_json, write_json, write_text
 from harness.initial import check_accuracy
-from harness.method import State
-from harness.metric import Result, Subject
 from harness.origin import origin, uncommitted
-from harness.record import Cost, Record, StageCost
+from harness.record import Cost, Record, Selection, StageCost
 from harness.runs import Run, Training, lock
-from harness.sample import samples, save_grid
+from harness.spread import evaluators, work
 from harness.train import Materials, Progress, peak_memory_mb, train
+from harness.trained import trained
 
 
 class Watch(Protocol):
@@ -29,8 +28,8 @@ class Watch(Protocol):
     def training(self, run: Run, stage: str, progress: Progress) -> None:
         """A training step was taken."""
 
-    def working(self, run: Run, what: str, done: int, total: int) -> None:
-        """Some of `total` pieces of sampling or evaluation are done."""
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        """Some of `total` pieces of sampling or evaluation are done; a few words on them."""
 
 
 class Silent:
@@ -39,7 +38,7 @@ class Silent:
     def training(self, run: Run, stage: str, progress: Progress) -> None:
         """Nothing."""
 
-    def working(self, run: Run, what: str, done: int, total: int) -> None:
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
         """Nothing."""
 
 
@@ -62,25 +61,17 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
             try:
                 record.write(path, _outcome(run, watch, parent))
             except Exception as error:
-                write_text(run.folder / "failure.md", _failure(run, error))
+                with suppress(OSError):  # on a full disk not even this can be written
+                    write_text(run.folder / "failure.md", _failure(run, error))
                 tracking.push(run, parent)
-                raise RunFailed(f"{run.name}: {type(error).__name__}: {error}") from error
+                raise RunFailed(f"{run.name}: {_named(error)}") from error
         tracking.push(run, parent)
         return record.read(path)
 
 
-def load(folder: Path | str, device: str = "cpu") -> EnergyModel:
-    """The trained model of a run's or a stage's folder, in evaluation mode; UserError if it has none."""
-    run = runs.load(Path(folder))
-    last = _last(run)
-    if last and not last.done:
-        raise UserError(f"{run.name} is not trained yet. To go on: type the command that began it again.")
-    return _trained(run, last, torch.device(device))
-
-
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
     """The record of a run, whatever became of it."""
-    device = prepare(run)
+    device = prepare(run.config)
     reason = run.method.skip(run.data)
     if reason:
         return _record(run, device, state="skipped", reason=reason)
@@ -88,17 +79,11 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
         write_text(run.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in run.curves()))
-        last = _last(run)
-        model, state = _trained(run, last, device), _state(last, device)
         if not run.trainings:
-            check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
-        result, seconds = _evaluate(run, model, state, device, watch)
-        cost = _cost(run, seconds, device)
+            check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
+        return _record(run, device, state="done", **_judge(run, device, watch))
     except Diverged as error:
         return _record(run, device, state="diverged", reason=str(error))
-    parameters = sum(p.numel() for p in model.parameters())
-    found = {"scores": result.scores, "outcomes": result.outcomes, "parameters": parameters, "cost": cost}
-    return _record(run, device, state="done", **found)
 
 
 def train_stage(run: Run, training: Training, watch: Watch, parent: str | None = None) -> None:
@@ -106,7 +91,7 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
 
     Raises Diverged, now and whenever it is asked for again, if it diverges.
     """
-    device = prepare(run)
+    device = prepare(run.config)
 
     def hear(progress: Progress) -> None:
         watch.training(run, training.name, progress)
@@ -119,7 +104,7 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
             raise Diverged(read_json(diverged))
         if training.done:
             return
-        model, materials = _trained(run, training.parent, device), _materials(run, training, device)
+        model, materials = trained(run, training.parent, device), _materials(run, training, device)
         if run.init and training.parent is None:
             check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
         try:
@@ -130,53 +115,30 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
             raise Diverged(reason) from error
 
 
-def prepare(run: Run) -> torch.device:
-    """Set this process up as the run's config says; the device to use."""
-    if run.config["threads"]:
-        torch.set_num_threads(run.config["threads"])
-    return choose_device(run.config["device"])
-
-
-def _trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
-    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
-    model = (initial if training is None else untrained)(run).to(device)
-    if training is not None:
-        model.load_state_dict(checkpoint.load_tensors(training.folder / "weights.safetensors", device))
-    return model.eval()
-
-
-def _last(run: Run) -> Training | None:
-    return run.trainings[-1] if run.trainings else None
-
-
-def _state(training: Training | None, device: torch.device) -> State:
-    return {} if training is None else checkpoint.load_tensors(training.folder / "state.safetensors", device)
-
-
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
     source = outliers(run) if "outliers" in training.stage.needs else None
     return Materials(run.data, source, (run.config["seed"], training.name), device, run.config["workers"])
 
 
-def _evaluate(run: Run, model: EnergyModel, state: State, device: torch.device, watch: Watch) -> tuple[Result, float]:
-    protocol, classes = run.config["protocol"], len(run.data.classes)
-    how = evaluate.sampling(protocol)
+def _judge(run: Run, device: torch.device, watch: Watch) -> dict[str, Any]:
+    """What the protocol says of a trained run, as fields of a record."""
 
-    def own_samples() -> torch.Tensor:
-        def hear(done: int) -> None:
-            watch.working(run, "sample", done, how.count)
+    def hear(what: str, done: int, total: int, words: str) -> None:
+        watch.working(run, what, done, total, words)
 
-        folder = run.folder / "samples"
-        made = samples(run.method, model, state, outliers(run), classes, how, folder, device, hear)
-        save_grid(made, classes, run.folder / "samples.png")
-        return made
-
-    subject = Subject(model, run.data, device, own_samples, run.root / "cache")
-
-    def hear(metric: str, done: int, total: int) -> None:
-        watch.working(run, metric, done, total)
-
-    return evaluate.evaluate(subject, protocol, run.folder / "parts", hear)
+    evaluation = Evaluation(run, device)
+    with full_precision():
+        canaries = evaluation.canaries()
+    work(evaluation, evaluators(run, device), hear)
+    result, seconds = evaluation.merged()
+    return {
+        "scores": result.scores,
+        "outcomes": result.outcomes,
+        "canaries": canaries,
+        "parameters": sum(p.numel() for p in evaluation.subject.model.parameters()),
+        "cost": _cost(run, seconds, device),
+        "selection": {**_selection(run), **evaluation.selected()},
+    }
 
 
 def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
@@ -187,6 +149,10 @@ def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
     memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
     training = sum(stage.seconds for stage in stages)
     return Cost(stages=stages, training_seconds=training, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
+
+
+def _selection(run: Run) -> dict[str, Selection]:
+    return {what: Selection.model_validate(how) for what, how in run.config["selection"].items()}
 
 
 def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: ANN401 - fields of Record
@@ -202,20 +168,24 @@ def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: AN
         model=config["model"]["name"],
         seed=config["seed"],
         overrides=config["overrides"],
-        selection=config["selection"],
         notes=config["notes"],
         study=config["study"],
         init=run.init or "",
         protocol=evaluate.tag(config["protocol"]),
         origin=origin(config["command"], device),
-        **found,
+        **{"selection": _selection(run), **found},
     )
+
+
+def _named(error: Exception) -> str:
+    """An error in one line; what the user has to mend, or a canary, speaks for itself."""
+    return str(error) if isinstance(error, UserError | CanaryFailed) else f"{type(error).__name__}: {error}"
 
 
 def _failure(run: Run, error: Exception) -> str:
     return f"""# {run.name} failed
 
-{type(error).__name__}: {error}
+{_named(error)}
 
 What was done so far is kept. Once the cause is mended, the same command with `retry=true` goes on from there.
 

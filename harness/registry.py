@@ -17,6 +17,7 @@ MODULES = {
     "outliers": "harness.datasets.outliers.{name}",
     "model": "harness.models.{name}",
     "metric": "harness.metrics.{name}",
+    "features": "harness.features.{name}",
 }
 """Where the class of a kind is defined.
 

@@ -26,7 +26,7 @@ IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 """The parts of a config that a run's numbers depend on; the others say where and how it is run."""
 
 PLACES = ("root", "download")
-"""Fields of data and outliers that say where files are, not what they hold."""
+"""Fields that say where files are, not what they hold."""
 
 NUMERICS = 1
 """Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
@@ -69,7 +69,7 @@ class Run:
     def identity(self) -> Config:
         """The part of the config that the numbers depend on, with the content of the initial weights."""
         parts = {key: self.config[key] for key in IDENTITY}
-        parts |= {kind: _placeless(parts[kind]) for kind in ("data", "outliers")}
+        parts |= {kind: placeless(parts[kind]) for kind in ("data", "outliers", "protocol")}
         return parts | ({"init": self.init} if self.init else {})
 
     @cached_property
@@ -168,8 +168,10 @@ class Run:
         write_text(self.folder / "config.yaml", yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True))
 
 
-def _placeless(part: Config) -> Config:
-    return {key: value for key, value in part.items() if key not in PLACES}
+def placeless(part: Config) -> Config:
+    """A part of a config without the fields, at any depth, that say where files are."""
+    kept = {key: value for key, value in part.items() if key not in PLACES}
+    return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def state(folder: Path) -> RunState:

@@ -1,6 +1,7 @@
 """A method's own samples: class-balanced, from fixed seeds, in chunks that survive interruption."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,32 +38,44 @@ class Sampling:
             raise ValueError("count must be 4 or more (precision and recall need neighbours), chunk 1 or more")
 
 
-def samples(
-    method: Method,
-    model: EnergyModel,
-    state: State,
-    outliers: Outliers,
-    classes: int,
-    how: Sampling,
-    folder: Path,
-    device: torch.device,
-    watch: Callable[[int], None],
-) -> Tensor:
-    """`how.count` images, uint8, N x C x H x W. Sample i is of class i mod K and depends on seed i alone.
-    Raises Diverged if an image is not finite.
+@dataclass(frozen=True)
+class Samples(Sequence[Tensor]):
+    """The samples of a run, chunk by chunk, numbered from `offset`: each is a file, uint8, N x C x H x W."""
 
-    Each chunk is a file in the folder; those that are there are not made again.
-    """
-    paths: list[Path] = []
-    for first in range(0, how.count, how.chunk):
-        paths.append(folder / f"{first:07d}.npy")
-        if not paths[-1].exists():
-            indices = range(first, min(first + how.chunk, how.count))
-            images = draw(method, model, state, outliers, classes, how.seed, indices, device)
-            with replacing(paths[-1]) as temporary:
-                np.save(temporary, eight_bits(images.cpu()).numpy())
-        watch(min(first + how.chunk, how.count))
-    return torch.cat([torch.from_numpy(np.load(path)) for path in paths])
+    folder: Path
+    how: Sampling
+    offset: int = 0
+
+    def __len__(self) -> int:
+        return -(-self.how.count // self.how.chunk)
+
+    def __getitem__(self, chunk: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= chunk < len(self):
+            raise IndexError(chunk)
+        return torch.from_numpy(np.load(self.path(chunk)))
+
+    def path(self, chunk: int) -> Path:
+        """The file of a chunk."""
+        return self.folder / f"{self.indices(chunk)[0]:07d}.npy"
+
+    def indices(self, chunk: int) -> range:
+        """The numbers of its samples."""
+        first, end = chunk * self.how.chunk, min((chunk + 1) * self.how.chunk, self.how.count)
+        return range(self.offset + first, self.offset + end)
+
+    def write(self, chunk: int, images: Tensor) -> None:
+        """Store the samples of a chunk, float in [0, 1], in 8 bits; whole or not at all."""
+        with replacing(self.path(chunk)) as temporary:
+            np.save(temporary, eight_bits(images.cpu()).numpy())
+
+    def first(self, count: int) -> Tensor:
+        """So many samples from the first on, or all there are."""
+        some: list[Tensor] = []
+        for chunk in self:
+            some.append(chunk)
+            if sum(map(len, some)) >= count:
+                break
+        return torch.cat(some)[:count]
 
 
 def draw(
@@ -75,10 +88,16 @@ def draw(
     indices: range,
     device: torch.device,
 ) -> Tensor:
-    """The samples of some indices, float in [0, 1]; raises Diverged if one is not finite."""
+    """The samples of some indices, float in [0, 1]. Sample i is of class i mod K and depends on seed i alone.
+
+    Raises Diverged if one is not finite.
+    """
     labels = torch.tensor([i % classes for i in indices], device=device)
     rng = PerImage([derive(seed, "sample", i) for i in indices])
-    images = method.sample(model, outliers.starts(indices).to(device), labels, state, rng)
+    starts = outliers.starts(indices).to(device)
+    images = method.sample(model, starts, labels, state, rng)
+    if images.shape != starts.shape:
+        raise ValueError(f"the samples are {tuple(images.shape)}, but should be {tuple(starts.shape)}")
     if not images.isfinite().all():
         raise Diverged("the samples are not finite")
     return images.clamp(0, 1)

@@ -1,119 +1,131 @@
 """Fidelity: how near the method's own samples are to the training images, by torch-fidelity."""
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import Dataset as View
-from torch_fidelity import calculate_metrics
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from harness.data import Items
+from harness.data import Dataset
+from harness.errors import UserError
+from harness.features import Features, Source, source
+from harness.intervals import jackknife, of_mean, wilson
 from harness.metric import Metric, Part, Result, Subject
-from harness.metrics import features
 from harness.record import Score
-from harness.sample import eight_bits
+from harness.reference import Reference, Statistics, given, reference
+from harness.sample import Sampling
 from harness.settings import settings
-
-Direction = Literal["higher", "lower"]
-
-COLUMNS: dict[str, dict[str, tuple[str, str, Direction]]] = {
-    "inception": {
-        "fid": ("FID", "frechet_inception_distance", "lower"),
-        "kid": ("KID × 1000", "kernel_inception_distance_mean", "lower"),
-        "is": ("IS", "inception_score_mean", "higher"),
-        "precision": ("Precision", "precision", "higher"),
-        "recall": ("Recall", "recall", "higher"),
-    },
-    "digits": {
-        "fd_digits": ("FD (digits features)", "frechet_inception_distance", "lower"),
-        "kid_digits": ("KID × 1000 (digits)", "kernel_inception_distance_mean", "lower"),
-        "is_digits": ("IS (digits)", "inception_score_mean", "higher"),
-        "precision_digits": ("Precision (digits)", "precision", "higher"),
-        "recall_digits": ("Recall (digits)", "recall", "higher"),
-    },
-}
-"""Features → score key → title, torch-fidelity's name, direction."""
 
 
 @settings
 class Fidelity(Metric):
     """Fréchet distance, KID, IS, precision and recall of the samples against the training split.
 
-    features: in which they are measured: Inception's, as torch-fidelity has them, or those of a small classifier of
-    digits, which are named in each title, for numbers of two extractors do not compare.
+    features: in which they are measured; the titles say so, for numbers of two extractors do not compare.
     kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
+    splits: of the samples that IS is averaged over. statistics: a file of the reference's mu and sigma, in place of
+    the training split; KID, precision and recall need images and are then left out.
     """
 
-    features: Literal["digits", "inception"]
+    features: str
     kid_subset: int
     seed: int
+    splits: int = 10
+    statistics: str | None = None
     needs: ClassVar[Literal["classify", "generate"]] = "generate"
 
     def __post_init__(self) -> None:
-        if self.kid_subset < 2:
-            raise ValueError(f"kid_subset must be 2 or more, not {self.kid_subset}")
+        if self.kid_subset < 2 or self.splits < 2:
+            raise ValueError("kid_subset and splits must be 2 or more")
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """The extractor's weights and enough samples; statistics that fit."""
+        of = source(self.features)
+        of.ready(weights.get(self.features), data)
+        enough(of, samples.count, "protocol.samples.count")
+        if self.statistics:
+            given(Path(self.statistics), of.dims)
 
     def shards(self, subject: Subject) -> int:
-        """One: the distances are of the whole set; the samples it needs were made in chunks."""
-        return 1
+        """One for each chunk of samples."""
+        return len(subject.samples)
 
     def score(self, subject: Subject, shard: int) -> Part:
-        """torch-fidelity's figures."""
-        samples, reference = subject.samples(), subject.data.view("train", "plain")
-        count = len(subject.data.labels("train"))
-        figures = calculate_metrics(
-            input1=Images(samples),
-            input2=Reference(reference, count),
-            **self._extractor(subject),
-            fid=True,
-            isc=True,
-            kid=True,
-            prc=True,
-            kid_subset_size=min(self.kid_subset, len(samples), count),
-            rng_seed=self.seed,
-            cuda=subject.device.type == "cuda",
-            save_cpu_ram=self.features == "digits",  # no worker processes for so little
-            cache=False,  # its cache keys hold no hash of the data
-            verbose=False,
-        )
-        return {"n": len(samples), **{name: float(value) for name, value in figures.items()}}
-
-    def _extractor(self, subject: Subject) -> dict[str, Any]:
-        if self.features == "inception":
-            return {"feature_extractor": "inception-v3-compat"}
-        weights = features.weights(*subject.data.tensors("train"), subject.cache)
-        return {"feature_extractor": features.NAME, "feature_extractor_weights_path": str(weights)}
+        """The features of a chunk, and the logits where the extractor has any."""
+        layers = subject.features(self.features)(subject.samples[shard])
+        return {name: layer.numpy() for name, layer in layers.items()}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """The figures as scores."""
-        (part,) = parts
-        return Result({key: self._score(part, *column) for key, column in COLUMNS[self.features].items()})
+        features, against = self.compared(subject)
+        of, found = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
+        scores = {of.distance[1]: self._distance(of, found, against.statistics)}
+        if against.features is not None:
+            scores |= self._neighbours(of, found, against)
+        if "logits" in of.layers:
+            logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
+            scores[f"is{of.key}"] = self._inception_score(of, logits)
+        return Result({key: score.model_copy(update={"warnings": features.warnings}) for key, score in scores.items()})
 
-    def _score(self, part: Part, title: str, name: str, better: Direction) -> Score:
-        scale = 1000 if name.startswith("kernel") else 1
-        return Score(title=title, value=scale * part[name], n=part["n"], better=better)
+    def compared(self, subject: Subject) -> tuple[Features, Reference]:
+        """The extractor, and what samples are compared with."""
+        features = subject.features(self.features)
+        if self.statistics:
+            return features, given(Path(self.statistics), features.source.dims)
+        return features, reference(features, subject.data, "train", subject.cache)
+
+    def _distance(self, of: Source, found: Tensor, against: Statistics) -> Score:
+        def distance(rows: np.ndarray) -> float:
+            return frechet(found[torch.from_numpy(rows)], against)
+
+        value, n = distance(np.arange(len(found))), len(found)
+        low, high = jackknife(n, distance, value)
+        title = of.distance[0] + (f" (against {Path(self.statistics).name})" if self.statistics else "")
+        return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
+
+    def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
+        images = against.features
+        assert images is not None
+        subset = min(self.kid_subset, len(found), len(images))
+        how = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
+        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **how)[KEY_METRIC_KID_MEAN]
+        shares = prc_features_to_metric(found, images, **how)
+        title, n = f"KID × 1000{of.suffix}", len(found)
+        scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
+        for name, key, among in (
+            ("Precision", KEY_METRIC_PRECISION, n),
+            ("Recall", KEY_METRIC_RECALL, len(images)),
+        ):
+            value = float(shares[key])
+            low, high = wilson(round(value * among), among)
+            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=among, better="higher")
+            scores[f"{name.lower()}{of.key}"] = score
+        return scores
+
+    def _inception_score(self, of: Source, logits: Tensor) -> Score:
+        splits = min(self.splits, len(logits) // 2)
+        found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
+        value = float(found[KEY_METRIC_ISC_MEAN])
+        low, high = of_mean(value, float(found[KEY_METRIC_ISC_STD]), splits)
+        return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")
 
 
-class Reference(View[Tensor]):
-    """The images of a split as uint8, one by one, as torch-fidelity wants them."""
-
-    def __init__(self, view: Items, count: int) -> None:
-        self.view, self.count = view, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Tensor:
-        return eight_bits(self.view[index, 0][0])
+def frechet(features: Tensor, against: Statistics) -> float:
+    """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
+    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
+    return float(found[KEY_METRIC_FID])
 
 
-class Images(View[Tensor]):
-    """uint8 images, one by one, as torch-fidelity wants them."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+def enough(of: Source, count: int, what: str) -> None:
+    """UserError where there are too few images for a covariance of their features."""
+    if count <= of.dims:
+        raise UserError(
+            f"{what}={count}: {of.distance[0]} compares covariances of {of.dims} features, which {count} images do "
+            f"not determine. At least {of.dims + 1} are needed."
+        )

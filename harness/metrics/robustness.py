@@ -16,6 +16,9 @@ from harness.settings import settings
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of AutoAttack's standard version, in its order."""
 
+FEWEST = 4
+"""Classes that the targeted DLR loss, a ratio of differences of four sorted logits, needs."""
+
 SQUARE_GAIN = 0.002
 """If Square, a black-box attack, gains more than this on the white-box ones, AutoAttack suspects masked gradients."""
 
@@ -26,13 +29,13 @@ class Robustness(Metric):
 
     count: so many images, evenly spaced in the split's order; null for all of them.
     chunk: images per shard. AutoAttack draws its randomness per batch, so the chunk is part of the protocol.
-    targets: classes that the targeted attacks try, at most K − 1.
+    targets: classes that the targeted attacks try, at most K − 1, which is what null means.
     """
 
     split: Split
     norm: Literal["L2", "Linf"]
     eps: float
-    targets: int
+    targets: int | None
     chunk: int
     seed: int
     count: int | None = None
@@ -41,7 +44,7 @@ class Robustness(Metric):
     def __post_init__(self) -> None:
         if not self.eps > 0:
             raise ValueError(f"eps must be above 0, not {self.eps}")
-        if min(self.chunk, self.targets, 1 if self.count is None else self.count) < 1:
+        if any(number is not None and number < 1 for number in (self.chunk, self.targets, self.count)):
             raise ValueError("chunk, targets and count must be 1 or more")
 
     def shards(self, subject: Subject) -> int:
@@ -50,19 +53,35 @@ class Robustness(Metric):
 
     def score(self, subject: Subject, shard: int) -> Part:
         """For each attack in turn, which of the chunk's images still stand; and what AutoAttack warned of."""
+        _, part = self.attack(subject, shard)
+        return part
+
+    def attack(self, subject: Subject, shard: int) -> tuple[Tensor, Part]:
+        """A chunk's images, those that fell as they were when they did; and its part."""
         x, y = subject.images(self.split, self._indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
-        attack = self._autoattack(subject)
+        attack, classes = self._autoattack(subject), len(subject.data.classes)
         with torch.no_grad():
             standing = subject.model(x).argmax(1) == y
-        outcomes, warnings = {"clean": bits(standing)}, set()
+        attacked, outcomes, warnings = x.clone(), {"clean": bits(standing)}, set[str]()
         for name in STANDARD:
-            if standing.any():
+            if name == "apgd-t" and classes < FEWEST:
+                warnings.add(f"with {classes} classes the targeted DLR loss does not exist: APGD-T was left out")
+            elif standing.any():
+                subject.tell(f"{name}: {int(standing.sum())} of {len(y)} stand")
                 attack.attacks_to_run = [name]
                 with _warnings() as heard:
-                    standing[standing.clone()] = self._withstands(attack, x[standing], y[standing])
+                    images, predicted = attack.run_standard_evaluation(x[standing], y[standing], batch_size=self.chunk)
+                attacked[standing] = images
+                standing[standing.clone()] = predicted == y[standing]
                 warnings |= heard
             outcomes[name] = bits(standing)
-        return {"outcomes": outcomes, "warnings": sorted(warnings)}
+        return attacked, {"outcomes": outcomes, "warnings": sorted(warnings)}
+
+    def so_far(self, subject: Subject, parts: list[Part]) -> str:
+        """Accuracy of the images that are done, and how many are left."""
+        standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
+        left = len(self._indices(subject)) - len(standing)
+        return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {left} images left"
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """Accuracy after all attacks, and per attack which images stood."""
@@ -72,9 +91,15 @@ class Robustness(Metric):
         if left["fab-t"] - left["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
         key = f"{self.norm.lower()}_{self.eps:g}"
-        score = share(f"Robust accuracy ({self.norm} {self.eps:g})", after[STANDARD[-1]], warnings)
+        score = share(f"Robust accuracy ({self.norm} {self._radius})", after[STANDARD[-1]], warnings)
         outcomes = {f"{key}/{name}": after[name] for name in STANDARD}
         return Result({f"robust_accuracy/{key}": score}, outcomes)
+
+    @property
+    def _radius(self) -> str:
+        """The radius as the field writes it: in 255ths if it is a whole number of them."""
+        of_255 = 255 * self.eps
+        return f"{of_255:.0f}/255" if abs(of_255 - round(of_255)) < 1e-9 and self.eps < 1 else f"{self.eps:g}"
 
     def _indices(self, subject: Subject) -> list[int]:
         there = len(subject.data.labels(self.split))
@@ -83,13 +108,10 @@ class Robustness(Metric):
 
     def _autoattack(self, subject: Subject) -> AutoAttack:
         attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
-        targets = min(self.targets, len(subject.data.classes) - 1)
+        most = len(subject.data.classes) - 1
+        targets = min(self.targets or most, most)
         attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
         return attack
-
-    def _withstands(self, attack: AutoAttack, x: Tensor, y: Tensor) -> Tensor:
-        _, predicted = attack.run_standard_evaluation(x, y, batch_size=self.chunk)
-        return predicted == y
 
 
 @contextmanager

@@ -5,7 +5,7 @@ The Inception network knows photographs of 299 pixels and says nothing of 8x8 di
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
@@ -14,11 +14,34 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
 from harness.checkpoint import save_tensors
-from harness.data import TensorView
+from harness.data import Dataset, TensorView
+from harness.errors import UserError
+from harness.features import Source
+from harness.files import locked_file
 from harness.loader import batches
 
 NAME = "digits-features"
 STEPS, BATCH = 600, 64
+
+
+class Digits(Source):
+    """64 features of a small classifier, trained where they are first needed."""
+
+    extractor = NAME
+    distance = ("FD (digits features)", "fd_digits")
+    suffix, key = " (digits)", "_digits"
+    dims = 64
+    layers: ClassVar[dict[str, str]] = {"features": "features", "logits": "logits"}
+    channels = 1
+
+    def ready(self, given: str | None, data: Dataset) -> None:
+        """UserError unless the data are grey images of 8x8 pixels in ten classes."""
+        if (tuple(data.shape), len(data.classes)) != ((1, 8, 8), 10):
+            raise UserError(f"The digits features know 8x8 digits, not images of {data.shape}: use inception's.")
+
+    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
+        """Weights trained on the training split."""
+        return Path(given) if given else weights(*data.tensors("train"), cache)
 
 
 class _Classifier(nn.Module):
@@ -72,8 +95,9 @@ def weights(images: Tensor, labels: Tensor, cache: Path) -> Path:
     """The classifier's weights file, trained on these images once and kept in the cache under their hash."""
     digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:12]
     path = cache / f"{NAME}-{STEPS}-{digest}.safetensors"
-    if not path.exists():
-        save_tensors(path, _trained(images, labels).state_dict())
+    with locked_file(path):
+        if not path.exists():
+            save_tensors(path, _trained(images, labels).state_dict())
     return path
 
 

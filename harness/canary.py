@@ -1,0 +1,115 @@
+"""Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
+
+import torch
+from torch import Tensor
+
+from harness.build import untrained
+from harness.data import Split
+from harness.energy import EnergyModel
+from harness.errors import CanaryFailed
+from harness.features import Features
+from harness.intervals import wilson
+from harness.metric import Subject
+from harness.reference import Reference, evenly, loaded
+from harness.runs import Run
+
+SEEN = 500
+"""Images of a split that are looked at, evenly spaced; all of a smaller one."""
+
+REFERENCE = 2_000
+"""Training images whose features are compared with the reference."""
+
+APART = 30
+"""Points between two accuracies that ought to be alike, from which on they are said to differ."""
+
+OFF = 10
+"""How often its sampling error the mean of the features may be away from the reference's."""
+
+
+def of_classifier(run: Run, subject: Subject) -> dict[str, float]:
+    """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
+    x, y = _some(subject, "test")
+    model = subject.model
+    once = _accuracy(model(x), y)
+    return {
+        "accuracy": once,
+        "accuracy, standardised by hand": _standardised_once(model, x, y, once, run.config["model"]),
+        "accuracy, untrained": _untrained_at_chance(run, subject, x, y),
+        "accuracy on images held out": _labels_fit(subject, once, len(y)),
+    }
+
+
+def of_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
+    """Train against train: features of training images, made as those of samples, must have the reference's mean.
+
+    n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
+    distance whose sampling error is known for any number of images and features.
+    """
+    view, n = subject.data.view("train", "plain"), len(subject.data.labels("train"))
+    found = torch.cat([features(images)["features"] for images in loaded(view, [*evenly(n, REFERENCE)])]).double()
+    mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
+    away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
+    spread = float(found.var(0).sum()) / trace
+    if away > OFF or not 0.5 < spread < 2:
+        raise CanaryFailed(
+            f"Train against train: the mean {features.source.distance[0]} features of {len(found)} training images is "
+            f"{away:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
+            f"variance is {spread:.3g} of it. The statistics are of other images, or were made by other weights or "
+            "another preprocessing: check protocol.metrics.fidelity.statistics, or empty the cache."
+        )
+    return {f"train against train ({features.source.distance[0]})": away}
+
+
+def _standardised_once(model: EnergyModel, x: Tensor, y: Tensor, once: float, config: dict[str, list[float]]) -> float:
+    """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
+    mean, std = (torch.tensor(config[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
+    by_hand = ((x.double() - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)).to(x.dtype)
+    agree = (model.net(by_hand).argmax(1) == model(x).argmax(1)).float().mean()
+    if agree < 0.99:
+        raise CanaryFailed(
+            f"Clean accuracy by two routes: the model and its net, fed by hand with pixels standardised by model.mean "
+            f"and model.std, agree on only {100 * agree:.0f} % of {len(y)} images. Pixels are standardised twice, or "
+            "not at all."
+        )
+    raw = _accuracy(model.net(x), y)
+    if raw - once > APART:
+        raise CanaryFailed(
+            f"Clean accuracy by two routes: {once:.0f} % with pixels standardised by model.mean and model.std, but "
+            f"{raw:.0f} % with raw pixels. The net standardises them itself: set model.mean=[0,…] and model.std=[1,…]."
+        )
+    return _accuracy(model.net(by_hand), y)
+
+
+def _untrained_at_chance(run: Run, subject: Subject, x: Tensor, y: Tensor) -> float:
+    """Accuracy of the net before any training."""
+    with torch.no_grad():
+        found = _accuracy(untrained(run).to(subject.device).eval()(x), y)
+    largest = 100 * float(y.bincount().max()) / len(y)
+    if found > largest + APART:
+        raise CanaryFailed(
+            f"An untrained copy of the net classifies {found:.0f} % of {len(y)} test images rightly, where guessing "
+            f"gives {largest:.0f} %: the images tell their labels."
+        )
+    return found
+
+
+def _labels_fit(subject: Subject, on_test: float, n: int) -> float:
+    """Accuracy on images held out of training, or on training images where none are."""
+    split: Split = "validation" if len(subject.data.labels("validation")) else "train"
+    x, y = _some(subject, split)
+    found = _accuracy(subject.model(x), y)
+    (low, high), (low_test, high_test) = (wilson(round(a * k / 100), k) for a, k in ((found, len(y)), (on_test, n)))
+    if abs(found - on_test) > APART and (low > high_test or low_test > high):
+        raise CanaryFailed(
+            f"{found:.0f} % of {len(y)} {split} images are classified rightly, but {on_test:.0f} % of {n} test images: "
+            "the labels of one split do not belong to its images, or its images are prepared otherwise."
+        )
+    return found
+
+
+def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
+    return subject.images(split, evenly(len(subject.data.labels(split)), SEEN))
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> float:
+    return 100 * float((logits.argmax(1) == y).float().mean())

@@ -1,0 +1,56 @@
+"""95 % intervals of the figures that a record holds."""
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+from scipy.optimize import root_scalar
+from scipy.stats import binomtest, norm, t
+
+LEVEL = 0.95
+"""Of every interval here."""
+
+Z = float(norm.ppf((1 + LEVEL) / 2))
+"""Two-sided quantile of the normal distribution."""
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Of a share of right ones among n (Wilson 1927)."""
+    interval = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def newcombe(auc: float, positives: int, negatives: int) -> tuple[float, float]:
+    """Of an area under the ROC curve (Newcombe 2006, method 5): all θ with |AUC − θ| ≤ z · sd(θ).
+
+    sd(θ)² = θ(1 − θ) [1 + (N − 1)((1 − θ)/(2 − θ) + θ/(1 + θ))] / (m n), N = (m + n) / 2, after Hanley and McNeil.
+    It has a width at an area of 1, where intervals of the estimated variance have none.
+    """
+    half = (positives + negatives) / 2 - 1
+
+    def excess(theta: float, side: int) -> float:
+        spread = theta * (1 - theta) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
+        return side * (theta - auc) - Z * sqrt(spread / (positives * negatives))
+
+    low = root_scalar(excess, args=(-1,), bracket=(0, auc)).root if auc > 0 else 0.0
+    high = root_scalar(excess, args=(1,), bracket=(auc, 1)).root if auc < 1 else 1.0
+    return float(low), float(high)
+
+
+def of_mean(mean: float, sd: float, n: int) -> tuple[float, float]:
+    """Of the mean of n independent values, of which mean and standard deviation (by n) are given, by Student's t."""
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * sd / sqrt(n - 1)
+    return mean - half, mean + half
+
+
+def jackknife(n: int, statistic: Callable[[np.ndarray], float], value: float, groups: int = 10) -> tuple[float, float]:
+    """Of a statistic of n items, whose value on all of them is given, by leaving out one of the groups at a time.
+
+    `statistic` is given the indices that are left. The interval is of the scatter that other items would bring, not
+    of a bias that any n of them have.
+    """
+    everyone = np.arange(n)
+    without = np.array([statistic(everyone[everyone % groups != group]) for group in range(groups)])
+    half = sqrt((groups - 1) * float(np.mean((without - without.mean()) ** 2)))
+    quantile = float(t.ppf((1 + LEVEL) / 2, groups - 1))
+    return value - quantile * half, value + quantile * half

@@ -1,0 +1,84 @@
+"""The pieces of an evaluation, done by this process or spread over several; the results are the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.multiprocessing.spawn import start_processes
+
+from harness.device import full_precision, prepare
+from harness.errors import Diverged
+from harness.evaluate import PHASES, Evaluation, Phase
+from harness.files import read_json, write_json
+from harness.runs import Run, load
+
+DIVERGED = "diverged.json"
+"""Where a process leaves word in a run's folder that its piece diverged."""
+
+Hear = Callable[[str, int, int, str], None]
+"""Hears what is being done, how many pieces are, of how many, and a few words."""
+
+
+def evaluators(run: Run, device: torch.device) -> int:
+    """How many processes share an evaluation: as configured, else one for each GPU."""
+    gpus = torch.cuda.device_count() if run.config["device"] == "auto" and device.type == "cuda" else 1
+    return run.config["evaluators"] or gpus
+
+
+def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
+    """Do all pieces that are not done yet, phase by phase. A fault in any process ends them all, and is raised here."""
+    for phase in PHASES:
+        if processes == 1:
+            _alone(evaluation, phase, hear)
+        else:
+            _together(evaluation, phase, processes, hear)
+        evaluation.finish(phase)
+
+
+def _alone(evaluation: Evaluation, phase: Phase, hear: Hear) -> None:
+    pieces = evaluation.pieces(phase)
+    words = ""
+    for name in dict.fromkeys(piece.name for piece in pieces):
+        own = [piece for piece in pieces if piece.name == name]
+        for done, piece in enumerate(own):
+            evaluation.tell = lambda text, done=done, own=own, name=name: hear(name, done, len(own), text)
+            hear(name, done, len(own), words)
+            if not piece.path.exists():
+                with full_precision():
+                    piece.do()
+            words = evaluation.so_far(name)
+        hear(name, len(own), len(own), words)
+
+
+def _together(evaluation: Evaluation, phase: Phase, processes: int, hear: Hear) -> None:
+    pieces = evaluation.pieces(phase)
+    left = [piece for piece in pieces if not piece.path.exists()]
+    if not left:
+        return
+    arguments = (str(evaluation.run.folder), phase, processes)
+    context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
+    assert context is not None
+    while not context.join(timeout=0.5):
+        undone = [piece for piece in pieces if not piece.path.exists()]
+        name = undone[0].name if undone else phase
+        hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
+    if (mark := evaluation.run.folder / DIVERGED).exists():
+        reason = read_json(mark)
+        mark.unlink()
+        raise Diverged(reason)
+
+
+def _rank(rank: int, folder: str, phase: Phase, processes: int) -> None:
+    """Every so manieth piece, in a process of its own, on a GPU of its own where there are several."""
+    run = load(Path(folder))
+    device = prepare(run.config)
+    if device.type == "cuda" and run.config["device"] == "auto":
+        device = torch.device("cuda", rank % torch.cuda.device_count())
+    evaluation = Evaluation(run, device)
+    try:
+        with full_precision():
+            for piece in evaluation.pieces(phase)[rank::processes]:
+                if not piece.path.exists():
+                    piece.do()
+    except Diverged as error:  # an outcome, which must not come back as a fault of this process
+        write_json(run.folder / DIVERGED, str(error))
