@@ -87,7 +87,7 @@ class Dataset(ABC):
 
 
 class Outliers(ABC):
-    """Images that are not of the data: where the contrastive walks and the samplers start.
+    """Images that are not of the data: where walks and samplers start, and what the data are told from.
 
     A subclass is a dataclass whose fields are those of configs/outliers/<name>.yaml under `outliers`; the
     dataset is handed to it as `data`.
@@ -109,8 +109,8 @@ class Outliers(ABC):
         """Training outliers, N x C x H x W; one that is augmented is so by the seed of its key."""
 
     @abstractmethod
-    def starts(self, indices: Sequence[int]) -> Tensor:
-        """Where samples start: fixed, in order, and disjoint from the training outliers."""
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
+        """Where samples start: fixed, in order, disjoint from the training outliers; augmented for a branch."""
 
 
 def gather(view: Items, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:

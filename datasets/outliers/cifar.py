@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from harness.data import Dataset, Key, Outliers
+from harness.data import Branch, Dataset, Key, Outliers
 from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
 from harness.datasets.cifar_archive import Archive
 from harness.errors import near
@@ -53,10 +53,11 @@ class _CIFAR(Outliers):
         training, _ = self._part("train")
         return torch.stack([self._prepared(training[self._rows[index]], seed) for index, seed in keys])
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Test images in their order, each augmented in its own way; after the last comes the first again."""
         test, _ = self._part("test")
-        return torch.stack([self._prepared(test[i % len(test)], derive(self.seed, "start", i)) for i in indices])
+        chosen = [(test[index % len(test)], derive(self.seed, "start", index)) for index in indices]
+        return torch.stack([self._prepared(image, seed, branch) for image, seed in chosen])
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -68,8 +69,8 @@ class _CIFAR(Outliers):
         self.ready()
         return self.archive.read(self.root, part)
 
-    def _prepared(self, image: Tensor, seed: int) -> Tensor:
-        return self.data.prepare(to_pil_image(image), "outliers", seed)
+    def _prepared(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
+        return self.data.prepare(to_pil_image(image), branch, seed)
 
 
 class CIFAR10(_CIFAR):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harness.data import Dataset, Key, Outliers
+from harness.data import Branch, Dataset, Key, Outliers
 from harness.datasets.outliers import STARTS, numbered
 from harness.settings import settings
 
@@ -38,7 +38,7 @@ class Fields(Outliers):
         """Training outliers, from a table made once."""
         return self._table[[index for index, _ in keys]]
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Fields numbered beyond those trained against."""
         return self._make([STARTS + index for index in indices])
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import BadImage, Dataset, Key, OnBadImage, Outliers
+from harness.data import BadImage, Branch, Dataset, Key, OnBadImage, Outliers
 from harness.datasets.outliers.openimages_labels import Labels
 from harness.datasets.pictures import images_below, open_rgb
 from harness.errors import UserError
@@ -52,22 +52,22 @@ class Folder(Outliers):
         """Training images, as the data's outliers are prepared."""
         return torch.stack([self._prepared(self.reserve + index, seed) for index, seed in keys])
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
-        return torch.stack([self._start(index) for index in indices])
+        return torch.stack([self._start(index, branch) for index in indices])
 
-    def _start(self, index: int) -> Tensor:
+    def _start(self, index: int, branch: Branch) -> Tensor:
         """One start; where its file cannot be read, the next one stands in for it if on_bad_image says so."""
         for following in range(self.reserve):
             try:
-                return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index))
+                return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index), branch)
             except BadImage as error:
                 if self.on_bad_image == "fail":
                     raise UserError(f"{error}, or go on without it, by outliers.on_bad_image=skip.") from None
         raise UserError(f"Not one of the {self.reserve} images that are reserved for the starts can be read.")
 
-    def _prepared(self, place: int, seed: int) -> Tensor:
-        return self.data.prepare(open_rgb(self._root / str(self._chosen[place])), "outliers", seed)
+    def _prepared(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
+        return self.data.prepare(open_rgb(self._root / str(self._chosen[place])), branch, seed)
 
     @property
     def _root(self) -> Path:

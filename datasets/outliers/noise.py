@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.data import Dataset, Key, Outliers
+from harness.data import Branch, Dataset, Key, Outliers
 from harness.datasets.outliers import STARTS, numbered
 from harness.settings import settings
 
@@ -29,7 +29,7 @@ class Noise(Outliers):
         """Noise by number."""
         return torch.stack([self._make(index) for index, _ in keys])
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Noise numbered beyond that trained against."""
         return torch.stack([self._make(STARTS + index) for index in indices])
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harness.data import Dataset, Key, Outliers
+from harness.data import Branch, Dataset, Key, Outliers
 from harness.datasets.outliers import STARTS, numbered
 from harness.settings import settings
 
@@ -34,7 +34,7 @@ class Patches(Outliers):
         """Shuffled training images."""
         return torch.stack([self._make(index) for index, _ in keys])
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Shuffles numbered beyond those trained against."""
         return torch.stack([self._make(STARTS + index) for index in indices])
 

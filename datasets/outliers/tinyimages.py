@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.data import Dataset, Key, Outliers
+from harness.data import Branch, Dataset, Key, Outliers
 from harness.errors import UserError
 from harness.randomness import derive
 from harness.settings import settings
@@ -53,11 +53,10 @@ class TinyImages(Outliers):
         """Images that no list excludes, as the data's outliers are prepared."""
         return torch.stack([self._prepared(index, seed) for index, seed in keys])
 
-    def starts(self, indices: Sequence[int]) -> Tensor:
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
-        return torch.stack(
-            [self._prepared(len(self) + i % self.reserve, derive(self.seed, "start", i)) for i in indices]
-        )
+        places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
+        return torch.stack([self._prepared(place, seed, branch) for place, seed in places])
 
     @property
     def _file(self) -> Path:
@@ -97,9 +96,9 @@ class TinyImages(Outliers):
             raise UserError(f"{path} lists images that {self._file.name} does not have. Is its first image {first}?")
         return numbers
 
-    def _prepared(self, index: int, seed: int) -> Tensor:
+    def _prepared(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
         pixels = decoded(self._pixels[allowed(index, self._excluded)])
-        return self.data.prepare(Image.fromarray(pixels), "outliers", seed)
+        return self.data.prepare(Image.fromarray(pixels), branch, seed)
 
 
 def allowed(index: int, excluded: np.ndarray) -> int:
