@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
 
@@ -56,6 +57,17 @@ def tinyimages(path: Path, n: int = 60) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     _rows(np.random.default_rng(80), n).tofile(path / "tiny_images.bin")
     return path
+
+
+def svhn(folder: Path, n: int = 30) -> Path:
+    """train_32x32.mat and test_32x32.mat in a folder: n training and n // 2 test images, the digits in turn."""
+    rng = np.random.default_rng(11)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", n), ("test", n // 2)):
+        labels = (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]  # 10 is the digit 0
+        content = {"X": rng.integers(0, 256, (32, 32, 3, count), np.uint8), "y": labels}
+        savemat(folder / f"{name}_32x32.mat", content, do_compression=True)
+    return folder
 
 
 def openimages(folder: Path, n: int = 30, labels: tuple[str, ...] = ("Tree", "Goldfish", "Tench", "House")) -> Path:

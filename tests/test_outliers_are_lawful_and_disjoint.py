@@ -7,11 +7,12 @@ from omegaconf import OmegaConf
 
 from harness.data import OutlierView
 from harness.datasets.augment import Augment
-from harness.datasets.cifar import CIFAR10, CIFAR100
+from harness.datasets.cifar import CIFAR10, CIFAR100, STRONG
 from harness.datasets.imagenet import ImageNet
 from harness.datasets.outliers import cifar as other
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.noise import Noise
+from harness.datasets.outliers.svhn import SVHN
 from harness.datasets.outliers.tinyimages import TinyImages
 from harness.errors import UserError
 from harness.loader import batches
@@ -24,7 +25,7 @@ CIFAR = CIFAR10(outliers=Augment())
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("outliers")
-    on_disk.cifar100(on_disk.cifar10(on_disk.tinyimages(root)))
+    on_disk.svhn(on_disk.cifar100(on_disk.cifar10(on_disk.tinyimages(root))))
     on_disk.openimages(root / "photographs")
     return on_disk.imagenet(root)
 
@@ -41,13 +42,17 @@ def cifar100(root, data=CIFAR, **fields):
     return other.CIFAR100(data, root=str(root), **fields)
 
 
+def svhn(root, data=CIFAR, **fields):
+    return SVHN(data, root=str(root), **fields)
+
+
 def noise(root, data=CIFAR, **fields):
     return Noise(data, count=40)
 
 
-SOURCES = [noise, folder, tiny, cifar100]
-LENGTHS = {noise: 40, folder: 15, tiny: 40, cifar100: 192}
-STARTS = {noise: 30, folder: 6, tiny: 20, cifar100: 100}
+SOURCES = [noise, folder, tiny, cifar100, svhn]
+LENGTHS = {noise: 40, folder: 15, tiny: 40, cifar100: 192, svhn: 30}
+STARTS = {noise: 30, folder: 6, tiny: 20, cifar100: 100, svhn: 15}
 
 
 def keys(count):
@@ -81,7 +86,7 @@ def test_starts_are_fixed_and_never_trained_against(root, source):
     assert not rows(trained) & rows(starts)
 
 
-@pytest.mark.parametrize("source", [folder, tiny, cifar100])
+@pytest.mark.parametrize("source", [folder, tiny, cifar100, svhn])
 def test_there_are_as_many_starts_as_are_asked_for_each_augmented_in_its_own_way(root, source):
     outliers, augmented = source(root), source(root, CIFAR10())
     count = STARTS[source]
@@ -91,7 +96,14 @@ def test_there_are_as_many_starts_as_are_asked_for_each_augmented_in_its_own_way
     assert torch.equal(starts, source(root, CIFAR10()).starts([2 + count * i for i in range(8)]))
 
 
-@pytest.mark.parametrize("source", [folder, tiny, cifar100])
+@pytest.mark.parametrize("source", SOURCES)
+def test_starts_are_augmented_for_the_branch_that_is_asked_for(root, source):
+    strongly = source(root, CIFAR10(outliers=STRONG))
+    assert torch.equal(strongly.starts(range(5), "plain"), source(root).starts(range(5)))
+    assert torch.equal(strongly.starts(range(5), "outliers"), strongly.starts(range(5)))
+
+
+@pytest.mark.parametrize("source", [folder, tiny, cifar100, svhn])
 def test_training_outliers_are_augmented_by_their_key(root, source):
     plain, augmented = source(root), source(root, CIFAR10())
     image = (plain.images([(4, 0)])[0] * 255).round().to(torch.uint8)
@@ -133,7 +145,7 @@ def test_a_missing_archive_is_explained_for_outliers(tmp_path):
         cifar100(tmp_path).ready()
 
 
-@pytest.mark.parametrize("name", ["noise", "folder", "tinyimages", "cifar100", "cifar10"])
+@pytest.mark.parametrize("name", ["noise", "folder", "tinyimages", "cifar100", "cifar10", "svhn"])
 def test_the_config_says_what_the_class_does_by_default(name):
     data = CIFAR100() if name == "cifar10" else CIFAR10()
     config = OmegaConf.to_container(OmegaConf.load(configs("outliers") / f"{name}.yaml"))["outliers"]

@@ -1,0 +1,101 @@
+"""Street View House Numbers, cropped to 32x32 (Netzer et al. 2011), as outliers."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torchvision.datasets
+from filelock import FileLock
+from PIL import Image
+from scipy.io import loadmat
+from torch import Tensor
+
+from harness.data import Branch, Dataset, Key, Outliers
+from harness.errors import UserError
+from harness.randomness import derive
+from harness.settings import settings
+
+PAGE = "http://ufldl.stanford.edu/housenumbers"
+FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+
+
+@settings
+class SVHN(Outliers):
+    """Training images are trained against, test images are the starts.
+
+    root: holds train_32x32.mat and test_32x32.mat. download: they are fetched if they are not there.
+    seed: of the augmentation of the starts.
+    """
+
+    data: Dataset
+    root: str = "data"
+    download: bool = False
+    seed: int = 0
+
+    def ready(self) -> None:
+        """Fetch the files if that is asked for; UserError if they are not there."""
+        if self._missing and self.download:
+            self._fetch()
+        if self._missing:
+            raise UserError(
+                f"SVHN is expected at {self._root}, and {self._missing[0]} is not there. Add outliers.download=true to "
+                f"fetch it, or put {' and '.join(FILES.values())} from {PAGE} into that folder, which outliers.root "
+                "sets."
+            )
+
+    def __len__(self) -> int:
+        return self._pixels("train").shape[-1]
+
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training images, as the data's outliers are prepared."""
+        training = self._pixels("train")
+        return torch.stack([self._prepared(training[..., index], seed) for index, seed in keys])
+
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
+        """Test images in their order, each augmented in its own way; after the last comes the first again."""
+        test = self._pixels("test")
+        chosen = [(test[..., index % test.shape[-1]], derive(self.seed, "start", index)) for index in indices]
+        return torch.stack([self._prepared(pixels, seed, branch) for pixels, seed in chosen])
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root).absolute()
+
+    @property
+    def _missing(self) -> list[str]:
+        return [name for name in FILES.values() if not (self._root / name).is_file()]
+
+    def _fetch(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._root / "svhn.lock"):  # runs side by side fetch it once
+            try:
+                for part, name in FILES.items():
+                    if name in self._missing:
+                        torchvision.datasets.SVHN(self._root, part, download=True)
+            except (OSError, RuntimeError) as error:
+                raise UserError(
+                    f"SVHN could not be fetched ({error}). Put {' and '.join(FILES.values())} from {PAGE} into "
+                    f"{self._root} by hand."
+                ) from None
+
+    def _pixels(self, part: Literal["train", "test"]) -> np.ndarray:
+        """All images of a part, 32 x 32 x 3 x N, uint8."""
+        self.ready()
+        return _read(self._root / FILES[part])
+
+    def _prepared(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
+        return self.data.prepare(Image.fromarray(np.ascontiguousarray(pixels)), branch, seed)
+
+
+@lru_cache(maxsize=2)
+def _read(file: Path) -> np.ndarray:
+    try:
+        pixels = loadmat(file, variable_names=["X"])["X"]
+    except Exception as error:  # a damaged file makes loadmat stumble in many ways
+        raise UserError(f"{file} cannot be read as SVHN ({error!r}). Remove it and fetch it again.") from None
+    if pixels.shape[:3] != (32, 32, 3) or pixels.dtype != np.uint8:
+        raise UserError(f"{file} holds {pixels.dtype} of {pixels.shape}, not bytes of 32 x 32 x 3 x N: fetch it again.")
+    return pixels
