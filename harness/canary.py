@@ -9,7 +9,7 @@ from harness.energy import EnergyModel
 from harness.errors import CanaryFailed
 from harness.features import Features
 from harness.intervals import wilson
-from harness.metric import Subject
+from harness.metric import Subject, sound
 from harness.reference import Reference, evenly, loaded
 from harness.runs import Run
 
@@ -30,7 +30,7 @@ def of_classifier(run: Run, subject: Subject) -> dict[str, float]:
     """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
     x, y = _some(subject, "test")
     model = subject.model
-    once = _accuracy(model(x), y)
+    once = _accuracy(sound(model(x)), y)
     return {
         "accuracy": once,
         "accuracy, standardised by hand": _standardised_once(model, x, y, once, run.config["model"]),

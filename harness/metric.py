@@ -60,7 +60,7 @@ class Subject:
                 with torch.no_grad():
                     found.append((self.model(images).cpu(), labels.cpu()))
             logits, labels = zip(*found, strict=True)
-            self.known[split] = _sound(torch.cat(logits)), torch.cat(labels)
+            self.known[split] = sound(torch.cat(logits)), torch.cat(labels)
         return self.known[split]
 
     def features(self, name: str) -> Features:
@@ -109,7 +109,7 @@ class Metric(ABC):
         return ""
 
 
-def _sound(logits: Tensor) -> Tensor:
+def sound(logits: Tensor) -> Tensor:
     """The logits, if they say anything; Diverged otherwise."""
     if not logits.isfinite().all():
         raise Diverged(f"the logits of {int((~logits.isfinite()).any(1).sum())} of {len(logits)} images are not finite")

@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 
 from harness.data import Outliers
 from harness.energy import EnergyModel
-from harness.errors import Diverged
+from harness.errors import CanaryFailed, Diverged
 from harness.files import replacing
 from harness.method import Method, State
 from harness.randomness import PerImage, derive
@@ -90,14 +90,14 @@ def draw(
 ) -> Tensor:
     """The samples of some indices, float in [0, 1]. Sample i is of class i mod K and depends on seed i alone.
 
-    Raises Diverged if one is not finite.
+    Raises Diverged if one is not finite, CanaryFailed if they are of the wrong size.
     """
     labels = torch.tensor([i % classes for i in indices], device=device)
     rng = PerImage([derive(seed, "sample", i) for i in indices])
     starts = outliers.starts(indices).to(device)
     images = method.sample(model, starts, labels, state, rng)
     if images.shape != starts.shape:
-        raise ValueError(f"the samples are {tuple(images.shape)}, but should be {tuple(starts.shape)}")
+        raise CanaryFailed(f"The samples are {tuple(images.shape)}, but should be {tuple(starts.shape)}.")
     if not images.isfinite().all():
         raise Diverged("the samples are not finite")
     return images.clamp(0, 1)

@@ -60,7 +60,7 @@ def _together(evaluation: Evaluation, phase: Phase, processes: int, hear: Hear) 
     assert context is not None
     while not context.join(timeout=0.5):
         undone = [piece for piece in pieces if not piece.path.exists()]
-        name = undone[0].name if undone else phase
+        name = (undone or pieces[-1:])[0].name
         hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
     if (mark := evaluation.run.folder / DIVERGED).exists():
         reason = read_json(mark)

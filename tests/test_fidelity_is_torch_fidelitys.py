@@ -1,18 +1,27 @@
 """FD, KID, IS, precision and recall are torch-fidelity's, in features that follow from the training split alone."""
 
+from pathlib import Path
+from urllib.error import URLError
+
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset as View
 from torch_fidelity import calculate_metrics
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from harness.data import TensorView
+from harness.datasets.digits import Digits
+from harness.errors import UserError
+from harness.features import digits as features
 from harness.metric import Subject
-from harness.metrics import features
 from harness.metrics.fidelity import Fidelity
-from harness.sample import eight_bits
+from harness.reference import reference
+from harness.sample import Samples, Sampling, eight_bits
 
 CPU = torch.device("cpu")
 METRIC = Fidelity(features="digits", kid_subset=50, seed=4)
@@ -44,10 +53,25 @@ def noisy(digits):
     return eight_bits((images + 0.1 * noise).clamp(0, 1))
 
 
-def figures(samples, digits, cache):
-    subject = Subject(None, digits, CPU, lambda: samples, cache)
-    result = METRIC.merge(subject, [METRIC.score(subject, shard) for shard in range(METRIC.shards(subject))])
-    return {key: score.value for key, score in result.scores.items()}
+class Given(Samples):
+    """Samples in memory, cut into chunks."""
+
+    def __init__(self, images, chunk):
+        super().__init__(None, Sampling(count=len(images), chunk=chunk, seed=0))
+        object.__setattr__(self, "images", images)
+
+    def __getitem__(self, chunk):
+        return self.images[list(self.indices(chunk))]
+
+
+def scores(samples, data, cache, metric=METRIC, chunk=100, weights=None):
+    subject = Subject(None, data, CPU, Given(samples, chunk), cache, weights or {})
+    parts = [metric.score(subject, shard) for shard in range(metric.shards(subject))]
+    return metric.merge(subject, parts).scores
+
+
+def figures(samples, data, cache, **how):
+    return {key: score.value for key, score in scores(samples, data, cache, **how).items()}
 
 
 class Files(View):
@@ -155,3 +179,208 @@ def test_the_extractor_tells_unseen_digits_apart(digits, weights):
     images, labels = digits.tensors("test")
     (logits,) = extractor(eight_bits(images))
     assert (logits.argmax(1) == labels).float().mean() > 0.95
+
+
+def test_the_figures_do_not_depend_on_the_chunks(digits, cache, noisy):
+    whole, pieces = (figures(noisy, digits, cache, chunk=chunk) for chunk in (360, 7))
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_interval_of_the_distance_covers_that_of_other_samples(digits, cache):
+    images = eight_bits(digits.tensors("train")[0])
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))
+    halves = [scores(images[half], digits, cache)["fd_digits"] for half in order.split(500)[:2]]
+    assert halves[0].low <= halves[1].value <= halves[0].high
+    assert halves[0].low < halves[0].value < halves[0].high
+
+
+# Inception, with its real architecture and random weights
+
+
+class Coloured(Digits):
+    """Ten training digits of each class in colour."""
+
+    @property
+    def shape(self):
+        return 3, 8, 8
+
+    def tensors(self, split):
+        images, labels = Digits().tensors(split)
+        chosen = torch.cat([(labels == c).nonzero()[:3, 0] for c in range(10)])
+        tint = torch.tensor([1.0, 0.7, 0.4]).view(1, 3, 1, 1)
+        return images[chosen] * tint, labels[chosen]
+
+    def view(self, split, branch):
+        return TensorView(*self.tensors(split))
+
+    def labels(self, split):
+        return self.tensors(split)[1]
+
+
+class Shifted(Digits):
+    """Digits that are prepared in another way."""
+
+    def view(self, split, branch):
+        return Digits(pad=1).view(split, "labelled")
+
+
+class Bare(FeatureExtractorInceptionV3):
+    """The architecture as it is initialised: it is saved as the weights to load."""
+
+    def load_state_dict(self, *_):
+        return None
+
+
+INCEPTION = Fidelity(features="inception", kid_subset=20, seed=4)
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inception")
+    torch.save({}, folder / "empty.pth")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Bare("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(folder / "empty.pth"))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    net.train()(eight_bits(Coloured().tensors("train")[0][::3]))  # so that images are told apart after so many layers
+    torch.save(net.state_dict(), folder / "random.pth")
+    return folder / "random.pth"
+
+
+def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(inception, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.metrics.fidelity.jackknife", lambda n, statistic, value: (value, value))  # a minute
+    data = Coloured()
+    samples = eight_bits((data.tensors("test")[0] * 0.9 + 0.05).clamp(0, 1))
+    ours = scores(samples, data, tmp_path / "cache", INCEPTION, len(samples), {"inception": str(inception)})
+    for name, images in (("samples", samples), ("reference", eight_bits(data.tensors("train")[0]))):
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{i:05d}.png")
+    theirs = calculate_metrics(
+        input1=str(tmp_path / "samples"),
+        input2=str(tmp_path / "reference"),
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=str(inception),
+        fid=True,
+        isc=True,
+        kid=True,
+        prc=True,
+        kid_subset_size=20,
+        rng_seed=4,
+        cuda=False,
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )
+    named = {key.removesuffix("_digits").replace("fd", "fid"): name for key, name in KEYS.values()}
+    for key, name in named.items():
+        scale = 1000 if key == "kid" else 1
+        assert ours[key].value == pytest.approx(scale * theirs[name], rel=1e-6), key
+    assert ours["fid"].value > 0
+    assert "not the published ones" in ours["fid"].warnings[0]
+
+
+def test_a_statistics_file_takes_the_references_place(digits, cache, noisy, tmp_path):
+    subject = Subject(None, digits, CPU, None, cache)
+    of_train = reference(subject.features("digits"), digits, "train", cache)
+    np.savez(tmp_path / "train.npz", **of_train.statistics)
+    against_file = Fidelity(features="digits", kid_subset=50, seed=4, statistics=str(tmp_path / "train.npz"))
+    ours, theirs = scores(noisy, digits, cache, against_file), scores(noisy, digits, cache)
+    assert ours["fd_digits"].value == theirs["fd_digits"].value
+    assert "train.npz" in ours["fd_digits"].title, "another reference is another column"
+    assert set(ours) == {"fd_digits", "is_digits"}, "the others need images"
+
+
+def test_a_reference_is_computed_once_and_named_by_all_that_it_depends_on(digits, cache, tmp_path):
+    features = Subject(None, digits, CPU, None, cache).features("digits")
+
+    def made():
+        return {path.name for path in tmp_path.glob("reference-*")}
+
+    first = reference(features, digits, "train", tmp_path)
+    (one,) = made()
+    time = (tmp_path / one).stat().st_mtime_ns
+    again = reference(features, digits, "train", tmp_path)
+    assert (tmp_path / one).stat().st_mtime_ns == time
+    assert np.array_equal(first.statistics["sigma"], again.statistics["sigma"])
+    reference(features, digits, "validation", tmp_path)
+    reference(features, digits, "train", tmp_path, of_class=3)
+    reference(features, Digits(validation=181), "train", tmp_path)  # one image fewer
+    reference(features, Shifted(), "train", tmp_path)  # another preprocessing
+    digest, features.digest = features.digest, "0" * 64
+    reference(features, digits, "train", tmp_path)  # other weights
+    features.digest = digest
+    assert len(made()) == 6
+
+
+def test_a_reference_summed_up_in_batches_is_that_of_all_images_at_once(digits, cache, tmp_path, monkeypatch):
+    features = Subject(None, digits, CPU, None, cache).features("digits")
+    whole = reference(features, digits, "train", tmp_path / "whole")
+    monkeypatch.setattr("harness.reference.KEPT", 200)
+    summed = reference(features, digits, "train", tmp_path / "summed")
+    assert np.allclose(summed.statistics["mu"], whole.statistics["mu"], atol=1e-6)
+    assert np.allclose(summed.statistics["sigma"], whole.statistics["sigma"], atol=1e-6)
+    assert len(summed.features) <= 200
+    assert torch.equal(summed.features[0], whole.features[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"mu": np.zeros(3), "sigma": np.eye(3)}, "64 features"),
+        ({"mu": np.zeros(64)}, "mu and sigma"),
+        ({"mu": np.full(64, np.nan), "sigma": np.eye(64)}, "not finite"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused_beforehand(digits, tmp_path, content, reason):
+    np.savez(tmp_path / "wrong.npz", **content)
+    metric = Fidelity(features="digits", kid_subset=50, seed=4, statistics=str(tmp_path / "wrong.npz"))
+    with pytest.raises(UserError, match=reason):
+        metric.ready(digits, Sampling(count=100, chunk=10, seed=0), {})
+
+
+def test_fewer_samples_than_features_are_refused_beforehand(digits):
+    with pytest.raises(UserError, match="At least 65"):
+        METRIC.ready(digits, Sampling(count=64, chunk=10, seed=0), {})
+    METRIC.ready(digits, Sampling(count=65, chunk=10, seed=0), {})
+
+
+def test_weights_that_cannot_be_had_are_explained(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def away(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", away)
+    with pytest.raises(UserError, match=r"extractors\.inception=PATH"):
+        INCEPTION.ready(digits, Sampling(count=3000, chunk=10, seed=0), {})
+    with pytest.raises(UserError, match="there is no such file"):
+        INCEPTION.ready(digits, Sampling(count=3000, chunk=10, seed=0), {"inception": "nowhere.pth"})
+
+
+def test_a_weights_file_that_is_none_is_explained_and_executes_nothing(digits, tmp_path):
+    class Touching:
+        def __reduce__(self):
+            return (Path(tmp_path / "executed").touch, ())
+
+    torch.save({"fc.weight": Touching()}, tmp_path / "evil.pth")
+    torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    for name in ("evil.pth", "other.pth"):
+        with pytest.raises(UserError, match="does not hold weights"):
+            Subject(None, digits, CPU, None, tmp_path, {"inception": str(tmp_path / name)}).features("inception")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_dinov2_is_asked_for_its_class_token(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2")  # of the same family
+    net = timm.create_model("vit_small_patch14_dinov2", num_classes=0)
+    torch.save(net.state_dict(), tmp_path / "random.pth")
+    features = Subject(None, digits, CPU, None, tmp_path, {"dinov2": str(tmp_path / "random.pth")}).features("dinov2")
+    images = eight_bits(digits.tensors("test")[0][:2])
+    layers = features(images)
+    assert layers["features"].shape == (2, 384)
+    resized = torch.nn.functional.interpolate(images.expand(-1, 3, -1, -1).float() / 255, 518, mode="bicubic")
+    assert torch.isfinite(net.eval()(resized)).all()
+    assert not torch.equal(layers["features"][0], layers["features"][1])

@@ -1,0 +1,178 @@
+"""Before each evaluation: what would falsify its numbers is noticed, and a sound run passes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import harness
+from harness import canary
+from harness.build import untrained
+from harness.data import TensorView
+from harness.datasets.digits import Digits
+from harness.errors import CanaryFailed, Diverged, UserError
+from harness.evaluate import Evaluation
+from harness.method import Method
+from harness.metric import Subject
+from harness.reference import Reference, reference
+from harness.runs import Run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run():
+    (run,) = harness.plan("method=standard", "model.width=8", "model.mean=[0.3]", "model.std=[0.4]")
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    """The run's net, trained for a few seconds."""
+    torch.manual_seed(0)
+    model = untrained(run)
+    images, labels = run.data.tensors("train")
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(4):
+        for batch in torch.randperm(len(labels)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def subject(model, data, cache=None):
+    return Subject(model, data, CPU, None, cache)
+
+
+class Changed(Digits):
+    """Digits with their test split, or its labels, changed."""
+
+    def __init__(self, images=lambda x: x, labels=lambda y: y):
+        super().__init__()
+        object.__setattr__(self, "of", (images, labels))
+
+    def tensors(self, split):
+        images, labels = Digits().tensors(split)
+        return (self.of[0](images), self.of[1](labels)) if split == "test" else (images, labels)
+
+    def view(self, split, branch):
+        return TensorView(*self.tensors(split))
+
+    def labels(self, split):
+        return self.tensors(split)[1]
+
+
+def test_a_sound_run_passes_and_its_figures_are_kept(run, trained):
+    found = canary.of_classifier(run, subject(trained, run.data))
+    assert found["accuracy"] == found["accuracy, standardised by hand"] > 90
+    assert found["accuracy, untrained"] < 40
+    assert found["accuracy on images held out"] > 90
+
+
+def test_a_model_that_standardises_twice(run, trained):
+    twice = copy.deepcopy(trained)
+    once = type(twice).forward
+    twice.__class__ = type("Twice", (type(twice),), {"forward": lambda self, x: once(self, (x - self.mean) / self.std)})
+    with pytest.raises(CanaryFailed, match="twice"):
+        canary.of_classifier(run, subject(twice, run.data))
+
+
+def test_a_net_that_standardises_its_pixels_itself(run, trained):
+    class Itself(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = trained.net
+
+        def forward(self, x):
+            return self.net((x - 0.3) / 0.4)
+
+    model = copy.deepcopy(trained)
+    model.net = Itself()
+    model.std.fill_(0.05)  # so far off that the second standardisation costs accuracy
+    config = {**run.config, "model": {**run.config["model"], "std": [0.05]}}
+    with pytest.raises(CanaryFailed, match="raw pixels"):
+        canary.of_classifier(Run(config), subject(model, run.data))
+
+
+def test_data_that_are_standardised_already(run, trained):
+    with pytest.raises(UserError, match=r"values in \[0, 1\]"):
+        canary.of_classifier(run, subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4)))
+
+
+def test_shuffled_labels(run, trained):
+    with pytest.raises(CanaryFailed, match="labels of one split do not belong"):
+        canary.of_classifier(run, subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))])))
+
+
+def test_images_that_tell_their_labels(run, trained, monkeypatch):
+    monkeypatch.setattr(canary, "untrained", lambda run: trained)
+    with pytest.raises(CanaryFailed, match="untrained copy"):
+        canary.of_classifier(run, subject(trained, run.data))
+
+
+def test_an_untrained_net_passes_the_checks_of_the_labels(run):
+    canary.of_classifier(run, subject(untrained(run).eval(), run.data))  # bad, and no fault of the evaluation
+
+
+def test_statistics_of_other_images(run, digits, tmp_path):
+    features = subject(None, digits, tmp_path).features("digits")
+    right = reference(features, digits, "train", tmp_path)
+    (figure,) = canary.of_reference(subject(None, digits), features, right).values()
+    assert figure < 1e-3, "the same images"
+    of_test = reference(features, Changed(images=lambda x: 1 - x), "test", tmp_path)
+    with pytest.raises(CanaryFailed, match="statistics are of other images"):
+        canary.of_reference(subject(None, digits), features, of_test)
+    wide = Reference({"mu": right.statistics["mu"], "sigma": 3 * right.statistics["sigma"]}, None, 0)
+    with pytest.raises(CanaryFailed, match="variance"):
+        canary.of_reference(subject(None, digits), features, wide)
+
+
+def test_the_figure_of_the_reference_is_one_on_average_for_images_of_its_distribution(digits, tmp_path, monkeypatch):
+    features = subject(None, digits, tmp_path).features("digits")
+    right = reference(features, digits, "train", tmp_path)
+    root = np.linalg.cholesky(right.statistics["sigma"])
+    rng, figures = np.random.default_rng(0), []
+    for _ in range(40):
+        drawn = right.statistics["mu"] + rng.normal(size=(200, 64)) @ root.T
+        monkeypatch.setattr(canary, "loaded", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
+        of_images = type("Drawn", (), {"__call__": lambda self, x: {"features": x}, "source": features.source})()
+        figures += canary.of_reference(subject(None, digits), of_images, right).values()
+    assert 0.9 < np.mean(figures) < 1.1
+    assert max(figures) < canary.OFF
+
+
+class Small(Method):
+    """A method whose samples have the wrong size."""
+
+    def __init__(self, of):
+        self.of, self.sampler = of, of.sampler
+
+    stages = property(lambda self: self.of.stages)
+
+    def sample(self, model, starts, labels, state, rng):
+        return starts[:, :, :4, :4]
+
+
+def test_samples_of_the_wrong_size_are_found_before_the_attacks(run, trained, monkeypatch, tmp_path):
+    wrong = Run({**run.config, "runs": str(tmp_path)})
+    wrong.__dict__["method"] = Small(run.method)
+    monkeypatch.setattr("harness.evaluate.trained", lambda run, training, device: trained)
+    monkeypatch.setattr("harness.evaluate.state", lambda training, device: {})
+    evaluation = Evaluation(wrong, CPU)
+    with pytest.raises(CanaryFailed, match=r"\(2, 1, 4, 4\), but should be \(2, 1, 8, 8\)"):
+        evaluation.canaries()
+
+
+@pytest.mark.parametrize(("logits", "reason"), [(torch.nan, "not finite"), (1.0, "same for every image")])
+def test_logits_that_say_nothing_end_the_run_as_diverged(run, trained, logits, reason):
+    class Says(nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), 10), logits)
+
+    model = copy.deepcopy(trained)
+    model.net = Says()
+    with pytest.raises(Diverged, match=reason):
+        canary.of_classifier(run, subject(model, run.data))
