@@ -75,12 +75,14 @@ def status_table(folders: list[Path]) -> Table:
 
 
 def scores_table(runs: list[Run]) -> Table:
-    """The scores of runs at the end of a command."""
+    """The scores of runs at the end of a command, without the details that further tables of the leaderboard hold."""
     records = {
         run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
     }
-    titles = {key: score.title for found in records.values() for key, score in found.scores.items()}
-    table = Table(Column("run", no_wrap=True), "state", *titles.values(), title="Scores")
+    shown = [item for found in records.values() for item in found.scores.items() if not item[1].table]
+    titles = {key: score.title for key, score in shown}
+    labels = dict.fromkeys(found.protocol.label for found in records.values() if found.protocol.label)
+    table = Table(Column("run", no_wrap=True), "state", *titles.values(), title=": ".join(["Scores", *labels]))
     for run in runs:
         found = records.get(run.name)
         scores = found.scores if found else {}
@@ -129,8 +131,7 @@ class Display:
 
     def finished(self, run: Run, result: record.Record) -> None:
         """A run has its record."""
-        scores = "  ".join(f"{score.title} {score.value:.2f}{score.unit}" for score in result.scores.values())
-        console.print(f"{run.name}  {coloured(result.state)}  {result.reason or scores}", soft_wrap=True)
+        console.print(f"{run.name}  {coloured(result.state)}  {_told(result)}", soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
         """A run stopped by a fault."""
@@ -181,8 +182,7 @@ def _detail(folder: Path, of: RunState) -> str:
     if of == "failed":
         return (folder / "failure.md").read_text(encoding="utf-8").split("\n")[2]
     if of in ("done", "diverged", "skipped"):
-        found = record.read(folder / "record.json")
-        return found.reason or "  ".join(f"{s.title} {s.value:.2f}{s.unit}" for s in list(found.scores.values())[:3])
+        return _told(record.read(folder / "record.json"), 3)
     for training in reversed(load(folder).trainings):
         if training.done:
             return f"{training.name} is trained"
@@ -190,6 +190,12 @@ def _detail(folder: Path, of: RunState) -> str:
             figures = "  ".join(f"{k} {v:.3g}" for k, v in lines[-1].items() if k not in ("images", "seconds"))
             return f"{training.name}: {figures}"
     return ""
+
+
+def _told(found: record.Record, most: int | None = None) -> str:
+    """One line on a record: why there are no scores, or the first of them, after what must be said of them."""
+    scores = [f"{score.title} {score.value:.2f}{score.unit}" for score in found.scores.values() if not score.table]
+    return found.reason or ": ".join(filter(None, [found.protocol.label, "  ".join(scores[:most])]))
 
 
 def _relative(path: Path) -> str:

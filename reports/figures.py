@@ -22,7 +22,7 @@ MARKERS = "os^DvPX*"
 """One more than colours, so that a pair returns only after all others."""
 
 ROW = 4
-"""How many sample grids stand side by side."""
+"""How many pictures stand side by side."""
 
 
 Cell = tuple[float, ...]
@@ -73,8 +73,11 @@ class Map:
     cells: Mapping[Cell, Counter[str]]
 
 
-def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale) -> None:
-    """Write a PNG of one score against another, a mark for each point, named in the order of the points."""
+def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale, said: str) -> None:
+    """Write a PNG of one score against another, a mark for each point, named in the order of the points.
+
+    said: what must be said of the numbers, above them.
+    """
     figure = Figure(figsize=(7.6, 4.4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for point, colour, marker in zip(points, cycle(COLOURS), cycle(MARKERS), strict=False):
@@ -82,6 +85,7 @@ def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale) -> None:
         name = fill(point.label, 28)
         axes.errorbar(point.x, point.y, point.y_sd, point.x_sd, capsize=3, linestyle="none", label=name, **style)
     axes.set(xlabel=f"{x.title}  (better →)", ylabel=f"{y.title}  (better →)")
+    axes.set_title(said, fontsize=10)
     axes.margins(0.08)
     axes.set_xscale("log")  # distances of methods differ by factors
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -109,10 +113,10 @@ def grids(path: Path, pictures: Sequence[tuple[str, Path]]) -> None:
     _save(figure, path)
 
 
-def maps(path: Path, shown: Sequence[Map], factors: Sequence[str]) -> None:
+def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "") -> None:
     """Write a PNG of maps side by side on the same axes, of two factors; a cell tells how many runs are sound, of all.
 
-    A cell with no run is left empty.
+    A cell with no run is left empty. said: what must be said of the numbers, above them.
     """
     columns, rows = (sorted({cell[axis] for one in shown for cell in one.cells}) for axis in (0, 1))
     wide = min(ROW, len(shown))
@@ -129,6 +133,8 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str]) -> None:
         axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
         axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
         axes.tick_params(length=0)
+    if said:
+        figure.suptitle(said, fontsize=10)
     keys = [Patch(label=f.title, facecolor=f.colour, hatch=f.hatch, edgecolor="black") for f in FATES.values()]
     figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     _save(figure, path)

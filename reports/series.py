@@ -1,13 +1,14 @@
 """Runs that belong together: of one experiment, repeated with other seeds."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
 from statistics import fmean, stdev
 from typing import Any
 
-from harness.record import Score
+from harness.record import Score, Selection
 
 Row = dict[str, Any]
 """A run, with the columns of tracking.results."""
@@ -62,11 +63,20 @@ class Series:
         """All states of its runs."""
         return ", ".join(dict.fromkeys(run["state"] for run in self.runs))
 
+    @property
+    def barred(self) -> bool:
+        """Whether it is shown, but not ranked."""
+        return barred(self.runs)
+
+    @property
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What makes its numbers doubtful: score, reason."""
+        scores = (score for run in self.done for score in run["scores"].values())
+        yield from ((score.title, warning) for score in scores for warning in score.warnings)
+
     def footnotes(self) -> Iterator[str]:
-        """Warnings, reasons, selections and notes of its runs."""
+        """Reasons, selections and notes of its runs."""
         for run in self.runs:
-            for score in run["scores"].values() if run["state"] == "done" else ():
-                yield from (f"- † {self.label}, {score.title}: {warning}" for warning in score.warnings)
             if run["reason"]:
                 yield f"- {self.label}, seed {run['seed']}: {run['state']}, {run['reason']}"
             yield from origin(run)
@@ -78,10 +88,44 @@ def label(run: Row) -> str:
     return f"{method} ({overrides})" if overrides else method
 
 
+def barred(runs: Iterable[Row]) -> bool:
+    """Whether something of them was chosen on the test split, which bars them from any ranking."""
+    return any("test" in how.split for run in runs for how in run["selection"].values())
+
+
+def judged(runs: Sequence[Row]) -> str:
+    """What a section's runs agree in, as it is shown."""
+    data, protocol, digest = (runs[0][key] for key in JUDGED)
+    return f"{data}, protocol {protocol} (hash {digest})"
+
+
+def said(runs: Iterable[Row]) -> str:
+    """What must be said wherever the numbers of a section's runs appear."""
+    return " and ".join(sorted({run["protocol_label"] for run in runs} - {""}))
+
+
+def daggers(series: Iterable[Series]) -> Iterator[str]:
+    """A line for each reason to doubt numbers, with the scores and the methods that it concerns."""
+    methods: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for one in series:
+        for doubt in one.warnings:
+            methods[doubt][one.label] = None
+    scores: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (title, warning), labels in methods.items():
+        scores[warning, ", ".join(labels)].append(title)
+    yield from (f"- † {', '.join(titles)}: {warning} ({labels})" for (warning, labels), titles in scores.items())
+
+
 def origin(run: Row) -> Iterator[str]:
     """What was chosen for a run, and how; what deviates from the published setting."""
-    yield from (f"- {label(run)}, {what}: chosen by {how}" for what, how in run["selection"].items())
+    yield from (f"- {label(run)}, {what}: {_chosen(how)}" for what, how in run["selection"].items())
     yield from (f"- {label(run)}, {what}: {note}" for what, note in run["notes"].items())
+
+
+def _chosen(how: Selection) -> str:
+    if not how.split:
+        return how.by
+    return f"chosen by {how.by}, on {' and '.join(how.split)}" + (": not ranked" if "test" in how.split else "")
 
 
 def _duration(seconds: float) -> str:

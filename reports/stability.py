@@ -14,7 +14,7 @@ from harness.metric import share
 from harness.record import Score
 from harness.registry import build, configs
 from harness.reports.figures import FATES, Cell, Map, maps
-from harness.reports.series import JUDGED, Row, label, origin
+from harness.reports.series import JUDGED, Row, barred, judged, label, origin, said
 
 LEGEND = """\
 Each method was trained at all values of the factors, of which 1 is its recipe's. A run is *diverged* where a loss or \
@@ -104,24 +104,24 @@ class Study:
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """The methods, the most stable first, those of which no run is over last."""
+        """The methods, the most stable first, those of which no run is over last, and those that are not ranked."""
         names = sorted({label(run) for run in self.runs})
         found = [Arm([run for run in self.runs if label(run) == name], 2 * self.chance) for name in names]
-        return sorted(found, key=lambda arm: -arm.survival.value if arm.survival else 1)
+        return sorted(found, key=lambda arm: (barred(arm.runs), -arm.survival.value if arm.survival else 1))
 
     def markdown(self, folder: Path) -> str:
         """The section; its figure, where there are two factors, is written below the folder."""
-        data, protocol, digest = (self.runs[0][key] for key in JUDGED)
         factors = sorted(self.runs[0]["study"])
+        title = f"## Stability: {judged(self.runs)}, by {' and '.join(factors)}"
         parts = [
-            f"## Stability: {data}, protocol {protocol} (hash {digest}), by {' and '.join(factors)}",
+            ": ".join(filter(None, [title, said(self.runs)])),
             LEGEND.format(least=2 * self.chance),
             self.table().to_markdown(index=False, disable_numparse=True),
             "\n".join(self.footnotes()),
         ]
         if len(factors) == 2:
-            path = Path("figures") / f"stability-{data}-{protocol}-{digest}-{'-'.join(factors)}.png"
-            maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], factors)
+            path = Path("figures") / f"stability-{'-'.join([*(self.runs[0][key] for key in JUDGED), *factors])}.png"
+            maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], factors, said(self.runs))
             parts.append(f"![What became of the runs of each method, by {' and '.join(factors)}]({path})")
         return "\n\n".join(filter(None, parts))
 

@@ -1,5 +1,7 @@
 """The page says what the records say, and compares nothing that does not compare."""
 
+from itertools import pairwise
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,19 @@ from test_tracking_mirror import TRAINING, WALK, database, finish, make, robust
 from harness import record, tracking
 from harness.files import write_text
 from harness.reports import leaderboard
+from harness.reports.figures import Point, Scale, tradeoff
+from harness.reports.series import Series, daggers
 from harness.runs import Run
 
 JOINT = {"contrast": {"walk": WALK, "curriculum": None}, "training": TRAINING}
 ATJEM = {"name": "atjem", "robust": None, "joint": {**JOINT, "attack": WALK}, "sampler": WALK}
 GENERATIVE = {"name": "generative", "robust": None, "generate": {**JOINT, "r1": 0.01}, "sampler": WALK}
 JEM = {"name": "jem", "energy": {"chains": {"walk": WALK}, "training": TRAINING}, "sampler": WALK}
-CHOSEN = {"weights": "last, on no split"}
+CHOSEN = {
+    "weights": record.Selection(by="the last ones, not tuned", split=[]),
+    "steps": record.Selection(by="accuracies and FD, seed 0", split=["validation", "train"]),
+}
+TUNED = {"learning rate": record.Selection(by="robust accuracy", split=["validation", "test"])}
 GOLDEN = Path(__file__).parent / "golden" / "LEADERBOARD.md"
 
 
@@ -31,32 +39,39 @@ def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict
     }
 
 
-def paint(run: Run, grey: float) -> None:
-    """A sample grid."""
+def details(auroc: float, valid: float | None = None) -> dict[str, record.Score]:
+    """Scores of further tables."""
+    detector = {"table": "OOD detection", "low": auroc - 1, "high": auroc + 1, "n": 720}
+    found = {"ood/fields": record.Score(title="AUROC (fields)", value=auroc, unit="%", better="higher", **detector)}
+    changed = {"title": "Changed to target", "table": "Counterfactuals", "n": 90, "unit": "%", "better": "higher"}
+    return found | ({"counterfactuals/valid": record.Score(value=valid, **changed)} if valid is not None else {})
+
+
+def paint(run: Run, grey: float, name: str = "samples") -> None:
+    """A sample grid, or another picture."""
     rows, columns = np.indices((40, 40))
-    imsave(
-        run.folder / "samples.png",
-        np.clip(grey + (rows // 8 + columns // 8) % 2 / 4, 0, 1),
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-    )
+    picture = np.clip(grey + (rows // 8 + columns // 8) % 2 / 4, 0, 1)
+    imsave(run.folder / f"{name}.png", picture, cmap="gray", vmin=0, vmax=1)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with five series on one protocol, and a run on each of two others, of which one has the same id."""
+    """A database with six series on one protocol, and a run on each of three others, of which one has the same id."""
     root = tmp_path_factory.mktemp("board")
     (root / "runs").mkdir()
     (root / "runs" / "mlflow.db").write_bytes(database())
-    runs = [finish(make(root, s), scores(50 + s, 20.0 - s, 2.0), seconds=40 + s) for s in range(3)]
+    runs = [finish(make(root, s), scores(50 + s, 20.0 - s, 2.0) | details(90 + s), seconds=40 + s) for s in range(3)]
+    doubt = {"warnings": ["few restarts"]}
     twice = [
-        finish(make(root, s, method=ATJEM), scores(51 + s / 2, 8.0, 3.0, warnings=["few restarts"])) for s in (0, 1)
+        finish(make(root, s, method=ATJEM), scores(51 + s / 2, 8.0, 3.0, **doubt) | details(88.0, 70 + s))
+        for s in (0, 1)
     ]
     lost = finish(make(root, 2, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
     changed = {"method": {**ATJEM, "joint": {**ATJEM["joint"], "bce": 0.0}}, "overrides": ["method.joint.bce=0"]}
     changed["notes"] = {"loss": "no BCE"}
     variant = finish(make(root, **changed), scores(30, 150.25, 1.5), seconds=9000, selection=CHOSEN)
+    tuned = {"method": {**ATJEM, "sampler": {**WALK, "steps": 9}}, "overrides": ["method.sampler.steps=9"]}
+    best = finish(make(root, **tuned), scores(99, 0.1, 0.1, **doubt) | details(99.0), selection=TUNED)
     samples = finish(make(root, method=GENERATIVE), {"fd_digits": scores(0, 6.5, 0)["fd_digits"]})
     broken = make(root, method=JEM)
     broken.freeze()
@@ -64,9 +79,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stricter = {"id": "digits-1", "metrics": {"accuracy": {}}}
     judged = [finish(make(root, protocol=stricter), scores(99, 1, 1))]
     judged += [finish(make(root, protocol={"id": "digits-2", "metrics": {}}), robust(10))]
+    quick = {"protocol": record.ProtocolTag(id="quick-digits-1", hash="0123", label="for trying out")}
+    judged += [finish(make(root, protocol={"id": "quick-digits-1", "metrics": {}}), scores(20, 2, 2), **quick)]
     for number, run in enumerate([*runs, *twice, variant, judged[0]]):
         paint(run, number / 7)
-    assert all(tracking.push(run) for run in [*runs, *twice, lost, variant, samples, broken, *judged])
+    for number, run in enumerate([runs[0], runs[1], best]):
+        paint(run, number / 7, "reliability")
+    assert all(tracking.push(run) for run in [*runs, *twice, lost, variant, best, samples, broken, *judged])
     leaderboard.write(broken.config)
     return root
 
@@ -85,15 +104,79 @@ def test_the_page_is_the_golden_one(place: Path, tmp_path: Path) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8"), f"if this is meant: cp {new} {GOLDEN}"
 
 
+def tables(section: str) -> dict[str, dict[str, list[str]]]:
+    """The tables of a section by their titles, and in these the cells of each row by its method."""
+    parts = section.split("\n\n")
+    found = {before.strip("*"): part for before, part in pairwise(parts) if part.startswith("| ")}
+    rows = {title: [line.strip("| ").split("|") for line in part.splitlines()[2:]] for title, part in found.items()}
+    return {title: {row[0].strip(): [cell.strip() for cell in row[1:]] for row in of} for title, of in rows.items()}
+
+
 def test_two_protocols_never_share_a_table(place: Path) -> None:
     sections = page(place).split("\n## ")[1:]
     table = tracking.results(make(place).config)
-    assert len(sections) == table["protocol_hash"].nunique() == 3
+    assert len(sections) == table["protocol_hash"].nunique() == 4
     for section in sections:
         (digest,) = [digest for digest in table["protocol_hash"].unique() if f"(hash {digest})" in section]
         runs = table[table["protocol_hash"] == digest]
-        assert section.count("\n| ") - 1 == runs["series"].nunique()
-        assert ("99.0" in section) == any(s.get("ece") and s["ece"].value == 1 for s in runs["scores"])
+        main, *others = tables(section).items()
+        barred = dict(others).get("Not ranked: tuned on the test split", {})
+        assert len(main[1]) + len(barred) == runs["series"].nunique()
+        assert ("99.0 [94" in str(main)) == any(s.get("ece") and s["ece"].value == 1 for s in runs["scores"])
+
+
+def test_details_stand_in_tables_of_their_own_with_the_same_rows(place: Path) -> None:
+    section = page(place).split("\n## ")[1]
+    (_, main), *others = tables(section).items()
+    found = dict(others)
+    assert list(found["OOD detection"]) == list(found["Counterfactuals"]) == list(main)
+    assert found["OOD detection"]["at"] == ["digits", "**91.0 ± 1.0**"]
+    assert found["Counterfactuals"]["atjem"] == ["digits", "**70.5 ± 0.7**"]
+    assert found["Counterfactuals"]["at"] == ["digits", "–"]
+    assert "91.0" not in str(main) and "70.5" not in str(main)
+
+
+def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(place: Path) -> None:
+    text = page(place).split("\n## ")[1]
+    (_, main), *others = tables(text).items()
+    found, tuned = dict(others), "atjem (method.sampler.steps=9)"
+    assert tuned not in main and tuned not in found["OOD detection"]
+    assert main["atjem"][1] == "**51.2 ± 0.4** †", "the best of those that are ranked"
+    assert found["Not ranked: tuned on the test split"][tuned][1:4] == ["99.0 [94.0, 104.0] †", "0.100", "0.1"]
+    assert found["OOD detection, not ranked"][tuned][1] == "99.0 [98.0, 100.0]"
+    assert "Counterfactuals, not ranked" not in found
+    assert f"- {tuned}, learning rate: chosen by robust accuracy, on validation and test: not ranked" in text
+    rows = [row for row in tracking.results(make(place).config).to_dict("records") if row["protocol"] == "digits-1"]
+    section = leaderboard.Section(rows)
+    points = section.points("fd_digits", "robust_accuracy/l2_0.5")
+    assert tuned in [series.label for series in section.series]
+    assert points and tuned not in [point.label for point in points]
+
+
+def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_concerns() -> None:
+    def run(method: str, seed: int, **warnings: list[str]) -> dict[str, Any]:
+        found = {key: robust(50, title=key, warnings=of)["robust_accuracy/l2_0.5"] for key, of in warnings.items()}
+        return {"method": method, "overrides": "", "seed": seed, "state": "done", "scores": found}
+
+    at = [run("at", seed, FID=["weights"], KID=["weights"], IS=["few", "weights"]) for seed in range(3)]
+    jem = [run("jem", 0, FID=["weights"], KID=["weights"], IS=["few"]), run("jem", 1, FID=[], KID=[], IS=[])]
+    lost = {**run("jem", 2, FID=["of no account"]), "state": "diverged"}
+    assert list(daggers([Series(at), Series([*jem, lost])])) == [
+        "- † FID, KID: weights (at, jem)",
+        "- † IS: few (at, jem)",
+        "- † IS: weights (at)",
+    ]
+
+
+def test_what_must_be_said_of_a_protocol_stands_in_the_title_and_above_the_figure(place: Path) -> None:
+    titles = [section.split("\n")[0] for section in page(place).split("\n## ")[1:]]
+    assert titles[3] == "digits, protocol quick-digits-1 (hash 0123): for trying out"
+    assert not any("trying" in title for title in titles[:3])
+    drawn = {}
+    for said in ("", "for trying out"):
+        tradeoff(place / "some.png", [Point("at", 1, nan, 2, nan)], Scale("FD", "lower"), Scale("R", "higher"), said)
+        drawn[said] = (imread(place / "some.png") < 0.5).sum()
+    assert drawn["for trying out"] > drawn[""]
 
 
 def test_the_same_database_gives_the_same_bytes(place: Path) -> None:
@@ -108,13 +191,15 @@ def test_the_same_database_gives_the_same_bytes(place: Path) -> None:
 
 def test_every_figure_is_shown_and_none_is_made_of_nothing(place: Path) -> None:
     made = {f"(figures/{path.name})" for path in (place / "reports" / "figures").iterdir()}
-    assert len(made) == 4 and all(page(place).count(name) == 1 for name in made)
+    assert len(made) == 6 and all(page(place).count(name) == 1 for name in made)
     (section,) = [section for section in page(place).split("\n## ") if "protocol digits-2" in section]
     assert "| at " in section and "![" not in section
 
 
 def test_grids_stand_side_by_side(place: Path) -> None:
     one, three = sorted((imread(p)[..., 0] for p in (place / "reports" / "figures").glob("samples-*")), key=np.size)
+    (two,) = (imread(p)[..., 0] for p in (place / "reports" / "figures").glob("reliability-*"))
     assert three.shape[1] == pytest.approx(3 * one.shape[1], rel=0.01)
+    assert two.shape[1] == pytest.approx(2 * one.shape[1], rel=0.01), "one of each series that has it"
     shares = [(part < 0.99).mean() for part in np.array_split(three, 3, axis=1)]
     assert min(shares) > 0.4, f"a grid is missing: {shares} of the three thirds are painted"

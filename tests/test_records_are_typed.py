@@ -73,7 +73,7 @@ def test_a_record_of_schema_1_is_read_as_one_of_today(tmp_path):
     texts = {
         "epochs": "accuracies on validation and FD against train, seed 0",
         "steps": "the test split, and test again",
-        "rate": "training time and contests",
+        "rate": "training time, contests and strain",
     }
     path = tmp_path / "record.json"
     path.write_text(json.dumps({**older, "schema_version": 1, "selection": texts}))

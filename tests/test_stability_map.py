@@ -26,7 +26,7 @@ def accuracy(value: float) -> dict[str, record.Score]:
 def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: int = 0, **fields: Any) -> dict:
     """A run as tracking.results has it: done with an accuracy, or in another state."""
     over = not isinstance(fate, str)
-    judged = {"data": "digits", "protocol": "digits-stability-1", "protocol_hash": "HASH"}
+    judged = {"data": "digits", "protocol": "digits-stability-1", "protocol_hash": "HASH", "protocol_label": ""}
     study = {"step": float(step), "rate": rate}
     told = {"overrides": "", "selection": {}, "notes": {}, "seed": seed, "study": study, "method": method}
     state = {"state": "done" if over else fate, "scores": accuracy(fate) if over else {}}
@@ -36,7 +36,8 @@ def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: 
 @pytest.fixture
 def rows() -> list[dict]:
     """Every outcome, one method with a single seed and a missing cell, one changed, one of which nothing is over."""
-    notes = {"notes": {"budget": "35 epochs"}, "selection": {"rate": "validation, seed 0"}}
+    chosen = {"rate": record.Selection(by="accuracies, seed 0", split=["validation"])}
+    notes = {"notes": {"budget": "35 epochs"}, "selection": chosen}
     fates = [(98.5, 97.5, 20.0), (99.0, 19.9, "diverged"), ("diverged", "diverged", 10.0), (96.0, 95.0, 94.0)]
     cells = zip(fates, [(1, 1), (3, 1), (1, 2), (3, 2)], strict=True)
     jem = [row("jem", f, *cell, seed, **notes) for found, cell in cells for seed, f in enumerate(found)]
@@ -73,6 +74,23 @@ def test_protocols_and_factors_are_not_mixed(rows: list[dict], tmp_path: Path):
         "(hash OTHER), by rate and step",
     ]
     assert ["![" in text for text in sections] == [False, True, True], "a map takes two factors"
+
+
+def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[dict], tmp_path: Path):
+    chosen = {"rate": record.Selection(by="clean accuracy", split=["test"])}
+    best = [{**run, "selection": chosen} if run["overrides"] else run for run in rows]
+    (text,) = stability.sections(best, tmp_path)
+    methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert methods == ["method", "atjem", "jem", "sadajem", "atjem (a=1\\"]
+    assert "- atjem (a=1|2), rate: chosen by clean accuracy, on test: not ranked" in text
+
+
+def test_what_must_be_said_of_a_protocol_ends_the_title(rows: list[dict], tmp_path: Path):
+    (text,) = stability.sections([{**run, "protocol_label": "for trying out"} for run in rows], tmp_path / "labelled")
+    assert text.split("\n")[0].endswith("(hash HASH), by rate and step: for trying out")
+    list(stability.sections(rows, tmp_path / "plain"))
+    plain, labelled = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("plain", "labelled"))
+    assert plain != labelled
 
 
 @pytest.mark.parametrize(("data", "least"), [("digits", "20 %"), ("cifar100", "2 %")])
