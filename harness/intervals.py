@@ -13,6 +13,9 @@ LEVEL = 0.95
 Z = float(norm.ppf((1 + LEVEL) / 2))
 """Two-sided quantile of the normal distribution."""
 
+BESIDE = 1e-12
+"""The bounds of an area's interval are looked for this far beside it or further; no two areas are so near."""
+
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Of a share of right ones among n (Wilson 1927)."""
@@ -24,7 +27,8 @@ def newcombe(auc: float, positives: int, negatives: int) -> tuple[float, float]:
     """Of an area under the ROC curve (Newcombe 2006, method 5): all θ with |AUC − θ| ≤ z · sd(θ).
 
     sd(θ)² = θ(1 − θ) [1 + (N − 1)((1 − θ)/(2 − θ) + θ/(1 + θ))] / (m n), N = (m + n) / 2, after Hanley and McNeil.
-    It has a width at an area of 1, where intervals of the estimated variance have none.
+    It has a width at an area of 0 or 1 too; there θ = AUC is a second solution, which the brackets leave out. Of
+    normal scores it is wider than it need be where the area is above 0.95.
     """
     half = (positives + negatives) / 2 - 1
 
@@ -32,8 +36,8 @@ def newcombe(auc: float, positives: int, negatives: int) -> tuple[float, float]:
         spread = theta * (1 - theta) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
         return side * (theta - auc) - Z * sqrt(spread / (positives * negatives))
 
-    low = root_scalar(excess, args=(-1,), bracket=(0, auc)).root if auc > 0 else 0.0
-    high = root_scalar(excess, args=(1,), bracket=(auc, 1)).root if auc < 1 else 1.0
+    low = root_scalar(excess, args=(-1,), bracket=(0, auc - BESIDE)).root if auc > BESIDE else 0.0
+    high = root_scalar(excess, args=(1,), bracket=(auc + BESIDE, 1)).root if auc < 1 - BESIDE else 1.0
     return float(low), float(high)
 
 
