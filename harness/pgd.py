@@ -107,7 +107,7 @@ def walk(
     buffer = torch.zeros_like(x)
     with frozen(model, evaluating=how.statistics == "running"):
         for _ in range(how.steps if steps is None else steps):
-            gradient, value = _gradient(model, x, objective)
+            gradient, value = slope(model, x, objective)
             if how.keep == "best":
                 best, best_value = _better(best, best_value, x, value)
             if how.limit is not None:
@@ -137,8 +137,8 @@ def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
     return x.clamp(0, 1) if how.clamp else x
 
 
-def _gradient(model: nn.Module, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-    """∇_x of the summed objective, and the objective per image.
+def slope(model: nn.Module, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """∇_x of the summed objective, and the objective per image, N.
 
     The sum, not the mean: an image's gradient must not shrink with the batch it happens to be in.
     """
