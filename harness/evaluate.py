@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ import torch
 from harness import canary
 from harness.build import outliers
 from harness.data import Outliers
-from harness.files import replacing
+from harness.files import read_json, replacing
 from harness.method import Method
 from harness.metric import Metric, Result, Subject
 from harness.metrics.fidelity import Fidelity
@@ -64,6 +64,16 @@ class Piece:
     name: str
     path: Path
     do: Callable[[], None]
+
+
+def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -> Iterator[Piece]:
+    """The pieces that samples are made in; `made` gives the images of some indices."""
+
+    def do(chunk: int) -> None:
+        samples.write(chunk, made(samples.indices(chunk)))
+
+    for chunk in range(len(samples)):
+        yield Piece(name, samples.path(chunk), partial(do, chunk))
 
 
 class Evaluation:
@@ -142,7 +152,7 @@ class Evaluation:
             return ""
         metric = self.metrics[name]
         paths = [self._path(name, shard) for shard in range(metric.shards(self.subject))]
-        done = [read_part(path) for path in paths if path.exists()]
+        done = [read_json(path) for path in paths if path.exists()]
         return metric.so_far(self.subject, done) if done else ""
 
     def _selection(self) -> Iterator[Piece]:
@@ -157,28 +167,21 @@ class Evaluation:
             yield from self._chunks("samples", self.subject.samples, tuned(self.run.method, self.run.folder))
 
     def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
-        def make_chunk(chunk: int) -> Callable[[], None]:
-            return lambda: samples.write(chunk, self._draw(method, samples.indices(chunk)))
-
-        for chunk in range(len(samples)):
-            yield Piece(name, samples.path(chunk), make_chunk(chunk))
+        return chunks(name, samples, lambda indices: self._draw(method, indices))
 
     def _draw(self, method: Method, indices: range) -> torch.Tensor:
         classes, seed = len(self.run.data.classes), self.how.seed
         return draw(method, self.subject.model, self._state, self._outliers, classes, seed, indices, self.device)
 
     def _parts(self) -> Iterator[Piece]:
-        def make_part(name: str, metric: Metric, shard: int) -> Callable[[], None]:
-            def do() -> None:
-                started = time.monotonic()
-                part = metric.score(self.subject, shard)
-                write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
-
-            return do
-
         for name, metric in self.metrics.items():
             for shard in range(metric.shards(self.subject)):
-                yield Piece(name, self._path(name, shard), make_part(name, metric, shard))
+                yield Piece(name, self._path(name, shard), partial(self._score, name, shard))
+
+    def _score(self, name: str, shard: int) -> None:
+        started = time.monotonic()
+        part = self.metrics[name].score(self.subject, shard)
+        write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
 
     def _path(self, name: str, shard: int) -> Path:
         return self.run.folder / "parts" / name / f"{shard:05d}.json"

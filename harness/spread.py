@@ -1,6 +1,7 @@
 """The pieces of an evaluation, done by this process or spread over several; the results are the same."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from harness.device import full_precision, prepare
 from harness.errors import Diverged
-from harness.evaluate import PHASES, Evaluation, Phase
+from harness.evaluate import PHASES, Evaluation, Phase, Piece
 from harness.files import read_json, write_json
 from harness.runs import Run, load
 
@@ -28,33 +29,30 @@ def evaluators(run: Run, device: torch.device) -> int:
 def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
     """Do all pieces that are not done yet, phase by phase. A fault in any process ends them all, and is raised here."""
     for phase in PHASES:
+        pieces = evaluation.pieces(phase)
         if processes == 1:
-            _alone(evaluation, phase, hear)
-        else:
+            with full_precision():
+                alone(pieces, evaluation.so_far, hear, evaluation)
+        elif not all(piece.path.exists() for piece in pieces):
             _together(evaluation, phase, processes, hear)
         evaluation.finish(phase)
 
 
-def _alone(evaluation: Evaluation, phase: Phase, hear: Hear) -> None:
-    pieces = evaluation.pieces(phase)
-    words = ""
+def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
+    """Do the pieces that are not done yet, in their order; `hear` also hears what `telling` says meanwhile."""
     for name in dict.fromkeys(piece.name for piece in pieces):
         own = [piece for piece in pieces if piece.name == name]
         for done, piece in enumerate(own):
-            evaluation.tell = lambda text, done=done, own=own, name=name: hear(name, done, len(own), text)
-            hear(name, done, len(own), words)
+            hear(name, done, len(own), so_far(name))
             if not piece.path.exists():
-                with full_precision():
-                    piece.do()
-            words = evaluation.so_far(name)
-        hear(name, len(own), len(own), words)
+                if telling:
+                    telling.tell = partial(hear, name, done, len(own))
+                piece.do()
+        hear(name, len(own), len(own), so_far(name))
 
 
 def _together(evaluation: Evaluation, phase: Phase, processes: int, hear: Hear) -> None:
     pieces = evaluation.pieces(phase)
-    left = [piece for piece in pieces if not piece.path.exists()]
-    if not left:
-        return
     arguments = (str(evaluation.run.folder), phase, processes)
     context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None

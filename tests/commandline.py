@@ -6,11 +6,13 @@ from pathlib import Path
 
 QUICK = (
     "data.test=20",
-    "data.validation=20",
+    "data.validation=70",
     "model.width=4",
     "outliers.count=200",
-    "protocol.samples.count=40",
-    "protocol.samples.chunk=20",
+    "protocol.samples.count=70",
+    "protocol.samples.chunk=35",
+    "protocol.selection.factors=[1,2]",
+    "protocol.selection.count=70",
     "protocol.metrics.robustness.chunk=10",
     "protocol.metrics.robustness.eps=3",
     "protocol.metrics.fidelity.kid_subset=20",
@@ -34,7 +36,7 @@ STAGES = {
 
 def quick(method: str, steps: int = 40) -> list[str]:
     """Overrides for a small run of a method, each stage of so many steps of 16 images."""
-    epochs = steps * 16 / 1757
+    epochs = steps * 16 / 1707
     stages = [f"method.{s}.training.{field}" for s in STAGES[method] for field in ("batch=16", f"epochs={epochs}")]
     return [f"method={method}", *stages, *QUICK]
 

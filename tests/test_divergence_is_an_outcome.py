@@ -9,7 +9,7 @@ from harness import checkpoint
 from harness.errors import Diverged
 from harness.method import Loss, Stage
 from harness.optimise import Training
-from harness.sample import Sampling, samples
+from harness.sample import draw
 from harness.settings import settings
 from harness.train import Materials, train
 
@@ -85,7 +85,7 @@ def test_weights_poisoned_before_the_last_step_are_met_by_the_next_loss(digits, 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_samples_that_are_not_finite_are_a_divergence(tmp_path, value):
+def test_samples_that_are_not_finite_are_a_divergence(value):
     class Broken:
         def sample(self, model, starts, labels, state, rng):
             return starts + torch.tensor([0.0, value, 0.0, 0.0]).view(-1, 1, 1, 1)
@@ -94,7 +94,5 @@ def test_samples_that_are_not_finite_are_a_divergence(tmp_path, value):
         def starts(self, indices):
             return torch.zeros(len(indices), 1, 2, 2)
 
-    how = Sampling(count=4, chunk=4, seed=0)
     with pytest.raises(Diverged):
-        samples(Broken(), None, {}, Black(), 2, how, tmp_path, CPU, lambda _: None)
-    assert list(tmp_path.iterdir()) == []
+        draw(Broken(), None, {}, Black(), 2, 0, range(4), CPU)

@@ -15,6 +15,7 @@ KILLED = ("at", "atjem", "generative", "jem", "sadajem")
 
 MOMENTS = {
     "training": "runs/stages/*/checkpoints/[0-9]*.pt",
+    "choosing": "runs/*/selection/*/0*.npy",
     "sampling": "runs/*/samples/0*.npy",
     "attacking": "runs/*/parts/robustness/0*.json",
 }
@@ -55,7 +56,7 @@ def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_record(method, 
 
     assert kill_when(MOMENTS["training"], killed, arguments), "the run ended before it could be killed in training"
     kill_after(random.Random(method).uniform(2, 8), killed, arguments)
-    for moment in ("attacking", "sampling"):
+    for moment in ("choosing", "sampling", "attacking"):
         kill_when(MOMENTS[moment], killed, arguments)
     found, _ = finished(start(*arguments, folder=killed), killed)
 

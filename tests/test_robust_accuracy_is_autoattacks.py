@@ -12,6 +12,7 @@ from harness.data import Dataset, TensorView
 from harness.energy import EnergyModel
 from harness.metric import Subject
 from harness.metrics.robustness import STANDARD, Robustness
+from harness.microbatch import InMicroBatches
 
 CPU = torch.device("cpu")
 CHUNK = 12
@@ -74,16 +75,21 @@ def measured(metric, of):
     return metric.merge(of, [metric.score(of, shard) for shard in range(metric.shards(of))])
 
 
-def direct(metric, of, targets):
-    """Per chunk, AutoAttack called once, as its authors do; a string of 1 and 0."""
-    outcome = ""
+def directly(metric, of, targets):
+    """Per chunk, AutoAttack called once, as its authors do: the adversarial images, and a string of 1 and 0."""
+    adversarial, outcome = [], ""
     images, labels = of.data.tensors("test")
     for x, y in zip(images.split(metric.chunk), labels.split(metric.chunk), strict=True):
         attack = AutoAttack(of.model, norm=metric.norm, eps=metric.eps, seed=metric.seed, version="standard")
         attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-        _, predicted = attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
+        attacked, predicted = attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
+        adversarial.append(attacked)
         outcome += "".join(str(int(one)) for one in predicted == y)
-    return outcome
+    return torch.cat(adversarial), outcome
+
+
+def direct(metric, of, targets):
+    return directly(metric, of, targets)[1]
 
 
 def metric(eps, norm="L2"):
@@ -105,8 +111,10 @@ def short(monkeypatch):
 
 def test_an_image_ends_as_in_a_direct_run_of_the_whole_of_autoattack(undefended, digits):
     of, how = subject(undefended, digits, n=CHUNK), metric(0.5)
-    outcome = measured(how, of).outcomes["l2_0.5/square"]
-    assert outcome == direct(how, of, targets=9)
+    attacked, part = how.attack(of, 0)
+    adversarial, outcome = directly(how, of, targets=9)
+    assert torch.equal(attacked, adversarial)
+    assert part["outcomes"]["square"] == outcome
     assert 0 < outcome.count("1") < CHUNK, "some must stand and some must fall"
 
 
@@ -130,6 +138,44 @@ def test_the_last_chunk_may_be_short(undefended, digits, short):
     assert measured(how, of).outcomes["l2_1/square"] == direct(how, of, targets=9)
 
 
+@pytest.mark.parametrize("size", [16, 100])
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+def test_micro_batches_change_nothing(undefended, digits, short, norm, size):
+    how = Robustness(split="test", norm=norm, eps={"L2": 0.5, "Linf": 0.1}[norm], targets=9, chunk=40, seed=3)
+    micro = EnergyModel(InMicroBatches(undefended.net, size), [0.5], [0.5]).eval()
+    whole, apart = how.attack(subject(undefended, digits, n=40), 0), how.attack(subject(micro, digits, n=40), 0)
+    assert whole[1] == apart[1]
+    assert torch.allclose(whole[0], apart[0], atol=1e-5)
+
+
+def test_a_net_in_micro_batches_sees_no_more_than_so_many_images_at_once(undefended):
+    seen = []
+    undefended.net.register_forward_pre_hook(hook := lambda _, inputs: seen.append(len(inputs[0])))
+    x = torch.rand(40, 1, 8, 8, requires_grad=True)
+    net = InMicroBatches(undefended.net, 16)
+    (gradient,) = torch.autograd.grad(net(x).square().sum(), x)
+    undefended.net._forward_pre_hooks.clear()
+    (expected,) = torch.autograd.grad(undefended.net(x).square().sum(), x)
+    assert torch.allclose(gradient, expected, rtol=1e-4)
+    assert hook and max(seen) == 16
+
+
+def test_what_is_left_is_told_on_the_way(undefended, digits, short):
+    said = []
+    of = subject(undefended, digits)
+    object.__setattr__(of, "tell", said.append)
+    how = metric(0.5)
+    part = how.score(of, 0)
+    assert said[0].startswith("apgd-ce: ") and said[0].endswith("of 12 stand")
+    standing = part["outcomes"]["square"].count("1")
+    assert how.so_far(of, [part]) == f"{100 * standing / 12:.1f} % robust so far, 12 images left"
+
+
+def test_an_undefended_net_falls_at_a_large_radius_of_either_norm(undefended, digits, short):
+    score = measured(metric(0.5, "Linf"), subject(undefended, digits)).scores["robust_accuracy/linf_0.5"]
+    assert score.value == 0
+
+
 def test_an_undefended_net_falls_at_a_large_radius(undefended, digits):
     of = subject(undefended, digits)
     with torch.no_grad():
@@ -146,6 +192,27 @@ def test_fewer_classes_than_targets_are_attacked_with_all_there_are(undefended, 
     result = measured(how, of)
     assert result.outcomes["l2_0.8/square"] == direct(how, of, targets=3)
     assert not any("target" in warning for warning in result.scores["robust_accuracy/l2_0.8"].warnings)
+
+
+@pytest.mark.parametrize(("classes", "eps"), [(2, 1.5), (3, 0.8)])
+def test_two_or_three_classes_are_attacked_without_the_loss_that_needs_four(undefended, digits, short, classes, eps):
+    few = EnergyModel(Changed(undefended.net, lambda logits: logits[:, :classes]), [0.5], [0.5]).eval()
+    result = measured(metric(eps), subject(few, digits, n=12, classes=classes))
+    outcomes, key = result.outcomes, f"l2_{eps}"
+    assert outcomes[f"{key}/apgd-t"] == outcomes[f"{key}/apgd-ce"]
+    assert 0 < outcomes[f"{key}/square"].count("1") < 12
+    assert any("APGD-T was left out" in warning for warning in result.scores[f"robust_accuracy/{key}"].warnings)
+
+
+def test_no_number_of_targets_means_all_other_classes(undefended, digits):
+    of, every = subject(undefended, digits), Robustness("test", "L2", 0.5, targets=None, chunk=12, seed=0)
+    assert every._autoattack(of).apgd_targeted.n_target_classes == 9
+
+
+def test_radii_of_255ths_are_written_so():
+    assert Robustness("test", "Linf", 8 / 255, 9, 12, 0)._radius == "8/255"
+    assert Robustness("test", "L2", 0.5, 9, 12, 0)._radius == "0.5"
+    assert Robustness("test", "L2", 3.0, 9, 12, 0)._radius == "3"
 
 
 def test_results_repeat(undefended, digits, short):

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.datasets.outliers.fields import Fields
+from harness.evaluate import chunks
 from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk
 from harness.randomness import derive
-from harness.sample import Sampling, draw, eight_bits, samples
+from harness.sample import Samples, Sampling, draw, eight_bits
+from harness.spread import alone
 
 CPU = torch.device("cpu")
 SGLD = Walk(steps=3, step=0.25, direction="raw", noise=0.05, clamp=False)
@@ -53,7 +55,14 @@ class Numbered:
 
 
 def make(method, how, folder, classes=3, model=None, state=None, outliers=None, watch=lambda _: None):
-    return samples(method, model, state or {}, outliers or Numbered(), classes, how, folder, CPU, watch)
+    """The samples of a run, made chunk by chunk as an evaluation makes them."""
+    samples, outliers = Samples(folder, how), outliers or Numbered()
+
+    def made(indices):
+        return draw(method, model, state or {}, outliers, classes, how.seed, indices, CPU)
+
+    alone(list(chunks("samples", samples, made)), lambda name: "", lambda name, done, total, words: watch(done))
+    return torch.cat(list(samples))
 
 
 @settings(max_examples=20)
@@ -68,8 +77,8 @@ def test_labels_go_round_and_starts_go_in_order(tmp_path_factory, count, chunk, 
     assert images.dtype == torch.uint8
     expected = [torch.randn(1, generator=torch.Generator().manual_seed(derive(5, "sample", i))) for i in range(count)]
     assert recorder.noise == torch.cat(expected).tolist()
-    assert told[-1] == count
-    assert len(told) == len(list(folder.iterdir())) == -(-count // chunk)
+    assert told == list(range(-(-count // chunk) + 1))
+    assert len(list(folder.iterdir())) == told[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
