@@ -227,7 +227,12 @@ def test_missing_files_of_a_set_are_found_beforehand(tmp_path):
     how = metric(sets={"noise": {"name": "noise"}, "numbers": {"name": "svhn", "root": str(tmp_path)}})
     with pytest.raises(UserError) as caught:
         how.ready(CIFAR10(), None, {})
-    for part in ("OOD set 'numbers'", "protocol.metrics.ood.sets.numbers", str(tmp_path), "train_32x32.mat"):
+    for part in (
+        "OOD set 'numbers'",
+        "protocol.metrics.ood.sets.numbers in place of outliers",
+        str(tmp_path),
+        "train_32x32.mat",
+    ):
         assert part in str(caught.value)
     on_disk.svhn(tmp_path)
     how.ready(CIFAR10(), None, {})

@@ -59,7 +59,9 @@ class OOD(Metric):
             try:
                 source.ready()
             except UserError as error:
-                raise UserError(f"The OOD set '{name}', whose fields stand at {_place(name)}: {error}") from None
+                raise UserError(
+                    f"For the OOD set '{name}', with {_place(name)} in place of outliers: {error}"
+                ) from None
 
     def shards(self, subject: Subject) -> int:
         """One for the data, and one for each chunk of each set."""
