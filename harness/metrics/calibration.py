@@ -1,11 +1,14 @@
 """Calibration: does a confidence of 90 % mean 90 % right?"""
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from harness.data import Split
-from harness.metric import Metric, Part, Result, Subject
+from harness.metric import Metric, Result, Subject
+from harness.parts import Part
+from harness.pictures import reliability
 from harness.record import Score
 from harness.settings import settings
 
@@ -33,16 +36,31 @@ class Calibration(Metric):
         return {"confidence": confidence.tolist(), "right": (predicted == labels).tolist()}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """The expected calibration error."""
+        """The expected calibration error, and the reliability diagram."""
         confidence = np.concatenate([part["confidence"] for part in parts])
         right = np.concatenate([part["right"] for part in parts])
         value = 100 * expected_calibration_error(confidence, right, self.bins)
-        return Result({"ece": Score(title="ECE", value=value, n=len(right), unit="%", better="lower")})
+        score = Score(title="ECE", value=value, n=len(right), unit="%", better="lower")
+
+        def draw(path: Path) -> None:
+            reliability(path, *by_bin(confidence, right, self.bins), f"ECE {value:.1f} %, {len(right)} images")
+
+        return Result({"ece": score}, pictures={"reliability": draw})
+
+
+def by_bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each bin of confidence, the share of right ones among its images, NaN where there are none; their number."""
+    bin_of = _bin_of(confidence, bins)
+    counts, rights = (np.bincount(bin_of, weights=weights, minlength=bins) for weights in (None, right))
+    return np.divide(rights, counts, out=np.full(bins, np.nan), where=counts > 0), counts
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
     """Σ_b |B_b| / n · | accuracy(B_b) − confidence(B_b) | (Naeini et al. 2015), bins half-open below."""
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.digitize(confidence, edges[1:-1], right=True)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
+    gaps = np.bincount(_bin_of(confidence, bins), weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(right))
+
+
+def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each confidence: (lo, hi], 0 itself in the first."""
+    return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
