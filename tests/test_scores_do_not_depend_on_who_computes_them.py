@@ -1,0 +1,79 @@
+"""One, two or three processes, micro-batches of any size, a kill in any chunk: the record is the same."""
+
+import shutil
+import time
+
+import pytest
+from commandline import harness, quick, start
+
+from harness import record
+
+CHUNKS = ("protocol.metrics.robustness.chunk=5", "protocol.metrics.robustness.eps=0.3", "protocol.samples.chunk=15")
+"""Four chunks of attacks, five of samples; at this radius some images stand and some fall."""
+
+ARGUMENTS = [*quick("standard", steps=150), *CHUNKS]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which the run is trained and evaluated by one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    status, _, err = harness(*ARGUMENTS, folder=folder)
+    assert status == 0, err
+    return folder
+
+
+def found(folder):
+    (path,) = folder.glob("runs/*/record.json")
+    return record.read(path).result()
+
+
+def untouched(trained, folder):
+    """A folder with the trained stage alone."""
+    shutil.copytree(trained / "runs" / "stages", folder / "runs" / "stages")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "how",
+    [("evaluators=2", "microbatch=16"), ("evaluators=3",)],
+    ids=" ".join,
+)
+def test_the_record_is_that_of_one_process_and_whole_batches(trained, tmp_path, how):
+    status, out, err = harness(*ARGUMENTS, *how, folder=untouched(trained, tmp_path))
+    assert status == 0, err
+    assert "train" not in out
+    expected = found(trained)
+    assert 0 < expected["outcomes"]["l2_0.3/square"].count("1") < 20, "some must stand and some must fall"
+    assert found(tmp_path) == expected
+
+
+def test_the_record_is_the_same_after_a_kill_in_each_chunk(trained, tmp_path):
+    arguments, kills = [*ARGUMENTS, "evaluators=2"], 0
+    untouched(trained, tmp_path)
+    for chunks in range(1, 5):
+        process = start(*arguments, folder=tmp_path)
+        while process.poll() is None and len(list(tmp_path.glob("runs/*/parts/robustness/0*.json"))) < chunks:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -9
+    assert kills >= 3
+    status, out, err = harness(*arguments, folder=tmp_path)
+    assert status == 0, out + err
+    assert found(tmp_path) == found(trained)
+
+
+def test_a_fault_in_one_process_ends_the_run_with_its_own_words(trained, tmp_path):
+    folder = untouched(trained, tmp_path)
+    (folder / "runs" / "cache").mkdir()
+    (folder / "runs" / "cache" / "digits-features").touch()
+    process = start(*ARGUMENTS, "evaluators=2", folder=folder)
+    while process.poll() is None and not list(folder.glob("runs/*/samples/0*.npy")):
+        time.sleep(0.005)
+    (weights,) = folder.glob("runs/stages/*/weights.safetensors")
+    weights.write_bytes(b"broken")  # what the processes of the next phase will read
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    (failure,) = folder.glob("runs/*/failure.md")
+    assert "safetensor" in failure.read_text().lower()
