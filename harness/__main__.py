@@ -1,4 +1,4 @@
-"""The command: python -m harness [run|plan|status|report|list|check] [-m] [key=value …]. Only this file knows Hydra."""
+"""The command: python -m harness [run|plan|status|report|compare|…] [-m] [key=value …]. Only this file knows Hydra."""
 
 import os
 import re
@@ -6,19 +6,31 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
 
 from harness import commands
 from harness.errors import UserError, near
 from harness.registry import configs, names
 from harness.runs import IDENTITY, PLACES, Config
 
-VERBS: dict[str, Callable[[list[Config]], int]] = {
-    "run": commands.run,
-    "plan": commands.plan,
-    "status": commands.status,
-    "report": commands.report,
-    "list": commands.list_choices,
-    "check": commands.check,
+
+@dataclass(frozen=True)
+class Verb:
+    """What a command does with composed configs, and the bare words, by what they name, that it takes before these."""
+
+    act: Callable[..., int]
+    words: tuple[str, ...] = ()
+
+
+VERBS = {
+    "run": Verb(commands.run),
+    "plan": Verb(commands.plan),
+    "status": Verb(commands.status),
+    "report": Verb(commands.report),
+    "compare": Verb(commands.compare, words=("RUN", "RUN")),
+    "list": Verb(commands.list_choices),
+    "check": Verb(commands.check),
 }
 
 
@@ -28,11 +40,10 @@ QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spa
 def main() -> None:
     """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
     arguments = sys.argv[1:]
-    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
+    name = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
     try:
-        if arguments and re.fullmatch(r"[a-z]+", arguments[0]):
-            raise UserError(f"There is no command '{arguments[0]}'. {near(arguments[0], VERBS)}")
-        status = VERBS[verb](compose(arguments, verb))
+        words = _words(name, arguments)
+        status = VERBS[name].act(compose(arguments[len(words) :], name), *words)
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
@@ -40,6 +51,18 @@ def main() -> None:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def _words(verb: str, arguments: list[str]) -> list[str]:
+    """The bare words before the overrides and flags; UserError where they are not those of the verb."""
+    words = list(takewhile(lambda argument: "=" not in argument and argument[:1] not in ("-", "~"), arguments))
+    wanted = VERBS[verb].words
+    if words and not wanted:
+        raise UserError(f"There is no command '{words[0]}'. {near(words[0], VERBS)}")
+    if len(words) != len(wanted):
+        usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
+        raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
+    return words
 
 
 def compose(arguments: list[str], verb: str = "run") -> list[Config]:

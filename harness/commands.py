@@ -57,6 +57,20 @@ def report(configs: list[Config]) -> int:
     return 0
 
 
+def compare(configs: list[Config], first: str, second: str) -> int:
+    """Compare two runs that were judged on the same images."""
+    from harness import compare
+
+    root = Path(_one(configs)["runs"])
+    (name, one), (other_name, other) = compare.judged(first, root), compare.judged(second, root)
+    console.print(compare.table(one, other))
+    for side, called, of in (("A", name, one), ("B", other_name, other)):
+        console.print(" ".join([f"{side}: {called}", *of.overrides]), markup=False, soft_wrap=True)
+    for line in filter(None, [compare.kinship(one, other), *compare.doubts(one, other), compare.NOTES]):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
 def list_choices(configs: list[Config]) -> int:
     """Show what can be chosen, one line each."""
     for group in CHOICES:
