@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import cast
 
 from harness import commands
 from harness.errors import UserError, near
@@ -80,32 +81,34 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
     for argument in arguments:
         if argument.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher")):
             raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher=local|processes.")
-    collected: list[Config] = []
+    collected: list[tuple[DictConfig, list[str]]] = []
 
     def collect(cfg: DictConfig) -> None:
-        config = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(config, dict)
-        overrides = list(HydraConfig.get().overrides.task)
-        changes = [o for o in overrides if _changes(o)]
-        collected.append({**config, "overrides": changes, "command": _command(verb, arguments)})  # pyright: ignore[reportArgumentType]
+        collected.append((cfg, [o for o in HydraConfig.get().overrides.task if _changes(o)]))
 
     before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
         # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
         OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+        # For radii that the field counts in 255ths of a pixel: ${of_255:8}
+        OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
+            resolved = [
+                (cast(Config, OmegaConf.to_container(cfg, resolve=True)), changes) for cfg, changes in collected
+            ]
         except OverrideParseException as error:
             raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain(str(error))) from None
         finally:
             sys.argv = before
-    if not collected and not {"-m", "--multirun"} & set(arguments):
+    if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
-    return collected
+    command = _command(verb, arguments)
+    return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
 
 
 def _changes(override: str) -> bool:
@@ -127,6 +130,10 @@ def _explain(message: str) -> str:
     if found := re.search(r"Could not override '([^']+)'", message):
         key = found[1]
         return f"There is no key '{key}'. {_near_key(key)}"
+    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
+        missing, key = found.groups()
+        group = key.partition(".")[0]
+        return f"{key} is {missing}, which this config lacks. Give {key}=…, or choose another {group}= or data=."
     return message
 
 

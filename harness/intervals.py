@@ -50,11 +50,12 @@ def of_mean(mean: float, sd: float, n: int) -> tuple[float, float]:
 def jackknife(n: int, statistic: Callable[[np.ndarray], float], value: float, groups: int = 10) -> tuple[float, float]:
     """Of a statistic of n items, whose value on all of them is given, by leaving out one of the groups at a time.
 
-    `statistic` is given the indices that are left. The interval is of the scatter that other items would bring, not
-    of a bias that any n of them have.
+    `statistic` is given the indices that are left. A group is a run of neighbours: samples go round the classes, so
+    every tenth of them would be a class. The interval is of the scatter that other items would bring, not of a bias
+    that any n of them have.
     """
     everyone = np.arange(n)
-    without = np.array([statistic(everyone[everyone % groups != group]) for group in range(groups)])
+    without = np.array([statistic(everyone[everyone * groups // n != group]) for group in range(groups)])
     half = sqrt((groups - 1) * float(np.mean((without - without.mean()) ** 2)))
     quantile = float(t.ppf((1 + LEVEL) / 2, groups - 1))
     return value - quantile * half, value + quantile * half

@@ -282,6 +282,13 @@ def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(incept
     assert "not the published ones" in ours["fid"].warnings[0]
 
 
+def test_the_interval_does_not_take_classes_for_chance(digits, cache):
+    images, labels = digits.tensors("train")
+    turns = torch.stack([(labels == c).nonzero()[:100, 0] for c in range(10)], 1).flatten()  # as samples go round
+    score = scores(eight_bits(images[turns]), digits, cache)["fd_digits"]
+    assert score.high < 3 * score.value, "leaving out a class would move the distance many times that far"
+
+
 def test_a_statistics_file_takes_the_references_place(digits, cache, noisy, tmp_path):
     subject = Subject(None, digits, CPU, None, cache)
     of_train = reference(subject.features("digits"), digits, "train", cache)
