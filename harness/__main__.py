@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import cast
 
 from harness import commands
+from harness.arguments import Asked, Evaluate, Explain, Sample, filled, split
 from harness.errors import UserError, near
 from harness.registry import configs, names
 from harness.runs import IDENTITY, PLACES, Config
@@ -18,15 +19,22 @@ from harness.runs import IDENTITY, PLACES, Config
 
 @dataclass(frozen=True)
 class Verb:
-    """What a command does with composed configs, and the bare words, by what they name, that it takes before these."""
+    """What a command does with composed configs, and the bare words, by what they name, that it takes before these.
+
+    own: the arguments that are not Hydra's but its own.
+    """
 
     act: Callable[..., int]
     words: tuple[str, ...] = ()
+    own: type[Asked] | None = None
 
 
 VERBS = {
     "run": Verb(commands.run),
     "plan": Verb(commands.plan),
+    "evaluate": Verb(commands.evaluate, own=Evaluate),
+    "sample": Verb(commands.sample, own=Sample),
+    "explain": Verb(commands.explain, own=Explain),
     "status": Verb(commands.status),
     "report": Verb(commands.report),
     "compare": Verb(commands.compare, words=("RUN", "RUN")),
@@ -43,8 +51,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
     try:
-        words = _words(name, arguments)
-        status = VERBS[name].act(compose(arguments[len(words) :], name), *words)
+        words, verb = _words(name, arguments), VERBS[name]
+        given, rest = split(verb.own, arguments[len(words) :])
+        configs = compose(rest, name, arguments)
+        asked = () if verb.own is None else (filled(verb.own, name, given), rest)
+        status = verb.act(configs, *words, *asked)
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
@@ -66,8 +77,10 @@ def _words(verb: str, arguments: list[str]) -> list[str]:
     return words
 
 
-def compose(arguments: list[str], verb: str = "run") -> list[Config]:
+def compose(arguments: list[str], verb: str = "run", typed: list[str] | None = None) -> list[Config]:
     """The configs that Hydra composes from the command line, one for each run of a sweep; each notes the command.
+
+    typed: the arguments of the command, where they are not only Hydra's.
 
     Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
     arguments fit no config.
@@ -108,7 +121,7 @@ def compose(arguments: list[str], verb: str = "run") -> list[Config]:
     if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
     command = _command(verb, arguments)
-    return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
+    return [{**cast(Config, config), "overrides": changes, "command": command} for config, changes in resolved]
 
 
 def _changes(override: str) -> bool:
