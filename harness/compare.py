@@ -109,7 +109,7 @@ def pairs(first: Record, second: Record) -> dict[str, Pair]:
 
 
 def table(first: Record, second: Record) -> Table:
-    """The comparison, a row for each score that both have."""
+    """The comparison, a row for each score that both have, without details."""
     protocol, tested = first.protocol, pairs(first, second)
     title = ": ".join(filter(None, [f"{first.data}, protocol {protocol.id} (hash {protocol.hash})", protocol.label]))
     shown = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
@@ -119,9 +119,10 @@ def table(first: Record, second: Record) -> Table:
         difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         shown.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
     for key, score in first.scores.items():
-        if key in second.scores and key not in tested:
-            name = ": ".join(filter(None, [score.table, score.title]))
-            shown.add_row(escape(name), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n))
+        if key in second.scores and key not in tested and not score.table:
+            shown.add_row(
+                escape(score.title), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n)
+            )
     return shown
 
 

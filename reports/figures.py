@@ -24,6 +24,11 @@ MARKERS = "os^DvPX*"
 ROW = 4
 """How many pictures stand side by side."""
 
+DPI = 150
+
+NARROW, WIDE = 3.2, 6.0
+"""Inches that a picture takes at least, and at most."""
+
 
 Cell = tuple[float, ...]
 """The values of a study's factors."""
@@ -78,7 +83,7 @@ def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale, said: str)
 
     said: what must be said of the numbers, above them.
     """
-    figure = Figure(figsize=(7.6, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.6, 4.4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     for point, colour, marker in zip(points, cycle(COLOURS), cycle(MARKERS), strict=False):
         style = {"color": colour, "marker": marker, "markersize": 8, "markeredgecolor": "black"}
@@ -101,15 +106,21 @@ def tradeoff(path: Path, points: Sequence[Point], x: Scale, y: Scale, said: str)
 
 
 def grids(path: Path, pictures: Sequence[tuple[str, Path]]) -> None:
-    """Write a PNG of pictures side by side, each below its title."""
+    """Write a PNG of pictures side by side, each below its title, at their own size where that fits."""
+    images = [imread(picture) for _, picture in pictures]
+    width = min(max(NARROW, *(image.shape[1] / DPI for image in images)), WIDE)
+    titles = [fill(title, int(12 * width)) for title, _ in pictures]
+    height = width * max(image.shape[0] / image.shape[1] for image in images)
+    height += 0.2 * (2 + max(title.count("\n") for title in titles))
     columns = min(ROW, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.6 * rows), dpi=150, layout="constrained")
-    for place, (title, picture) in enumerate(pictures, start=1):
+    figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained")
+    for place, (title, image) in enumerate(zip(titles, images, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(imread(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(fill(title, 40), fontsize=9)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+        axes.set_title(title, fontsize=9)
         axes.axis("off")
+        axes.set_anchor("N")  # right below its title, for which the layout then leaves room
     _save(figure, path)
 
 
@@ -122,7 +133,7 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
     wide = min(ROW, len(shown))
     high = -(-len(shown) // wide)
     size = max(5.2, wide * (0.9 + 0.62 * len(columns))), 0.8 + high * (0.8 + 0.5 * len(rows))
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     for number, one in enumerate(shown, start=1):
         axes = figure.add_subplot(high, wide, number)
         for cell, fates in sorted(one.cells.items()):

@@ -98,5 +98,5 @@ class Table:
         titles: dict[str, list[str]] = defaultdict(list)
         for column in self.columns:
             titles[column.count].append(column.score.title)
-        counts = "; ".join(f"{', '.join(of)} n = {n}" for n, of in titles.items())
-        return f"Counts: {counts or 'none yet'}. The sd is over seeds."
+        counts = [f"n = {n}" + (f" for {' · '.join(of)}" if len(titles) > 1 else "") for n, of in titles.items()]
+        return f"Counts: {'; '.join(counts) or 'none yet'}. The sd is over seeds."

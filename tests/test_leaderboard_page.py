@@ -13,7 +13,7 @@ from test_tracking_mirror import TRAINING, WALK, database, finish, make, robust
 from harness import record, tracking
 from harness.files import write_text
 from harness.reports import leaderboard
-from harness.reports.figures import Point, Scale, tradeoff
+from harness.reports.figures import Point, Scale, grids, tradeoff
 from harness.reports.series import Series, daggers
 from harness.runs import Run
 
@@ -168,6 +168,19 @@ def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_conc
     ]
 
 
+def test_large_pictures_keep_their_size_and_long_titles_are_whole(tmp_path: Path) -> None:
+    imsave(tmp_path / "large.png", np.zeros((600, 750)), cmap="gray", vmin=0, vmax=1)
+    heights = {}
+    for title in ("at", "at " + "(method.robust.training.lr=0.1) " * 20):
+        grids(tmp_path / "grid.png", [(title, tmp_path / "large.png")] * 2)
+        grid = imread(tmp_path / "grid.png")[..., 0]
+        assert grid.shape[1] == 1500
+        assert ((grid < 0.02).sum(1).max() / 1500) == pytest.approx(1, abs=0.05)
+        assert (grid[:5] > 0.9).all(), "the title is cut"
+        heights[title] = len(grid)
+    assert len(set(heights.values())) == 2
+
+
 def test_what_must_be_said_of_a_protocol_stands_in_the_title_and_above_the_figure(place: Path) -> None:
     titles = [section.split("\n")[0] for section in page(place).split("\n## ")[1:]]
     assert titles[3] == "digits, protocol quick-digits-1 (hash 0123): for trying out"
@@ -201,5 +214,6 @@ def test_grids_stand_side_by_side(place: Path) -> None:
     (two,) = (imread(p)[..., 0] for p in (place / "reports" / "figures").glob("reliability-*"))
     assert three.shape[1] == pytest.approx(3 * one.shape[1], rel=0.01)
     assert two.shape[1] == pytest.approx(2 * one.shape[1], rel=0.01), "one of each series that has it"
+    assert one.shape[1] == pytest.approx(3.2 * 150, rel=0.01), "small pictures are enlarged"
     shares = [(part < 0.99).mean() for part in np.array_split(three, 3, axis=1)]
     assert min(shares) > 0.4, f"a grid is missing: {shares} of the three thirds are painted"

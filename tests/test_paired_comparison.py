@@ -29,7 +29,8 @@ def judged(clean="1101", robust="1001", **changed):
     """A record with outcomes of clean images and of four attacks, of which the last counts."""
     attacks = {f"l2_0.5/{name}": "1111" for name in ATTACKS[:-1]} | {f"l2_0.5/{ATTACKS[-1]}": robust}
     threat = some_score(title="Robust accuracy (L2 0.5)", value=50)
-    scores = {"clean_accuracy": some_score(), "robust_accuracy/l2_0.5": threat, "fd": FD}
+    detail = FD.model_copy(update={"title": "AUROC", "table": "OOD detection"})
+    scores = {"clean_accuracy": some_score(), "robust_accuracy/l2_0.5": threat, "fd": FD, "ood": detail}
     return some_record(**{"outcomes": {"clean": clean, **attacks}, "scores": scores, **changed})
 
 
@@ -164,6 +165,7 @@ def test_the_command_compares_a_path_with_a_name(place):
         and robust[3:] == ["10", "0", "0.002", "40"]
     )
     assert rows["FD"] == ["0.750 [0.500, 1.000]"] * 2 + ["–"] * 4 + ["500"]
+    assert "AUROC" not in out, "details are left to the leaderboard"
     assert "protocol quick (hash 0): for trying out" in out
     assert "A: at-digits-s0-aaaaaaaa\nB: jem-digits-s0-bbbbbbbb model.width=[4]\n" in out
     assert "not paired" in out and "McNemar" in out and "Bonferroni" in out and "the same run" not in out
