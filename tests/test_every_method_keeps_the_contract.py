@@ -39,6 +39,7 @@ def disk(tmp_path_factory):
     on_disk.cifar100(folder / "data", 400)
     on_disk.imagenet(folder / "data" / "imagenet")
     on_disk.openimages(folder / "data" / "openimages")
+    on_disk.svhn(folder / "data")
     on_disk.tinyimages(folder / "data" / "tinyimages")
     return folder
 

@@ -127,7 +127,7 @@ class Counterfactuals(Metric):
         headline = f"Counterfactual {title} at {100 * self.confidence:g} % confidence"
         scores = {} if at is None else {f"counterfactual_{key}": score(headline, at, unmatched)}
         for eps, value in zip(self.radii, values, strict=True):
-            details = score(f"Counterfactual {title} (L2 {eps:g})", value, table=_table(eps))
+            details = score(title, value, table=_table(eps))
             scores[f"counterfactual_{key}/l2_{eps:g}"] = details
         return scores
 
@@ -196,11 +196,11 @@ def _details(eps: float, part: Part) -> dict[str, Score]:
     """Confidence in the target, the share that is taken for it, and the distance, at one radius."""
     sure = 100 * part["confidence"].astype(np.float64)
     far = part["distance"].astype(np.float64)
-    reached = share(f"Classified as the target (L2 {eps:g})", bits(torch.from_numpy(part["reached"])))
+    reached = share("Classified as the target", bits(torch.from_numpy(part["reached"])))
     return {
-        f"counterfactual_confidence/l2_{eps:g}": _mean(f"Target confidence (L2 {eps:g})", sure, eps, "%", "higher"),
+        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", sure, eps, "%", "higher"),
         f"counterfactual_reached/l2_{eps:g}": reached.model_copy(update={"table": _table(eps)}),
-        f"counterfactual_distance/l2_{eps:g}": _mean(f"Distance (L2 {eps:g})", far, eps, "", "lower"),
+        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", far, eps, "", "lower"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -108,19 +109,21 @@ class OOD(Metric):
     def _headlines(self, details: dict[str, Score]) -> dict[str, Score]:
         """The first score's AUROC, and its lowest under attack, as means over the sets."""
         first = self.scores[0]
-        clean = [details[f"ood/{name}/{first}/auroc"].value for name in self.sets]
+        clean = [details[f"ood/{name}/{first}/auroc"] for name in self.sets]
         scores = {"ood_auroc": self._mean(f"OOD AUROC ({first})", clean)}
         if self._attacks:
             attacked = [
-                min(details[f"ood/{name}/{first}/{attack}/auroc"].value for attack in self._attacks)
+                min((details[f"ood/{name}/{first}/{attack}/auroc"] for attack in self._attacks), key=lambda s: s.value)
                 for name in self.sets
             ]
             scores["ood_auroc_attacked"] = self._mean("OOD AUROC, attacked", attacked)
         return scores
 
-    def _mean(self, title: str, values: list[float]) -> Score:
-        count = self.count * len(self.sets)
-        return Score(title=title, value=float(np.mean(values)), n=count, unit="%", better="higher")
+    def _mean(self, title: str, scores: list[Score]) -> Score:
+        """The mean, between the means of the bounds: as if all sets erred to the same side, so rather wide."""
+        value, low, high = (fmean(getattr(score, name) for score in scores) for name in ("value", "low", "high"))
+        n = self.count * len(self.sets)
+        return Score(title=title, value=value, low=low, high=high, n=n, unit="%", better="higher")
 
     @property
     def _chunks(self) -> int:
@@ -164,20 +167,20 @@ def accepted(data: np.ndarray, outliers: np.ndarray) -> int:
 def _details(name: str, key: str, data: np.ndarray, outliers: np.ndarray) -> dict[str, Score]:
     """AUROC and FPR95 of one score on one set, clean or attacked."""
     scorer, _, attack = key.partition("/")
-    of = ", ".join(filter(None, [scorer, name, attack.upper()]))
+    of = ", ".join(filter(None, [scorer, attack.upper()]))
     area, passed, n = auroc(data, outliers), accepted(data, outliers), len(outliers)
     bounds = newcombe(area, len(data), n), wilson(passed, n)
     return {
-        f"ood/{name}/{key}/auroc": _percent(f"AUROC {of}", area, bounds[0], n, "higher"),
-        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {of}", passed / n, bounds[1], n, "lower"),
+        f"ood/{name}/{key}/auroc": _percent(f"AUROC {of}", name, area, bounds[0], n, "higher"),
+        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {of}", name, passed / n, bounds[1], n, "lower"),
     }
 
 
 def _percent(
-    title: str, share: float, bounds: tuple[float, float], n: int, better: Literal["higher", "lower"]
+    title: str, of: str, share: float, bounds: tuple[float, float], n: int, better: Literal["higher", "lower"]
 ) -> Score:
     low, high = (100 * bound for bound in bounds)
-    table = "OOD detection"
+    table = f"OOD detection, {of}"
     return Score(title=title, value=100 * share, low=low, high=high, n=n, unit="%", better=better, table=table)
 
 
