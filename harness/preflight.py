@@ -23,6 +23,7 @@ class Common:
     selection: dict[str, Selection]
     notes: dict[str, str]
     study: dict[str, float]
+    customary: dict[str, str | float | None]
     init: str | None
     init_accuracy: float | None
     runs: str
@@ -31,6 +32,9 @@ class Common:
     device: str
     threads: int | None
     workers: int
+    evaluators: int | None
+    microbatch: int | None
+    extractors: dict[str, str | None]
     checkpoint_seconds: float
     retry: bool
     overrides: list[str]
@@ -41,6 +45,8 @@ class Common:
             raise ValueError(f"threads must be 1 or more, or null for torch's choice, not {self.threads}")
         if self.init_accuracy is not None and not 0 <= self.init_accuracy <= 100:
             raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
+        if min(self.evaluators or 1, self.microbatch or 1) < 1:
+            raise ValueError("evaluators and microbatch must be 1 or more, or null")
         if self.workers < 0 or self.checkpoint_seconds < 0:
             raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
@@ -53,6 +59,28 @@ def check_all(runs: list[Run]) -> list[Run]:
     for run in unique.values():
         _check(run)
     return list(unique.values())
+
+
+def ready_to_judge(runs: list[Run]) -> None:
+    """Fetch what the protocols of runs need, such as weights of extractors; UserError for what cannot be had.
+
+    Found out before training, which may take days.
+    """
+    for run in {(run.config["data"]["name"], evaluate.tag(run.config["protocol"]).hash): run for run in runs}.values():
+        missing = [name for name, n in zip(run.data.classes, _of_classes(run), strict=True) if not n]
+        if missing:
+            names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            raise UserError(f"The test split of {run.config['data']['name']} has no image of {names}: add some.")
+        protocol, weights = run.config["protocol"], run.config["extractors"]
+        samples, selection = evaluate.sampling(protocol), evaluate.selection(protocol)
+        for metric in evaluate.metrics(protocol).values():
+            metric.ready(run.data, samples, weights)
+        if selection:
+            selection.ready(run.data, weights)
+
+
+def _of_classes(run: Run) -> list[int]:
+    return run.data.labels("test").bincount(minlength=len(run.data.classes)).tolist()
 
 
 def _check(run: Run) -> None:
@@ -70,6 +98,7 @@ def _check(run: Run) -> None:
     build.outliers(run).ready()
     evaluate.metrics(run.config["protocol"])
     evaluate.sampling(run.config["protocol"])
+    evaluate.selection(run.config["protocol"])
     images = len(run.data.labels("train"))
     for training in run.trainings:
         if training.stage.training.batch > images:
