@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from harness.files import replacing
@@ -50,12 +50,12 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Save tensors as safetensors, the form in which weights are exchanged."""
     with replacing(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
+        temporary.write_bytes(safetensors.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
 
 
 def load_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
     """Tensors of a safetensors file; reading it executes nothing."""
-    return load_file(path, device=str(device))
+    return safetensors.load_file(path, device=str(device))
 
 
 def _checksum(path: Path) -> str:

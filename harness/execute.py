@@ -61,7 +61,7 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
             try:
                 record.write(path, _outcome(run, watch, parent))
             except Exception as error:
-                with suppress(OSError):  # on a full disk not even this can be written
+                with suppress(UserError):  # on a full disk not even this can be written
                     write_text(run.folder / "failure.md", _failure(run, error))
                 tracking.push(run, parent)
                 raise RunFailed(f"{run.name}: {_named(error)}") from error

@@ -15,9 +15,15 @@ from harness.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write; on leaving without error it takes the path's place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    """A temporary neighbour of `path` to write; on leaving without error it takes the path's place.
+
+    UserError where it cannot be written, as on a full disk; nothing is left of it then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    except OSError as error:
+        raise _unwritable(path, error) from None
     os.close(handle)
     try:
         yield Path(name)
@@ -27,6 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)  # mkstemp's 0600 would hide a shared folder's results from its group
         Path(name).replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -38,9 +46,16 @@ def locked_file(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock")).acquire()
     except OSError as error:
-        raise UserError(f"{path.parent} cannot be written to ({error}). Mend it, or choose another place.") from None
+        raise _unwritable(path, error) from None
     with lock:
         yield
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path} cannot be written ({error.strerror}). Make room or mend its folder, or choose another place; what "
+        "was done is kept, and the same command goes on from there."
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,115 @@
+"""What an evaluation cannot use is found early and explained, and nothing half-written stays."""
+
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from commandline import harness, quick
+
+import harness as api
+from harness import record
+from harness.data import TensorView
+from harness.datasets.digits import Digits
+from harness.errors import UserError
+from harness.files import replacing, write_json
+from harness.metric import Subject
+from harness.preflight import ready_to_judge
+from harness.reference import reference
+
+CPU = torch.device("cpu")
+
+
+class Without(Digits):
+    """Digits whose test split lacks some classes."""
+
+    def __init__(self, lacking):
+        super().__init__()
+        object.__setattr__(self, "lacking", lacking)
+
+    def labels(self, split):
+        labels = super().labels(split)
+        kept = ~torch.isin(labels, torch.tensor(self.lacking))
+        return labels[kept] if split == "test" else labels
+
+
+@pytest.mark.parametrize(("lacking", "named"), [([7], "no image of 7:"), ([1, 2, 3, 4, 5, 6], "1, 2, 3, 4, 5, …:")])
+def test_a_class_that_is_missing_from_the_test_split_is_named(lacking, named):
+    (run,) = api.plan("method=at")
+    ready_to_judge([run])
+    run.__dict__["data"] = Without(lacking)
+    with pytest.raises(UserError, match=named):
+        ready_to_judge([run])
+
+
+def test_images_of_the_wrong_size_are_named(digits):
+    class Larger(Digits):
+        def view(self, split, branch):
+            return TensorView(torch.zeros(3, 1, 9, 9), torch.zeros(3, dtype=torch.long))
+
+    with pytest.raises(UserError, match=r"test images should be 1x8x8 .* but are 1x9x9"):
+        Subject(None, Larger(), CPU, None, None).images("test", [0, 1])
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(digits, tmp_path):
+    (tmp_path / "cache").write_text("a file in the folder's place")  # who runs as root may write to any folder
+    with pytest.raises(UserError, match=r"cache.* cannot be written .*choose another place"):
+        Subject(None, digits, CPU, None, tmp_path / "cache").features("digits")
+
+
+def test_a_damaged_reference_is_named(digits, tmp_path):
+    features = Subject(None, digits, CPU, None, tmp_path).features("digits")
+    reference(features, digits, "train", tmp_path)
+    (path,) = tmp_path.glob("reference-*")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="Remove it"):
+        reference(features, digits, "train", tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["begin", "write"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, moment):
+    path = tmp_path / "part.json"
+    write_json(path, "old")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr({"begin": "tempfile.mkstemp", "write": "os.fsync"}[moment], full)
+    with pytest.raises(UserError, match=r"part\.json cannot be written \(No space left on device\)"):
+        write_json(path, "new")
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["part.json"]
+    assert path.read_text() == '"old"\n'
+
+
+def test_another_fault_while_writing_is_not_called_a_full_disk(tmp_path):
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file"):
+        _ = 1 / 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def limited(size: int, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command where no file can grow beyond a size: the system refuses to write, as on a full disk."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments, "tracking=sqlite:////dev/null/nowhere"],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)),
+    )
+
+
+def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(tmp_path):
+    arguments = quick("standard", steps=10)
+    found = limited(60_000, *arguments, folder=tmp_path)  # enough for weights, too little for the extractor's
+    assert found.returncode == 1, found.stderr
+    assert "cannot be written" in found.stdout and "goes on from there" in found.stdout
+    assert "Traceback" not in found.stdout + found.stderr
+    assert not [path for path in tmp_path.rglob(".*.safetensors") if path.is_file()], "no half of a file is left"
+    status, out, err = harness(*arguments, "retry=true", folder=tmp_path)
+    assert status == 0, out + err
+    (path,) = tmp_path.glob("runs/*/record.json")
+    assert record.read(path).state == "done"
