@@ -5,9 +5,11 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from harness.metric import share
 from harness.metrics.calibration import Calibration, expected_calibration_error
@@ -57,6 +59,19 @@ def test_ece_of_perfect_calibration_is_zero_and_of_sure_errors_one():
     assert expected_calibration_error(np.ones(5), np.ones(5, dtype=bool), 20) == 0
     assert expected_calibration_error(np.ones(5), np.zeros(5, dtype=bool), 20) == 1
     assert expected_calibration_error(np.full(4, 0.5), np.array([1, 0, 1, 0]), 20) == 0
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.integers(2, 12), st.sampled_from([1, 15, 20]))
+def test_ece_is_that_of_torchmetrics(seed, classes, bins):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.5), 200)
+    labels = rng.integers(classes, size=200)
+    theirs = multiclass_calibration_error(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=classes, n_bins=bins, norm="l1"
+    )
+    ours = expected_calibration_error(probabilities.max(1), probabilities.argmax(1) == labels, bins)
+    assert ours == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_the_score_is_in_percent_over_all_parts():
