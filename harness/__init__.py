@@ -2,7 +2,7 @@
 
     runs = harness.plan("method=at", "seed=1")      # what `python -m harness plan …` shows
     record = harness.run(runs[0])                   # trains, evaluates, records; continues what was begun
-    model = harness.load(runs[0].folder)            # its EnergyModel
+    model = harness.load(runs[0].folder)            # its EnergyModel, which also samples and explains
     table = harness.results()                       # all runs, as a pandas.DataFrame
 
 Nothing heavy is imported before it is used.
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.energy import EnergyModel
     from harness.record import Record
     from harness.runs import Run
+    from harness.trained import Trained
 
 __all__ = ["load", "plan", "results", "run"]
 
@@ -35,16 +35,24 @@ def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
     from harness.execute import Silent, execute
     from harness.launch import freeze
+    from harness.preflight import ready_to_judge
 
+    ready_to_judge([run])
     freeze([run])
     return execute(run, Silent())
 
 
-def load(folder: "Path | str", device: str = "cpu") -> "EnergyModel":
-    """The trained model of a run's folder, in evaluation mode: pixels in [0, 1] → logits and energies."""
-    from harness.execute import load
+def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
+    """The trained model of a run's folder, or of a checkpoint file, in evaluation mode; UserError if there is none.
 
-    return load(folder, device)
+    Pixels in [0, 1] → logits and energies; it also draws samples and explains images. A checkpoint may have any of
+    the formats of docs/checkpoints.md; overrides such as data=cifar10 say what it belongs to.
+    """
+    from harness.again import again
+    from harness.device import choose_device
+    from harness.trained import Trained
+
+    return Trained(again(str(path), overrides), choose_device(device))
 
 
 def results(*overrides: str) -> "pd.DataFrame":

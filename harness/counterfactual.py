@@ -11,6 +11,9 @@ from harness.pgd import Walk, joint_logit, walk
 REACH = 2.5
 """The length of all steps together, in radii: enough to meet the border of the ball and to go on along it."""
 
+STEPS = 50
+"""Where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Explanation:

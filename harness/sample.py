@@ -93,8 +93,15 @@ def draw(
     Raises Diverged if one is not finite, CanaryFailed if they are of the wrong size.
     """
     labels = torch.tensor([i % classes for i in indices], device=device)
+    return draw_of(method, model, state, outliers, labels, seed, indices)
+
+
+def draw_of(
+    method: Method, model: EnergyModel, state: State, outliers: Outliers, labels: Tensor, seed: int, indices: range
+) -> Tensor:
+    """The same, of any classes: `labels`, one for each index, on the model's device."""
     rng = PerImage([derive(seed, "sample", i) for i in indices])
-    starts = outliers.starts(indices).to(device)
+    starts = outliers.starts(indices).to(labels.device)
     images = method.sample(model, starts, labels, state, rng)
     if images.shape != starts.shape:
         raise CanaryFailed(f"The samples are {tuple(images.shape)}, but should be {tuple(starts.shape)}.")
