@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import cast
 
 from harness import commands
+from harness.again import UNSAID
 from harness.arguments import Asked, Evaluate, Explain, Sample, filled, split
 from harness.errors import UserError, near
 from harness.registry import configs, names
@@ -53,8 +54,8 @@ def main() -> None:
     try:
         words, verb = _words(name, arguments), VERBS[name]
         given, rest = split(verb.own, arguments[len(words) :])
-        configs = compose(rest, name, arguments)
-        asked = () if verb.own is None else (filled(verb.own, name, given), rest)
+        configs = compose(rest, name, arguments, parts=UNSAID if verb.own else None)
+        asked = (filled(verb.own, name, given), rest) if verb.own else ()
         status = verb.act(configs, *words, *asked)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -77,11 +78,13 @@ def _words(verb: str, arguments: list[str]) -> list[str]:
     return words
 
 
-def compose(arguments: list[str], verb: str = "run", typed: list[str] | None = None) -> list[Config]:
+def compose(
+    arguments: list[str], verb: str = "run", typed: list[str] | None = None, parts: Config | None = None
+) -> list[Config]:
     """The configs that Hydra composes from the command line, one for each run of a sweep; each notes the command.
 
-    typed: the arguments of the command, where they are not only Hydra's.
-
+    typed: the arguments of the command, where some of them are not Hydra's. parts: what takes the place of parts of
+    the config before what refers to them is resolved.
     Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
     arguments fit no config.
     """
@@ -109,9 +112,10 @@ def compose(arguments: list[str], verb: str = "run", typed: list[str] | None = N
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
-            resolved = [
-                (cast(Config, OmegaConf.to_container(cfg, resolve=True)), changes) for cfg, changes in collected
-            ]
+            resolved: list[tuple[Config, list[str]]] = []
+            for cfg, changes in collected:
+                whole = OmegaConf.create({**cast(Config, OmegaConf.to_container(cfg)), **(parts or {})})
+                resolved.append((cast(Config, OmegaConf.to_container(whole, resolve=True)), changes))
         except OverrideParseException as error:
             raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
         except (HydraException, OmegaConfBaseException) as error:
@@ -120,8 +124,8 @@ def compose(arguments: list[str], verb: str = "run", typed: list[str] | None = N
             sys.argv = before
     if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
-    command = _command(verb, arguments)
-    return [{**cast(Config, config), "overrides": changes, "command": command} for config, changes in resolved]
+    command = _command(verb, typed or arguments)
+    return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
 
 
 def _changes(override: str) -> bool:

@@ -1,11 +1,16 @@
 """What the verbs do with composed configs; each returns an exit status."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.registry import names
 from harness.runs import Config, Run, folders
 from harness.terminal import console, runs_table, status_table
+
+if TYPE_CHECKING:  # so that the light commands stay light
+    from harness.arguments import Evaluate, Explain, Sample
+    from harness.trained import Trained
 
 CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
 """The config groups that `list` shows."""
@@ -15,10 +20,11 @@ def run(configs: list[Config]) -> int:
     """Do what is left of the runs; 1 if one failed."""
     from harness import tracking
     from harness.launch import launch
-    from harness.preflight import check_all
+    from harness.preflight import check_all, ready_to_judge
     from harness.terminal import scores_table
 
     runs = check_all([Run(config) for config in configs])
+    ready_to_judge(runs)
     console.print(runs_table(runs))
     status = launch(runs)
     console.print(scores_table(runs))
@@ -37,6 +43,37 @@ def plan(configs: list[Config]) -> int:
     console.print(runs_table(runs))
     console.print(stages_table(runs))
     return 0
+
+
+def evaluate(configs: list[Config], asked: "Evaluate", overrides: list[str]) -> int:
+    """Judge a trained run, or a checkpoint, under a protocol; nothing is trained. 1 if that failed."""
+    from harness.again import again
+    from harness.trained import ready
+
+    config = _one(configs)
+    found = again(asked.run, overrides, besides=["protocol"])
+    if found.trainings and not any(override.startswith("protocol=") for override in overrides):
+        raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
+    ready(found, found.trainings)
+    return run([{**found.config, "command": config["command"]}])
+
+
+def sample(configs: list[Config], asked: "Sample", overrides: list[str]) -> int:
+    """Write pictures of a trained model's samples, and the samples."""
+    from harness import gallery
+
+    config = _one(configs)
+    model = _model(asked.run, overrides)
+    return _tell(gallery.write(model, asked, _out(asked.out, config, model)))
+
+
+def explain(configs: list[Config], asked: "Explain", overrides: list[str]) -> int:
+    """Write what a trained model would change in images to see another class there."""
+    from harness import explain
+
+    config = _one(configs)
+    model = _model(asked.run, overrides)
+    return _tell(explain.write(model, asked, _out(asked.out, config, model)))
 
 
 def status(configs: list[Config]) -> int:
@@ -95,6 +132,31 @@ def check(configs: list[Config]) -> int:
             if problem is not None:
                 console.print(f"       {problem}", markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _model(word: str, overrides: list[str]) -> "Trained":
+    """The model of a run or a checkpoint, where and how the overrides say."""
+    from harness.again import again
+    from harness.device import prepare
+    from harness.microbatch import InMicroBatches
+    from harness.trained import Trained
+
+    run = again(word, overrides)
+    model = Trained(run, prepare(run.config))
+    if run.config["microbatch"]:
+        model.net = InMicroBatches(model.net, run.config["microbatch"])
+    return model
+
+
+def _out(given: str | None, config: Config, model: "Trained") -> Path:
+    """The folder for pictures of a model."""
+    return Path(given) if given else Path(config["reports"]) / "pictures" / model.run.name
+
+
+def _tell(lines: list[str]) -> int:
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return 0
 
 
 def _one(configs: list[Config]) -> Config:

@@ -1,0 +1,74 @@
+"""The arguments that are a verb's own; all others say how Hydra composes the config."""
+
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, get_origin
+
+from harness.errors import UserError
+from harness.registry import make
+from harness.settings import settings
+
+
+@settings
+class Evaluate:
+    """run: a run's folder, its name in the folder of runs, or a checkpoint file."""
+
+    run: str
+    example: ClassVar[str] = "run=atjem-digits-s0-8b9c10af protocol=digits"
+
+
+@settings
+class Sample:
+    """n samples of a run, of some classes in turn; none are all. steps: of the sampler. out: a folder for the files."""
+
+    run: str
+    n: int = 64
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    steps: int | None = None
+    out: str | None = None
+    example: ClassVar[str] = "run=atjem-digits-s0-8b9c10af n=40 classes=3,5"
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or (self.steps is not None and self.steps < 0):
+            raise ValueError("n must be 1 or more, and steps 0 or more")
+
+
+@settings
+class Explain:
+    """The first n images of a folder, or of the test split, walked towards a class in L2 balls of some radii."""
+
+    run: str
+    images: str
+    target: str
+    n: int = 8
+    eps: tuple[float, ...] = (1.0, 2.0, 4.0)
+    steps: int = 50
+    out: str | None = None
+    example: ClassVar[str] = "run=atjem-digits-s0-8b9c10af images=test target=3"
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.steps < 1 or not self.eps or min(self.eps) <= 0:
+            raise ValueError("n and steps must be 1 or more, and every eps above 0")
+
+
+Asked = Evaluate | Sample | Explain
+
+
+def split(kind: type[Asked] | None, arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The arguments that are fields of `kind`, and the others, which are for Hydra."""
+    own = {field.name for field in fields(kind)} if kind else set[str]()
+    given = {key: value for key, _, value in (one.partition("=") for one in arguments) if key in own}
+    rest = [one for one in arguments if one.partition("=")[0] not in own]
+    return given, rest
+
+
+def filled(kind: type[Asked], verb: str, given: dict[str, str]) -> Asked:
+    """What a verb's own arguments say; UserError, with an example, where one is missing or means nothing."""
+    for field in fields(kind):
+        if field.default is MISSING and not given.get(field.name):
+            raise UserError(f"{verb} needs {field.name}=…, such as: python -m harness {verb} {kind.example}")
+    lists = {field.name for field in fields(kind) if get_origin(field.type) is tuple}
+    values: dict[str, Any] = {
+        key: tuple(value.strip("[]").split(",")) if key in lists else value for key, value in given.items()
+    }
+    return make(kind, "", values)

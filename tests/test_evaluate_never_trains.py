@@ -1,0 +1,142 @@
+"""evaluate: what is trained is judged under another protocol, and nothing is ever trained by it."""
+
+import shutil
+import sys
+
+import pytest
+import yaml
+from commandline import harness, quick
+
+import harness as api
+from harness import record
+from harness.__main__ import compose, main
+from harness.again import again
+from harness.execute import Silent, train_stage
+from harness.runs import Run, load
+
+TINY = (
+    "protocol=quick",
+    "~protocol.metrics.ood",
+    "~protocol.metrics.counterfactuals",
+    "~protocol.metrics.robustness",
+    "protocol.metrics.fidelity.kid_subset=20",
+    "protocol.samples.count=70",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose stages are trained, and which is not judged."""
+    (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('evaluate') / 'runs'}")
+    run.freeze()
+    for stage in run.trainings:
+        train_stage(run, stage, Silent())
+    return run
+
+
+def dates(run):
+    stages = run.root / "stages"
+    return {path: path.stat().st_mtime_ns for path in stages.rglob("*") if path.name != "lock"}
+
+
+def test_a_run_is_judged_under_another_protocol(run):
+    before = dates(run)
+    status, out, err = harness("evaluate", f"run={run.folder}", *TINY, "threads=1", folder=run.root.parent)
+    assert status == 0, out + err
+    assert dates(run) == before, "no stage was touched"
+    (new,) = {path.parent for path in run.root.glob("*/record.json")}
+    assert new != run.folder and new.parent == run.root
+    found, frozen = record.read(new / "record.json"), load(new).config
+    assert (found.protocol.id, found.protocol.label) == ("quick-1", "for trying out")
+    assert found.scores["fd_digits"].n == 70 and "robust_accuracy/l2_0.5" not in found.scores
+    same = ("method", "data", "model", "outliers", "seed", "overrides", "selection", "notes")
+    assert {key: frozen[key] for key in same} == {key: run.config[key] for key in same}
+    assert frozen["command"].startswith(f"python -m harness evaluate run={run.folder} protocol=quick")
+    assert [one.fingerprint for one in load(new).trainings] == [one.fingerprint for one in run.trainings]
+
+
+def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run):
+    weights = run.trainings[-1].folder / "weights.safetensors"
+    small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200", "init_accuracy=0")
+    fewer = (*TINY, "~protocol.metrics.fidelity", "runs=other")
+    status, out, err = harness("evaluate", f"run={weights}", *fewer, *small, folder=run.root.parent)
+    assert status == 0, out + err
+    (folder,) = {path.parent for path in (run.root.parent / "other").glob("*/record.json")}
+    assert record.read(folder / "record.json").method == "pretrained"
+    assert not (run.root.parent / "other" / "stages").exists()
+    status, out, err = harness("evaluate", f"run={folder.name}", *fewer, folder=run.root.parent)
+    assert status == 0 and folder.name in out, out + err
+    assert len(list((run.root.parent / "other").glob("*/record.json"))) == 1, "the same protocol is the same run"
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage, tmp_path):
+    shutil.copytree(run.root, tmp_path / "runs")
+    shutil.rmtree(tmp_path / "runs" / "stages" / run.trainings[stage].folder.name)
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = harness("evaluate", f"run={run.name}", *TINY, folder=tmp_path)
+    assert status == 2
+    assert "is not trained yet" in err and f"stage {run.trainings[stage].name}" in err
+    assert run.config["command"] in err and "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
+
+
+CASES = {
+    "evaluate": ["evaluate needs run=…", "python -m harness evaluate run="],
+    "evaluate run=nothing protocol=quick": ["There is no run 'nothing'", "python -m harness status"],
+    "evaluate run={name}": ["Say under which protocol", "quick"],
+    "evaluate run={typo} protocol=quick": ["Did you mean {name}"],
+    "evaluate run={name} protocol=quikc": ["Did you mean quick"],
+    "evaluate run={name} protocol=quick seed=3": ["seed=… cannot be said of {name}", "frozen"],
+    "evaluate run={name} protocol=quick method.sampler.steps=3": ["method=… cannot be said of {name}"],
+    "evaluate run={name} protocol=quick experiment=cifar10_at": ["experiment=… cannot be said"],
+    "evaluate run={name} protocol=quick device=tpu": ["device=tpu"],
+    "evaluate run={weights} protocol=quick method=at": ["method=at would train on from"],
+    "evaluate run={weights}": ["does not fit"],
+    "evaluate -m run={name} protocol=quick,digits": ["leave out -m"],
+}
+
+
+@pytest.mark.parametrize("typed", CASES)
+def test_what_cannot_be_judged_is_explained(typed, run, monkeypatch, capsys):
+    weights = run.trainings[-1].folder / "weights.safetensors"
+    names = {"name": run.name, "typo": run.name[:-2], "weights": weights}
+    before = sorted(run.root.rglob("*"))
+    monkeypatch.chdir(run.root.parent)
+    monkeypatch.setattr(sys, "argv", ["harness", *typed.format(**names).split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    err = capsys.readouterr().err
+    assert left.value.code == 2
+    for part in CASES[typed]:
+        assert part.format(**names) in err
+    assert sorted(run.root.rglob("*")) == before
+
+
+def test_a_run_frozen_by_an_older_harness_is_judged_too(run, tmp_path):
+    shutil.copytree(run.root, tmp_path / "runs")
+    path = tmp_path / "runs" / run.name / "config.yaml"
+    old = yaml.safe_load(path.read_text())
+    for key in ("microbatch", "evaluators", "extractors", "customary"):
+        del old[key]
+    path.write_text(yaml.safe_dump({**old, "gone": 1}))
+    found = again(str(path.parent), TINY, besides=["protocol"])
+    assert "gone" not in found.config and found.config["customary"]["features"] == "digits"
+    assert [stage.fingerprint for stage in found.trainings] == [stage.fingerprint for stage in run.trainings]
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol", "place"),
+    [
+        ("data=cifar100", "dat-paper", ("metrics", "ood", "sets", "svhn", "root")),
+        ("data=imagenet256 data.size=224", "quick", ("metrics", "robustness", "eps")),
+    ],
+)
+def test_a_protocol_that_refers_to_the_data_means_those_of_the_run(data, protocol, place, tmp_path):
+    (config,) = compose([*data.split(), "init=null", "data.root=/elsewhere", f"runs={tmp_path}"])
+    Run(config).freeze()
+    found = again(Run(config).name, [f"protocol={protocol}", f"runs={tmp_path}"], besides=["protocol"]).config
+    assert found["data"] == config["data"]
+    for key in ("protocol", *place):
+        found = found[key]
+    assert found == ("/elsewhere" if data == "data=cifar100" else 3.0)

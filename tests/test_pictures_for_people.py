@@ -1,0 +1,205 @@
+"""sample and explain: what they write is what was asked for, and the same seeds give the same pixels."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from commandline import harness, quick
+from PIL import Image
+
+import harness as api
+from harness import explain, gallery
+from harness.__main__ import main
+from harness.arguments import Sample
+from harness.errors import UserError
+from harness.execute import Silent, train_stage
+from harness.sample import eight_bits
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose stages are trained, and which is not judged."""
+    (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('people') / 'runs'}")
+    run.freeze()
+    for stage in run.trainings:
+        train_stage(run, stage, Silent())
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return api.load(run.folder)
+
+
+@pytest.fixture(scope="module")
+def sampled(run):
+    status, out, err = harness("sample", f"run={run.name}", "n=14", "classes=3,5", folder=run.root.parent)
+    assert status == 0, out + err
+    folder = run.root.parent / "reports" / "pictures" / run.name
+    assert out == "".join(
+        f"Written: reports/pictures/{run.name}/{path}\n" for path in ("samples.png", "trajectory.png", "samples.npz")
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(model, tmp_path_factory):
+    """Five files: of the model's size, larger, in colour; their names are in another order than their dates."""
+    folder = tmp_path_factory.mktemp("photographs")
+    images = eight_bits(model.run.data.tensors("train")[0][:5]).numpy()[:, 0]
+    for name, image, size in zip("ecadb", images, (8, 8, 16, 8, 32), strict=True):
+        picture = Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST)
+        picture.convert("RGB" if name == "c" else "L").save(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_the_npz_has_the_layout_of_guided_diffusions_evaluator(sampled, model):
+    with np.load(sampled / "samples.npz") as file:
+        images, labels = file["arr_0"], file["arr_1"]
+    assert (images.shape, images.dtype) == ((14, 8, 8, 3), np.uint8)
+    assert (labels.tolist(), labels.dtype) == ([3, 5] * 7, np.int64)
+    expected = eight_bits(model.sample(14, classes=[3, 5]))
+    for channel in range(3):
+        assert np.array_equal(images[..., channel], expected[:, 0].numpy()), "grey, three times"
+
+
+def test_the_grid_has_a_column_for_each_class(sampled):
+    grid = np.asarray(Image.open(sampled / "samples.png"))
+    assert grid.shape == (7 * 50 + 2, 2 * 50 + 2, 3), "48 pixels and a border of two"
+    with np.load(sampled / "samples.npz") as file:
+        images = file["arr_0"]
+    for i, image in enumerate(images):
+        row, column = divmod(i, 2)
+        shown = grid[2 + 50 * row :, 2 + 50 * column :][:48:6, :48:6]
+        assert np.array_equal(shown, image)
+
+
+def test_the_same_seed_gives_the_same_files(sampled, run, tmp_path):
+    arguments = (f"run={run.folder}", "n=14", "classes=[3,5]", f"out={tmp_path / 'again'}")
+    status, out, err = harness("sample", *arguments, folder=tmp_path)
+    assert status == 0, out + err
+    for file in ("samples.png", "trajectory.png"):
+        assert (tmp_path / "again" / file).read_bytes() == (sampled / file).read_bytes()
+    assert not (tmp_path / "reports").exists()
+
+
+def test_the_strip_ends_in_the_samples_and_begins_at_their_starts(model):
+    walked = gallery.trajectory(model, 4, [3, 5], 0, None)
+    whole = model.run.method.sampler.steps
+    assert list(walked) == [0, 12, 24, 36, 48, whole] and whole == 60
+    assert torch.equal(walked[whole], model.sample(4, classes=[3, 5]))
+    step = model.run.method.sampler.step
+    for fewer, more in zip(list(walked)[:-1], list(walked)[1:], strict=True):
+        away = (walked[more] - walked[fewer]).flatten(1).norm(dim=1)
+        assert (away > 0).all() and (away <= step * (more - fewer) * 1.001).all(), "no further than its steps"
+
+
+def test_a_walk_of_two_steps_has_three_moments(model):
+    assert list(gallery.trajectory(model, 2, [0], 0, 2)) == [0, 1, 2]
+    assert list(gallery.trajectory(model, 2, [0], 0, 0)) == [0]
+
+
+def test_a_checkpoint_is_sampled_too(run, tmp_path):
+    weights = run.trainings[-1].folder / "weights.safetensors"
+    small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200")
+    status, out, err = harness("sample", f"run={weights}", "n=3", "steps=2", *small, folder=tmp_path)
+    assert status == 0, out + err
+    (folder,) = (tmp_path / "reports" / "pictures").iterdir()
+    assert folder.name.startswith("pretrained-digits-s0-")
+    with np.load(folder / "samples.npz") as file:
+        assert np.array_equal(file["arr_0"][..., 0], eight_bits(api.load(weights, *small).sample(3, steps=2))[:, 0])
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"], "nothing else is written"
+
+
+def test_images_of_the_test_split_are_explained(run, model, tmp_path):
+    arguments = (f"run={run.folder}", "images=test", "target=3", "n=2", "eps=0.5,2", "steps=5", f"out={tmp_path}")
+    status, out, err = harness("explain", *arguments, folder=tmp_path)
+    assert status == 0, out + err
+    found = json.loads((tmp_path / "explain.json").read_text())
+    assert (found["run"], found["target"], found["steps"]) == (run.name, "3", 5)
+    images, _ = run.data.tensors("test")
+    sure, predicted = model(images[:2]).detach().softmax(1).max(1)
+    walked = {eps: model.explain(images[:2], 3, eps, 5) for eps in (0.5, 2.0)}
+    for i, entry in enumerate(found["images"]):
+        assert entry["image"] == f"test {i}" and entry["predicted"] == str(int(predicted[i]))
+        assert entry["confidence"] == pytest.approx(float(sure[i]), rel=1e-4)
+        for (eps, one), of in zip(walked.items(), entry["walks"], strict=True):
+            assert of.pop("eps") == eps and of.pop("predicted") == str(int(one.predicted[i]))
+            expected = {"before": one.before[i], "after": one.after[i], "distance": one.distance[i]}
+            assert of == {name: pytest.approx(float(value), rel=1e-3) for name, value in expected.items()}
+    width, height = Image.open(tmp_path / "explain.png").size
+    assert (width, height) == (4 * 120, pytest.approx(2 * 0.8 * 150, rel=0.5)), (
+        "two images, at two radii, and the change"
+    )
+
+
+def test_files_are_read_in_the_order_of_their_names(photographs, model):
+    data = model.run.data
+    images, called, told = explain.pictures(str(photographs), 4, data)
+    assert called == [str(photographs / f"{name}.png") for name in "abcd"]
+    train = eight_bits(data.tensors("train")[0][:5]) / 255
+    for image, index in zip(images, (2, 4, 1, 3), strict=True):
+        torch.testing.assert_close(image, train[index], rtol=0, atol=0.15)
+    assert told == ["2 of 4 images were made as small as the model's."]
+
+
+def test_a_folder_is_explained(run, photographs, tmp_path):
+    arguments = (f"run={run.folder}", f"images={photographs}", "target=7", "steps=3", f"out={tmp_path}")
+    status, out, err = harness("explain", *arguments, folder=tmp_path)
+    assert status == 0, out + err
+    assert "2 of 5 images were made as small as the model's." in out
+    found = json.loads((tmp_path / "explain.json").read_text())
+    assert [len(entry["walks"]) for entry in found["images"]] == [3] * 5, "radii of 1, 2 and 4 where none are named"
+
+
+def test_images_that_are_too_small_or_unreadable_are_named(model, tmp_path):
+    with pytest.raises(UserError, match=r"no image file is in .*images=test"):
+        explain.pictures(str(tmp_path), 8, model.run.data)
+    Image.new("L", (8, 7)).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match=r"small.png has 8x7 pixels, fewer than .* 8x8"):
+        explain.pictures(str(tmp_path), 8, model.run.data)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"broken.png cannot be read as an image"):
+        explain.pictures(str(tmp_path), 8, model.run.data)
+
+
+CASES = {
+    "sample": ["sample needs run=…", "python -m harness sample run="],
+    "sample run={name} n=many": ["n: ", "integer", "'many'"],
+    "sample run={name} n=0": ["n must be 1 or more"],
+    "sample run={name} steps=-1": ["steps 0 or more"],
+    "sample run={name} classes=3,12": ["There is no class '12'", "0 … 9"],
+    "sample run={name} data=cifar10": ["data=… cannot be said of {name}"],
+    "sample run={name} protocol=quick": ["protocol=… cannot be said of {name}"],
+    "sample run={name} class=3": ["There is no key 'class'"],
+    "explain run={name} target=3": ["explain needs images=…", "images=test"],
+    "explain run={name} images=test": ["explain needs target=…"],
+    "explain run={name} images=test target=three": ["There is no class 'three'"],
+    "explain run={name} images=test target=3 eps=0": ["every eps above 0"],
+    "explain run={name} images=test target=3 eps=1,far": ["eps.1: ", "number", "'far'"],
+    "explain run={name} images=nowhere target=3": ["images=nowhere", "no image file"],
+}
+
+
+@pytest.mark.parametrize("typed", CASES)
+def test_what_cannot_be_shown_is_explained(typed, run, monkeypatch, capsys):
+    before = sorted(run.root.parent.rglob("*"))
+    monkeypatch.chdir(run.root.parent)
+    monkeypatch.setattr(sys, "argv", ["harness", *typed.format(name=run.name).split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    err = capsys.readouterr().err
+    for part in CASES[typed]:
+        assert part.format(name=run.name) in err
+    assert sorted(run.root.parent.rglob("*")) == before
+
+
+def test_all_classes_take_turns_where_none_is_asked_for(model, tmp_path):
+    gallery.write(model, Sample(run="", n=12, steps=1), tmp_path)
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["arr_1"].tolist() == [*range(10), 0, 1]
+    assert Image.open(tmp_path / "samples.png").width == 10 * 50 + 2
