@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from harness.errors import UserError, near
+from harness.errors import UserError
 from harness.initial import digest
 from harness.registry import names
-from harness.runs import IDENTITY, Run, folders, load
+from harness.runs import IDENTITY, Run, find, load
 
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "init_accuracy", "overrides")
 """What a run is, and how it came to be; the other keys say where and how it is run."""
@@ -60,16 +60,3 @@ def _group(data: str) -> str:
     """The config of a dataset of this name; imagenet224 is imagenet256 of another size."""
     there, stem = names("data"), data.rstrip("0123456789")
     return data if data in there else next(name for name in there if name.rstrip("0123456789") == stem)
-
-
-def find(word: str, root: Path) -> Path:
-    """The folder of a run, by its path or by its name below a root; UserError, with near names, if there is none."""
-    for folder in (Path(word), root / word):
-        if (folder / "config.yaml").is_file():
-            return folder.absolute()
-    there = [folder.name for folder in folders(root)] if root.is_dir() else []
-    close = near(word, there).partition("There are")[0]
-    raise UserError(
-        f"There is no run '{word}', neither at that path nor below {root}. {close}"
-        f"python -m harness status runs={root} shows those that are there; a checkpoint file will do too."
-    )

@@ -10,10 +10,10 @@ from rich.table import Table
 from scipy.stats import binomtest, bootstrap
 
 from harness import record
-from harness.errors import UserError, near
+from harness.errors import UserError
 from harness.intervals import LEVEL
 from harness.record import Record, Score
-from harness.runs import folders, state
+from harness.runs import find, state
 
 RESAMPLES = 9999
 """Of the images, for an interval."""
@@ -77,14 +77,7 @@ class Pair:
 
 def judged(word: str, root: Path) -> tuple[str, Record]:
     """The name and the record of a run that is done, by its folder's path or by its name below the root."""
-    places = [path for path in (Path(word), root / word) if state(path) != "new"]
-    if not places:
-        close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
-        raise UserError(
-            f"There is no run '{word}', neither at that path nor below {root}. {close}"
-            f"python -m harness status runs={root} shows those that are there."
-        )
-    folder = places[0].resolve()
+    folder = find(word, root)
     if (what := state(folder)) != "done":
         raise UserError(f"{folder.name} is {what}, and only runs that are done compare: python -m harness status.")
     return folder.name, record.read(folder / "record.json")

@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from harness import record
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.files import read_lines, write_text
 from harness.initial import digest
 
@@ -211,6 +211,18 @@ def load(folder: Path) -> Run:
         return Run({**yaml.safe_load(path.read_text(encoding="utf-8")), "runs": str(folder.absolute().parent)})
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
+
+
+def find(word: str, root: Path) -> Path:
+    """The folder of a run, by its path or by its name below a root; UserError, with near names, if there is none."""
+    for folder in (Path(word), root / word):
+        if state(folder) != "new":
+            return folder.resolve()
+    close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
+    raise UserError(
+        f"There is no run '{word}', neither at that path nor below {root}. {close}"
+        f"python -m harness status runs={root} shows those that are there."
+    )
 
 
 def folders(root: Path) -> list[Path]:
