@@ -1,16 +1,20 @@
 """What the verbs do with composed configs; each returns an exit status."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import UserError, near
+from harness.arguments import Evaluate, Explain, Sample
+from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import Config, Run, folders
 from harness.terminal import console, runs_table, status_table
 
 if TYPE_CHECKING:  # so that the light commands stay light
-    from harness.arguments import Evaluate, Explain, Sample
     from harness.trained import Trained
+
+Shown = TypeVar("Shown", Sample, Explain)
 
 CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
 """The config groups that `list` shows."""
@@ -45,35 +49,31 @@ def plan(configs: list[Config]) -> int:
     return 0
 
 
-def evaluate(configs: list[Config], asked: "Evaluate", overrides: list[str]) -> int:
+def evaluate(configs: list[Config], asked: Evaluate, overrides: list[str]) -> int:
     """Judge a trained run, or a checkpoint, under a protocol; nothing is trained. 1 if that failed."""
     from harness.again import again
     from harness.trained import ready
 
     config = _one(configs)
     found = again(asked.run, overrides, besides=["protocol"])
-    if found.trainings and not any(override.startswith("protocol=") for override in overrides):
+    if not Path(asked.run).is_file() and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
     ready(found, found.trainings)
     return run([{**found.config, "command": config["command"]}])
 
 
-def sample(configs: list[Config], asked: "Sample", overrides: list[str]) -> int:
+def sample(configs: list[Config], asked: Sample, overrides: list[str]) -> int:
     """Write pictures of a trained model's samples, and the samples."""
-    from harness import gallery
+    from harness.gallery import write
 
-    config = _one(configs)
-    model = _model(asked.run, overrides)
-    return _tell(gallery.write(model, asked, _out(asked.out, config, model)))
+    return _show(write, configs, asked, overrides)
 
 
-def explain(configs: list[Config], asked: "Explain", overrides: list[str]) -> int:
+def explain(configs: list[Config], asked: Explain, overrides: list[str]) -> int:
     """Write what a trained model would change in images to see another class there."""
-    from harness import explain
+    from harness.explain import write
 
-    config = _one(configs)
-    model = _model(asked.run, overrides)
-    return _tell(explain.write(model, asked, _out(asked.out, config, model)))
+    return _show(write, configs, asked, overrides)
 
 
 def status(configs: list[Config]) -> int:
@@ -148,12 +148,20 @@ def _model(word: str, overrides: list[str]) -> "Trained":
     return model
 
 
-def _out(given: str | None, config: Config, model: "Trained") -> Path:
-    """The folder for pictures of a model."""
-    return Path(given) if given else Path(config["reports"]) / "pictures" / model.run.name
-
-
-def _tell(lines: list[str]) -> int:
+def _show(
+    write: Callable[["Trained", Shown, Path], list[str]], configs: list[Config], asked: Shown, overrides: list[str]
+) -> int:
+    """Write what a trained model shows, and say where."""
+    config = _one(configs)
+    model = _model(asked.run, overrides)
+    folder = Path(asked.out) if asked.out else Path(config["reports"]) / "pictures" / model.run.name
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
+    try:
+        lines = write(model, asked, folder)
+    except (Diverged, CanaryFailed) as error:
+        raise UserError(f"{model.run.name} shows nothing: {error}") from None
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
     return 0

@@ -45,6 +45,7 @@ class Trained(EnergyModel):
         if n < 1 or not classes or not set(classes) <= set(everything):
             raise UserError(f"n must be 1 or more, and classes of 0 … {everything[-1]}: not {n} and {list(classes)}.")
         method, source, device = self.sampler(steps), outliers(self.run), self.mean.device
+        source.ready()
         remembered = state(last(self.run), device)
         for first in range(0, n, self.chunk):
             indices = range(first, min(first + self.chunk, n))

@@ -13,7 +13,7 @@ import harness as api
 from harness import explain, gallery
 from harness.__main__ import main
 from harness.arguments import Sample
-from harness.errors import UserError
+from harness.errors import Diverged, UserError
 from harness.execute import Silent, train_stage
 from harness.sample import eight_bits
 
@@ -174,6 +174,7 @@ CASES = {
     "sample run={name} classes=3,12": ["There is no class '12'", "0 … 9"],
     "sample run={name} data=cifar10": ["data=… cannot be said of {name}"],
     "sample run={name} protocol=quick": ["protocol=… cannot be said of {name}"],
+    "sample run={name} out=runs/{name}/config.yaml": ["runs/{name}/config.yaml cannot be written to", "out=FOLDER"],
     "sample run={name} class=3": ["There is no key 'class'"],
     "explain run={name} target=3": ["explain needs images=…", "images=test"],
     "explain run={name} images=test": ["explain needs target=…"],
@@ -203,3 +204,16 @@ def test_all_classes_take_turns_where_none_is_asked_for(model, tmp_path):
     with np.load(tmp_path / "samples.npz") as file:
         assert file["arr_1"].tolist() == [*range(10), 0, 1]
     assert Image.open(tmp_path / "samples.png").width == 10 * 50 + 2
+
+
+def test_samples_that_are_not_finite_are_no_traceback(run, monkeypatch, capsys):
+    def fail(*_):
+        raise Diverged("the samples are not finite")
+
+    monkeypatch.setattr(gallery, "write", fail)
+    monkeypatch.chdir(run.root.parent)
+    monkeypatch.setattr(sys, "argv", ["harness", "sample", f"run={run.name}"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert f"{run.name} shows nothing: the samples are not finite" in capsys.readouterr().err
