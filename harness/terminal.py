@@ -125,9 +125,9 @@ class Display:
         figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
         self._show(run, f"train {stage}", progress.step, progress.steps, figures)
 
-    def working(self, run: Run, what: str, done: int, total: int) -> None:
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
         """Some pieces of sampling or evaluation are done."""
-        self._show(run, what, done, total, "")
+        self._show(run, what, done, total, words)
 
     def finished(self, run: Run, result: record.Record) -> None:
         """A run has its record."""

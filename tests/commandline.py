@@ -16,6 +16,13 @@ QUICK = (
     "protocol.metrics.robustness.chunk=10",
     "protocol.metrics.robustness.eps=3",
     "protocol.metrics.fidelity.kid_subset=20",
+    "protocol.metrics.ood.count=10",
+    "protocol.metrics.ood.chunk=5",
+    "protocol.metrics.ood.apgd={steps: 5, restarts: 1, eps: 1}",
+    "protocol.metrics.counterfactuals.count=20",
+    "protocol.metrics.counterfactuals.chunk=10",
+    "protocol.metrics.counterfactuals.radii=[1]",
+    "protocol.metrics.counterfactuals.features=null",
     "checkpoint_seconds=0.1",
 )
 """Everything small; at this radius the first attack breaks every image, so that the attacks end soon."""
