@@ -1,5 +1,7 @@
 """Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from harness.energy import EnergyModel
 from harness.errors import CanaryFailed
 from harness.features import Features
 from harness.intervals import wilson
-from harness.metric import Subject, sound
+from harness.metric import BATCH, Subject, sound
 from harness.reference import Reference, evenly, loaded
 from harness.runs import Run
 
@@ -29,11 +31,11 @@ OFF = 10
 def of_classifier(run: Run, subject: Subject) -> dict[str, float]:
     """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
     x, y = _some(subject, "test")
-    model = subject.model
-    once = _accuracy(sound(model(x)), y)
+    logits = sound(_logits(subject.model, x))
+    once = _accuracy(logits, y)
     return {
         "accuracy": once,
-        "accuracy, standardised by hand": _standardised_once(model, x, y, once, run.config["model"]),
+        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, run.config["model"]),
         "accuracy, untrained": _untrained_at_chance(run, subject, x, y),
         "accuracy on images held out": _labels_fit(subject, once, len(y)),
     }
@@ -60,30 +62,32 @@ def of_reference(subject: Subject, features: Features, against: Reference) -> di
     return {f"train against train ({features.source.distance[0]})": away}
 
 
-def _standardised_once(model: EnergyModel, x: Tensor, y: Tensor, once: float, config: dict[str, list[float]]) -> float:
+def _standardised_once(
+    model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, config: dict[str, list[float]]
+) -> float:
     """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
     mean, std = (torch.tensor(config[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
-    by_hand = ((x.double() - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)).to(x.dtype)
-    agree = (model.net(by_hand).argmax(1) == model(x).argmax(1)).float().mean()
+    by_hand = _logits(lambda x: model.net(((x.double() - mean[:, None, None]) / std[:, None, None]).to(x.dtype)), x)
+    agree = float((by_hand.argmax(1) == logits.argmax(1)).float().mean())
     if agree < 0.99:
         raise CanaryFailed(
             f"Clean accuracy by two routes: the model and its net, fed by hand with pixels standardised by model.mean "
             f"and model.std, agree on only {100 * agree:.0f} % of {len(y)} images. Pixels are standardised twice, or "
             "not at all."
         )
-    raw = _accuracy(model.net(x), y)
+    once, raw = _accuracy(logits, y), _accuracy(_logits(model.net, x), y)
     if raw - once > APART:
         raise CanaryFailed(
             f"Clean accuracy by two routes: {once:.0f} % with pixels standardised by model.mean and model.std, but "
             f"{raw:.0f} % with raw pixels. The net standardises them itself: set model.mean=[0,…] and model.std=[1,…]."
         )
-    return _accuracy(model.net(by_hand), y)
+    return _accuracy(by_hand, y)
 
 
 def _untrained_at_chance(run: Run, subject: Subject, x: Tensor, y: Tensor) -> float:
     """Accuracy of the net before any training."""
     with torch.no_grad():
-        found = _accuracy(untrained(run).to(subject.device).eval()(x), y)
+        found = _accuracy(_logits(untrained(run).to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
     if found > largest + APART:
         raise CanaryFailed(
@@ -97,7 +101,7 @@ def _labels_fit(subject: Subject, on_test: float, n: int) -> float:
     """Accuracy on images held out of training, or on training images where none are."""
     split: Split = "validation" if len(subject.data.labels("validation")) else "train"
     x, y = _some(subject, split)
-    found = _accuracy(subject.model(x), y)
+    found = _accuracy(_logits(subject.model, x), y)
     (low, high), (low_test, high_test) = (wilson(round(a * k / 100), k) for a, k in ((found, len(y)), (on_test, n)))
     if abs(found - on_test) > APART and (low > high_test or low_test > high):
         raise CanaryFailed(
@@ -109,6 +113,10 @@ def _labels_fit(subject: Subject, on_test: float, n: int) -> float:
 
 def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
     return subject.images(split, evenly(len(subject.data.labels(split)), SEEN))
+
+
+def _logits(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([net(some) for some in x.split(BATCH)])
 
 
 def _accuracy(logits: Tensor, y: Tensor) -> float:
