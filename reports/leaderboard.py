@@ -17,7 +17,8 @@ from harness.runs import Config
 
 LEGEND = """\
 ↑ higher is better, ↓ lower is better; the best of a column is bold, ties included. A number is the mean over seeds \
-± their sample standard deviation (sd); of a single seed it is the value, with its 95 % interval where there is one. \
+± their sample standard deviation (sd), which is the scatter over seeds on the same test images; a further table tells \
+that over images or samples. Of a single seed it is the value, with its 95 % interval where there is one. \
 Seeds are counted as done of all; only those that are done enter a number. Why one with † is doubtful stands below."""
 
 PICTURES = {"samples": "Samples", "reliability": "Reliability diagram", "counterfactuals": "Counterfactuals"}

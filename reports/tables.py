@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
+from statistics import fmean
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from harness.record import Score
 from harness.reports.series import Series
 
 BARRED = "Not ranked: tuned on the test split"
+INTERVALS = "95 % intervals of a run, over images or samples: mean bounds of the seeds"
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,18 @@ class Column:
         if not scores:
             return "–"
         mean = text = f"{series.mean(self.key):.{digits}f}"
-        low, high = scores[0].low, scores[0].high
         if len(scores) > 1:
             text += f" ± {series.sd(self.key):.{digits}f}"
-        elif low is not None and high is not None:
-            text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+        elif bounds := self.interval(series):
+            text += f" {bounds}"
         text = f"**{text}**" if mean == self.best else text
         return f"{text} †" if any(score.warnings for score in scores) else text
+
+    def interval(self, series: Series) -> str:
+        """The mean bounds of its seeds' own intervals, as they are shown; empty where there are none."""
+        lows = [score.low for score in series.scores(self.key) if score.low is not None]
+        highs = [score.high for score in series.scores(self.key) if score.high is not None]
+        return f"[{fmean(lows):.{self.digits}f}, {fmean(highs):.{self.digits}f}]" if lows and highs else ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,18 @@ class Table:
         """The table, below its title and above what its numbers count over."""
         title = self.details if self.ranked else f"{self.details}, not ranked" if self.details else BARRED
         parts = [title and f"**{title}**", self.frame().to_markdown(index=False, disable_numparse=True), self.counts()]
-        return "\n\n".join(filter(None, parts))
+        return "\n\n".join(filter(None, [*parts, self.intervals()]))
+
+    def intervals(self) -> str:
+        """Below the main table, how far other images or samples would move its numbers, where seeds hide that."""
+        several = [series for series in self.series if len(series.done) > 1]
+        shown = [column for column in self.columns if any(column.interval(series) for series in several)]
+        if self.details or not shown:
+            return ""
+        cells = [[column.interval(series) or "–" for column in shown] for series in several]
+        rows = [[series.label.replace("|", "\\|"), *row] for series, row in zip(several, cells, strict=True)]
+        frame = pd.DataFrame(rows, columns=pd.Index(["method", *(column.header for column in shown)]))
+        return f"**{INTERVALS}**\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
 
     def frame(self) -> pd.DataFrame:
         """Its cells; what the runs took and what became of them stands in the main table alone."""

@@ -217,3 +217,10 @@ def test_grids_stand_side_by_side(place: Path) -> None:
     assert one.shape[1] == pytest.approx(3.2 * 150, rel=0.01), "small pictures are enlarged"
     shares = [(part < 0.99).mean() for part in np.array_split(three, 3, axis=1)]
     assert min(shares) > 0.4, f"a grid is missing: {shares} of the three thirds are painted"
+
+
+def test_intervals_over_images_stand_below_where_seeds_hide_them(place: Path) -> None:
+    section = page(place).split("\n## ")[1]
+    shown = tables(section)["95 % intervals of a run, over images or samples: mean bounds of the seeds"]
+    assert shown["at"] == ["[46.0, 56.0]"], "of 50, 51 and 52, each 5 to either side"
+    assert set(shown) == {"at", "atjem"}, "of a single seed it stands beside the number"
