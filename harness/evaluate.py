@@ -15,7 +15,6 @@ from harness.data import Outliers
 from harness.files import read_json, replacing
 from harness.method import Method
 from harness.metric import Metric, Result, Subject
-from harness.metrics.fidelity import Fidelity
 from harness.microbatch import InMicroBatches
 from harness.parts import read_part, write_part
 from harness.record import ProtocolTag, Selection
@@ -110,8 +109,7 @@ class Evaluation:
         if self.generates:
             self._draw(self.run.method, range(2))
         for metric in self.metrics.values():
-            if isinstance(metric, Fidelity):
-                found |= canary.of_reference(self.subject, *metric.compared(self.subject))
+            found |= metric.check(self.subject)
         return found
 
     def pieces(self, phase: Phase) -> list[Piece]:

@@ -92,6 +92,10 @@ class Metric(ABC):
         """Raise UserError, before anything is trained, if something that the metric needs is not there."""
         return
 
+    def check(self, subject: Subject) -> dict[str, float]:
+        """Figures, by name, of what must hold for its numbers to mean something; CanaryFailed where it does not."""
+        return {}
+
     @abstractmethod
     def shards(self, subject: Subject) -> int:
         """Into how many parts the work is cut; the cut is the protocol's, so results do not depend on who does it."""

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as View
-from torch_fidelity.metric_fid import fid_features_to_statistics
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
 from harness.checkpoint import save_tensors
 from harness.data import Dataset, Items, Split
@@ -81,6 +81,12 @@ def given(path: Path, dims: int) -> Reference:
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise UserError(f"{path} holds statistics that are not finite.")
     return Reference({"mu": mu, "sigma": sigma}, None, 0)
+
+
+def frechet(features: Tensor, against: Statistics) -> float:
+    """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
+    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
+    return float(found[KEY_METRIC_FID])
 
 
 def evenly(n: int, count: int) -> range:

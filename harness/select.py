@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 
 from harness.data import Dataset, Split
-from harness.features import source
+from harness.features import enough, source
 from harness.files import read_json, write_json
 from harness.method import Method
 from harness.metric import Subject
-from harness.metrics.fidelity import enough, frechet
 from harness.record import Selection
-from harness.reference import reference
+from harness.reference import frechet, reference
 from harness.sample import Samples, Sampling
 from harness.settings import settings
 

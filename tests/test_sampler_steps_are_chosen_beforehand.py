@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import harness
+from harness.__main__ import compose
 from harness.datasets.digits import Digits
 from harness.errors import UserError
 from harness.metric import Subject
-from harness.metrics.fidelity import frechet
-from harness.reference import reference
+from harness.reference import frechet, reference
+from harness.registry import names
 from harness.sample import Samples, Sampling, eight_bits
 from harness.select import Steps, tuned
 
@@ -88,9 +89,9 @@ def test_a_choice_on_the_reported_reference_is_recorded_as_such(tmp_path):
 
 
 def test_no_protocol_but_the_authors_chooses_on_what_it_reports():
-    for name in harness.registry.names("protocol"):
-        (run,) = harness.plan(f"protocol={name}")
-        chosen = run.config["protocol"].get("selection")
+    for name in names("protocol"):
+        (config,) = compose(["data=cifar10", f"protocol={name}"])
+        chosen = config["protocol"].get("selection")
         if chosen and not name.startswith("dat-paper"):
             assert chosen["against"] == "validation", name
             assert chosen.get("fresh", True), name

@@ -97,3 +97,12 @@ def features(name: str, data: Dataset, cache: Path, given: str | None, device: t
     of = source(name)
     of.ready(given, data)
     return Features(of, of.file(given, data, cache), device)
+
+
+def enough(of: Source, count: int, what: str) -> None:
+    """UserError where there are too few images for a covariance of their features."""
+    if count <= of.dims:
+        raise UserError(
+            f"{what}={count}: {of.distance[0]} compares covariances of {of.dims} features, which {count} images do "
+            f"not determine. At least {of.dims + 1} are needed."
+        )

@@ -10,15 +10,14 @@ from torch import Tensor
 from harness.counterfactual import counterfactuals, towards
 from harness.data import Dataset, Split
 from harness.errors import UserError
-from harness.features import Features, source
+from harness.features import Features, enough, source
 from harness.intervals import of_mean
 from harness.metric import Metric, Result, Subject, bits, share
-from harness.metrics.fidelity import enough, frechet
 from harness.parts import Part
 from harness.pictures import Cell, difference, short, table
 from harness.randomness import derive
 from harness.record import Score
-from harness.reference import evenly, reference
+from harness.reference import evenly, frechet, reference
 from harness.sample import Sampling, eight_bits
 from harness.settings import settings
 

@@ -7,18 +7,17 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from harness import canary
 from harness.data import Dataset
-from harness.errors import UserError
-from harness.features import Features, Source, source
+from harness.features import Features, Source, enough, source
 from harness.intervals import jackknife, of_mean, wilson
 from harness.metric import Metric, Part, Result, Subject
 from harness.record import Score
-from harness.reference import Reference, Statistics, given, reference
+from harness.reference import Reference, Statistics, frechet, given, reference
 from harness.sample import Sampling
 from harness.settings import settings
 
@@ -51,6 +50,10 @@ class Fidelity(Metric):
         enough(of, samples.count, "protocol.samples.count")
         if self.statistics:
             given(Path(self.statistics), of.dims)
+
+    def check(self, subject: Subject) -> dict[str, float]:
+        """Train against train: the reference is of the training split, in these features."""
+        return canary.of_reference(subject, *self.compared(subject))
 
     def shards(self, subject: Subject) -> int:
         """One for each chunk of samples."""
@@ -114,18 +117,3 @@ class Fidelity(Metric):
         value = float(found[KEY_METRIC_ISC_MEAN])
         low, high = of_mean(value, float(found[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")
-
-
-def frechet(features: Tensor, against: Statistics) -> float:
-    """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
-    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
-    return float(found[KEY_METRIC_FID])
-
-
-def enough(of: Source, count: int, what: str) -> None:
-    """UserError where there are too few images for a covariance of their features."""
-    if count <= of.dims:
-        raise UserError(
-            f"{what}={count}: {of.distance[0]} compares covariances of {of.dims} features, which {count} images do "
-            f"not determine. At least {of.dims + 1} are needed."
-        )
