@@ -16,6 +16,7 @@ from harness.errors import CanaryFailed, Diverged, UserError
 from harness.evaluate import Evaluation
 from harness.method import Method
 from harness.metric import Subject
+from harness.metrics.fidelity import Fidelity
 from harness.reference import Reference, reference
 from harness.runs import Run
 
@@ -128,6 +129,21 @@ def test_statistics_of_other_images(run, digits, tmp_path):
     wide = Reference({"mu": right.statistics["mu"], "sigma": 3 * right.statistics["sigma"]}, None, 0)
     with pytest.raises(CanaryFailed, match="variance"):
         canary.of_reference(subject(None, digits), features, wide)
+
+
+def test_a_statistics_file_of_other_images(digits, tmp_path):
+    of = subject(None, digits, tmp_path)
+    for name, split in (("right", "train"), ("wrong", "test")):
+        data = digits if name == "right" else Changed(images=lambda x: 1 - x)
+        np.savez(tmp_path / f"{name}.npz", **reference(of.features("digits"), data, split, tmp_path).statistics)
+    right, wrong = (
+        Fidelity(features="digits", kid_subset=50, seed=0, statistics=str(tmp_path / f"{name}.npz"))
+        for name in ("right", "wrong")
+    )
+    (figure,) = right.check(of).values()
+    assert figure < 1e-3
+    with pytest.raises(CanaryFailed, match=r"check protocol\.metrics\.fidelity\.statistics"):
+        wrong.check(of)
 
 
 def test_the_figure_of_the_reference_is_one_on_average_for_images_of_its_distribution(digits, tmp_path, monkeypatch):
