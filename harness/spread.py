@@ -21,9 +21,9 @@ Hear = Callable[[str, int, int, str], None]
 
 
 def evaluators(run: Run, device: torch.device) -> int:
-    """How many processes share an evaluation: as configured, else one for each GPU."""
-    gpus = torch.cuda.device_count() if run.config["device"] == "auto" and device.type == "cuda" else 1
-    return run.config["evaluators"] or gpus
+    """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
+    whole = run.config["device"] == "auto" and device.type == "cuda" and run.config["launcher"]["name"] == "local"
+    return run.config["evaluators"] or (torch.cuda.device_count() if whole else 1)
 
 
 def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:

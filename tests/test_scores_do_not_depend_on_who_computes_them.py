@@ -4,9 +4,13 @@ import shutil
 import time
 
 import pytest
+import torch
 from commandline import harness, quick, start
 
 from harness import record
+from harness.__main__ import compose
+from harness.runs import Run
+from harness.spread import evaluators
 
 CHUNKS = ("protocol.metrics.robustness.chunk=5", "protocol.metrics.robustness.eps=0.3", "protocol.samples.chunk=15")
 """Four chunks of attacks, five of samples; at this radius some images stand and some fall."""
@@ -77,3 +81,16 @@ def test_a_fault_in_one_process_ends_the_run_with_its_own_words(trained, tmp_pat
     assert process.returncode == 1, err
     (failure,) = folder.glob("runs/*/failure.md")
     assert "safetensor" in failure.read_text().lower()
+
+
+def test_each_gpu_gets_a_process_where_one_run_goes_at_a_time(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+
+    def number(device, *overrides):
+        (config,) = compose([*overrides])
+        return evaluators(Run(config), device)
+
+    assert number(cuda) == 4
+    assert number(cpu) == number(cuda, "device=cuda:1") == number(cuda, "launcher=processes") == 1
+    assert number(cuda, "evaluators=3", "launcher=processes") == number(cpu, "evaluators=3") == 3
