@@ -20,7 +20,7 @@ from harness.parts import read_part, write_part
 from harness.record import ProtocolTag, Selection
 from harness.registry import find, make
 from harness.runs import Run, fingerprint, placeless
-from harness.sample import Samples, Sampling, draw, save_grid
+from harness.sample import SHOWN, WIDEST, Samples, Sampling, draw, save_grid
 from harness.select import Steps, tuned, with_steps
 from harness.trained import last, state, trained
 
@@ -123,7 +123,8 @@ class Evaluation:
             self.selects.choose(self.subject, self.run.folder, self.how, steps)
         if phase == "samples" and self.generates:
             classes = len(self.run.data.classes)
-            save_grid(self.subject.samples.first(10 * classes), classes, self.run.folder / "samples.png")
+            first = self.subject.samples.first(SHOWN * min(classes, WIDEST))
+            save_grid(first, classes, self.run.folder / "samples.png")
 
     def merged(self) -> tuple[Result, float]:
         """All scores and outcomes, and the seconds that they took; pictures are written into the run's folder."""

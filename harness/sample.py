@@ -21,6 +21,9 @@ from harness.settings import settings
 SHOWN = 10
 """Rows of the sample grid; its columns are the classes."""
 
+WIDEST = 100
+"""Classes that have a column each at most: ImageNet's thousand would make a picture of 256,000 pixels."""
+
 SIDE = 48
 """Pixels that an image of the grid is enlarged to, at least."""
 
@@ -116,10 +119,11 @@ def eight_bits(images: Tensor) -> Tensor:
 
 
 def save_grid(images: Tensor, classes: int, path: Path) -> None:
-    """A PNG of the first samples, one column for each class; uint8 images, N x C x H x W."""
-    shown = images[: SHOWN * classes]
+    """A PNG of the first samples, one column for each class, or ten of so many; uint8 images, N x C x H x W."""
+    columns = classes if classes <= WIDEST else SHOWN
+    shown = images[: SHOWN * columns]
     scale = -(-SIDE // shown.shape[-1])
     shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    grid = make_grid(shown, nrow=classes, padding=2, pad_value=255)
+    grid = make_grid(shown, nrow=columns, padding=2, pad_value=255)
     with replacing(path) as temporary:
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

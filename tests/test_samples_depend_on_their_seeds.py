@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from harness.datasets.outliers.fields import Fields
 from harness.evaluate import chunks
@@ -12,7 +13,7 @@ from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk
 from harness.randomness import derive
-from harness.sample import Samples, Sampling, draw, eight_bits
+from harness.sample import Samples, Sampling, draw, eight_bits, save_grid
 from harness.spread import alone
 
 CPU = torch.device("cpu")
@@ -139,3 +140,9 @@ def test_eight_bits_truncate():
     assert eight_bits(values).tolist() == [0, 0, 1, 254, 254, 255]
     grey = torch.linspace(0, 1, 10_001)
     assert eight_bits(grey).tolist() == np.floor(grey.numpy() * np.float32(255)).astype(int).tolist()
+
+
+@pytest.mark.parametrize(("classes", "n", "columns", "rows"), [(3, 40, 3, 10), (3, 7, 3, 3), (1000, 200, 10, 10)])
+def test_the_grid_has_a_column_for_each_class_unless_they_are_a_thousand(classes, n, columns, rows, tmp_path):
+    save_grid(torch.zeros(n, 1, 48, 48, dtype=torch.uint8), classes, tmp_path / "grid.png")
+    assert Image.open(tmp_path / "grid.png").size == (2 + 50 * columns, 2 + 50 * rows)
