@@ -35,9 +35,12 @@ def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
     from harness.execute import Silent, execute
     from harness.launch import freeze
-    from harness.preflight import ready_to_judge
+    from harness.preflight import importable, ready_to_judge
+    from harness.runs import OVER
 
-    ready_to_judge([run])
+    importable()
+    if run.state not in OVER:
+        ready_to_judge([run])
     freeze([run])
     return execute(run, Silent())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.arguments import Evaluate, Explain, Sample
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
-from harness.runs import Config, Run, folders
+from harness.runs import OVER, Config, Run, folders
 from harness.terminal import console, runs_table, status_table
 
 if TYPE_CHECKING:  # so that the light commands stay light
@@ -28,7 +28,7 @@ def run(configs: list[Config]) -> int:
     from harness.terminal import scores_table
 
     runs = check_all([Run(config) for config in configs])
-    ready_to_judge(runs)
+    ready_to_judge([run for run in runs if run.state not in OVER])
     console.print(runs_table(runs))
     status = launch(runs)
     console.print(scores_table(runs))
@@ -152,6 +152,8 @@ def _show(
     write: Callable[["Trained", Shown, Path], list[str]], configs: list[Config], asked: Shown, overrides: list[str]
 ) -> int:
     """Write what a trained model shows, and say where."""
+    from harness.device import full_precision
+
     config = _one(configs)
     model = _model(asked.run, overrides)
     folder = Path(asked.out) if asked.out else Path(config["reports"]) / "pictures" / model.run.name
@@ -159,7 +161,8 @@ def _show(
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
     try:
-        lines = write(model, asked, folder)
+        with full_precision():
+            lines = write(model, asked, folder)
     except (Diverged, CanaryFailed) as error:
         raise UserError(f"{model.run.name} shows nothing: {error}") from None
     for line in lines:

@@ -12,6 +12,7 @@ import torch
 from harness import canary
 from harness.build import outliers
 from harness.data import Outliers
+from harness.errors import UserError
 from harness.files import read_json, replacing
 from harness.method import Method
 from harness.metric import Metric, Result, Subject
@@ -20,7 +21,7 @@ from harness.parts import read_part, write_part
 from harness.record import ProtocolTag, Selection
 from harness.registry import find, make
 from harness.runs import Run, fingerprint, placeless
-from harness.sample import SHOWN, WIDEST, Samples, Sampling, draw, save_grid
+from harness.sample import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.select import Steps, tuned, with_steps
 from harness.trained import last, state, trained
 
@@ -123,8 +124,7 @@ class Evaluation:
             self.selects.choose(self.subject, self.run.folder, self.how, steps)
         if phase == "samples" and self.generates:
             classes = len(self.run.data.classes)
-            first = self.subject.samples.first(SHOWN * min(classes, WIDEST))
-            save_grid(first, classes, self.run.folder / "samples.png")
+            save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.run.folder / "samples.png")
 
     def merged(self) -> tuple[Result, float]:
         """All scores and outcomes, and the seconds that they took; pictures are written into the run's folder."""
@@ -133,6 +133,8 @@ class Evaluation:
             started = time.monotonic()
             parts = [read_part(self._path(name, shard)) for shard in range(metric.shards(self.subject))]
             found = metric.merge(self.subject, parts)
+            if both := found.scores.keys() & total.scores.keys():
+                raise UserError(f"protocol.metrics.{name} gives {min(both)}, which an entry before it gives already.")
             total.scores.update(found.scores)
             total.outcomes.update(found.outcomes)
             for picture, write in found.pictures.items():

@@ -129,8 +129,8 @@ def _judge(run: Run, device: torch.device, watch: Watch) -> dict[str, Any]:
     evaluation = Evaluation(run, device)
     with full_precision():
         canaries = evaluation.canaries()
-    work(evaluation, evaluators(run, device), hear)
-    result, seconds = evaluation.merged()
+        work(evaluation, evaluators(run, device), hear)
+        result, seconds = evaluation.merged()
     return {
         "scores": result.scores,
         "outcomes": result.outcomes,

@@ -16,7 +16,7 @@ def write_part(path: Path, part: Part) -> None:
     arrays = {key: value for key, value in part.items() if isinstance(value, np.ndarray)}
     if arrays:
         with replacing(path.with_suffix(".npz")) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)
+            np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
     write_json(path, {key: value for key, value in part.items() if key not in arrays})
 
 

@@ -1,5 +1,6 @@
 """Whether runs can be done at all, found out before anything is written."""
 
+import multiprocessing
 from pathlib import Path
 
 from harness import build, evaluate, foreign
@@ -8,7 +9,7 @@ from harness.errors import UserError
 from harness.launch import launcher
 from harness.record import Selection
 from harness.registry import make
-from harness.runs import Run
+from harness.runs import Run, fingerprint
 from harness.settings import settings
 
 GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
@@ -66,7 +67,8 @@ def ready_to_judge(runs: list[Run]) -> None:
 
     Found out before training, which may take days.
     """
-    for run in {(run.config["data"]["name"], evaluate.tag(run.config["protocol"]).hash): run for run in runs}.values():
+    needs = ("data", "protocol", "extractors")
+    for run in {fingerprint([run.config[part] for part in needs]): run for run in runs}.values():
         missing = [name for name, n in zip(run.data.classes, _of_classes(run), strict=True) if not n]
         if missing:
             names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -77,6 +79,12 @@ def ready_to_judge(runs: list[Run]) -> None:
             metric.ready(run.data, samples, weights)
         if selection:
             selection.ready(run.data, weights)
+
+
+def importable() -> None:
+    """UserError where a script's own processes import it: what it does must then stand below a guard."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError('In a script, put what runs below: if __name__ == "__main__":')
 
 
 def _of_classes(run: Run) -> list[int]:

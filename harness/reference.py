@@ -33,11 +33,10 @@ Statistics = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Reference:
-    """Statistics of all images, and the features of some, N x D, where they are known. n: images counted."""
+    """Statistics of all images, and the features of some, N x D, where they are known."""
 
     statistics: Statistics
     features: Tensor | None
-    n: int
 
 
 class Pixels(View[Tensor]):
@@ -66,7 +65,7 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
         found = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
-    return Reference(_named(found), found["features"], len(indices))
+    return Reference(_named(found), found["features"])
 
 
 def given(path: Path, dims: int) -> Reference:
@@ -80,7 +79,7 @@ def given(path: Path, dims: int) -> Reference:
         raise UserError(f"{path} holds statistics of {mu.shape} and {sigma.shape}, where {dims} features are compared.")
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise UserError(f"{path} holds statistics that are not finite.")
-    return Reference({"mu": mu, "sigma": sigma}, None, 0)
+    return Reference({"mu": mu, "sigma": sigma}, None)
 
 
 def frechet(features: Tensor, against: Statistics) -> float:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders
 Config = dict[str, Any]
 RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
 
+OVER: tuple[RunState, ...] = ("done", "diverged", "skipped")
+"""The states of a run that has its record."""
+
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 """The parts of a config that a run's numbers depend on; the others say where and how it is run."""
 

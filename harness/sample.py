@@ -118,12 +118,16 @@ def eight_bits(images: Tensor) -> Tensor:
     return (images * 255).to(torch.uint8)
 
 
+def columns(classes: int) -> int:
+    """Of a grid: one for each class, or ten of so many."""
+    return classes if classes <= WIDEST else SHOWN
+
+
 def save_grid(images: Tensor, classes: int, path: Path) -> None:
     """A PNG of the first samples, one column for each class, or ten of so many; uint8 images, N x C x H x W."""
-    columns = classes if classes <= WIDEST else SHOWN
-    shown = images[: SHOWN * columns]
+    shown = images[: SHOWN * columns(classes)]
     scale = -(-SIDE // shown.shape[-1])
     shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    grid = make_grid(shown, nrow=columns, padding=2, pad_value=255)
+    grid = make_grid(shown, nrow=columns(classes), padding=2, pad_value=255)
     with replacing(path) as temporary:
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

@@ -24,8 +24,8 @@ class Steps:
 
     factors, offsets: the candidates, as multiples of the recipe's number and as differences from it.
     against: the split whose statistics they are compared with. features: in which.
-    fresh: the samples have seeds and starts of their own; else they are the first of the reported ones, as in the
-    authors' protocol.
+    fresh: the samples are numbered on from the reported ones, with other seeds, and other starts where the source of
+    outliers has so many; else they are the first of the reported ones, as in the authors' protocol.
     """
 
     count: int
@@ -62,6 +62,7 @@ class Steps:
     def choose(self, subject: Subject, folder: Path, how: Sampling, steps: int) -> None:
         """Note which candidate is nearest, the fewest steps of equals; their samples are then of no more use."""
         if (folder / "selection.json").exists():
+            shutil.rmtree(folder / "selection", ignore_errors=True)  # a kill may have left some of it
             return
         features = subject.features(self.features)
         against = reference(features, subject.data, self.against, subject.cache).statistics
@@ -82,9 +83,9 @@ class Steps:
             return {}
         found = read_json(path)
         others = ", ".join(found["distances"])
-        starts = "of their own" if self.fresh else "that are also reported"
+        which = "not reported" if self.fresh else "also reported"
         name = source(self.features).distance[0]
-        by = f"{name} of {self.count} samples from starts {starts}: {found['steps']} of {others}"
+        by = f"{name} of {self.count} samples that are {which}: {found['steps']} of {others}"
         return {"sampler: number of steps": Selection(by=by, split=[self.against])}
 
 

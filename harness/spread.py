@@ -31,8 +31,7 @@ def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
     for phase in PHASES:
         pieces = evaluation.pieces(phase)
         if processes == 1:
-            with full_precision():
-                alone(pieces, evaluation.so_far, hear, evaluation)
+            alone(pieces, evaluation.so_far, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
             _together(evaluation, phase, processes, hear)
         evaluation.finish(phase)

@@ -1,6 +1,7 @@
 """What an evaluation cannot use is found early and explained, and nothing half-written stays."""
 
 import errno
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import torch
 from commandline import harness, quick
 
 import harness as api
-from harness import record
+from harness import commands, record
 from harness.data import TensorView
 from harness.datasets.digits import Digits
 from harness.errors import UserError
+from harness.evaluate import Evaluation
 from harness.files import replacing, write_json
 from harness.metric import Subject
-from harness.preflight import ready_to_judge
+from harness.preflight import importable, ready_to_judge
 from harness.reference import reference
+from harness.runs import Run
 
 CPU = torch.device("cpu")
 
@@ -43,6 +46,50 @@ def test_a_class_that_is_missing_from_the_test_split_is_named(lacking, named):
     run.__dict__["data"] = Without(lacking)
     with pytest.raises(UserError, match=named):
         ready_to_judge([run])
+
+
+def test_runs_that_differ_in_what_they_need_are_all_looked_at():
+    runs = api.plan("data.validation=60,180")
+    for order in (runs, runs[::-1]):
+        with pytest.raises(UserError, match="images of the validation split=60"):
+            ready_to_judge(order)
+    ready_to_judge([run for run in runs if run.config["data"]["validation"] == 180])
+
+
+def test_two_entries_that_give_the_same_score_are_refused(monkeypatch, tmp_path):
+    (run,) = api.plan(
+        "~protocol",
+        "+protocol={id: twice, samples: {count: 4, chunk: 4, seed: 0}, metrics: "
+        "{accuracy: {split: test}, again: {metric: accuracy, split: validation}}}",
+        f"runs={tmp_path}",
+    )
+    evaluation = Evaluation(run, CPU)
+    logits = torch.nn.functional.one_hot(run.data.labels("test"), 10).float(), run.data.labels("test")
+    held = Subject(None, run.data, CPU, None, tmp_path, known={"test": logits, "validation": logits})
+    evaluation.__dict__["subject"] = held
+    for piece in evaluation.pieces("metrics"):
+        piece.do()
+    with pytest.raises(UserError, match=r"protocol\.metrics\.again gives clean_accuracy"):
+        evaluation.merged()
+
+
+def test_a_script_without_a_guard_is_told_to_have_one(monkeypatch):
+    importable()
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(UserError, match="__main__"):
+        api.run(api.plan()[0])
+
+
+def test_a_run_that_is_over_needs_nothing_any_more(monkeypatch, tmp_path):
+    runs = [api.plan("seed=0", f"runs={tmp_path}")[0].config, api.plan("seed=1", f"runs={tmp_path}")[0].config]
+    asked = []
+    monkeypatch.setattr(
+        "harness.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
+    )
+    monkeypatch.setattr("harness.launch.launch", lambda runs: 0)
+    monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config["seed"] == 0 else "new"))
+    assert commands.run(runs) == 0
+    assert [run.config["seed"] for run in asked] == [1]
 
 
 def test_images_of_the_wrong_size_are_named(digits):

@@ -164,6 +164,7 @@ def test_the_headline_is_left_out_where_no_radius_reaches_the_confidence(subject
                 "confidence": np.full(4, sure, np.float32),
                 "reached": np.ones(4, bool),
                 "distance": np.ones(4),
+                "extractor": subject.features("digits").digest,
                 "features": np.ones(4),
             }
             for sure in confidences

@@ -295,9 +295,9 @@ def test_a_statistics_file_takes_the_references_place(digits, cache, noisy, tmp_
     np.savez(tmp_path / "train.npz", **of_train.statistics)
     against_file = Fidelity(features="digits", kid_subset=50, seed=4, statistics=str(tmp_path / "train.npz"))
     ours, theirs = scores(noisy, digits, cache, against_file), scores(noisy, digits, cache)
-    assert ours["fd_digits"].value == theirs["fd_digits"].value
-    assert "train.npz" in ours["fd_digits"].title, "another reference is another column"
-    assert set(ours) == {"fd_digits", "is_digits"}, "the others need images"
+    assert ours["fd_digits_given"].value == theirs["fd_digits"].value
+    assert "train.npz" in ours["fd_digits_given"].title, "another reference is another column"
+    assert set(ours) == {"fd_digits_given", "is_digits"}, "the others need images"
 
 
 def test_a_reference_is_computed_once_and_named_by_all_that_it_depends_on(digits, cache, tmp_path):
@@ -391,3 +391,18 @@ def test_dinov2_is_asked_for_its_class_token(digits, tmp_path, monkeypatch):
     resized = torch.nn.functional.interpolate(images.expand(-1, 3, -1, -1).float() / 255, 518, mode="bicubic")
     assert torch.isfinite(net.eval()(resized)).all()
     assert not torch.equal(layers["features"][0], layers["features"][1])
+
+
+def test_features_of_two_weights_are_never_mixed(digits, cache, noisy):
+    subject = Subject(None, digits, CPU, Given(noisy, 100), cache)
+    parts = [METRIC.score(subject, shard) for shard in range(METRIC.shards(subject))]
+    parts[1]["extractor"] = "another"
+    with pytest.raises(UserError, match=r"other weights .* remove parts/"):
+        METRIC.merge(subject, parts)
+
+
+def test_a_file_that_is_given_where_none_is_known_is_doubtful(digits, cache, weights, noisy):
+    own, given = scores(noisy, digits, cache), scores(noisy, digits, cache, weights={"digits": str(weights)})
+    assert own["fd_digits"].value == given["fd_digits"].value
+    assert own["fd_digits"].warnings == []
+    assert "origin cannot be checked" in given["fd_digits"].warnings[0]

@@ -69,7 +69,7 @@ def test_the_nearest_to_the_validation_split_is_chosen_and_recorded(digits, cand
     (what,) = STEPS.selection(tmp_path).items()
     assert what[0] == "sampler: number of steps"
     assert what[1].split == ["validation"]
-    assert what[1].by == "FD (digits features) of 100 samples from starts of their own: 7 of 4, 7, 14"
+    assert what[1].by == "FD (digits features) of 100 samples that are not reported: 7 of 4, 7, 14"
 
 
 def test_what_was_chosen_once_is_kept(digits, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import ClassVar
@@ -12,6 +13,7 @@ from torch_fidelity.utils import create_feature_extractor
 
 from harness.data import Dataset
 from harness.errors import UserError
+from harness.parts import Part
 from harness.registry import find
 
 BATCH = 64
@@ -48,10 +50,10 @@ class Source(ABC):
 class Features:
     """An extractor at work: uint8 images → features, and logits where it has any."""
 
-    def __init__(self, source: Source, file: Path, device: torch.device) -> None:
+    def __init__(self, source: Source, file: Path, device: torch.device, given: bool = False) -> None:
         with file.open("rb") as stream:
             self.digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self.source, self.device = source, device
+        self.source, self.device, self.given = source, device, given
         try:
             if file.suffix != ".safetensors":
                 torch.load(file, weights_only=True)  # torch-fidelity's own reading would execute what is in it
@@ -70,9 +72,19 @@ class Features:
     @property
     def warnings(self) -> list[str]:
         """What makes figures in these features incomparable with those of others."""
-        if self.digest.startswith(self.source.published):
-            return []
-        return [f"the extractor's weights (sha256 {self.digest[:12]}) are not the published ones"]
+        if self.source.published and not self.digest.startswith(self.source.published):
+            return [f"the extractor's weights (sha256 {self.digest[:12]}) are not the published ones"]
+        if self.given and not self.source.published:
+            return [f"the extractor's weights (sha256 {self.digest[:12]}) are of a file whose origin cannot be checked"]
+        return []
+
+    def require(self, parts: Sequence[Part]) -> None:
+        """UserError unless the features in these parts are by the same weights; they may have changed meanwhile."""
+        if {part.get("extractor") for part in parts} != {self.digest}:
+            raise UserError(
+                f"Some features were made with other weights of {self.source.extractor} than the present ones (sha256 "
+                f"{self.digest[:12]}). Give the file that the run began with, or remove parts/ from the run's folder."
+            )
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """The layers, float32 on the CPU, N x D each, of uint8 images, N x C x H x W."""
@@ -96,7 +108,7 @@ def features(name: str, data: Dataset, cache: Path, given: str | None, device: t
     """An extractor of a name with its weights, on a device; UserError where they cannot be had."""
     of = source(name)
     of.ready(given, data)
-    return Features(of, of.file(given, data, cache), device)
+    return Features(of, of.file(given, data, cache), device, bool(given))
 
 
 def enough(of: Source, count: int, what: str) -> None:

@@ -88,7 +88,8 @@ class Counterfactuals(Metric):
             "shown": stored[[mine.index(index) for index in self._shown(subject.data) if index in mine]].numpy(),
         }
         if self.features is not None:
-            part["features"] = subject.features(self.features)(stored)["features"].numpy()
+            features = subject.features(self.features)
+            part |= {"extractor": features.digest, "features": features(stored)["features"].numpy()}
         return part
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
@@ -99,6 +100,7 @@ class Counterfactuals(Metric):
         for eps, part in zip(self.radii, found, strict=True):
             scores |= _details(eps, part)
         if self.features is not None:
+            subject.features(self.features).require(parts)
             scores = self._distances(subject, found) | scores
         return Result(scores, pictures={"counterfactuals": lambda path: table(path, self._rows(subject, found))})
 

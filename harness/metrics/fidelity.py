@@ -61,14 +61,17 @@ class Fidelity(Metric):
 
     def score(self, subject: Subject, shard: int) -> Part:
         """The features of a chunk, and the logits where the extractor has any."""
-        layers = subject.features(self.features)(subject.samples[shard])
-        return {name: layer.numpy() for name, layer in layers.items()}
+        features = subject.features(self.features)
+        layers = features(subject.samples[shard])
+        return {"extractor": features.digest, **{name: layer.numpy() for name, layer in layers.items()}}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """The figures as scores."""
         features, against = self.compared(subject)
+        features.require(parts)
         of, found = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
-        scores = {of.distance[1]: self._distance(of, found, against.statistics)}
+        key = of.distance[1] + ("_given" if self.statistics else "")
+        scores = {key: self._distance(of, found, against.statistics)}
         if against.features is not None:
             scores |= self._neighbours(of, found, against)
         if "logits" in of.layers:
