@@ -15,7 +15,7 @@ from harness.evaluate import Evaluation
 from harness.files import read_json, write_json, write_text
 from harness.initial import check_accuracy
 from harness.origin import origin, uncommitted
-from harness.record import Cost, Record, Selection, StageCost
+from harness.record import Cost, Record, StageCost
 from harness.runs import Run, Training, lock
 from harness.spread import evaluators, work
 from harness.train import Materials, Progress, peak_memory_mb, train
@@ -137,7 +137,7 @@ def _judge(run: Run, device: torch.device, watch: Watch) -> dict[str, Any]:
         "canaries": canaries,
         "parameters": sum(p.numel() for p in evaluation.subject.model.parameters()),
         "cost": _cost(run, seconds, device),
-        "selection": {**_selection(run), **evaluation.selected()},
+        "selection": {**record.selections(run.config["selection"]), **evaluation.selected()},
     }
 
 
@@ -149,10 +149,6 @@ def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
     memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
     training = sum(stage.seconds for stage in stages)
     return Cost(stages=stages, training_seconds=training, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
-
-
-def _selection(run: Run) -> dict[str, Selection]:
-    return {what: Selection.model_validate(how) for what, how in run.config["selection"].items()}
 
 
 def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: ANN401 - fields of Record
@@ -173,7 +169,7 @@ def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: AN
         init=run.init or "",
         protocol=evaluate.tag(config["protocol"]),
         origin=origin(config["command"], device),
-        **{"selection": _selection(run), **found},
+        **{"selection": record.selections(run.config["selection"]), **found},
     )
 
 

@@ -33,7 +33,7 @@ def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
         if processes == 1:
             alone(pieces, evaluation.so_far, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
-            _together(evaluation, phase, processes, hear)
+            _together(evaluation, phase, pieces, processes, hear)
         evaluation.finish(phase)
 
 
@@ -50,8 +50,7 @@ def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling
         hear(name, len(own), len(own), so_far(name))
 
 
-def _together(evaluation: Evaluation, phase: Phase, processes: int, hear: Hear) -> None:
-    pieces = evaluation.pieces(phase)
+def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, hear: Hear) -> None:
     arguments = (str(evaluation.run.folder), phase, processes)
     context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None

@@ -51,7 +51,8 @@ class Trained(EnergyModel):
             indices = range(first, min(first + self.chunk, n))
             labels = torch.tensor([classes[i % len(classes)] for i in indices], device=device)
             with full_precision():
-                yield draw_of(method, self, remembered, source, labels, seed, indices).cpu()
+                images = draw_of(method, self, remembered, source, labels, seed, indices)
+            yield images.cpu()
 
     def sampler(self, steps: int | None) -> Method:
         """The run's method with so many steps of its sampler; None for those of its evaluation."""

@@ -70,8 +70,6 @@ def test_the_record_is_the_same_after_a_kill_in_each_chunk(trained, tmp_path):
 
 def test_a_fault_in_one_process_ends_the_run_with_its_own_words(trained, tmp_path):
     folder = untouched(trained, tmp_path)
-    (folder / "runs" / "cache").mkdir()
-    (folder / "runs" / "cache" / "digits-features").touch()
     process = start(*ARGUMENTS, "evaluators=2", folder=folder)
     while process.poll() is None and not list(folder.glob("runs/*/samples/0*.npy")):
         time.sleep(0.005)
