@@ -211,7 +211,9 @@ def load(folder: Path) -> Run:
     """The run of a folder, as it was frozen, wherever the folder is by now; UserError if there is none."""
     path = folder / "config.yaml"
     try:
-        return Run({**yaml.safe_load(path.read_text(encoding="utf-8")), "runs": str(folder.absolute().parent)})
+        config = {**yaml.safe_load(path.read_text(encoding="utf-8")), "runs": str(folder.absolute().parent)}
+        chosen = record.selections(config.get("selection", {}))  # an older harness froze texts
+        return Run({**config, "selection": {what: dict(how) for what, how in chosen.items()}})
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
 

@@ -12,6 +12,7 @@ from harness import record
 from harness.__main__ import compose, main
 from harness.again import again
 from harness.execute import Silent, train_stage
+from harness.preflight import check_all
 from harness.runs import Run, load
 
 TINY = (
@@ -140,3 +141,12 @@ def test_a_protocol_that_refers_to_the_data_means_those_of_the_run(data, protoco
     for key in ("protocol", *place):
         found = found[key]
     assert found == ("/elsewhere" if data == "data=cifar100" else 3.0)
+
+
+def test_selections_that_an_older_harness_froze_as_texts_are_read(tmp_path):
+    (old,) = api.plan("method=at", f"runs={tmp_path}")
+    Run({**old.config, "selection": {"lr": "accuracies on validation"}}).freeze()
+    found = load(old.folder)
+    assert found.config["selection"] == {"lr": {"by": "accuracies on validation", "split": ["validation"]}}
+    assert found.fingerprint == old.fingerprint
+    assert check_all([found]) == [found]
