@@ -3,8 +3,9 @@
 import hashlib
 import io
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import torch as safetensors
@@ -32,19 +33,52 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
         old.unlink(missing_ok=True)
 
 
+class Writer:
+    """Saves checkpoints beside the training, one at a time: training waits only while they are copied.
+
+    As a context, it is left when the last one is written.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wait()
+
+    def begin(self, folder: Path, step: int, content: dict[str, Any]) -> None:
+        """Begin to save a checkpoint as it is now; UserError if the one before could not be written."""
+        self.wait()
+        self.writing = self.thread.submit(save, folder, step, _copied(content))
+
+    def wait(self) -> None:
+        """Until the last one is written; UserError if it could not be."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+
+
 def saved(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest first."""
     return sorted(folder.glob("[0-9]*-*.pt"))
 
 
-def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
+def newest(folder: Path) -> Path | None:
     """The newest checkpoint whose checksum holds; None if there is none. Damaged ones are named in a warning."""
     for path in reversed(saved(folder)):
         if path.stem.split("-")[1] == _checksum(path):
-            return torch.load(path, map_location=device, weights_only=True)
+            return path
         log.warning("Checkpoint %s is damaged: going on from the one before it.", path)
         path.unlink()
     return None
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """The content of a checkpoint; reading it executes nothing."""
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -56,6 +90,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def load_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
     """Tensors of a safetensors file; reading it executes nothing."""
     return safetensors.load_file(path, device=str(device))
+
+
+def _copied(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
+    """A copy, in the memory of the CPU, that training does not change."""
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return type(content)((key, _copied(value)) for key, value in content.items())
+    if isinstance(content, list | tuple):
+        return type(content)(_copied(value) for value in content)
+    return content
 
 
 def _checksum(path: Path) -> str:

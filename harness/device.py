@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from harness.errors import UserError
+from harness.ranks import join
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,10 +23,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def prepare(config: dict[str, Any]) -> torch.device:
-    """Set this process up as a run's config says; the device to use."""
+    """Set this process up as a run's config says; the device to use, its own where several processes share a run."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    return choose_device(config["device"])
+    device = choose_device(join().device(config["device"]))
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import json
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,10 +16,13 @@ from harness.errors import CanaryFailed, Diverged, UserError
 from harness.evaluate import Evaluation
 from harness.files import read_json, write_json, write_text
 from harness.initial import check_accuracy
-from harness.origin import origin, uncommitted
+from harness.origin import made_with, origin, uncommitted
+from harness.progress import Diary, begun
+from harness.ranks import Lost, World, join
 from harness.record import Cost, Record, StageCost
 from harness.runs import Run, Training, lock
 from harness.spread import evaluators, work
+from harness.stop import heeded
 from harness.train import Materials, Progress, peak_memory_mb, train
 from harness.trained import trained
 
@@ -49,60 +54,94 @@ class RunFailed(Exception):
 def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
     """Do what is left of a run and return its record; it is interrupted and continued at any moment.
 
-    `parent` is the id of the tracked multirun. Raises RunFailed, with failure.md written, where the code or
-    the machine is at fault.
+    Every process of the run's world calls it; the first writes the files. `parent` is the id of the tracked multirun.
+    Raises RunFailed, with failure.md written, where the code or the machine is at fault; Leave, when a signal says so.
     """
-    with lock(run.folder):
+    world = join()
+    with heeded(), held(run.folder, world):
         path = run.folder / "record.json"
-        if not path.exists():
-            (run.folder / "failure.md").unlink(missing_ok=True)
-            (run.folder / "started").touch()
-            tracking.push(run, parent)
+        if not world.once(path.exists):
+            attempt = world.once(lambda: _begin(run, parent))
             try:
-                record.write(path, _outcome(run, watch, parent))
+                record_of = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), parent)
+                world.once(lambda: record.write(path, record_of))
+            except Lost:
+                raise  # the process that has gone says why, or was killed: then the run is interrupted, not failed
             except Exception as error:
-                with suppress(UserError):  # on a full disk not even this can be written
-                    write_text(run.folder / "failure.md", _failure(run, error))
-                tracking.push(run, parent)
+                _fail(run, error, parent)
                 raise RunFailed(f"{run.name}: {_named(error)}") from error
+        world.once(lambda: tracking.push(run, parent))
+        return world.once(lambda: record.read(path))
+
+
+def train_alone(run: Run, training: Training) -> None:
+    """Train one stage of a run, and nothing else; the same processes, signals and locks as in `execute`."""
+    with heeded():
+        train_stage(run, training, Silent())
+
+
+@contextmanager
+def held(folder: Path, world: World) -> Iterator[None]:
+    """A folder's lock, which the first process takes for all."""
+    own = lock(folder)
+    world.once(lambda: bool(own.acquire()))
+    try:
+        yield
+    finally:
+        own.release()
+
+
+def _begin(run: Run, parent: str | None) -> int:
+    (run.folder / "failure.md").unlink(missing_ok=True)
+    attempt = begun(run)
+    tracking.push(run, parent)
+    return attempt
+
+
+def _fail(run: Run, error: Exception, parent: str | None) -> None:
+    """Leave word of a fault, unless the process of it has done so already."""
+    path = run.folder / "failure.md"
+    if not path.exists():
+        with suppress(UserError):  # on a full disk not even this can be written
+            write_text(path, _failure(run, error))
         tracking.push(run, parent)
-        return record.read(path)
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
     """The record of a run, whatever became of it."""
-    device = prepare(run.config)
+    device, world = prepare(run.config), join()
     reason = run.method.skip(run.data)
     if reason:
-        return _record(run, device, state="skipped", reason=reason)
+        return world.once(lambda: _record(run, device, state="skipped", reason=reason))
     try:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
-        write_text(run.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in run.curves()))
+        world.once(lambda: write_text(run.folder / "metrics.jsonl", _lines(run.curves())))
         if not run.trainings:
             check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
-        return _record(run, device, state="done", **_judge(run, device, watch))
+        return _judged(run, device, watch)
     except Diverged as error:
-        return _record(run, device, state="diverged", reason=str(error))
+        reason = str(error)
+        return world.once(lambda: _record(run, device, state="diverged", reason=reason))
 
 
 def train_stage(run: Run, training: Training, watch: Watch, parent: str | None = None) -> None:
-    """Train one stage of a run, unless it was trained before, or is meanwhile by another process.
+    """Train one stage of a run, unless it was trained before, or is meanwhile by another job.
 
     Raises Diverged, now and whenever it is asked for again, if it diverges.
     """
-    device = prepare(run.config)
+    device, world = prepare(run.config), join()
 
     def hear(progress: Progress) -> None:
         watch.training(run, training.name, progress)
-        if progress.checkpointed:
+        if progress.checkpointed and world.rank == 0:
             tracking.push(run, parent)
 
-    with lock(training.folder):
+    with held(training.folder, world):
         diverged = training.folder / "diverged.json"
-        if diverged.exists():
-            raise Diverged(read_json(diverged))
-        if training.done:
+        if reason := world.once(lambda: read_json(diverged) if diverged.exists() else ""):
+            raise Diverged(reason)
+        if world.once(lambda: training.done):
             return
         model, materials = trained(run, training.parent, device), _materials(run, training, device)
         if run.init and training.parent is None:
@@ -111,34 +150,43 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
             train(training.stage, model, materials, training.folder, run.config["checkpoint_seconds"], hear)
         except Diverged as error:
             reason = f"stage {training.name}: {error}"
-            write_json(diverged, reason)
+            world.once(lambda: write_json(diverged, reason))
             raise Diverged(reason) from error
 
 
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
     source = outliers(run) if "outliers" in training.stage.needs else None
-    return Materials(run.data, source, (run.config["seed"], training.name), device, run.config["workers"])
+    config, key = run.config, (run.config["seed"], training.name)
+    return Materials(run.data, source, key, device, config["workers"], join(), config["accumulate"], made_with())
 
 
-def _judge(run: Run, device: torch.device, watch: Watch) -> dict[str, Any]:
-    """What the protocol says of a trained run, as fields of a record."""
+def _judged(run: Run, device: torch.device, watch: Watch) -> Record:
+    """The record of a trained run: what its protocol says of it."""
 
     def hear(what: str, done: int, total: int, words: str) -> None:
         watch.working(run, what, done, total, words)
 
-    evaluation = Evaluation(run, device)
+    evaluation, world = Evaluation(run, device), join()
     with full_precision():
-        canaries = evaluation.canaries()
+        canaries = world.once(evaluation.canaries)
         work(evaluation, evaluators(run, device), hear)
-        result, seconds = evaluation.merged()
-    return {
-        "scores": result.scores,
-        "outcomes": result.outcomes,
-        "canaries": canaries,
-        "parameters": sum(p.numel() for p in evaluation.subject.model.parameters()),
-        "cost": _cost(run, seconds, device),
-        "selection": {**record.selections(run.config["selection"]), **evaluation.selected()},
-    }
+        return world.once(lambda: _merged(evaluation, canaries))
+
+
+def _merged(evaluation: Evaluation, canaries: dict[str, float]) -> Record:
+    run, device = evaluation.run, evaluation.device
+    result, seconds = evaluation.merged()
+    return _record(
+        run,
+        device,
+        state="done",
+        scores=result.scores,
+        outcomes=result.outcomes,
+        canaries=canaries,
+        parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
+        cost=_cost(run, seconds, device),
+        selection={**record.selections(run.config["selection"]), **evaluation.selected()},
+    )
 
 
 def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
@@ -173,9 +221,22 @@ def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: AN
     )
 
 
+def _lines(curves: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in curves)
+
+
 def _named(error: Exception) -> str:
     """An error in one line; what the user has to mend, or a canary, speaks for itself."""
-    return str(error) if isinstance(error, UserError | CanaryFailed) else f"{type(error).__name__}: {error}"
+    if isinstance(error, UserError | CanaryFailed):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        world = join()
+        which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
+        return (
+            f"Out of memory{which} ({str(error).splitlines()[0]}). Training holds less at a time with a larger "
+            "accumulate=N, sampling and evaluation with microbatch=N."
+        )
+    return f"{type(error).__name__}: {error}"
 
 
 def _failure(run: Run, error: Exception) -> str:

@@ -11,7 +11,7 @@ import submitit
 
 from harness import tracking
 from harness.errors import UserError, near
-from harness.execute import RunFailed, Silent, execute, train_stage
+from harness.execute import RunFailed, Silent, execute, train_alone
 from harness.registry import make
 from harness.runs import Config, Run, Training, load
 from harness.settings import settings
@@ -116,7 +116,7 @@ def jobs(runs: list[Run], parent: str | None) -> list[Job]:
 def stage_job(folder: str, index: int) -> None:
     """Train one stage of a frozen run, in a process of its own."""
     run = load(Path(folder))
-    train_stage(run, run.trainings[index], Silent())
+    train_alone(run, run.trainings[index])
 
 
 def run_job(folder: str, parent: str | None) -> None:

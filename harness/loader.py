@@ -12,6 +12,7 @@ from torch.utils.data import Dataset as View
 from harness.data import BadImage, Items, Key, OnBadImage, gather
 from harness.errors import UserError
 from harness.randomness import derive
+from harness.stop import apart
 
 GIANT = 1 << 24
 """From so many items on, a stream draws with replacement: no permutation of 79 million indices is made."""
@@ -27,17 +28,21 @@ def batches(
     workers: int = 0,
     on_bad_image: OnBadImage = "fail",
     skipped: set[str] | None = None,
+    own: range | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
+
+    own: which of a batch's images; all by default.
 
     An image that cannot be read raises UserError, or with on_bad_image="skip" the next one stands in for it and
     its path is added to `skipped`.
     """
     loader = DataLoader(
         _Readable(view, length),
-        batch_sampler=Order(length, batch, seed, start, stop),  # pyright: ignore[reportArgumentType] - keys are pairs
+        batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=apart,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
     for images, labels, bad in loader:
@@ -56,15 +61,16 @@ class Order(Sampler[list[Key]]):
     no image is dropped at an epoch's end. From GIANT items on it is a draw of its own, with replacement.
     """
 
-    def __init__(self, length: int, batch: int, seed: int, start: int, stop: int) -> None:
+    def __init__(self, length: int, batch: int, seed: int, start: int, stop: int, own: range | None = None) -> None:
         self.length, self.batch, self.seed, self.start, self.stop = length, batch, seed, start, stop
+        self.own = range(batch) if own is None else own
 
     def __len__(self) -> int:
         return max(self.stop - self.start, 0)
 
     def __iter__(self) -> Iterator[list[Key]]:
         for step in range(self.start, self.stop):
-            yield [self.key(step * self.batch + i) for i in range(self.batch)]
+            yield [self.key(step * self.batch + i) for i in self.own]
 
     def key(self, position: int) -> Key:
         """The item at a position of the endless stream."""

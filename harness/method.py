@@ -13,6 +13,7 @@ from harness.energy import EnergyModel
 from harness.optimise import Training
 from harness.pgd import Walk, joint_logit, walk
 from harness.randomness import PerImage
+from harness.share import Share
 
 Stream = Literal["labelled", "real", "outliers"]
 """labelled: (images, labels), strongly augmented. real: the same, mildly, drawn independently. outliers: images."""
@@ -20,16 +21,24 @@ Stream = Literal["labelled", "real", "outliers"]
 
 @dataclass
 class Batch:
-    """What a step gets of each stream that its stage needs: images, and their labels (−1 for outliers)."""
+    """What a step, or a process's part of it, gets of each stream that its stage needs: images, labels (−1: outliers).
+
+    whole: the labels of the step's whole batch.
+    """
 
     images: dict[Stream, Tensor]
     labels: dict[Stream, Tensor]
+    whole: dict[Stream, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.whole = self.whole or self.labels
 
 
 @dataclass
 class Loss:
-    """The named terms of a loss, whose sum is minimised, and figures to watch beside them.
+    """The named terms of a loss, whose sum is minimised, and figures to watch beside them; all are means over images.
 
+    seen: one value for each image, of which `Stage.advance` gets those of the whole batch.
     again: the same terms of the same images at the weights of the moment, nothing drawn or walked anew; a stage that
     has it can be trained with sharpness-aware minimisation.
     """
@@ -37,6 +46,7 @@ class Loss:
     terms: dict[str, Tensor]
     monitors: dict[str, float | Tensor] = field(default_factory=dict)
     again: Callable[[], dict[str, Tensor]] | None = None
+    seen: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:
@@ -52,6 +62,8 @@ class Stage(ABC):
     """One unit of training. A subclass is a frozen dataclass; its fields are its whole config."""
 
     needs: ClassVar[tuple[Stream, ...]]
+    dealt: ClassVar[tuple[str, ...]] = ()
+    """The replay buffers in the state: their rows are dealt out to the processes of a run, and taken through Share."""
     training: Training
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
@@ -63,8 +75,19 @@ class Stage(ABC):
         return {}
 
     @abstractmethod
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
-        """The loss of a step; `rng` is seeded by the step alone. `state` also holds the constants."""
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+        """The loss of a step, or of a part of its images; `share` draws by the step alone.
+
+        `state` also holds the constants. Nothing in it is changed here but a replay buffer, through `share`.
+        """
+
+    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
+        """Change the state by what the loss saw in all images of a step; figures to watch."""
+        return {}
+
+    def late(self, state: State) -> State:
+        """The state where a step costs most, for whoever asks the price of training; by default any is as good."""
+        return state
 
 
 class Method(ABC):

@@ -29,6 +29,12 @@ def origin(command: str, device: torch.device) -> Origin:
     )
 
 
+def made_with() -> str:
+    """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    return f"harness {_version('ebm-harness')}{f' at {commit}' if commit else ''}, torch {_version('torch')}"
+
+
 def uncommitted() -> str:
     """The diff of the checkout against its commit; empty where there is none, or no checkout."""
     return _git("diff", "HEAD")

@@ -36,6 +36,7 @@ class Common:
     evaluators: int | None
     microbatch: int | None
     extractors: dict[str, str | None]
+    accumulate: int
     checkpoint_seconds: float
     retry: bool
     overrides: list[str]
@@ -48,6 +49,8 @@ class Common:
             raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
         if min(self.evaluators or 1, self.microbatch or 1) < 1:
             raise ValueError("evaluators and microbatch must be 1 or more, or null")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be 1 or more, not {self.accumulate}")
         if self.workers < 0 or self.checkpoint_seconds < 0:
             raise ValueError("workers and checkpoint_seconds must be 0 or more")
 

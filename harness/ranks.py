@@ -50,17 +50,28 @@ class World:
             raise said[1]
         return cast(T, said[0])
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is so for one of them at least."""
-        return bool(self.mean(torch.tensor(float(flag)))) if self.size > 1 else flag
+    def any(self, *flags: bool) -> list[bool]:
+        """Which of the flags are set for one of them at least."""
+        return [bool(flag) for flag in self.sum(torch.tensor(flags, dtype=torch.int64))]
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The mean of a tensor over all processes; the tensor itself is changed."""
+    def texts(self, text: str) -> list[str]:
+        """What each of them says, in the order of their ranks."""
+        found: list[Any] = [text] * self.size
+        if self.size > 1:
+            with _company():
+                dist.all_gather_object(found, text)
+        return found
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum of a tensor over all processes; the tensor itself is changed."""
         if self.size > 1:
             with _company():
                 dist.all_reduce(x)
-            x /= self.size
         return x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of a tensor over all processes; the tensor itself is changed."""
+        return self.sum(x).div_(self.size) if self.size > 1 else x
 
     def gathered(self, x: Tensor) -> Tensor:
         """The rows of all processes' tensors, in the order of their ranks; their numbers may differ."""
@@ -75,14 +86,26 @@ class World:
             dist.all_gather(found, padded)
         return torch.cat([rows[: int(count)] for rows, count in zip(found, counts, strict=True)])
 
-    def wait(self) -> None:
-        """Until all are here."""
-        self.any(False)
+    def dealt(self, whole: Tensor) -> Tensor:
+        """This process's rows of a tensor that all have: row i goes to process i mod size."""
+        return whole if self.size == 1 else whole[self.rank :: self.size].clone()
+
+    def collected(self, rows: Tensor) -> Tensor:
+        """The whole of a tensor that was dealt out."""
+        if self.size == 1:
+            return rows
+        whole = self.gathered(rows)
+        order = torch.cat([torch.arange(rank, len(whole), self.size) for rank in range(self.size)])
+        return torch.empty_like(whole).index_copy_(0, order.to(whole.device), whole)
 
     def device(self, name: str) -> str:
         """A process's own GPU, where it sees several and the name leaves the choice; else the name."""
         several = self.size > 1 and name in ("auto", "cuda") and torch.cuda.device_count() > 1
         return f"cuda:{self.local}" if several else name
+
+
+ALONE = World()
+"""One process."""
 
 
 @cache
@@ -94,7 +117,7 @@ def join() -> World:
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
         _as_torchrun_says_it()
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return World()
+        return ALONE
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
 

@@ -57,7 +57,8 @@ class Selection(_Frozen):
 class StageCost(_Frozen):
     """What a stage's training took; a stage shared with other runs is counted in each.
 
-    skipped: image files that could not be read and were passed over.
+    skipped: image files that could not be read and were passed over. processes and accumulate: how a batch was shared,
+    and statistics: what batch normalisation then saw at a time. made_with: the code that trained it, all there were.
     """
 
     name: str
@@ -69,6 +70,10 @@ class StageCost(_Frozen):
     peak_memory_mb: int
     resumed: int
     skipped: int = 0
+    processes: int = 1
+    accumulate: int = 1
+    statistics: str = ""
+    made_with: list[str] = []
 
 
 class Cost(_Frozen):

@@ -1,5 +1,6 @@
 """The pieces of an evaluation, done by this process or spread over several; the results are the same."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,15 @@ from harness.device import full_precision, prepare
 from harness.errors import Diverged
 from harness.evaluate import PHASES, Evaluation, Phase, Piece
 from harness.files import read_json, write_json
+from harness.ranks import World, join
 from harness.runs import Run, load
+from harness.stop import apart
 
 DIVERGED = "diverged.json"
 """Where a process leaves word in a run's folder that its piece diverged."""
+
+LATE = 120
+"""Seconds after which, at the latest, a network file system shows the files of other machines."""
 
 Hear = Callable[[str, int, int, str], None]
 """Hears what is being done, how many pieces are, of how many, and a few words."""
@@ -27,14 +33,19 @@ def evaluators(run: Run, device: torch.device) -> int:
 
 
 def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
-    """Do all pieces that are not done yet, phase by phase. A fault in any process ends them all, and is raised here."""
+    """Do all pieces that are not done yet, phase by phase: with the others of this process's world, else with so many
+    processes of its own. A fault in any process ends them all, and is raised here.
+    """
+    world = join()
     for phase in PHASES:
         pieces = evaluation.pieces(phase)
-        if processes == 1:
+        if world.size > 1:
+            _in_world(evaluation, pieces, world, hear)
+        elif processes == 1:
             alone(pieces, evaluation.so_far, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
             _together(evaluation, phase, pieces, processes, hear)
-        evaluation.finish(phase)
+        world.once(partial(evaluation.finish, phase))
 
 
 def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
@@ -48,6 +59,21 @@ def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling
                     telling.tell = partial(hear, name, done, len(own))
                 piece.do()
         hear(name, len(own), len(own), so_far(name))
+
+
+def _in_world(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
+    """This process's pieces, every so manieth, and then until those of the others are there."""
+    reason = ""
+    try:
+        alone(pieces[world.rank :: world.size], evaluation.so_far, hear, evaluation)
+    except Diverged as error:
+        reason = str(error)
+    if reason := next(filter(None, world.texts(reason)), ""):
+        raise Diverged(reason)
+    for _ in range(LATE):
+        if all(piece.path.exists() for piece in pieces):
+            break
+        time.sleep(1)
 
 
 def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, hear: Hear) -> None:
@@ -66,6 +92,7 @@ def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], process
 
 def _rank(rank: int, folder: str, phase: Phase, processes: int) -> None:
     """Every so manieth piece, in a process of its own, on a GPU of its own where there are several."""
+    apart()
     run = load(Path(folder))
     device = prepare(run.config)
     if device.type == "cuda" and run.config["device"] == "auto":

@@ -1,6 +1,7 @@
 """A stage's training loop: from the newest sound checkpoint to the stage's weights, whatever interrupts it."""
 
 import json
+import logging
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ from harness.loader import batches
 from harness.method import Batch, Loss, Stage, State, Stream
 from harness.optimise import averaged, optimizer, sharpest
 from harness.randomness import derive, generator
+from harness.ranks import ALONE, World
+from harness.replicas import alike, average, synchronised
+from harness.share import Share
+from harness.stop import Leave, deferred
+
+log = logging.getLogger(__name__)
 
 LOGGED = 500
 """How many points the curves of a stage have at most."""
@@ -37,13 +44,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class Materials:
-    """What a stage trains on; `key` is the root of all its randomness, `workers` load images."""
+    """What a stage trains on, and with; `key` is the root of all its randomness, `workers` load images.
+
+    world: the processes that share each batch. accumulate: in how many pieces, one after the other, a process works
+    through its part. made_with: the code that trains, in words.
+    """
 
     data: Dataset
     outliers: Outliers | None
     key: tuple[int | str, ...]
     device: torch.device
     workers: int = 0
+    world: World = ALONE
+    accumulate: int = 1
+    made_with: str = ""
 
 
 def train(
@@ -57,16 +71,22 @@ def train(
     """Train the model through a stage, in place, and leave its weights, state, curves and cost in the folder.
 
     The model holds the stage's initial weights; a checkpoint in the folder replaces them. The result is the
-    averaged model where the stage averages. Raises Diverged, with the checkpoints kept.
+    averaged model where the stage averages. Raises Diverged, with the checkpoints kept; Leave, when a signal says so,
+    with the last step saved.
     """
     loop = Loop(stage, model, materials, folder)
     loop.resume()
-    for step, batch in loop.remaining():
-        figures = loop.step(step, batch)
-        due = time.monotonic() - loop.saved_at > checkpoint_seconds
-        if due:
-            loop.save(step + 1)
-        watch(Progress(step + 1, loop.steps, figures, due))
+    with deferred() as told, loop.writer:
+        for step, batch in loop.remaining():
+            figures = loop.step(step, batch)
+            due = time.monotonic() - loop.saved_at > checkpoint_seconds
+            save, leave = materials.world.any(due or told.save, told.leave)
+            if save:
+                told.save = False
+                loop.begin_saving(step + 1)
+            watch(Progress(step + 1, loop.steps, figures, save))
+            if leave:
+                raise Leave
     loop.finish()
 
 
@@ -76,17 +96,34 @@ class Loop:
     def __init__(self, stage: Stage, model: EnergyModel, materials: Materials, folder: Path) -> None:
         how = stage.training
         self.stage, self.model, self.materials, self.folder = stage, model, materials, folder
+        self.world = materials.world
         self.images = len(materials.data.labels("train"))
         self.skipped: set[str] = set()
+        self.made_with: list[str] = []
         self.steps = how.steps(self.images)
         self.logged_every = max(1, self.steps // LOGGED)
+        self.parts = self._parts()
         model.freeze_norm = how.freeze_norm
+        self.statistics = synchronised(model, self.world, materials.accumulate, materials.device)
         self.optimizer = optimizer(list(model.parameters()), how)
         self.average = None if how.ema is None else averaged(model, how.ema)
-        self.state: State = stage.state(materials.data, self.rng("state"))
+        state = stage.state(materials.data, self.rng("state"))
+        self.state: State = {k: self.world.dealt(v) if k in stage.dealt else v for k, v in state.items()}
         self.constants: State = {k: v.to(materials.device) for k, v in stage.constants(materials.data).items()}
+        self.writer = checkpoint.Writer()
         self.start, self.spent, self.resumed = 0, 0.0, 0
         self.started_at = self.saved_at = time.monotonic()
+
+    def _parts(self) -> int:
+        """Into how many equal parts each batch is split; UserError where it cannot be."""
+        parts = self.world.size * self.materials.accumulate
+        for stream in self.stage.needs:
+            if (size := self.stage.training.size(stream)) % parts:
+                raise UserError(
+                    f"A batch of {size} images cannot be shared equally by {self.world.size} processes with "
+                    f"accumulate={self.materials.accumulate}: let their product divide {size}."
+                )
+        return parts
 
     def rng(self, *key: int | str) -> torch.Generator:
         """A generator for one use in one step."""
@@ -94,20 +131,35 @@ class Loop:
 
     def resume(self) -> None:
         """Continue from the newest sound checkpoint, if there is one; forget what was logged after it."""
-        content = checkpoint.load_newest(self.folder / "checkpoints", self.materials.device)
-        if content is not None:
+        path = self.world.once(lambda: checkpoint.newest(self.folder / "checkpoints"))
+        if path is not None:
+            content = checkpoint.load(path, self.materials.device)
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
             if self.average is not None:
                 self.average.load_state_dict(content["average"])
             for name, value in self.state.items():
-                value.copy_(content["state"][name])
+                saved = content["state"][name]
+                value.copy_(self.world.dealt(saved) if name in self.stage.dealt else saved)
             self.start, self.spent = content["step"], content["seconds"]
             self.resumed = content["resumed"] + 1
             self.skipped = set(content["skipped"])
+            self.made_with = content.get("made_with", [])
+        if self.materials.made_with not in self.made_with:
+            self.made_with = [*self.made_with, self.materials.made_with]
+        self.world.once(self._forget)
+        self.started_at = self.saved_at = time.monotonic()
+
+    def _forget(self) -> None:
+        if len(self.made_with) > 1:
+            log.warning(
+                "%s goes on with %s: it was trained with %s so far.",
+                self.folder,
+                self.made_with[-1],
+                self.made_with[-2],
+            )
         lines = [line for line in read_lines(self.curves) if line["step"] <= self.start]
         write_text(self.curves, "".join(json.dumps(line) + "\n" for line in lines))
-        self.started_at = self.saved_at = time.monotonic()
 
     @property
     def curves(self) -> Path:
@@ -129,7 +181,7 @@ class Loop:
                 x, y = next(loader)
                 images[stream] = x.to(self.materials.device, non_blocking=True)
                 labels[stream] = y.to(self.materials.device, non_blocking=True)
-            yield step, Batch(images, labels)
+            yield step, Batch(images, labels, {stream: self.world.gathered(y) for stream, y in labels.items()})
 
     def _stream(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
         source = self.materials.outliers if stream == "outliers" else self.materials.data
@@ -139,22 +191,33 @@ class Loop:
         length = len(source) if isinstance(source, Outliers) else self.images
         seed = derive(*self.materials.key, "stream", stream)
         size, workers = self.stage.training.size(stream), self.materials.workers
-        return batches(view, length, size, seed, self.start, self.steps, workers, source.on_bad_image, self.skipped)
+        part = size // self.world.size
+        own = range(self.world.rank * part, (self.world.rank + 1) * part)
+        return batches(
+            view, length, size, seed, self.start, self.steps, workers, source.on_bad_image, self.skipped, own
+        )
 
-    def loss(self, step: int, batch: Batch) -> Loss:
-        """The loss of a step."""
-        return self.stage.loss(self.model, batch, {**self.constants, **self.state}, self.rng("step", step))
+    def loss(self, step: int, batch: Batch, piece: int = 0) -> Loss:
+        """The loss of a step, on a piece of this process's part of the batch."""
+        pieces = self.materials.accumulate
+
+        def of(tensors: dict[Stream, Tensor]) -> dict[Stream, Tensor]:
+            return {stream: x.chunk(pieces)[piece] for stream, x in tensors.items()}
+
+        part = Batch(of(batch.images), of(batch.labels), batch.whole)
+        share = Share(self.rng("step", step), self.world, piece, pieces)
+        return self.stage.loss(self.model, part, {**self.constants, **self.state}, share)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One optimiser step; the loss terms and figures of it."""
+        """One optimiser step; the loss terms and figures of it, as means over the whole batch."""
         how = self.stage.training
         self.model.train()
-        loss = self.loss(step, batch)
-        figures = self._figures(loss, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
+        losses = [self._backward(self.loss(step, batch, piece)) for piece in range(self.materials.accumulate)]
+        figures = self._figures(losses, step)
+        average(self.model, self.world)
         if how.sharpness:
-            self._sharpen(loss)
+            self._sharpen(losses)
         for group in self.optimizer.param_groups:
             group["lr"] = how.rate(step, self.steps)
         self.optimizer.step()
@@ -165,23 +228,40 @@ class Loop:
             self._log(step + 1, figures)
         return figures
 
-    def _sharpen(self, loss: Loss) -> None:
+    def _backward(self, loss: Loss) -> Loss:
+        """Add a piece's gradients, and let go of its graph."""
+        (loss.total / self.materials.accumulate).backward()
+        terms, seen = ({k: v.detach() for k, v in values.items()} for values in (loss.terms, loss.seen))
+        return Loss(terms, loss.monitors, loss.again, seen)
+
+    def _sharpen(self, losses: list[Loss]) -> None:
         """Replace the gradients by those at the sharpest nearby weights."""
-        if loss.again is None:
-            raise UserError("This stage cannot be trained sharpness-aware: set its training.sharpness=0.")
         with sharpest(self.model, self.stage.training):
             self.optimizer.zero_grad(set_to_none=True)
-            Loss(loss.again()).total.backward()
+            for loss in losses:
+                if loss.again is None:
+                    raise UserError("This stage cannot be trained sharpness-aware: set its training.sharpness=0.")
+                self._backward(Loss(loss.again()))
+            average(self.model, self.world)
 
-    def _figures(self, loss: Loss, step: int) -> dict[str, float]:
-        figures = {name: float(torch.as_tensor(value).detach()) for name, value in (loss.terms | loss.monitors).items()}
-        total = loss.total
-        if not abs(total.item()) <= self.stage.training.bound:  # so written, NaN fails too
-            terms = ", ".join(f"{name} {figures[name]:.4g}" for name in loss.terms)
-            raise Diverged(f"loss {total.item():.4g} at step {step + 1} of {self.steps} ({terms})")
-        return figures
+    def _figures(self, losses: list[Loss], step: int) -> dict[str, float]:
+        """Means of the terms and figures; the stage's state advances by what all of them saw."""
+        each = [
+            {k: torch.as_tensor(v).detach().double().cpu() for k, v in (loss.terms | loss.monitors).items()}
+            for loss in losses
+        ]
+        means = self.world.mean(torch.stack([torch.stack([one[k] for one in each]).mean() for k in each[0]]))
+        figures = dict(zip(each[0], means.tolist(), strict=True))
+        total = sum(figures[name] for name in losses[0].terms)
+        if not abs(total) <= self.stage.training.bound:  # so written, NaN fails too
+            terms = ", ".join(f"{name} {figures[name]:.4g}" for name in losses[0].terms)
+            raise Diverged(f"loss {total:.4g} at step {step + 1} of {self.steps} ({terms})")
+        seen = {k: self.world.gathered(torch.cat([loss.seen[k] for loss in losses])) for k in losses[0].seen}
+        return figures | self.stage.advance(self.state, seen)
 
     def _log(self, step: int, figures: dict[str, float]) -> None:
+        if self.world.rank:
+            return
         line = {
             "step": step,
             "images": step * self.stage.training.batch,
@@ -191,20 +271,36 @@ class Loop:
         with self.curves.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def save(self, step: int) -> None:
-        """Write a checkpoint of everything that the next step depends on."""
+    def begin_saving(self, step: int) -> None:
+        """Begin to write a checkpoint of everything that the next step depends on; training may go on meanwhile."""
+        if not alike(self.model, self.world):
+            raise RuntimeError(f"the processes' weights differ at step {step}: this is a fault of the harness")
         content = {
             "step": step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "state": self.state,
+            "state": self._whole_state(),
             "seconds": self.seconds,
             "resumed": self.resumed,
-            "skipped": sorted(self.skipped),
+            "skipped": self._all_skipped(),
+            "made_with": self.made_with,
         }
-        checkpoint.save(self.folder / "checkpoints", step, content)
+        if self.world.rank == 0:
+            self.writer.begin(self.folder / "checkpoints", step, content)
         self.saved_at = time.monotonic()
+
+    def save(self, step: int) -> None:
+        """The same, and wait until it is written."""
+        self.begin_saving(step)
+        self.writer.wait()
+
+    def _all_skipped(self) -> list[str]:
+        """The image files that any process has passed over."""
+        return sorted({path for text in self.world.texts("\n".join(self.skipped)) for path in text.splitlines()})
+
+    def _whole_state(self) -> State:
+        return {k: self.world.collected(v) if k in self.stage.dealt else v for k, v in self.state.items()}
 
     def result(self) -> nn.Module:
         """What the stage hands on: the averaged model, or the model itself where the stage does not average."""
@@ -215,11 +311,15 @@ class Loop:
 
         Checkpoints have then done their duty and are removed.
         """
-        weights = self.result().state_dict()
+        weights, state = self.result().state_dict(), self._whole_state()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {self.steps} steps")
+        self.skipped.update(self._all_skipped())
+        self.world.once(lambda: self._write(weights, state))
+
+    def _write(self, weights: dict[str, Tensor], state: State) -> None:
         checkpoint.save_tensors(self.folder / "weights.safetensors", weights)
-        checkpoint.save_tensors(self.folder / "state.safetensors", self.state)
+        checkpoint.save_tensors(self.folder / "state.safetensors", state)
         write_json(self.folder / "done.json", self._cost())
         for path in checkpoint.saved(self.folder / "checkpoints"):
             path.unlink()
@@ -234,6 +334,10 @@ class Loop:
             "peak_memory_mb": peak_memory_mb(self.materials.device),
             "resumed": self.resumed,
             "skipped": len(self.skipped),
+            "processes": self.world.size,
+            "accumulate": self.materials.accumulate,
+            "statistics": self.statistics,
+            "made_with": self.made_with,
         }
 
 

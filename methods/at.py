@@ -2,13 +2,12 @@
 
 from typing import ClassVar
 
-import torch
-
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, walk
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -24,7 +23,7 @@ class Robust(Stage):
     training: Training
     needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """Adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
         logits = model(walk(model, x, cross_entropy(y), self.attack))

@@ -14,6 +14,7 @@ from harness.methods.at import Robust
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -66,21 +67,25 @@ class Contrast:
         window = 1 if self.curriculum is None else self.curriculum.window(batch)
         return {"T": torch.tensor(start), "window": torch.zeros(window, dtype=torch.float64), "filled": torch.tensor(0)}
 
-    def images(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def images(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> tuple[Tensor, Tensor]:
         """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""
         y = batch.labels["real"]
         if self.labels == "random":
             with frozen(model):  # or this one image would enter the running statistics
                 classes = model(batch.images["real"][:1]).shape[1]
-            y = torch.randint(classes, y.shape, generator=rng, device=y.device)
+            y = share.integers(classes, y)
         return walk(model, batch.images["outliers"], joint_logit(y), self.walk, steps=int(state["T"])), y
 
-    def observe(self, state: State, real: Tensor, contrastive: Tensor) -> dict[str, float | Tensor]:
+    def observe(self, state: State, real: Tensor, contrastive: Tensor) -> dict[str, float]:
         """Advance the curriculum on joint logits of both; the figures to watch."""
         t, auc = int(state["T"]), area_under_curve(real, contrastive)
         if self.curriculum is not None:
             self.curriculum.advance(state, auc, self.walk.steps)
         return {"T": t, "auc": auc}
+
+    def late(self, state: State) -> State:
+        """With the walk as long as it gets."""
+        return {**state, "T": torch.full_like(state["T"], self.walk.steps)}
 
 
 def area_under_curve(positive: Tensor, negative: Tensor) -> float:
@@ -126,10 +131,10 @@ class Joint(Stage):
         """The curriculum's."""
         return self.contrast.state(self.training.batch)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """BCE on the marginal score plus adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
-        contrastive, target = self.contrast.images(model, batch, state, rng)
+        contrastive, target = self.contrast.images(model, batch, state, share)
         attacked = walk(model, x, cross_entropy(y), self.attack)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
 
@@ -142,11 +147,18 @@ class Joint(Stage):
         }
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(s_real, real)
-        joint_real = joint_logit(batch.labels["real"])(of_real)
-        monitors = self.contrast.observe(state, joint_real, joint_logit(target)(of_contrastive))
+        joint = {"real": joint_logit(batch.labels["real"])(of_real), "contrastive": joint_logit(target)(of_contrastive)}
         robust = (of_attacked.detach().argmax(1) == y).float().mean()
         scores = {"s_real": s_real.detach().mean(), "s_contrastive": s_contrastive.detach().mean()}
-        return Loss(terms, {**monitors, **scores, "robust_accuracy": robust})
+        return Loss(terms, {**scores, "robust_accuracy": robust}, seen=joint)
+
+    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
+        """The curriculum."""
+        return self.contrast.observe(state, seen["real"], seen["contrastive"])
+
+    def late(self, state: State) -> State:
+        """With the longest walk."""
+        return self.contrast.late(state)
 
 
 @settings

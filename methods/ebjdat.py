@@ -3,16 +3,15 @@
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Stage, State, Stream
-from harness.methods.jem import standard_normal
 from harness.methods.jempp import Continued, Persistent
 from harness.pgd import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.settings import settings
+from harness.share import Share
 
 
 def distance_from(clean: Tensor) -> Objective:
@@ -34,9 +33,9 @@ class Adversary:
     inner: Literal["ce", "energy_up", "joint_down", "released"] = "ce"
     perceptual: bool = True
 
-    def images(self, model: EnergyModel, x: Tensor, y: Tensor, rng: torch.Generator) -> Tensor:
+    def images(self, model: EnergyModel, x: Tensor, y: Tensor, share: Share) -> Tensor:
         """Adversarial images of a labelled batch."""
-        uniform = 2 * torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype) - 1
+        uniform = 2 * share.uniform(x) - 1
         start = (x + self.start * uniform).clamp(0, 1)
         with frozen(model):
             clean = model(x)
@@ -75,13 +74,13 @@ class Joint(Persistent):
     robust_ce: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The two differences of mean scores plus the two cross-entropies."""
         labelled, y = batch.images["labelled"], batch.labels["labelled"]
-        x = batch.images["real"] + self.sigma * standard_normal(batch.images["real"], rng)
-        attacked = self.adversary.images(model, labelled, y, rng)
+        x = batch.images["real"] + self.sigma * share.normal(batch.images["real"])
+        attacked = self.adversary.images(model, labelled, y, share)
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), rng)
+        chains = self.chains.draw(model, state, len(x), share)
 
         def given(s_real: Tensor) -> Loss:
             s_chains, logits, of_attacked = marginal_score(model(chains)), model(labelled), model(attacked)

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from harness.data import Dataset
 from harness.energy import EnergyModel
@@ -12,6 +13,7 @@ from harness.methods.atjem import Contrast, binary_cross_entropy, gradient_penal
 from harness.optimise import Training
 from harness.pgd import Walk, joint_logit
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -33,9 +35,9 @@ class Generate(Stage):
         """The curriculum's."""
         return self.contrast.state(self.training.batch)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """BCE on the joint logit, plus R1 where its weight is above 0."""
-        contrastive, target = self.contrast.images(model, batch, state, rng)
+        contrastive, target = self.contrast.images(model, batch, state, share)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
         of_real, of_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
         joint_real = joint_logit(batch.labels["real"])(of_real)
@@ -43,9 +45,19 @@ class Generate(Stage):
         terms = {"bce": binary_cross_entropy(joint_real, joint_contrastive)}
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(joint_real, real)
-        monitors = self.contrast.observe(state, joint_real, joint_contrastive)
-        scores = {"f_real": joint_real.detach().mean(), "f_contrastive": joint_contrastive.detach().mean()}
-        return Loss(terms, {**monitors, **scores})
+        scores: dict[str, float | Tensor] = {
+            "f_real": joint_real.detach().mean(),
+            "f_contrastive": joint_contrastive.detach().mean(),
+        }
+        return Loss(terms, scores, seen={"real": joint_real, "contrastive": joint_contrastive})
+
+    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
+        """The curriculum."""
+        return self.contrast.observe(state, seen["real"], seen["contrastive"])
+
+    def late(self, state: State) -> State:
+        """With the longest walk."""
+        return self.contrast.late(state)
 
 
 @settings

@@ -12,6 +12,7 @@ from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
 from harness.randomness import PerImage
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -32,16 +33,18 @@ class Chains:
         if self.buffer < 1 or not 0 <= self.restart <= 1:
             raise ValueError("buffer must be 1 or more, restart in [0, 1]")
 
-    def draw(self, model: EnergyModel, state: State, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
-        """A batch of chains, one for each label, continued by one walk and written back."""
-        buffer, n = state["buffer"], len(labels)
-        places = self._places(labels, classes, rng)
-        fresh = torch.rand(n, generator=rng, device=buffer.device) < self.restart
-        noise = torch.rand(n, *buffer.shape[1:], generator=rng, device=buffer.device)
-        start = torch.where(fresh[:, None, None, None], noise, buffer[places])
-        objective = joint_logit(labels) if self.conditional else marginal_score
-        x = walk(model, start, objective, self.walk, normal=lambda x: standard_normal(x, rng))
-        buffer[places] = x
+    def draw(self, model: EnergyModel, state: State, labels: Tensor, classes: int, share: Share) -> Tensor:
+        """Chains, one for each label of this part of the batch, continued by one walk and written back.
+
+        labels: of the whole batch.
+        """
+        places = self._places(labels, classes, share.rng)
+        chains = share.take(state["buffer"], places)
+        fresh = share.uniform(chains.new_empty(len(chains))) < self.restart
+        start = torch.where(fresh[:, None, None, None], share.uniform(chains), chains)
+        objective = joint_logit(share.own(labels)) if self.conditional else marginal_score
+        x = walk(model, start, objective, self.walk, normal=share.normal)
+        share.put(state["buffer"], places, x)
         return x
 
     def _places(self, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
@@ -52,11 +55,6 @@ class Chains:
         shuffled = torch.rand(classes, block, generator=rng, device=labels.device).argsort(1)
         turn = (labels[:, None] == labels).tril(-1).sum(1)  # the how-manieth of its class in the batch
         return labels * block + shuffled[labels, turn % block]
-
-
-def standard_normal(x: Tensor, rng: torch.Generator) -> Tensor:
-    """N(0, I) of the shape of x."""
-    return torch.randn(x.shape, generator=rng, device=x.device, dtype=x.dtype)
 
 
 @settings
@@ -74,6 +72,7 @@ class Energy(Stage):
     px: float = 1.0
     ce: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+    dealt: ClassVar[tuple[str, ...]] = ("buffer",)
 
     def __post_init__(self) -> None:
         if self.chains.buffer < self.training.batch:
@@ -83,13 +82,13 @@ class Energy(Stage):
         """The replay buffer, at first uniform noise."""
         return {"buffer": torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)}
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The difference of mean scores plus cross-entropy."""
-        real, labelled = (self._noisy(batch.images[stream], rng) for stream in ("real", "labelled"))
+        real, labelled = (self._noisy(batch.images[stream], share) for stream in ("real", "labelled"))
         y = batch.labels["labelled"]
         s_real = marginal_score(model(real))
         logits = model(labelled)
-        chains = self.chains.draw(model, state, batch.labels["real"], logits.shape[1], rng)
+        chains = self.chains.draw(model, state, batch.whole["real"], logits.shape[1], share)
         s_chains = marginal_score(model(chains))
         terms = {
             "px": self.px * (s_chains.mean() - s_real.mean()),
@@ -99,8 +98,8 @@ class Energy(Stage):
         scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
         return Loss(terms, {**scores, "accuracy": accuracy})
 
-    def _noisy(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        return x + self.sigma * standard_normal(x, rng) if self.sigma else x
+    def _noisy(self, x: Tensor, share: Share) -> Tensor:
+        return x + self.sigma * share.normal(x) if self.sigma else x
 
 
 @settings

@@ -9,11 +9,11 @@ from torch import Tensor
 from harness.data import Dataset
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.methods.jem import standard_normal
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, marginal_score, walk
 from harness.randomness import PerImage
 from harness.settings import settings
+from harness.share import Share
 
 JITTER = 1e-4 / 4
 """Added to each pixel's variance, 1e-4 on [−1, 1]: pixels that never change would leave a covariance singular."""
@@ -68,15 +68,18 @@ class InformativeChains:
         drawn = gaussian(gaussians, classes.repeat_interleave(self.buffer // len(classes)), rng)
         return {"buffer": drawn.clamp(0, 1).view(-1, *data.shape)}
 
-    def draw(self, model: EnergyModel, state: State, n: int, rng: torch.Generator) -> Tensor:
+    def draw(self, model: EnergyModel, state: State, n: int, share: Share) -> Tensor:
         """n chains, no two from one place, continued by one walk and written back."""
-        buffer = state["buffer"]
-        places = torch.randperm(len(buffer), generator=rng, device=buffer.device)[:n]
-        start, anew = buffer[places], torch.rand(n, generator=rng, device=buffer.device) < self.restart
-        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=rng, device=buffer.device)
-        start[anew] = gaussian(state, classes, rng).clamp(0, 1).view(-1, *buffer.shape[1:])
-        x = walk(model, start, marginal_score, self.walk, normal=lambda x: standard_normal(x, rng))
-        buffer[places] = x
+        buffer, whole = state["buffer"], n * share.parts
+        places = torch.randperm(self.buffer, generator=share.rng, device=buffer.device)[:whole]
+        chains = share.take(buffer, places)
+        anew = torch.rand(whole, generator=share.rng, device=buffer.device) < self.restart
+        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=share.rng, device=buffer.device)
+        fresh = buffer.new_zeros(whole, *buffer.shape[1:])
+        fresh[anew] = gaussian(state, classes, share.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        start = torch.where(share.own(anew)[:, None, None, None], share.own(fresh), chains)
+        x = walk(model, start, marginal_score, self.walk, normal=share.normal)
+        share.put(buffer, places, x)
         return x
 
     def sample(self, model: EnergyModel, buffer: Tensor, sampler: Walk, rng: PerImage) -> Tensor:
@@ -99,6 +102,7 @@ class Persistent(Stage):
 
     chains: InformativeChains
     training: Training
+    dealt: ClassVar[tuple[str, ...]] = ("buffer",)
 
     def __post_init__(self) -> None:
         if self.chains.buffer < self.training.size("real"):
@@ -147,14 +151,12 @@ class Energy(Persistent):
     ce: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The difference of mean scores plus cross-entropy."""
-        x, labelled = (
-            batch.images[s] + self.sigma * standard_normal(batch.images[s], rng) for s in ("real", "labelled")
-        )
+        x, labelled = (batch.images[s] + self.sigma * share.normal(batch.images[s]) for s in ("real", "labelled"))
         y = batch.labels["labelled"]
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), rng)
+        chains = self.chains.draw(model, state, len(x), share)
         s_chains, logits = marginal_score(model(chains)), model(labelled)
         terms = {
             "px": self.px * (s_chains.mean() - s_real.mean()),

@@ -9,6 +9,7 @@ from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, confidence, cross_entropy, walk
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -28,7 +29,7 @@ class InOut(Stage):
     outliers: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """Half adversarial cross-entropy, half the confidence on attacked outliers."""
         x, o, y = batch.images["labelled"], batch.images["outliers"], batch.labels["labelled"]
         attacked = walk(model, x, cross_entropy(y), self.attack)

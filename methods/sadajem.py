@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from harness.energy import EnergyModel
@@ -11,6 +10,7 @@ from harness.method import Batch, Loss, Stage, State, Stream
 from harness.methods.jempp import Continued, Persistent
 from harness.pgd import Walk, cross_entropy, marginal_score
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -27,11 +27,11 @@ class Energy(Persistent):
     ce: float = 1.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The difference of mean scores plus cross-entropy."""
         x, labelled, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), rng)
+        chains = self.chains.draw(model, state, len(x), share)
 
         def given(s_real: Tensor) -> Loss:
             s_chains, logits = marginal_score(model(chains)), model(labelled)

@@ -2,13 +2,12 @@
 
 from typing import ClassVar
 
-import torch
-
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy
 from harness.settings import settings
+from harness.share import Share
 
 
 @settings
@@ -21,7 +20,7 @@ class Classify(Stage):
     training: Training
     needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """Cross-entropy."""
         y = batch.labels["labelled"]
         logits = model(batch.images["labelled"])

@@ -2,16 +2,15 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from harness.energy import EnergyModel
 from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.methods.jem import standard_normal
 from harness.optimise import Training
 from harness.pgd import Objective, Walk, cross_entropy, frozen, walk
 from harness.settings import settings
+from harness.share import Share
 
 
 def divergence_from(clean: Tensor) -> Objective:
@@ -38,10 +37,10 @@ class Tradeoff(Stage):
     noise: float = 0.001
     needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, rng: torch.Generator) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """Cross-entropy plus the weighted divergence."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
-        attacked = self.attacked(model, x, rng)
+        attacked = self.attacked(model, x, share)
         logits, of_attacked = model(x), model(attacked)
         terms = {
             "ce": cross_entropy(y)(logits).mean(),
@@ -50,11 +49,11 @@ class Tradeoff(Stage):
         right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
         return Loss(terms, {"accuracy": right, "robust_accuracy": robust})
 
-    def attacked(self, model: EnergyModel, x: Tensor, rng: torch.Generator) -> Tensor:
+    def attacked(self, model: EnergyModel, x: Tensor, share: Share) -> Tensor:
         """Images in the ball around x whose predictions diverge most from those on x."""
         with frozen(model):
             clean = model(x)
-        return walk(model, x + self.noise * standard_normal(x, rng), divergence_from(clean), self.attack, centre=x)
+        return walk(model, x + self.noise * share.normal(x), divergence_from(clean), self.attack, centre=x)
 
 
 @settings

@@ -9,6 +9,7 @@ from harness.energy import EnergyModel
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk
 from harness.randomness import PerImage
+from harness.share import Share
 
 STEP = Walk(steps=1, step=0.5, direction="raw", clamp=False)
 LABELS = torch.tensor([4, 0, 2, 2, 1])
@@ -39,21 +40,25 @@ def rng(seed=0):
 
 def test_restarted_chains_begin_from_uniform_noise_on_the_pixel_range():
     state = {"buffer": marked(2000)}
-    x = Chains(STEP, buffer=2000, restart=1.0).draw(flat_net(), state, torch.zeros(2000, dtype=torch.long), 5, rng())
+    x = Chains(STEP, buffer=2000, restart=1.0).draw(
+        flat_net(), state, torch.zeros(2000, dtype=torch.long), 5, Share(rng())
+    )
     assert kstest(x.flatten().numpy(), "uniform").pvalue > 0.01
     assert len(x.flatten(1).unique(dim=0)) == 2000, "each from noise of its own"
 
 
 def test_chains_that_are_not_restarted_continue_from_the_buffer():
     state = {"buffer": marked(50)}
-    x = Chains(STEP, buffer=50, restart=0.0).draw(flat_net(), state, LABELS, 5, rng())
+    x = Chains(STEP, buffer=50, restart=0.0).draw(flat_net(), state, LABELS, 5, Share(rng()))
     assert set(x.flatten().tolist()) <= set(marked(50).flatten().tolist())
     assert torch.equal(state["buffer"], marked(50)), "nothing moved, so nothing changed"
 
 
 def test_the_share_of_restarts_is_the_chance_of_one():
     state = {"buffer": marked(4000)}
-    x = Chains(STEP, buffer=4000, restart=0.05).draw(flat_net(), state, torch.zeros(4000, dtype=torch.long), 5, rng())
+    x = Chains(STEP, buffer=4000, restart=0.05).draw(
+        flat_net(), state, torch.zeros(4000, dtype=torch.long), 5, Share(rng())
+    )
     fresh = int((x.flatten(1).amax(1) < 1).sum())
     assert binomtest(fresh, 4000, 0.05).pvalue > 0.01
 
@@ -61,7 +66,7 @@ def test_the_share_of_restarts_is_the_chance_of_one():
 @pytest.mark.parametrize("seed", range(5))
 def test_unconditional_chains_are_written_back_where_they_were_drawn_without_collision(seed):
     state = {"buffer": marked(6)}
-    x = Chains(STEP, buffer=6, restart=0.0).draw(tilted_net(), state, LABELS, 5, rng(seed))
+    x = Chains(STEP, buffer=6, restart=0.0).draw(tilted_net(), state, LABELS, 5, Share(rng(seed)))
     places = (x[:, 0, 1, 1] - 10).long()
     assert len(set(places.tolist())) == 5
     expected = marked(6)
@@ -72,14 +77,14 @@ def test_unconditional_chains_are_written_back_where_they_were_drawn_without_col
 
 def test_restarted_chains_are_written_back_too():
     state = {"buffer": marked(5)}
-    x = Chains(STEP, buffer=5, restart=1.0).draw(tilted_net(), state, LABELS, 5, rng())
+    x = Chains(STEP, buffer=5, restart=1.0).draw(tilted_net(), state, LABELS, 5, Share(rng()))
     assert {tuple(i.flatten().tolist()) for i in x} == {tuple(i.flatten().tolist()) for i in state["buffer"]}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_conditional_chains_stay_in_the_block_of_their_label(seed):
     state = {"buffer": marked(20)}
-    x = Chains(STEP, buffer=20, restart=0.0, conditional=True).draw(tilted_net(), state, LABELS, 5, rng(seed))
+    x = Chains(STEP, buffer=20, restart=0.0, conditional=True).draw(tilted_net(), state, LABELS, 5, Share(rng(seed)))
     places = (x[:, 0, 1, 1] - 10).long()
     assert torch.equal(places // 4, LABELS)
     assert len(set(places.tolist())) == len(LABELS), "two chains were written to one place"
@@ -93,7 +98,7 @@ def test_every_place_is_drawn_sooner_or_later():
         chains = Chains(STEP, buffer=20, restart=0.0, conditional=conditional)
         places = set()
         for seed in range(80):
-            x = chains.draw(flat_net(), {"buffer": marked(20)}, torch.arange(5), 5, rng(seed))
+            x = chains.draw(flat_net(), {"buffer": marked(20)}, torch.arange(5), 5, Share(rng(seed)))
             places.update((x[:, 0, 1, 1] - 10).long().tolist())
         assert places == set(range(20))
 
@@ -102,7 +107,7 @@ def test_conditional_chains_climb_their_label_s_logit():
     model = flat_net()
     model.net[1].weight.data[:4] = torch.eye(4)  # logit y rises along pixel y
     state = {"buffer": torch.full((5, 1, 2, 2), 10.0)}
-    x = Chains(STEP, buffer=5, restart=0.0, conditional=True).draw(model, state, torch.arange(4), 5, rng())
+    x = Chains(STEP, buffer=5, restart=0.0, conditional=True).draw(model, state, torch.arange(4), 5, Share(rng()))
     torch.testing.assert_close(x.flatten(1) - 10, 0.5 * torch.eye(4))
 
 

@@ -16,6 +16,11 @@ from harness.files import read_json, read_lines, replacing, write_json
 CPU = torch.device("cpu")
 
 
+def load_newest(folder, device):
+    path = checkpoint.newest(folder)
+    return None if path is None else checkpoint.load(path, device)
+
+
 def content(step):
     return {"step": step, "weights": torch.full((50,), float(step)), "none": None, "nested": {"a": [1, 2.5]}}
 
@@ -28,7 +33,7 @@ def fill(folder, *steps):
 
 def test_what_was_saved_is_loaded(tmp_path):
     fill(tmp_path, 7)
-    loaded = checkpoint.load_newest(tmp_path, CPU)
+    loaded = load_newest(tmp_path, CPU)
     assert torch.equal(loaded.pop("weights"), content(7)["weights"])
     assert loaded == {"step": 7, "none": None, "nested": {"a": [1, 2.5]}}
 
@@ -37,12 +42,12 @@ def test_the_newest_wins_by_step_and_only_two_are_kept(tmp_path):
     paths = fill(tmp_path, 1, 2, 9, 10, 100)
     assert [int(path.name.split("-")[0]) for path in paths] == [10, 100]
     assert sorted(tmp_path.iterdir()) == paths
-    assert checkpoint.load_newest(tmp_path, CPU)["step"] == 100
+    assert load_newest(tmp_path, CPU)["step"] == 100
 
 
 def test_an_empty_or_absent_folder_gives_none(tmp_path):
-    assert checkpoint.load_newest(tmp_path, CPU) is None
-    assert checkpoint.load_newest(tmp_path / "absent", CPU) is None
+    assert load_newest(tmp_path, CPU) is None
+    assert load_newest(tmp_path / "absent", CPU) is None
 
 
 def flip(data, bit):
@@ -63,7 +68,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path_factory, caplog,
         newest.write_bytes(flip(whole, data.draw(st.integers(0, 8 * len(whole) - 1))))
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.load_newest(folder, CPU)["step"] == 1
+        assert load_newest(folder, CPU)["step"] == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert newest.name in caplog.text
 
@@ -73,17 +78,17 @@ def test_damage_to_all_gives_none_and_names_each(tmp_path, caplog):
     for path in paths:
         path.write_bytes(path.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.load_newest(tmp_path, CPU) is None
+        assert load_newest(tmp_path, CPU) is None
     assert all(path.name in caplog.text for path in paths)
 
 
 def test_a_damaged_file_does_not_count_among_the_two_kept(tmp_path):
     _, newest = fill(tmp_path, 1, 2)
     newest.write_bytes(b"")
-    assert checkpoint.load_newest(tmp_path, CPU)["step"] == 1
+    assert load_newest(tmp_path, CPU)["step"] == 1
     fill(tmp_path, 2)
     checkpoint.saved(tmp_path)[-1].write_bytes(b"")
-    assert checkpoint.load_newest(tmp_path, CPU)["step"] == 1
+    assert load_newest(tmp_path, CPU)["step"] == 1
 
 
 def test_leftover_temporary_files_are_ignored(tmp_path):
@@ -95,7 +100,7 @@ def test_leftover_temporary_files_are_ignored(tmp_path):
         temporary.write_bytes(b"")
     (tmp_path / "0000000002-0123456789abcdef.pt").unlink()
     assert len(list(tmp_path.iterdir())) == 2
-    assert checkpoint.load_newest(tmp_path, CPU)["step"] == 1
+    assert load_newest(tmp_path, CPU)["step"] == 1
 
 
 class Trap:
@@ -114,7 +119,7 @@ def test_loading_executes_nothing_even_where_the_checksum_holds(tmp_path):
     checkpoint.save(folder, 1, {"step": 1, "trap": Trap(sprung)})
     (path,) = checkpoint.saved(folder)
     with pytest.raises(pickle.UnpicklingError):
-        checkpoint.load_newest(folder, CPU)
+        load_newest(folder, CPU)
     assert not sprung.exists()
     torch.load(path, weights_only=False)
     assert sprung.exists(), "the trap must work"

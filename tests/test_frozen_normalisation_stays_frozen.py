@@ -6,6 +6,7 @@ import torch
 from harness.method import Batch
 from harness.methods.atjem import Contrast, Joint
 from harness.pgd import Walk
+from harness.share import Share
 
 STEPS = 5
 
@@ -84,5 +85,5 @@ def test_making_contrastive_images_leaves_the_statistics_alone_even_where_they_a
     images, y = digits.tensors("train")
     batch = Batch({"real": images[:8], "outliers": images[8:16]}, {"real": y[:8]})
     contrast = Contrast(Walk(steps=2, step=0.1), curriculum=None, labels=labels)
-    contrast.images(model, batch, contrast.state(8), torch.Generator().manual_seed(0))
+    contrast.images(model, batch, contrast.state(8), Share(torch.Generator().manual_seed(0)))
     assert all(torch.equal(value, before[name]) for name, value in statistics(model).items())

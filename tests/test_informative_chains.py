@@ -10,6 +10,7 @@ from test_buffer_of_chains import STEP, flat_net, marked, rng, tilted_net
 from harness.data import Dataset, TensorView
 from harness.methods.jempp import JEMPP, Energy, InformativeChains, class_gaussians, gaussian
 from harness.pgd import Walk, marginal_score, walk
+from harness.share import Share
 
 FAR = {"means": torch.full((5, 4), 0.5), "roots": 0.01 * torch.eye(4).repeat(5, 1, 1)}
 """Draws that no image of a marked buffer can be taken for."""
@@ -47,7 +48,7 @@ def test_the_buffer_is_at_first_in_equal_blocks_of_the_classes_and_of_images(dig
 
 
 def draw(model, state, n, seed=0, **changes):
-    return InformativeChains(STEP, buffer=len(state["buffer"]), **changes).draw(model, state, n, rng(seed))
+    return InformativeChains(STEP, buffer=len(state["buffer"]), **changes).draw(model, state, n, Share(rng(seed)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -93,7 +94,7 @@ def test_sampling_a_chain_leaves_gradients_and_running_statistics_as_they_should
         before = model.net[1].running_mean.clone()
         state = {"buffer": torch.rand(20, 1, 8, 8, generator=rng()), "means": torch.zeros(10, 64)}
         chains = InformativeChains(replace(STEP, limit=2.0, statistics=statistics), buffer=20, restart=0.0)
-        chains.draw(model, state | {"roots": torch.zeros(10, 64, 64)}, 8, rng())
+        chains.draw(model, state | {"roots": torch.zeros(10, 64, 64)}, 8, Share(rng()))
         assert torch.equal(model.net[0].weight.grad, torch.ones_like(model.net[0].weight))
         assert torch.equal(before, model.net[1].running_mean) != moves
 

@@ -14,6 +14,7 @@ from harness.methods.ratio import InOut
 from harness.methods.standard import Classify
 from harness.methods.trades import Tradeoff, divergence_from
 from harness.pgd import confidence
+from harness.share import Share
 
 __all__ = ["batch"]  # a fixture
 
@@ -30,7 +31,7 @@ STAGES = {
 
 
 def loss_of(stage, net, batch):
-    return stage.loss(net.train(), batch, buffer(), rng())
+    return stage.loss(net.train(), batch, buffer(), Share(rng()))
 
 
 def of(loss, net):
@@ -82,7 +83,7 @@ def test_the_divergence_from_itself_is_zero_and_flat():
 
 def test_the_divergence_pulls_at_clean_and_attacked_predictions(net, batch):
     stage = Tradeoff(ATTACK, TRAINING)
-    x, attacked = batch.images["labelled"], stage.attacked(net, batch.images["labelled"], rng())
+    x, attacked = batch.images["labelled"], stage.attacked(net, batch.images["labelled"], Share(rng()))
     both = torch.autograd.grad(6 * divergence_from(net(x))(net(attacked)).mean(), list(net.parameters()))
     one = torch.autograd.grad(6 * divergence_from(net(x).detach())(net(attacked)).mean(), list(net.parameters()))
     ours = torch.autograd.grad(loss_of(stage, net, batch).terms["kl"], list(net.parameters()))
@@ -94,11 +95,11 @@ def test_the_divergence_pulls_at_clean_and_attacked_predictions(net, batch):
 def test_trades_attacks_within_the_ball_and_not_in_vain(net, batch, attack):
     x = batch.images["labelled"]
     stage = Tradeoff(attack, TRAINING, noise=0.2)  # a start that the ball does not hold
-    attacked = stage.attacked(net, x, rng())
+    attacked = stage.attacked(net, x, Share(rng()))
     offset = (attacked - x).flatten(1).norm(p=2 if attack.norm == "l2" else torch.inf, dim=1)
     assert offset.max() <= attack.eps * (1 + 1e-9)
     assert attacked.min() >= 0 and attacked.max() <= 1
-    still = Tradeoff(replace(attack, step=1e-12), TRAINING).attacked(net, x, rng())
+    still = Tradeoff(replace(attack, step=1e-12), TRAINING).attacked(net, x, Share(rng()))
     divergence = divergence_from(net(x))
     assert divergence(net(attacked)).mean() > 10 * divergence(net(still)).mean()
 
@@ -119,7 +120,7 @@ def test_ratio_never_lowers_what_its_attacks_climb(net, batch):
 def test_ebjdat_moves_images_as_its_inner_loop_says_and_stays_in_the_ball(net, batch, inner):
     x, y = batch.images["labelled"], batch.labels["labelled"]
     adversary = replace(ADVERSARY, inner=inner)
-    attacked = adversary.images(net, x, y, rng())
+    attacked = adversary.images(net, x, y, Share(rng()))
     assert (attacked - x).abs().max() <= LINF.eps * (1 + 1e-9)
     climb = adversary.objective(net(x), y)
     assert climb(net(attacked)).mean() > climb(net(x)).mean()
@@ -150,7 +151,7 @@ def test_images_pass_in_training_mode_in_the_order_of_the_paper(net, batch, name
     stage, state, seen = replace(STAGES[name], **changes), buffer(), []
     stage = replace(stage, sigma=0.0) if name == "jempp" else stage
     net.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]) if module.training else None)
-    loss = stage.loss(net.train(), batch, state, rng())
+    loss = stage.loss(net.train(), batch, state, Share(rng()))
 
     def called(x, other):
         known = {"real": batch.images["real"], "labelled": batch.images["labelled"], "chains": state["buffer"]}

@@ -15,6 +15,7 @@ from harness.methods.standard import Classify
 from harness.methods.trades import Tradeoff
 from harness.pgd import Walk, marginal_score, walk
 from harness.registry import configs
+from harness.share import Share
 
 __all__ = ["batch", "small"]  # fixtures
 
@@ -56,7 +57,7 @@ def cross_entropy(small, x, y):
 
 def test_standard_training_is_cross_entropy(net, small, batch):
     x, y = batch.images["labelled"].numpy(), batch.labels["labelled"].numpy()
-    loss = Classify(TRAINING).loss(net.train(), batch, {}, rng())
+    loss = Classify(TRAINING).loss(net.train(), batch, {}, Share(rng()))
     check(net, small, loss, [("ce", lambda: cross_entropy(small, x, y))])
     assert float(loss.monitors["accuracy"]) == pytest.approx((small.logits(x).argmax(1) == y).mean())
 
@@ -68,9 +69,9 @@ def test_trades_is_cross_entropy_plus_the_divergence_of_predictions_nearby(net, 
     pgd = by_hand.pgd if attack.norm == "l2" else by_hand.linf_pgd
     attacked = pgd(gradient, start, x, attack.steps, attack.step, attack.eps)
 
-    ours = Tradeoff(attack, TRAINING).attacked(net, batch.images["labelled"], rng())
+    ours = Tradeoff(attack, TRAINING).attacked(net, batch.images["labelled"], Share(rng()))
     np.testing.assert_allclose(ours.numpy(), attacked, rtol=1e-10, atol=1e-12)
-    loss = Tradeoff(attack, TRAINING).loss(net.train(), batch, {}, rng())
+    loss = Tradeoff(attack, TRAINING).loss(net.train(), batch, {}, Share(rng()))
     check(net, small, loss, [
         ("ce", lambda: cross_entropy(small, x, y)),
         ("kl", lambda: 6 * by_hand.divergence(small.logits(x), small.logits(attacked)).sum() / B),
@@ -85,7 +86,7 @@ def test_ratio_is_half_adversarial_cross_entropy_half_confidence_on_attacked_out
     attacked = by_hand.momentum_attack(small, x, y, 5, 0.2, 0.5, 0.9)
     gradient, value = by_hand.ascent_of_confidence(small), lambda o: by_hand.confidence(small.logits(o))
     tempting = by_hand.momentum_pgd(gradient, value, o, 7, 0.2, 1.0, 0.9)
-    loss = stage.loss(net.train(), batch, {}, rng())
+    loss = stage.loss(net.train(), batch, {}, Share(rng()))
     check(net, small, loss, [
         ("ce", lambda: cross_entropy(small, attacked, y) / 2),
         ("outliers", lambda: weight * by_hand.confidence(small.logits(tempting)).sum() / B / 2),
@@ -113,7 +114,7 @@ def test_pyld_as_published_is_proximal_sgld_with_fewer_and_longer_steps(net, sma
 
 def test_jempp_is_jem_with_proximal_chains(net, small, batch):
     stage = jempp.Energy(CHAINS, TRAINING, sigma=0.1)
-    loss = stage.loss(net.train(), batch, buffer(), rng())
+    loss = stage.loss(net.train(), batch, buffer(), Share(rng()))
     generator = rng()
     x, labelled = (image + 0.1 * normal(generator) for image in images(batch, "real", "labelled"))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
@@ -132,7 +133,7 @@ def sadajem_terms(small, batch, chains):
 
 
 def test_sadajem_is_jempp_without_noise(net, small, batch):
-    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, buffer(), rng())
+    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, buffer(), Share(rng()))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
     check(net, small, loss, sadajem_terms(small, batch, chains))
 
@@ -146,7 +147,7 @@ def elsewhere(net):
 
 def test_sadajem_again_is_its_loss_at_other_weights_on_the_chains_of_the_first(net, small, batch):
     state = buffer()
-    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, state, rng())
+    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, state, Share(rng()))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
     walked = state["buffer"].clone()
     there = elsewhere(net)
@@ -184,7 +185,7 @@ def test_ebjdat_is_sadajem_plus_an_energy_gap_and_cross_entropy_on_adversarial_i
     net, small, batch, inner, perceptual
 ):
     stage = ebjdat.Joint(CHAINS, TRAINING, ebjdat.Adversary(LINF, 0.1, inner, perceptual), sigma=0.1)
-    loss = stage.loss(net.train(), batch, buffer(), rng())
+    loss = stage.loss(net.train(), batch, buffer(), Share(rng()))
     generator, (real, labelled) = rng(), images(batch, "real", "labelled")
     x = real + 0.1 * normal(generator)
     start = np.clip(labelled + 0.1 * (2 * uniform(generator) - 1), 0, 1)

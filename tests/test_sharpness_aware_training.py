@@ -9,6 +9,7 @@ from harness.methods.sadajem import Energy
 from harness.methods.standard import Classify
 from harness.optimise import Training, sharpest
 from harness.pgd import Walk
+from harness.share import Share
 
 CHAINS = InformativeChains(Walk(steps=2, step=0.05, direction="raw", limit=2.0, statistics="batch"), buffer=20)
 
@@ -67,7 +68,7 @@ def by_hand(one, batch, rho, lr, decay):
     """The weights after a first step of SGD, by a loss that is computed anew."""
     one.model.train()
     state = {**one.constants, **{name: value.clone() for name, value in one.state.items()}}
-    loss = one.stage.loss(one.model, batch, state, one.rng("step", 0))
+    loss = one.stage.loss(one.model, batch, state, Share(one.rng("step", 0)))
     parameters = list(one.model.parameters())
     gradients = torch.autograd.grad(loss.total, parameters)
     before = [p.detach().clone() for p in parameters]
