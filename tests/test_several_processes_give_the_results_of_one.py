@@ -1,0 +1,130 @@
+"""Two processes that share each batch, or one that takes it in pieces, end where one process with whole batches ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commandline import quick
+from conftest import CPU
+from safetensors.torch import load_file
+
+import harness
+from harness import record
+from harness.build import outliers
+from harness.errors import UserError
+from harness.execute import train_alone
+from harness.files import read_json, read_lines
+from harness.train import Loop, Materials
+from harness.trained import trained
+
+METHODS = ("atjem", "at", "generative", "jem", "sadajem")
+"""A shared first stage, a curriculum, buffers that are dealt out, gradients at sharpened weights."""
+
+SMALL = ("model.norm=none", "threads=1", "protocol.metrics.counterfactuals.count=10")
+SCRIPT = Path(__file__).parent / "in_a_world.py"
+
+
+def overrides(method, *more):
+    return [*quick(method, steps=8), *SMALL, *more]
+
+
+def together(folder, fault, *arguments):
+    """Two processes on one machine, as torchrun starts them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, str(folder), fault, *arguments], text=True, capture_output=True, timeout=300, env=environment
+    )
+
+
+def alone(folder, *arguments):
+    (run,) = harness.plan(*arguments, f"runs={folder}")
+    return run, harness.run(run)
+
+
+def check_stages(one, other):
+    """The same losses, weights and states, but for the order of sums."""
+    for stage in sorted(path.name for path in (one / "stages").iterdir()):
+        for name in ("weights", "state"):
+            ours, theirs = (load_file(root / "stages" / stage / f"{name}.safetensors") for root in (one, other))
+            assert ours.keys() == theirs.keys()
+            for key in ours:
+                np.testing.assert_allclose(ours[key], theirs[key], atol=1e-5, err_msg=f"{stage} {name} {key}")
+        logged = [read_lines(root / "stages" / stage / "metrics.jsonl") for root in (one, other)]
+        assert logged[0], stage
+        for ours, theirs in zip(*logged, strict=True):
+            assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, abs=1e-4), stage
+
+
+def check_record(run, found, other):
+    theirs = record.read(other / run.name / "record.json")
+    assert theirs.outcomes == found.outcomes and found.outcomes
+    for key, score in found.scores.items():
+        assert theirs.scores[key].value == pytest.approx(score.value, rel=1e-2, abs=1e-3), key
+    for path in sorted((run.folder / "samples").glob("*.npy")):
+        ours, others = (np.load(p).astype(int) for p in (path, other / run.name / "samples" / path.name))
+        assert np.abs(ours - others).max() <= 1, path.name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_give_the_result_of_one(method, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    run, found = alone(one, *overrides(method))
+    done = together(two, "sound", *overrides(method))
+    assert done.returncode == 0, done.stderr
+    check_stages(one, two)
+    check_record(run, found, two)
+    for stage in (two / "stages").glob("*/done.json"):
+        assert read_json(stage)["processes"] == 2
+
+
+@pytest.mark.parametrize("method", ["atjem", "jem"])
+def test_pieces_of_a_batch_give_the_result_of_the_whole(method, tmp_path):
+    """atjem: the curriculum sees all pieces; jem: chains of two pieces come from one draw of places."""
+    for name, pieces in (("whole", 1), ("pieces", 4)):
+        (run,) = harness.plan(*overrides(method, f"accumulate={pieces}", f"runs={tmp_path / name}"))
+        for training in run.trainings:
+            train_alone(run, training)
+            assert read_json(training.folder / "done.json")["accumulate"] == pieces
+    check_stages(tmp_path / "whole", tmp_path / "pieces")
+
+
+def test_a_run_begun_by_one_process_is_continued_by_two(tmp_path):
+    """A checkpoint holds the whole buffer, whoever held which of its rows."""
+    arguments = overrides("jem")
+    one, two = tmp_path / "one", tmp_path / "two"
+    (run,) = harness.plan(*arguments, f"runs={one}")
+    train_alone(run, run.trainings[0])
+
+    (run,) = harness.plan(*arguments, f"runs={two}")
+    (training,) = run.trainings
+    materials = Materials(run.data, outliers(run), (0, "energy"), CPU)
+    loop = Loop(training.stage, trained(run, None, CPU), materials, training.folder)
+    loop.resume()
+    for step, batch in loop.remaining():
+        loop.step(step, batch)
+        if step == 3:
+            loop.save(step + 1)
+            break
+    done = together(two, "sound", *arguments)
+    assert done.returncode == 0, done.stderr
+    check_stages(one, two)
+    assert read_json(training.folder / "done.json")["resumed"] == 1
+
+
+def test_a_process_that_fails_ends_them_all_with_its_own_error(tmp_path):
+    done = together(tmp_path, "fault", *overrides("at"))
+    assert done.returncode != 0
+    (failure,) = tmp_path.glob("*/failure.md")
+    told = failure.read_text().split("\n")[2]
+    assert "Out of memory in process 1 of 2" in told and "accumulate=N" in told
+    assert "7 bytes" in done.stderr
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path):
+    (run,) = harness.plan(*overrides("at", "accumulate=3", f"runs={tmp_path}"))
+    with pytest.raises(UserError, match="batch of 16 images cannot be shared equally"):
+        train_alone(run, run.trainings[0])
