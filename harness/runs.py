@@ -31,6 +31,9 @@ IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 PLACES = ("root", "download")
 """Fields that say where files are, not what they hold."""
 
+LATER = {"stored": "float32"}
+"""Fields that came later, where they say what was done before they came: left out of names, so that runs keep them."""
+
 NUMERICS = 1
 """Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
 
@@ -71,7 +74,7 @@ class Run:
     @cached_property
     def identity(self) -> Config:
         """The part of the config that the numbers depend on, with the content of the initial weights."""
-        parts = {key: self.config[key] for key in IDENTITY}
+        parts = {key: self.config[key] for key in IDENTITY} | {"method": _named_before(self.config["method"])}
         parts |= {kind: placeless(parts[kind]) for kind in ("data", "outliers", "protocol")}
         return parts | ({"init": self.init} if self.init else {})
 
@@ -134,7 +137,7 @@ class Run:
     def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
         outliers = self.identity["outliers"] if "outliers" in stage.needs else None
         content = {
-            "stage": [type(stage).__module__, type(stage).__name__, asdict(stage)],  # pyright: ignore[reportArgumentType]
+            "stage": [type(stage).__module__, type(stage).__name__, _named_before(asdict(stage))],  # pyright: ignore[reportArgumentType]
             "data": self.identity["data"],
             "model": self.config["model"],
             "outliers": outliers,
@@ -175,6 +178,12 @@ def placeless(part: Config) -> Config:
     """A part of a config without the fields, at any depth, that say where files are."""
     kept = {key: value for key, value in part.items() if key not in PLACES}
     return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def _named_before(part: Config) -> Config:
+    """A part of a config without the fields that came later and change nothing."""
+    kept = {key: value for key, value in part.items() if key not in LATER or value != LATER[key]}
+    return {key: _named_before(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def state(folder: Path) -> RunState:

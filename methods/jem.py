@@ -11,6 +11,7 @@ from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
 from harness.randomness import PerImage
+from harness.replay import Stored, kept, seen
 from harness.settings import settings
 from harness.share import Share
 
@@ -21,13 +22,14 @@ class Chains:
 
     walk: the SGLD step, x ← x + step · ∇_x s(x) + noise · N(0, I), unclamped. restart: the chance that a chain
     begins anew from uniform noise. conditional: the buffer is in equal blocks, one for each class, and a chain
-    climbs its class's logit f_y in place of s.
+    climbs its class's logit f_y in place of s. stored: as the chains were left, or in 8 bits, cut to [0, 1].
     """
 
     walk: Walk
     buffer: int = 10_000
     restart: float = 0.05
     conditional: bool = False
+    stored: Stored = "float32"
 
     def __post_init__(self) -> None:
         if self.buffer < 1 or not 0 <= self.restart <= 1:
@@ -39,12 +41,12 @@ class Chains:
         labels: of the whole batch.
         """
         places = self._places(labels, classes, share.rng)
-        chains = share.take(state["buffer"], places)
+        chains = seen(share.take(state["buffer"], places))
         fresh = share.uniform(chains.new_empty(len(chains))) < self.restart
         start = torch.where(fresh[:, None, None, None], share.uniform(chains), chains)
         objective = joint_logit(share.own(labels)) if self.conditional else marginal_score
         x = walk(model, start, objective, self.walk, normal=share.normal)
-        share.put(state["buffer"], places, x)
+        share.put(state["buffer"], places, kept(x, self.stored))
         return x
 
     def _places(self, labels: Tensor, classes: int, rng: torch.Generator) -> Tensor:
@@ -80,7 +82,8 @@ class Energy(Stage):
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The replay buffer, at first uniform noise."""
-        return {"buffer": torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)}
+        noise = torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)
+        return {"buffer": kept(noise, self.chains.stored)}
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The difference of mean scores plus cross-entropy."""
@@ -126,10 +129,10 @@ class JEM(Method):
 
         An unconditional chain has no label: it is what it is.
         """
-        buffer = state["buffer"].to(starts)
+        buffer = state["buffer"].to(starts.device)
         block = len(buffer) // (model(starts[:1]).shape[1] if self.energy.chains.conditional else 1)
         places = rng.integers(block).to(labels.device)
         if self.energy.chains.conditional:
             places = places + labels * block
         objective = joint_logit(labels) if self.energy.chains.conditional else marginal_score
-        return walk(model, buffer[places], objective, self.sampler, normal=rng.normal)
+        return walk(model, seen(buffer[places]), objective, self.sampler, normal=rng.normal)

@@ -12,6 +12,7 @@ from harness.method import Batch, Loss, Method, Stage, State, Stream
 from harness.optimise import Training
 from harness.pgd import Walk, cross_entropy, marginal_score, walk
 from harness.randomness import PerImage
+from harness.replay import Stored, kept, seen
 from harness.settings import settings
 from harness.share import Share
 
@@ -50,12 +51,13 @@ class InformativeChains:
     walk: proximal SGLD, x ← clip( x + step · clamp( ∇_x s(x), ±limit ) + noise · N(0, I) ). JEM++ splits a step into
     N along one gradient of the first layer's output; that layer being linear, N steps of α are one of N α.
     restart: the chance that a chain begins anew, from a class drawn at random. The buffer is at first in equal blocks,
-    one for each class.
+    one for each class. stored: as the chains were left, or in 8 bits.
     """
 
     walk: Walk
     buffer: int = 10_000
     restart: float = 0.05
+    stored: Stored = "float32"
 
     def __post_init__(self) -> None:
         if self.buffer < 1 or not 0 <= self.restart <= 1:
@@ -66,26 +68,26 @@ class InformativeChains:
         gaussians = {name: value.to(rng.device) for name, value in class_gaussians(data).items()}
         classes = torch.arange(len(data.classes), device=rng.device)
         drawn = gaussian(gaussians, classes.repeat_interleave(self.buffer // len(classes)), rng)
-        return {"buffer": drawn.clamp(0, 1).view(-1, *data.shape)}
+        return {"buffer": kept(drawn.clamp(0, 1).view(-1, *data.shape), self.stored)}
 
     def draw(self, model: EnergyModel, state: State, n: int, share: Share) -> Tensor:
         """n chains, no two from one place, continued by one walk and written back."""
         buffer, whole = state["buffer"], n * share.parts
         places = torch.randperm(self.buffer, generator=share.rng, device=buffer.device)[:whole]
-        chains = share.take(buffer, places)
+        chains = seen(share.take(buffer, places))
         anew = torch.rand(whole, generator=share.rng, device=buffer.device) < self.restart
         classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=share.rng, device=buffer.device)
-        fresh = buffer.new_zeros(whole, *buffer.shape[1:])
+        fresh = chains.new_zeros(whole, *buffer.shape[1:])
         fresh[anew] = gaussian(state, classes, share.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
         start = torch.where(share.own(anew)[:, None, None, None], share.own(fresh), chains)
         x = walk(model, start, marginal_score, self.walk, normal=share.normal)
-        share.put(buffer, places, x)
+        share.put(buffer, places, kept(x, self.stored))
         return x
 
     def sample(self, model: EnergyModel, buffer: Tensor, sampler: Walk, rng: PerImage) -> Tensor:
         """Chains of the buffer, walked on; they are unconditional, and each is of the class that it is."""
         places = rng.integers(len(buffer)).to(buffer.device)
-        return walk(model, buffer[places], marginal_score, sampler, normal=rng.normal)
+        return walk(model, seen(buffer[places]), marginal_score, sampler, normal=rng.normal)
 
     def skip(self, data: Dataset) -> str | None:
         """Covariances must be small enough to hold, and class blocks must divide the buffer."""
@@ -133,7 +135,7 @@ class Continued(Method):
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
         """Chains of the buffer, walked on."""
-        return self.chains.sample(model, state["buffer"].to(starts), self.sampler, rng)
+        return self.chains.sample(model, state["buffer"].to(starts.device), self.sampler, rng)
 
 
 @settings

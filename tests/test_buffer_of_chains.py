@@ -1,5 +1,7 @@
 """JEM's replay buffer: where chains begin, where they are written back, and that a resume restores it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.stats import binomtest, kstest
@@ -9,6 +11,7 @@ from harness.energy import EnergyModel
 from harness.methods.jem import JEM, Chains, Energy
 from harness.pgd import Walk
 from harness.randomness import PerImage
+from harness.replay import kept, seen
 from harness.share import Share
 
 STEP = Walk(steps=1, step=0.5, direction="raw", clamp=False)
@@ -163,3 +166,39 @@ def test_a_buffer_that_its_classes_do_not_divide_is_declined(digits, training):
     assert reason(buffer=20, conditional=True) is None
     assert "25" in reason(buffer=25, conditional=True)
     assert reason(buffer=25) is None
+
+
+def test_a_buffer_in_8_bits_holds_the_nearest_of_256_values_of_its_chains():
+    chains = Chains(STEP, buffer=6, restart=0.0, stored="uint8")
+    state = {"buffer": kept(marked(6) / 40, "uint8")}
+    before = {"buffer": seen(state["buffer"])}
+    net = tilted_net()
+    x = chains.draw(net, state, LABELS, 5, Share(rng()))
+    exact = replace(chains, stored="float32").draw(net, before, LABELS, 5, Share(rng()))
+    assert torch.equal(x, exact), "a walk begins at what the buffer holds, and is itself not rounded"
+    assert state["buffer"].dtype == torch.uint8
+    assert (seen(state["buffer"]) - before["buffer"].clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_training_with_a_buffer_in_8_bits_resumes_exactly(digits_net, training, loop):
+    def trained(interrupted):
+        stage = Energy(Chains(STEP, buffer=20, stored="uint8"), training(6, optimizer="adam", lr=1e-3))
+        one = loop(stage, digits_net("none"))
+        one.resume()
+        for step, batch in one.remaining():
+            if interrupted and step == 3:
+                one.save(step)
+                one = loop(stage, digits_net("none"))
+                one.resume()
+                break
+            one.step(step, batch)
+        if interrupted:
+            for step, batch in one.remaining():
+                one.step(step, batch)
+        return one
+
+    whole, broken = trained(False), trained(True)
+    assert whole.state["buffer"].dtype == torch.uint8
+    assert torch.equal(whole.state["buffer"], broken.state["buffer"])
+    for ours, theirs in zip(whole.model.parameters(), broken.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -1,4 +1,4 @@
-"""Two processes that share each batch, or one that takes it in pieces, end where one process with whole batches ends."""
+"""Two processes that share each batch, or one that takes it in pieces, end where one with whole batches ends."""
 
 import os
 import subprocess
