@@ -178,6 +178,8 @@ def test_a_buffer_in_8_bits_holds_the_nearest_of_256_values_of_its_chains():
     assert torch.equal(x, exact), "a walk begins at what the buffer holds, and is itself not rounded"
     assert state["buffer"].dtype == torch.uint8
     assert (seen(state["buffer"]) - before["buffer"].clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+    noise = torch.rand(1000, generator=rng())
+    assert (seen(kept(noise, "uint8")) - noise).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_training_with_a_buffer_in_8_bits_resumes_exactly(digits_net, training, loop):
