@@ -1,0 +1,54 @@
+"""A signal to leave finishes the step, saves it and leaves; the same command ends with the record of an unharmed run."""
+
+import signal
+import time
+
+from commandline import quick, start
+
+from harness import record
+from harness.files import read_json
+
+LONG = ("checkpoint_seconds=3600", "threads=1")
+"""No checkpoint is due: there is one only if the signal has it written."""
+
+
+def training(folder):
+    """Whether the log of a stage has begun."""
+    return any(path.stat().st_size for path in folder.glob("runs/stages/*/metrics.jsonl"))
+
+
+def told(folder, arguments):
+    """Start the command and send it TERM in training: its exit status, and what it said."""
+    process = start(*arguments, folder=folder)
+    while process.poll() is None and not training(folder):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def test_term_in_training_saves_the_step_and_the_same_command_goes_on(tmp_path):
+    arguments = [*quick("at", steps=300), *LONG]
+    status, err = told(tmp_path, arguments)
+    assert status == 143 and "same command" in err and "Traceback" not in err, err
+    assert len(list(tmp_path.glob("runs/stages/*/checkpoints/*.pt"))) == 1
+
+    process = start(*arguments, folder=tmp_path)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    (path,) = tmp_path.glob("runs/*/record.json")
+    found = record.read(path)
+    assert found.state == "done" and found.cost and found.cost.stages[0].resumed == 1
+    assert read_json(path.parent / "started") == 2
+
+
+def test_term_in_the_evaluation_leaves_at_once_and_loses_no_piece(tmp_path):
+    arguments = [*quick("at", steps=8), *LONG, "protocol.metrics.robustness.eps=0.5"]
+    process = start(*arguments, folder=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob("runs/*/samples/*.npy")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143 and "Traceback" not in err, err
+    assert not list(tmp_path.glob("runs/*/record.json")) and not list(tmp_path.glob("runs/*/failure.md"))
+    assert list(tmp_path.glob("runs/*/samples/*.npy"))
