@@ -8,9 +8,14 @@ from pathlib import Path
 
 import torch
 
+from harness.files import read_json
 from harness.record import Origin
 
 PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "pyautoattack", "numpy", "scikit-learn", "ebm-harness")
+
+NOTE = "origin.json"
+NOTED = Path(__file__).parent.parent / NOTE
+"""Where a copy of the code (see snapshot.py) tells what checkout it was taken of."""
 
 
 def origin(command: str, device: torch.device) -> Origin:
@@ -18,7 +23,7 @@ def origin(command: str, device: torch.device) -> Origin:
     return Origin(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=_git("rev-parse", "HEAD") or "unknown",
+        commit=commit() or "unknown",
         dirty=bool(uncommitted()),
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
@@ -29,15 +34,25 @@ def origin(command: str, device: torch.device) -> Origin:
     )
 
 
+<<<<<<< HEAD
 def made_with() -> str:
     """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
     commit = _git("rev-parse", "--short", "HEAD")
     return f"harness {_version('ebm-harness')}{f' at {commit}' if commit else ''}, torch {_version('torch')}"
+=======
+def commit() -> str:
+    """The commit of the checkout, or of the one that this code is a copy of; empty where there is none."""
+    return _noted("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
+>>>>>>> 92f2d16 (launcher=slurm: arrays that are submitted once, under names noted beforehand, with the code they were submitted with)
 
 
 def uncommitted() -> str:
-    """The diff of the checkout against its commit; empty where there is none, or no checkout."""
-    return _git("diff", "HEAD")
+    """The diff of that checkout against its commit; empty where there is none, or no checkout."""
+    return _noted("diff") if NOTED.exists() else _git("diff", "HEAD")
+
+
+def _noted(what: str) -> str:
+    return read_json(NOTED)[what]
 
 
 def _git(*arguments: str) -> str:

@@ -56,6 +56,10 @@ class Queued:
     reason: str
 
 
+Queue = dict[tuple[str, int], Queued]
+"""Jobs by their name and their index in an array."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """A job as accounting remembers it: its id, its last state, its exit code."""
@@ -74,7 +78,13 @@ def submitted(work: Path) -> Submitted | None:
     return Submitted(found["name"], found["task"], found["folder"])
 
 
-def queue() -> dict[tuple[str, int], Queued]:
+def find(work: Path, queue: Queue) -> Queued | None:
+    """The job in the queue that works, or will, on a run's or stage's folder."""
+    found = submitted(work)
+    return queue.get(found.key) if found else None
+
+
+def queue() -> Queue:
     """This user's jobs that are not over, by name and index in their array; a job that is no array has index 0.
 
     Empty where SLURM is not installed; UserError where it does not answer.

@@ -4,7 +4,7 @@ from commandline import harness, quick
 
 import harness as api
 from harness import record
-from harness.launch import jobs, run_job, stage_job
+from harness.jobs import RunJob, StageJob, jobs
 
 
 def test_processes_and_local_agree(tmp_path):
@@ -25,15 +25,15 @@ def test_processes_and_local_agree(tmp_path):
 def test_shared_stages_come_first_and_once(tmp_path):
     runs = api.plan("method=at,atjem,generative,jem", f"runs={tmp_path}")
     at, *rest = jobs(runs, None)
-    assert at.work is stage_job and at.after == []
-    assert [job.work for job in rest] == [run_job] * 4
+    assert isinstance(at.work, StageJob) and at.after == []
+    assert [job.work for job in rest] == [RunJob(str(run.folder), None) for run in runs]
     robust = runs[0].trainings[0].fingerprint
     assert [[training.fingerprint for training in job.after] for job in rest] == [[robust], [robust], [robust], []]
 
 
 def test_a_stage_waits_for_the_stage_before_it(tmp_path):
     first, second, *rest = jobs(api.plan("method.sampler.steps=3,4", f"runs={tmp_path}"), None)
-    assert (first.arguments[1], second.arguments[1]) == (0, 1)
+    assert (first.work.index, second.work.index) == (0, 1)
     assert [training.name for training in second.after] == ["robust"]
     assert all([training.name for training in job.after] == ["robust", "joint"] for job in rest)
     assert first.ready and not second.ready

@@ -1,0 +1,63 @@
+"""The code as it was when runs were submitted: jobs import this copy, and no later edit."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import harness
+import harness.configs
+import harness.datasets
+import harness.methods
+import harness.reports
+from harness.files import write_json
+from harness.origin import NOTE, commit, uncommitted
+
+PACKAGES = {
+    "harness": harness,
+    "harness/methods": harness.methods,
+    "harness/datasets": harness.datasets,
+    "harness/configs": harness.configs,
+    "harness/reports": harness.reports,
+}
+"""Where the packages, which a checkout keeps side by side, stand in a copy."""
+
+
+def snapshot(root: Path) -> Path:
+    """The folder below the runs to import the present code from, named by its content; copied if it is not there."""
+    files = _files()
+    origin = {"commit": commit(), "diff": uncommitted()}
+    whole = hashlib.sha256(repr(origin).encode())
+    for name, path in files.items():
+        whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    folder = root / "code" / whole.hexdigest()[:12]
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+            copy = Path(scratch, "copy")  # a folder of its own: mkdtemp's 0700 would hide it from the user's group
+            for name, path in files.items():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy / name)
+            write_json(copy / NOTE, origin)
+            try:
+                copy.rename(folder)
+            except OSError:  # another command was faster, with the same content
+                if not folder.exists():
+                    raise
+    return folder
+
+
+def environment(code: Path) -> dict[str, str]:
+    """What makes Python import the copy rather than an installed package, or one in the working folder."""
+    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+
+
+def _files() -> dict[str, Path]:
+    """The files of the packages, by their names in a copy, in the order of these."""
+    found: dict[str, Path] = {}
+    for place, package in PACKAGES.items():
+        folder = Path(package.__path__[0])
+        for path in folder.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[f"{place}/{path.relative_to(folder).as_posix()}"] = path
+    return dict(sorted(found.items()))
