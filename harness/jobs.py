@@ -58,6 +58,7 @@ def freeze(runs: list[Run]) -> list[Run]:
     left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _retried(run)]
     for run in left:
         run.freeze()
+        (run.folder / "failure.md").unlink(missing_ok=True)  # the fault of an attempt that is over
     return left
 
 

@@ -34,16 +34,15 @@ def origin(command: str, device: torch.device) -> Origin:
     )
 
 
-<<<<<<< HEAD
 def made_with() -> str:
     """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    return f"harness {_version('ebm-harness')}{f' at {commit}' if commit else ''}, torch {_version('torch')}"
-=======
+    at = f" at {commit()[:7]}" if commit() else ""
+    return f"harness {_version('ebm-harness')}{at}, torch {_version('torch')}"
+
+
 def commit() -> str:
     """The commit of the checkout, or of the one that this code is a copy of; empty where there is none."""
     return _noted("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
->>>>>>> 92f2d16 (launcher=slurm: arrays that are submitted once, under names noted beforehand, with the code they were submitted with)
 
 
 def uncommitted() -> str:

@@ -1,6 +1,7 @@
 """The code as it was when runs were submitted: jobs import this copy, and no later edit."""
 
 import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +22,9 @@ PACKAGES = {
     "harness/reports": harness.reports,
 }
 """Where the packages, which a checkout keeps side by side, stand in a copy."""
+
+SAFE = {"PYTHONSAFEPATH": "1"}
+"""What keeps Python from importing from the working folder, which may be a checkout."""
 
 
 def snapshot(root: Path) -> Path:
@@ -49,7 +53,7 @@ def snapshot(root: Path) -> Path:
 
 def environment(code: Path) -> dict[str, str]:
     """What makes Python import the copy rather than an installed package, or one in the working folder."""
-    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")])), **SAFE}
 
 
 def _files() -> dict[str, Path]:

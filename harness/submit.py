@@ -17,7 +17,7 @@ from harness.jobs import Job, freeze, jobs
 from harness.runs import Run
 from harness.settings import settings
 from harness.slurm import Submitted
-from harness.snapshot import environment, snapshot
+from harness.snapshot import SAFE, snapshot
 from harness.terminal import console
 
 RESTARTS = 1000
@@ -130,9 +130,9 @@ def _before(job: Job, ids: dict[Path, str]) -> list[str] | None:
 
 def _exports(code: Path) -> list[str]:
     """Lines of the job's script: Python imports the frozen code, and a process that fails ends the others."""
-    variables = {**environment(code), "SLURM_KILL_BAD_EXIT": "1"}
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return [*lines, 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"']
+    first = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    others = {**SAFE, "SLURM_KILL_BAD_EXIT": "1", "SRUN_CPUS_PER_TASK": "$SLURM_CPUS_PER_TASK"}
+    return [first, *(f"export {name}={value}" for name, value in others.items())]
 
 
 def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:

@@ -1,0 +1,81 @@
+"""Every scenario on a cluster of this machine's own, and a table of them: make scenarios, or with names, only those."""
+
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import NODES, Cluster, call
+from scenarios import ALONE, TOGETHER, Scenario, undisturbed
+from sweep import sweep
+
+PAGE = Path(__file__).parents[2] / "docs" / "slurm-scenarios.md"
+
+AT_ONCE = 4
+"""Scenarios at a time; most of them wait most of the time."""
+
+
+@dataclass
+class Row:
+    """A line of the table."""
+
+    name: str
+    done: str
+    saw: str
+    passed: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        cells = (self.name, self.done, self.saw.replace("|", "\\|"), "yes" if self.passed else "**no**")
+        return f"| {' | '.join(cells)} | {self.seconds:.0f} s |"
+
+
+def play(scenario: Scenario, folder: Path, cluster: Cluster) -> Row:
+    """Try a scenario; a fault in it is told at once."""
+    begun, name = time.monotonic(), scenario.__name__
+    try:
+        saw, passed = scenario(folder / name, cluster), True
+    except Exception as error:
+        saw, passed = str(error).partition("\n")[0], False
+        traceback.print_exc()
+    row = Row(name.replace("_", " "), str(scenario.__doc__).partition("\n")[0], saw, passed, time.monotonic() - begun)
+    print(row, flush=True)
+    return row
+
+
+def main() -> int:
+    """Play them all, or those named; 1 if one fails."""
+    every = [*TOGETHER, *ALONE, sweep]
+    wanted = [scenario for scenario in every if not sys.argv[1:] or scenario.__name__ in sys.argv[1:]]
+    with tempfile.TemporaryDirectory(prefix="scenarios-") as scratch, Cluster() as cluster:
+        folder = Path(scratch)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            reference = pool.submit(undisturbed, folder / "undisturbed")
+            first = [pool.submit(play, scenario, folder, cluster) for scenario in wanted if scenario in TOGETHER]
+        reference.result()
+        rows = [row.result() for row in first]
+        rows += [play(scenario, folder, cluster) for scenario in wanted if scenario not in TOGETHER]
+        version = call("slurmctld", "-V").split()[1]
+    if wanted == every:
+        PAGE.write_text(page(rows, version), encoding="utf-8")
+    return int(not all(row.passed for row in rows))
+
+
+def page(rows: list[Row], version: str) -> str:
+    """The table, and what it was made with."""
+    return f"""# What a cluster does to jobs
+
+Written by `make scenarios`: SLURM {version} with {len(NODES)} nodes and accounts, on one machine; tiny runs on digits.
+"The same record" is equal in every number to that of a run in one process that nothing happened to.
+
+| scenario | what was done | what a user saw | passed | took |
+| --- | --- | --- | --- | --- |
+{chr(10).join(map(str, rows))}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""A SLURM cluster on this machine alone, for the time of a `with`: real daemons, four nodes, accounts, preemption.
+
+Needs root, and apt-get where SLURM is not installed. By hand: python tests/slurm/cluster.py, until Ctrl-C.
+What it lacks: cgroups (no limit on memory, no out-of-memory state), GPUs, MPI. SLURM looks at time limits every 30 s.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+NODES = ("n1", "n2", "n3", "n4")
+CPUS = 4
+"""Of each node, whatever the machine has."""
+
+PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
+
+CONF = """
+ClusterName=harness
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+# cred_expire is how long a requeued job rests; below about 8 s it may meet the remains of itself on its node
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+MailProg=/bin/true
+# A node that was given up comes back by itself; a job of it is queued again
+ReturnToService=2
+JobRequeue=1
+KillWait=5
+SlurmctldTimeout=30
+SlurmdTimeout=20
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+# Partition high takes the nodes of main: its jobs are told with their --signal, and queued again
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounts}
+AccountingStoragePass={folder}/munge.socket
+JobAcctGatherType=jobacct_gather/none
+NodeName=DEFAULT CPUs={cpus} RealMemory=100000 State=UNKNOWN
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+"""
+
+ACCOUNTS = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={accounts}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StoragePass={password}
+StorageLoc=slurm_acct_db
+"""
+
+
+class Cluster:
+    """Running inside `with`; SLURM's commands find it, for SLURM_CONF is set meanwhile."""
+
+    def __init__(self) -> None:
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self.password = secrets.token_hex(12)
+
+    def __enter__(self) -> "Cluster":
+        install()
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # a short path: sockets allow no long one
+        try:
+            self._configure()
+            self._begin()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _configure(self) -> None:
+        host, ports = socket.gethostname().partition(".")[0], _free_ports(2 + len(NODES))
+        nodes = "\n".join(
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
+            for name, port in zip(NODES, ports[2:], strict=True)
+        )
+        facts = {"folder": self.folder, "host": host, "cpus": CPUS, "nodes": nodes, "password": self.password}
+        for name, text in {"slurm.conf": CONF, "slurmdbd.conf": ACCOUNTS}.items():
+            (self.folder / name).write_text(text.format(controller=ports[0], accounts=ports[1], **facts))
+            (self.folder / name).chmod(0o600)
+        (self.folder / "cgroup.conf").write_text(_without_cgroups())
+        (self.folder / "munge.key").write_bytes(secrets.token_bytes(128))
+        (self.folder / "munge.key").chmod(0o600)
+        (self.folder / "state").mkdir()
+        os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
+        os.environ["MYSQL_UNIX_PORT"] = str(self.folder / "mariadb.socket")
+
+    def _begin(self) -> None:
+        at = self.folder
+        self.begin(
+            "munged", "--foreground", "--force", f"--key-file={at}/munge.key", f"--socket={at}/munge.socket",
+            f"--pid-file={at}/munged.pid", f"--seed-file={at}/munge.seed", f"--log-file={at}/munged.log",
+        )  # fmt: skip
+        data = ("--no-defaults", "--user=root", f"--datadir={at}/data")
+        access = ("--auth-root-authentication-method=socket", "--auth-root-socket-user=root")
+        call("mariadb-install-db", *data, "--skip-test-db", *access)
+        self.begin("mariadbd", *data, f"--socket={at}/mariadb.socket", "--skip-networking")
+        sql = ("mariadb", "--no-defaults", f"--socket={at}/mariadb.socket", "-e")
+        until(lambda: works(*sql, "select 1"), "MariaDB answers")
+        call(*sql, "create database slurm_acct_db")
+        call(*sql, f"grant all on slurm_acct_db.* to slurm@localhost identified by '{self.password}'")
+        self.begin("slurmdbd", "-D")
+        until(lambda: works("sacctmgr", "-i", "add", "cluster", "harness"), "the accounts answer")
+        self.controller()
+        for name in NODES:
+            self.node(name)
+        until(lambda: self.states() == ["idle"] * len(NODES), "all nodes are idle")
+
+    def states(self) -> list[str]:
+        """What SLURM says of the nodes."""
+        return call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
+
+    def begin(self, program: str, *arguments: str, name: str = "") -> None:
+        """Start a daemon, in the foreground of nobody."""
+        with (self.folder / f"{name or program}.out").open("ab") as out:
+            command = [shutil.which(program) or program, *arguments]
+            self.daemons[name or program] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def controller(self) -> None:
+        """Start the controller, or start it again."""
+        self.begin("slurmctld", "-D")
+        until(lambda: works("scontrol", "ping"), "the controller answers")
+
+    def node(self, name: str) -> None:
+        """Start a node, or start it again."""
+        (self.folder / f"spool.{name}").mkdir(exist_ok=True)
+        self.begin("slurmd", "-D", "-N", name, name=name)
+
+    def kill(self, name: str) -> None:
+        """End a daemon as a power cut would."""
+        self.daemons[name].kill()
+        self.daemons.pop(name).wait()
+
+    def stop(self) -> None:
+        """End all jobs and all daemons, and remove the folder."""
+        if "slurmctld" in self.daemons:
+            jobs = call("squeue", "-h", "-o", "%A").split()
+            works("scancel", "--quiet", *jobs)
+            until(lambda: not call("squeue", "-h"), "the queue is empty")
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def install() -> None:
+    """Have the packages; SystemExit where they cannot be had."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if os.geteuid() != 0:
+        sys.exit("A cluster of one's own needs root: its nodes start jobs, and packages may have to be installed.")
+    if all(map(shutil.which, PROGRAMS)):
+        return
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    call("apt-get", "update")
+    call("apt-get", "install", "-y", "--no-install-recommends", *PACKAGES)
+
+
+def call(*command: str) -> str:
+    """What a command prints; RuntimeError with its errors where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def works(*command: str) -> bool:
+    """Whether a command succeeds."""
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+
+
+def until(so: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait until something is so; AssertionError, naming it, if it takes too long."""
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, f"after {seconds:.0f} s, not so: {what}"
+        time.sleep(0.2)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return ports
+
+
+def _without_cgroups() -> str:
+    major, minor = call("slurmctld", "-V").split()[1].split(".")[:2]
+    return "CgroupPlugin=disabled\n" if (int(major), int(minor)) >= (23, 11) else "CgroupPlugin=cgroup/v1\n"
+
+
+if __name__ == "__main__":
+    with Cluster() as cluster:
+        print(f"export SLURM_CONF={os.environ['SLURM_CONF']}\nCtrl-C ends it.", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            pass

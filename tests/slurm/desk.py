@@ -1,0 +1,124 @@
+"""A user at a login node: a folder, a small sweep, the commands typed there, and what can be seen of it."""
+
+import re
+from pathlib import Path
+from subprocess import Popen
+from threading import Lock
+
+from cluster import until
+from commandline import quick, start
+
+from harness import plan, record, slurm
+from harness.record import Record
+from harness.runs import Run
+
+LESS = ("ood", "counterfactuals", "fidelity")
+"""Metrics that these runs go without: their jobs are about other things."""
+
+SHORT, LONG, LONGER = 10, 15_000, 60_000
+"""Training steps: of a moment, of about half a minute, of longer than a job may take."""
+
+
+CLUSTER = (
+    "launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.minutes=10", "launcher.signal_seconds=20",
+)  # fmt: skip
+
+ALONE = Lock()
+"""Hydra composes one sweep at a time."""
+
+
+def small(steps: int = SHORT) -> list[str]:
+    """Overrides for runs of a few seconds, training aside."""
+    less = [f"~protocol.metrics.{metric}" for metric in LESS]
+    return [*quick("standard", steps), *less, "threads=1", "checkpoint_seconds=1"]
+
+
+class Desk:
+    """A sweep of small runs, typed in a folder of its own."""
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        folder.mkdir()
+        self.folder, self.overrides, self.said = folder, overrides, ""
+        with ALONE:
+            self.runs: list[Run] = plan(*overrides, f"runs={folder / 'runs'}")
+
+    def begin(self, *more: str) -> Popen[str]:
+        """Begin to type the command."""
+        return start("-m", *self.overrides, *CLUSTER, *more, folder=self.folder)
+
+    def type(self, *more: str, status: int = 0) -> str:
+        """Type the command, and read what it says; AssertionError where it ends otherwise than expected."""
+        out, err = (process := self.begin(*more)).communicate(timeout=300)
+        assert process.returncode == status, f"exit status {process.returncode}:\n{out[-3000:]}{err[-3000:]}"
+        self.said = out + err
+        return self.said
+
+    def line(self, pattern: str) -> str:
+        """The first line said that matches a pattern, with fingerprints, folders and ids left out."""
+        found = [line for line in self.said.splitlines() if re.search(pattern, line)]
+        assert found, f"no line with '{pattern}' in:\n{self.said}"
+        short = re.sub(r"-[0-9a-f]{8}\b", "", found[0].replace(f"{self.folder}/", ""))
+        return re.sub(r"\b\d{1,}(_\d+)\b|\b\d{4,}\b", lambda id: f"ID{id[1] or ''}", short)
+
+    @property
+    def states(self) -> list[str]:
+        """What the disk says of them."""
+        return [run.state for run in self.runs]
+
+    @property
+    def submissions(self) -> int:
+        """How many arrays were submitted so far."""
+        return len(list(self.folder.glob("runs/jobs/*")))
+
+    def done(self, seconds: float = 200) -> list[Record]:
+        """Wait for the records of all runs."""
+        until(lambda: set(self.states) == {"done"}, f"{self.folder.name}: all runs are done", seconds)
+        return [record.read(run.folder / "record.json") for run in self.runs]
+
+    def job(self) -> slurm.Queued | None:
+        """The job of the first run, while there is one."""
+        return slurm.find(self.runs[0].folder, slurm.queue())
+
+    def training(self) -> slurm.Queued:
+        """Wait until the first run trains and has a checkpoint; its job."""
+        checkpoints = self.runs[0].trainings[-1].folder / "checkpoints"
+        until(lambda: checkpoints.exists() and any(checkpoints.iterdir()), f"{self.folder.name}: training", 120)
+        job = self.job()
+        assert job, "the run trains, but squeue does not show its job"
+        return job
+
+    def gone(self) -> None:
+        """Wait until the first run's job has left the queue."""
+        until(lambda: self.job() is None, f"{self.folder.name}: the job has ended", 120)
+
+    def accounts(self) -> str:
+        """The state in which accounting saw the first run's job end."""
+        submitted = slurm.submitted(self.runs[0].folder)
+        assert submitted
+        ended = slurm.Ended("", "", "")
+
+        def known() -> bool:
+            nonlocal ended
+            ended = slurm.history([submitted.name]).get(submitted.key, ended)
+            return ended.state not in ("", "PENDING", "RUNNING", "COMPLETING")
+
+        until(known, "accounting knows how the job ended", 60)
+        return ended.state
+
+    def log(self) -> str:
+        """All that the processes of the first run's jobs printed."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("runs/jobs/*/*_log.*")))
+
+
+def processes(job: str, rank: int) -> list[int]:
+    """The Python processes of a job that are its `rank`-th."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            told = dict(entry.split("=", 1) for entry in path.read_bytes().decode().split("\0") if "=" in entry)
+            name = (path.parent / "comm").read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if told.get("SLURM_PROCID") == str(rank) and told.get("SLURM_JOB_ID") == job and name.startswith("python"):
+            found.append(int(path.parent.name))
+    return found

@@ -1,0 +1,54 @@
+"""Twelve runs, and what an unlucky day does to them."""
+
+from pathlib import Path
+
+from cluster import Cluster, call, until
+from commandline import QUICK, STAGES, harness
+from desk import Desk
+
+from harness import slurm
+
+METHODS = ("atjem", "jem", "at", "generative")
+STEPS = 600
+
+
+def sweep(folder: Path, cluster: Cluster) -> str:
+    """Twelve runs; the command, then the controller killed with -9, and a node lost; the same command typed again."""
+    settings = folder.with_name("settings")
+    _study(settings)
+    quick = [override for override in QUICK if not override.startswith("checkpoint_seconds")]
+    what = [f"method={','.join(METHODS)}", "seed=0,1,2", f"--config-dir={settings}", "experiment=tiny"]
+    desk = Desk(folder, *what, *quick, "threads=1", "checkpoint_seconds=1")
+    first = desk.begin()
+    until(lambda: any((run.folder / "job.json").exists() for run in desk.runs), "the first jobs are noted", 120)
+    first.kill()
+    first.communicate()
+    desk.type()
+    until(lambda: desk.states.count("running") > 2, "several runs are going on", 200)
+    cluster.kill("slurmctld")
+    desk.type(status=2)
+    cluster.controller()
+    call("scontrol", "update", "nodename=n1", "state=down", "reason=test")
+    desk.type()
+    call("scontrol", "update", "nodename=n1", "state=resume")
+    until(lambda: not any(slurm.find(run.folder, slurm.queue()) for run in desk.runs), "no job is left", 900)
+    desk.type()
+    desk.done(600)
+    status, out, err = harness("report", folder=folder)
+    assert status == 0, out + err
+    board = (folder / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    missing = [method for method in METHODS if f"| {method}" not in board.lower() and method not in board.lower()]
+    assert not missing, f"not on the leaderboard: {missing}"
+    assert len(list(folder.glob("runs/*/record.json"))) == 12
+    return "12 records, one leaderboard with the 4 methods"
+
+
+def _study(folder: Path) -> None:
+    """Write an experiment that makes every method's stages small."""
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "study").mkdir()
+    (folder / "experiment" / "tiny.yaml").write_text("# @package _global_\n# Tiny runs.\n")
+    for method in METHODS:
+        training = f"{{training: {{batch: 16, epochs: {STEPS * 16 / 1707}}}}}"
+        stages = "".join(f"  {stage}: {training}\n" for stage in STAGES[method])
+        (folder / "study" / f"tiny_{method}.yaml").write_text(f"# @package _global_\nmethod:\n{stages}")
