@@ -1,6 +1,9 @@
 """A user at a login node: a folder, a small sweep, the commands typed there, and what can be seen of it."""
 
+import os
 import re
+import signal
+from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen
 from threading import Lock
@@ -15,8 +18,8 @@ from harness.runs import Run
 LESS = ("ood", "counterfactuals", "fidelity")
 """Metrics that these runs go without: their jobs are about other things."""
 
-SHORT, LONG, LONGER = 10, 15_000, 60_000
-"""Training steps: of a moment, of about half a minute, of longer than a job may take."""
+SHORT, LONG, LONGER = 10, 8_000, 40_000
+"""Training steps: of a moment, of some 15 seconds, of longer than the job with the time limit may take."""
 
 
 CLUSTER = (
@@ -110,8 +113,8 @@ class Desk:
         return "".join(path.read_text() for path in sorted(self.folder.glob("runs/jobs/*/*_log.*")))
 
 
-def processes(job: str, rank: int) -> list[int]:
-    """The Python processes of a job that are its `rank`-th."""
+def processes(job: str, rank: int | None = None) -> list[int]:
+    """The processes of a job; given a rank, the Python processes that are its `rank`-th."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -119,6 +122,24 @@ def processes(job: str, rank: int) -> list[int]:
             name = (path.parent / "comm").read_text()
         except (OSError, UnicodeDecodeError):
             continue
-        if told.get("SLURM_PROCID") == str(rank) and told.get("SLURM_JOB_ID") == job and name.startswith("python"):
+        wanted = rank is None or (told.get("SLURM_PROCID") == str(rank) and name.startswith("python"))
+        if told.get("SLURM_JOB_ID") == job and wanted:
             found.append(int(path.parent.name))
     return found
+
+
+def keepers(job: str) -> list[int]:
+    """SLURM's own processes that watch over a job's, and report their end."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill(pids: list[int]) -> None:
+    """kill -9."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

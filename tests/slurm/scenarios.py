@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster import Cluster, call, until
 from commandline import harness
-from desk import LONG, LONGER, Desk, processes, small
+from desk import LONG, LONGER, Desk, keepers, kill, processes, small
 
 from harness import record
 from harness.record import Record
@@ -51,8 +51,7 @@ def a_process_vanishes(folder: Path, cluster: Cluster) -> str:
     """kill -9 of a job's Python while it trains, as os._exit or a lack of memory would end it."""
     desk = Desk(folder, *small(LONG))
     desk.type()
-    (victim,) = processes(desk.training().id, rank=0)
-    call("kill", "-9", str(victim))
+    kill(processes(desk.training().id, rank=0))
     desk.gone()
     assert desk.states == ["interrupted"], desk.states
     ended = desk.accounts()
@@ -104,15 +103,18 @@ def preemption(folder: Path, cluster: Cluster) -> str:
 
 
 def node_down_and_back(folder: Path, cluster: Cluster) -> str:
-    """The node of a job is lost, and comes back."""
+    """The node of a job loses its power, and comes back."""
     desk = Desk(folder, *small(LONG))
     desk.type("+launcher.extra.nodelist=n3")
-    desk.training()
-    call("scontrol", "update", "nodename=n3", "state=down", "reason=test")
+    job = desk.training()
+    cluster.kill("n3")
+    kill(keepers(job.id))
+    kill(processes(job.id))
+    call("scontrol", "update", "nodename=n3", "state=down", "reason=power")
     until(lambda: (now := desk.job()) and now.state == "PENDING", "the job waits again", 60)
     desk.type()
     saw = desk.line("left alone")
-    call("scontrol", "update", "nodename=n3", "state=resume")
+    cluster.node("n3")
     resumed(desk.done())
     assert desk.submissions == 1
     same_as_undisturbed(desk)
@@ -123,9 +125,10 @@ def second_of_two_fails(folder: Path, cluster: Cluster) -> str:
     """kill -9 of the second of a run's two processes."""
     desk = Desk(folder, *small(LONG))
     desk.type("launcher.processes=2")
-    (victim,) = processes(desk.training().id, rank=1)
+    victims = processes(desk.training().id, rank=1)
+    assert victims, "the run has no second process"
     begun = time.monotonic()
-    call("kill", "-9", str(victim))
+    kill(victims)
     desk.gone()
     seconds = time.monotonic() - begun
     assert seconds < 60, f"the first process lived on for {seconds:.0f} s"
@@ -209,7 +212,7 @@ def resumed(records: list[Record]) -> None:
 def undisturbed(folder: Path) -> None:
     """Do the long run in the command's own process, for comparison."""
     folder.mkdir()
-    status, out, err = harness(*small(LONG), folder=folder)
+    status, out, err = harness("-m", *small(LONG), folder=folder)
     assert status == 0, out + err
 
 
