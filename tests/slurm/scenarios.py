@@ -80,7 +80,7 @@ def scancel(folder: Path, cluster: Cluster) -> str:
 def out_of_time(folder: Path, cluster: Cluster) -> str:
     """A time limit of one minute, for a run that needs more."""
     desk = Desk(folder, *small(LONGER))
-    desk.type("launcher.minutes=1")
+    desk.type("launcher.minutes=1", "launcher.signal_seconds=5")
     resumed(desk.done(400))
     assert "Requeued job" in desk.log(), desk.log()
     assert desk.submissions == 1
@@ -227,7 +227,7 @@ def same_as_undisturbed(desk: Desk) -> None:
 
 TOGETHER: list[Scenario] = [
     out_of_time, same_command_again, preemption, node_down_and_back, a_process_vanishes, scancel,
-    killed_while_submitting, array_of_four, a_job_raises, two_at_once,
+    second_of_two_fails, killed_while_submitting, array_of_four, a_job_raises, two_at_once,
 ]  # fmt: skip
 """Those that disturb one another in nothing."""
 
