@@ -8,9 +8,9 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from filelock import FileLock
 from harness import record
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.patience import tried
 from harness.runs import Config, Run, fingerprint
 
 if TYPE_CHECKING:  # mlflow and pandas take seconds to import, and most commands need neither
@@ -26,9 +27,7 @@ if TYPE_CHECKING:  # mlflow and pandas take seconds to import, and most commands
     import pandas
     from mlflow import MlflowClient
 
-log = logging.getLogger(__name__)
-
-LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 """What MLflow is told where the user's environment says nothing: to let no run wait, nor to report home, nor chat."""
 
@@ -40,36 +39,55 @@ FILES = ("config.yaml", "record.json", "samples.png", "reliability.png", "counte
 STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 """What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
 
+LOCKED = 20
+"""Seconds that a push waits for that of another process."""
+
+SECRET = re.compile(r"https?://.*[@?]|[\w+.-]+://[^/@]*:.*@|[?&;]\w*(pass|pwd|token|secret|key)\w*=", re.IGNORECASE)
+"""What of a URI may hold a password."""
+
 
 def uri(config: Config) -> str:
-    """Where MLflow is: as configured, else a database in the runs folder."""
+    """Where MLflow is: as configured, else a database in the runs folder. UserError if it may hold a password."""
+    if SECRET.search(config["tracking"] or ""):
+        raise UserError(
+            "tracking=… holds a password or token, or looks like it, and would be written into every run's folder. "
+            "Leave it out there; put it into the environment, as MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a database where its client looks for it "
+            "(PGPASSWORD, ~/.pgpass, ~/.my.cnf)."
+        )
     return config["tracking"] or f"sqlite:///{Run(config).root / 'mlflow.db'}"
 
 
 def prepare(config: Config) -> None:
     """Make the database and the experiment, before any job needs them; a warning if that fails."""
-    with _tolerated(f"{uri(config)} could not be prepared"):
-        _experiment(_client(config), config)
+    tried(uri(config), "the experiment could not be made", lambda: _experiment(_client(config), config))
 
 
 def parent(config: Config, name: str, runs: list[Run]) -> str | None:
     """The id of the MLflow run that a multirun's runs hang under, the same for the same runs; None without MLflow."""
     multirun = fingerprint(sorted(run.fingerprint for run in runs))
-    with _tolerated(f"the parent run {name} could not be made"):
+
+    def make() -> str:
         client = _client(config)
         found = _find(client, config, "multirun", multirun, name)
         client.set_terminated(found.info.run_id)
         return found.info.run_id
-    return None
+
+    return tried(uri(config), f"the parent run {name} could not be made", make)
 
 
-def push(run: Run, parent_id: str | None = None) -> bool:
-    """Bring MLflow level with a run folder; False, with a warning, if MLflow cannot be reached or refuses."""
-    with _tolerated(f"{run.name} was not sent, the next push will try again"):
-        with FileLock(run.folder / "mlflow.lock", timeout=60):
+def push(run: Run, parent_id: str | None = None, last: bool = False) -> bool:
+    """Bring MLflow level with a run folder; False, with a warning, if MLflow cannot be reached or refuses.
+
+    A store that could not be reached is left alone for a while, unless this is the last push of the run.
+    """
+
+    def send() -> bool:
+        with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):
             _Mirror(run).send({"mlflow.parentRunId": parent_id} if parent_id else {})
         return True
-    return False
+
+    return bool(tried(uri(run.config), f"{run.name} was not sent, the same command will try again", send, last))
 
 
 def results(config: Config) -> "pandas.DataFrame":
@@ -95,23 +113,14 @@ def ui_command(config: Config) -> str:
     return f"python -m webbrowser {where}" if served else f"mlflow ui --backend-store-uri {where} --port 5000"
 
 
-@contextmanager
-def _tolerated(what: str) -> Iterator[None]:
-    """Any fault of the mirror becomes one line of warning: no run may end of it."""
-    try:
-        yield
-    except Exception as error:
-        log.warning("MLflow: %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
-
-
 def _client(config: Config) -> "MlflowClient":
     for name, value in (LIMITS | SILENCE).items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    with FileLock(Run(config).root / "mlflow.lock", timeout=60):  # two that make one database break it
+    for chatty, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(chatty).setLevel(level)
+    with FileLock(Run(config).root / "mlflow.lock", timeout=LOCKED):  # two that make one database break it
         return MlflowClient(uri(config))
 
 
