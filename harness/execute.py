@@ -70,7 +70,7 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
             except Exception as error:
                 _fail(run, error, parent)
                 raise RunFailed(f"{run.name}: {_named(error)}") from error
-        world.once(lambda: tracking.push(run, parent))
+        world.once(lambda: tracking.push(run, parent, last=True))
         return world.once(lambda: record.read(path))
 
 
@@ -104,7 +104,7 @@ def _fail(run: Run, error: Exception, parent: str | None) -> None:
     if not path.exists():
         with suppress(UserError):  # on a full disk not even this can be written
             write_text(path, _failure(run, error))
-        tracking.push(run, parent)
+        tracking.push(run, parent, last=True)
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
