@@ -3,7 +3,7 @@
 import multiprocessing
 from pathlib import Path
 
-from harness import build, evaluate, foreign
+from harness import build, evaluate, foreign, tracking
 from harness.device import choose_device
 from harness.errors import UserError
 from harness.launch import launcher
@@ -98,6 +98,7 @@ def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
     make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
     launcher(run.config)
+    tracking.uri(run.config)  # refused where it holds a password
     choose_device(run.config["device"])
     if not run.trainings and not run.init:
         raise UserError(f"method={run.config['method']['name']} trains nothing, so it needs weights: init=PATH.")
