@@ -2,15 +2,20 @@
 
 import json
 import os
-import tempfile
+import platform
+import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from harness.errors import UserError
+
+TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
+"""The name of a file that is being written; it tells by whom."""
 
 
 @contextmanager
@@ -19,24 +24,46 @@ def replacing(path: Path) -> Iterator[Path]:
 
     UserError where it cannot be written, as on a full disk; nothing is left of it then.
     """
+    writer = f"{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{writer}{path.suffix}")  # the suffix, as some writers go by it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    os.close(handle)
-    try:
-        yield Path(name)
-        with Path(name).open("rb") as written:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # mkstemp's 0600 would hide a shared folder's results from its group
-        Path(name).replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written to: the error above tells
+            temporary.unlink(missing_ok=True)
+
+
+def swept(folder: Path) -> list[Path]:
+    """Remove what writers that were killed left behind in a folder and those in it; return its paths.
+
+    For a folder whose lock is held: writers of other hosts are then dead, while one of this host, such as a process
+    that outlived the one that started it, is asked for.
+    """
+    left = [
+        path for path in folder.rglob(".*") if (found := TEMPORARY.fullmatch(path.name)) and _dead(**found.groupdict())
+    ]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _dead(pid: str, host: str) -> bool:
+    if host != platform.node():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, and is another user's
+        return False
+    return False
 
 
 @contextmanager
@@ -53,8 +80,8 @@ def locked_file(path: Path) -> Iterator[None]:
 
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(
-        f"{path} cannot be written ({error.strerror}). Make room or mend its folder, or choose another place; what "
-        "was done is kept, and the same command goes on from there."
+        f"{path} cannot be written ({error.strerror or error}). Make room or mend its folder, or choose another place; "
+        "what was done is kept, and the same command goes on from there."
     )
 
 
