@@ -13,9 +13,11 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - whatever a child needs is imported once, here
@@ -25,7 +27,7 @@ import torch_fidelity  # noqa: F401
 from commandline import STAGES, quick
 
 import harness
-from harness import record
+from harness import record, tracking
 from harness.execute import execute
 from harness.runs import Run, load
 from harness.train import Progress
@@ -35,7 +37,7 @@ AT_ONCE = 2
 MOST = 3
 """Kills of one run, at most."""
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds, beside ten times those of the unharmed run, after which a run is said to hang."""
 
 
@@ -64,19 +66,6 @@ class Telling:
             self.say("attacking" if what in ("robustness", "ood", "counterfactuals") else "scoring")
 
 
-@dataclass(frozen=True)
-class Unharmed:
-    """A run as it is when nothing happens to it: its folder, and how many seconds it takes."""
-
-    run: Run
-    seconds: float
-
-    @property
-    def result(self) -> dict[str, object]:
-        """What its record says."""
-        return record.read(self.run.folder / "record.json").result()
-
-
 @dataclass
 class Harmed:
     """What became of a run that was killed: at which moments, and what is wrong with it, if anything."""
@@ -88,31 +77,39 @@ class Harmed:
 
 @dataclass(frozen=True)
 class Task:
-    """A run to kill: like which unharmed one, in which folder, how often, and the seed of the moments."""
+    """A run to kill: like which one that nothing happens to, in which folder, how often, and the seed of the moments.
 
-    like: Unharmed
+    seconds: what the other takes. ready: whether the store and the cache are made already.
+    """
+
+    like: Run
     folder: Path
     kills: int
     seed: int
+    ready: bool
+    seconds: float = 0
 
 
-def attempt(run: Run, seconds: float | None) -> tuple[int, str]:
-    """Go on with a frozen run in a child, to its end or for so many seconds: its status, negative if it was killed.
+def attempt(run: Run, seconds: float) -> tuple[int, str]:
+    """Go on with a frozen run in a child, for so many seconds at most: its status, negative if it was killed then.
 
     And the last that it told of what it was doing.
     """
     board = mmap.mmap(-1, 16)
+    telling = Telling(board)
     child = os.fork()
     if not child:
         status = 1
         try:
             log = os.open(run.root / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1), os.dup2(log, 2)
-            execute(load(run.folder), Telling(board))
+            execute(load(run.folder), telling)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
-    deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
+    deadline = time.monotonic() + seconds
     while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
         time.sleep(0.002)
     if not ended[0]:
@@ -121,65 +118,79 @@ def attempt(run: Run, seconds: float | None) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(ended[1]), board[:].decode().strip()
 
 
-def unharmed(run: Run) -> Unharmed:
-    """Do a run, and take the time."""
+def unharmed(run: Run) -> float:
+    """Do a run, keeping a copy of the store before it; the seconds that it takes."""
     run.freeze()
+    tracking.prepare(run.config)
+    shutil.copy(run.root / "mlflow.db", run.root / "prepared.db")
     started = time.monotonic()
-    status, _ = attempt(run, 3600)
+    status, moment = attempt(run, 3600)
     if status:
-        raise RuntimeError(f"{run.name} fails unharmed:\n{(run.root / 'output').read_text()}")
-    return Unharmed(run, time.monotonic() - started)
+        raise RuntimeError(f"{run.name} fails unharmed while {moment}:\n{(run.root / 'output').read_text()}")
+    return time.monotonic() - started
 
 
 def harmed(task: Task) -> Harmed:
     """Kill a run as often as told, or until it is done, then let it end, and compare."""
-    run = Run({**task.like.run.config, "runs": str(task.folder)})
+    run, there = Run({**task.like.config, "runs": str(task.folder)}), task.like.root
     rng, outcome = random.Random(task.seed), Harmed(run.name)
     run.freeze()
+    if task.ready:
+        shutil.copy(there / "prepared.db", run.root / "mlflow.db")
+        shutil.copytree(there / "cache", run.root / "cache")
     for _ in range(task.kills):
-        status, moment = attempt(run, rng.uniform(0, task.like.seconds))
+        status, moment = attempt(run, rng.uniform(0, task.seconds))
         if status != -signal.SIGKILL:
             break
         outcome.moments.append(moment)
-    status, moment = attempt(run, PATIENCE + 10 * task.like.seconds)
+    status, moment = attempt(run, PATIENCE + 10 * task.seconds)
     if status:
         what = "hung" if status < 0 else "failed"
         outcome.fault = f"{what} while {moment}:\n{(run.root / 'output').read_text()}"
-    elif record.read(run.folder / "record.json").result() != task.like.result:
-        outcome.fault = f"its record is not that of {task.like.run.folder}; see {run.folder}"
+    elif result(run) != result(task.like):
+        outcome.fault = f"its record is not that of {task.like.folder}; see {run.folder}"
     else:
         shutil.rmtree(task.folder)
     return outcome
 
 
-def composed(methods: list[str], seeds: tuple[int, ...], folder: Path) -> list[Run]:
-    """The runs of some methods and seeds, each in a folder of its own."""
-    common = (f"seed={','.join(map(str, seeds))}", "threads=1", "device=cpu", "checkpoint_seconds=0.05")
-    runs = [run for method in methods for run in harness.plan(*quick(method), *common)]
+def result(run: Run) -> dict[str, object]:
+    """What the record of a run says."""
+    return record.read(run.folder / "record.json").result()
+
+
+def composed(folder: Path) -> list[Run]:
+    """The runs of all methods and seeds, each in a folder of its own."""
+    common = (f"seed={','.join(map(str, SEEDS))}", "threads=1", "device=cpu", "checkpoint_seconds=0.3")
+    runs = [run for method in STAGES for run in harness.plan(*quick(method), *common)]
     return [Run({**run.config, "runs": str(folder / run.name)}) for run in runs]
 
 
-def tasks(like: list[Unharmed], kills: int, folder: Path, rng: random.Random) -> Iterator[Task]:
+def tasks(runs: list[Run], kills: int, folder: Path, rng: random.Random) -> Iterator[Task]:
     """Runs for so many kills, the methods and seeds in turn."""
     number = 0
     while kills:
         some = min(kills, rng.randint(1, MOST))
-        yield Task(like[number % len(like)], folder / f"{number}", some, rng.getrandbits(32))
+        yield Task(runs[number % len(runs)], folder / f"{number}", some, rng.getrandbits(32), ready=rng.random() < 0.7)
         number, kills = number + 1, kills - some
 
 
-def killed(kills: int, seed: int, methods: list[str], seeds: tuple[int, ...], folder: Path) -> Iterator[Harmed]:
+def killed(kills: int, seed: int, folder: Path) -> Iterator[Harmed]:
     """Runs that were killed, so many times in all, each as it is done."""
     torch.set_num_threads(1)
-    rng, round_ = random.Random(seed), 0
+    rng, runs, seconds = random.Random(seed), composed(folder / "unharmed"), {}
+    rng.shuffle(runs)
     with multiprocessing.get_context("fork").Pool(AT_ONCE) as pool:
-        like = pool.map(unharmed, composed(methods, seeds, folder / "unharmed"), chunksize=1)
-        rng.shuffle(like)
-        while kills > 0:
-            round_ += 1
-            for outcome in pool.imap_unordered(harmed, list(tasks(like, kills, folder / f"{round_}", rng))):
+        for round_ in count():
+            some = list(tasks(runs, kills, folder / f"{round_}", rng))
+            new = list({task.like.name: task.like for task in some if task.like.name not in seconds}.values())
+            seconds |= zip((run.name for run in new), pool.map(unharmed, new, chunksize=1), strict=True)
+            timed = [replace(task, seconds=seconds[task.like.name]) for task in some]
+            for outcome in pool.imap_unordered(harmed, timed):
                 kills -= len(outcome.moments)
                 yield outcome
+            if kills <= 0:
+                return
 
 
 def main(kills: int, seed: int) -> int:
@@ -187,7 +198,7 @@ def main(kills: int, seed: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     moments: Counter[str] = Counter()
     runs, equal = 0, 0
-    for outcome in killed(kills, seed, list(STAGES), SEEDS, folder):
+    for outcome in killed(kills, seed, folder):
         moments.update(outcome.moments)
         runs, equal = runs + 1, equal + (not outcome.fault)
         print(f"{moments.total():4} kills  {outcome.name}  {', '.join(outcome.moments)}  {outcome.fault or 'equal'}")

@@ -1,0 +1,112 @@
+"""A disk that is full, or cannot be written to, is explained; once it is mended the same command ends the run."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from commandline import harness, quick, start
+from disks import Disk, small_disk
+
+import harness as api
+from harness import record
+from harness.execute import RunFailed, execute
+from harness.runs import Run
+from harness.train import Progress
+
+ARGUMENTS = [*quick("at", steps=8), "threads=1", "device=cpu", "checkpoint_seconds=0"]
+
+MOMENTS = ("checkpoint", "weights", "samples", "robustness", "record")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run, whose folder holds all that others may take over."""
+    (run,) = api.plan(*ARGUMENTS, f"runs={tmp_path_factory.mktemp('undisturbed')}")
+    api.run(run)
+    return run
+
+
+@pytest.fixture
+def disk(tmp_path, undisturbed) -> Iterator[Disk]:
+    """A small disk, on which the extractor is trained already."""
+    with small_disk(tmp_path / "disk", 60) as made:
+        shutil.copytree(undisturbed.root / "cache", made.path / "runs" / "cache")
+        yield made
+
+
+def result(run: Run) -> dict[str, object]:
+    return record.read(run.folder / "record.json").result()
+
+
+def begun(disk: Disk, *more: str) -> Run:
+    (run,) = api.plan(*ARGUMENTS, f"runs={disk.path}/runs", *more)
+    run.freeze()
+    return run
+
+
+@dataclass
+class Filling:
+    """Watches a run, and fills the disk at a moment."""
+
+    disk: Disk
+    moment: str
+
+    def training(self, run: Run, stage: str, progress: Progress) -> None:
+        if (self.moment == "checkpoint" and progress.step == 3) or (self.moment == "weights" and progress.step == 8):
+            self.disk.fill()
+
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        last = list(run.config["protocol"]["metrics"])[-1]
+        if (what, done) == (self.moment, 0) or (self.moment == "record" and (what, done) == (last, total)):
+            self.disk.fill()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_disk_that_becomes_full_stops_the_run_and_its_work_is_kept(moment, disk, undisturbed):
+    run = begun(disk)
+    with pytest.raises(RunFailed) as failed:
+        execute(run, Filling(disk, moment))
+    assert "cannot be written (No space left on device). Make room" in str(failed.value)
+    assert str(disk.path) in str(failed.value)
+    assert not (run.folder / "record.json").exists()
+    disk.empty()
+    (again,) = api.plan(*ARGUMENTS, f"runs={disk.path}/runs", "retry=true")
+    assert api.run(again).result() == result(undisturbed)
+    assert [path for path in disk.path.rglob(".*") if "@" in path.name] == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_and_can_still_be_looked_at(disk, undisturbed, tmp_path):
+    shutil.copytree(undisturbed.folder, disk.path / "runs" / undisturbed.name)
+    arguments = [*quick("at", steps=100), "threads=1", "seed=1", f"runs={disk.path}/runs"]
+    process = start(*arguments, folder=tmp_path)
+    while process.poll() is None and not list(disk.path.glob("runs/stages/*/checkpoints/[0-9]*.pt")):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    before = sorted(disk.path.rglob("*"))
+    disk.protect()
+    try:
+        for more in ([], ["launcher=processes"]):
+            status, out, err = harness(*arguments, *more, folder=tmp_path)
+            assert status == 2, out + err
+            assert f"{disk.path}/runs" in err and "cannot be written (Read-only file system)" in err
+            assert "Traceback" not in out + err
+        status, out, err = harness("status", f"runs={disk.path}/runs", folder=tmp_path)
+        assert (status, err) == (0, "")
+        assert "interrupted" in out and "done" in out
+        assert sorted(disk.path.rglob("*")) == before
+    finally:
+        disk.open()
+    status, out, err = harness(*arguments, folder=tmp_path)
+    assert status == 0, out + err
+    (path,) = disk.path.glob("runs/*-s1-*/record.json")
+    (stage,) = record.read(path).cost.stages
+    assert stage.resumed == 1
+
+
+def test_runs_on_a_disk_without_any_room_are_refused_in_one_line(disk, tmp_path):
+    disk.fill()
+    status, out, err = harness(*ARGUMENTS, f"runs={disk.path}/runs", folder=tmp_path)
+    assert status == 2 and "No space left on device" in err and "Traceback" not in out + err
