@@ -10,7 +10,9 @@ import math
 import os
 import re
 import shlex
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +127,22 @@ def _client(config: Config) -> "MlflowClient":
 
 
 def _experiment(client: "MlflowClient", config: Config) -> str:
-    name, files = config["data"]["name"], Run(config).root / "mlartifacts"
-    if found := client.get_experiment_by_name(name):
-        return found.experiment_id
-    return client.create_experiment(name, None if uri(config).startswith("http") else (files / name).as_uri())
+    name, own = config["data"]["name"], not config["tracking"]
+    location = None if uri(config).startswith("http") else (Run(config).root / "mlartifacts" / name).as_uri()
+    found = client.get_experiment_by_name(name)
+    if not found:
+        return client.create_experiment(name, location)
+    if own and found.artifact_location != location:
+        _move(Run(config).root / "mlflow.db", found.artifact_location, str(location))
+    return found.experiment_id
+
+
+def _move(database: Path, old: str, new: str) -> None:
+    """Tell the database in a folder of runs that was moved where its files are now; MLflow knows no way of its own."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (new, old))
+        inside = "artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?"
+        connection.execute(f"UPDATE runs SET {inside}", (new, len(old) + 1, len(old) + 1, f"{old}/"))
 
 
 def _find(client: "MlflowClient", config: Config, key: str, value: str, name: str) -> "ml.Run":

@@ -1,0 +1,158 @@
+"""An interrupted run ends with the record of an unharmed one: checkpoints damaged, folder moved, clock set back."""
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from commandline import harness, quick, start
+
+import harness as api
+from harness import record
+from harness.execute import Silent, execute
+from harness.files import read_lines
+from harness.runs import Run, load
+from harness.train import Progress
+
+ARGUMENTS = [*quick("at", steps=12), "threads=1", "device=cpu", "checkpoint_seconds=0"]
+
+
+class Interrupting(Silent):
+    """Watches nothing, and interrupts the run in mid-training, as Ctrl-C does."""
+
+    def training(self, run: Run, stage: str, progress: Progress) -> None:
+        """Not a step further."""
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> record.Record:
+    """The record of the run where nothing happens."""
+    folder = tmp_path_factory.mktemp("unharmed")
+    status, out, err = harness(*ARGUMENTS, folder=folder)
+    assert status == 0, out + err
+    return read(folder)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory, unharmed: record.Record) -> Path:
+    """A folder of runs, one of them interrupted with two checkpoints; copies of it are moved, too."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    (run,) = api.plan(*ARGUMENTS, f"runs={folder}/runs")
+    run = Run({**run.config, "overrides": unharmed.overrides})  # as the command line spells them
+    run.freeze()
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, Interrupting())
+    assert run.state == "interrupted" and len(checkpoints(folder)) == 2
+    return folder
+
+
+@pytest.fixture
+def folder(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of that folder."""
+    shutil.copytree(interrupted, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def read(folder: Path) -> record.Record:
+    """The only record of a folder."""
+    (path,) = folder.glob("runs/*/record.json")
+    return record.read(path)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Its checkpoints, the older first."""
+    return sorted(folder.glob("runs/stages/*/checkpoints/[0-9]*.pt"))
+
+
+def gone_on(folder: Path) -> record.Record:
+    """What becomes of the interrupted run when it is taken up again."""
+    (path,) = folder.glob("runs/*/config.yaml")
+    return execute(load(path.parent), Silent())
+
+
+def truncated(path: Path, rng: random.Random) -> None:
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def flipped(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def removed(path: Path, rng: random.Random) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, removed])
+@pytest.mark.parametrize("which", [[1], [0], [0, 1]], ids=["newest", "older", "both"])
+def test_a_damaged_checkpoint_costs_what_was_trained_since_the_one_before(
+    damage: Callable[[Path, random.Random], None], which: list[int], folder: Path, unharmed: record.Record
+) -> None:
+    rng, there = random.Random(f"{damage.__name__} {which}"), checkpoints(folder)
+    for index in which:
+        damage(there[index], rng)
+    found = gone_on(folder)
+    assert found.result() == unharmed.result()
+    assert found.cost and found.cost.stages[0].resumed == (0 if len(which) == 2 else 1)
+
+
+def test_the_command_names_what_is_damaged_and_begins_anew_where_nothing_sound_is_left(folder, unharmed):
+    for path in checkpoints(folder):
+        truncated(path, random.Random(0))
+    status, _, err = harness(*ARGUMENTS, folder=folder)
+    assert status == 0 and "Traceback" not in err
+    assert [line.split()[0] for line in err.splitlines()] == ["Checkpoint"] * 2
+    assert read(folder).result() == unharmed.result()
+
+
+def test_curves_cut_short_are_whole_again(folder, unharmed):
+    (curves,) = folder.glob("runs/stages/*/metrics.jsonl")
+    curves.write_text(curves.read_text() + '{"step": 8, "images": 128}\n{"step": 9, "ima')
+    assert gone_on(folder).result() == unharmed.result()
+    assert [line["step"] for line in read_lines(curves)] == list(range(1, 13))
+
+
+def test_a_folder_that_was_moved_is_gone_on_with_where_it_is_and_writes_nothing_where_it_was(
+    interrupted, folder, unharmed
+):
+    from mlflow import MlflowClient
+
+    before = sorted(interrupted.rglob("*"))
+    status, _, err = harness(*ARGUMENTS, folder=folder)
+    assert (status, err) == (0, "")
+    found = read(folder)
+    assert found.result() == unharmed.result()
+    assert found.cost and found.cost.stages[0].resumed == 1
+    assert sorted(interrupted.rglob("*")) == before
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    (there,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert {"config.yaml", "record.json"} <= {file.path for file in client.list_artifacts(there.info.run_id)}
+    assert Path(there.info.artifact_uri.removeprefix("file://")).is_relative_to(folder)
+
+
+def test_a_clock_that_jumps_back_changes_nothing(folder, unharmed, monkeypatch):
+    now, calls = time.time(), count()
+    monkeypatch.setattr(time, "time", lambda: now - 3600 * next(calls))
+    found = gone_on(folder)
+    assert next(calls) > 1, "somebody asked for the time"
+    assert found.result() == unharmed.result()
+    assert found.cost and 0 < found.cost.training_seconds < 600 and 0 < found.cost.evaluation_seconds < 600
+    (curves,) = folder.glob("runs/stages/*/metrics.jsonl")
+    seconds = [line["seconds"] for line in read_lines(curves)]
+    assert len(seconds) == 12 and seconds == sorted(seconds)
+
+
+def test_two_identical_commands_at_the_same_moment_train_once(unharmed, tmp_path):
+    both = [start(*ARGUMENTS, folder=tmp_path) for _ in range(2)]
+    printed = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    found = read(tmp_path)
+    assert found.result() == unharmed.result()
+    assert found.cost and found.cost.stages[0].resumed == 0
+    assert sorted("train robust" in out for out, _ in printed) == [False, True]
