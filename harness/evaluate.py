@@ -1,5 +1,6 @@
 """The evaluator: every run's model under one protocol, piece by piece, each piece a file that is made once."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
     """The metrics of a protocol, by the names of their entries; `metric` says which, where the name does not."""
     made: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise UserError(f"protocol.metrics.{name} names a folder of the run: use letters, digits, - and _ alone.")
         given = {key: value for key, value in fields.items() if key != "metric"}
         made[name] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
     return made

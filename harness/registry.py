@@ -45,11 +45,13 @@ def find(kind: str, name: str) -> type:
     stem = name.rstrip("0123456789") if kind in VARIANTS else name
     module = MODULES[kind].format(name=stem)
     try:
-        members = vars(import_module(module))
+        members = vars(import_module(module)) if stem.isidentifier() else None
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}") from None
+        members = None
+    if members is None:
+        raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}")
     classes = {m.__name__.lower(): m for m in members.values() if inspect.isclass(m) and m.__module__ == module}
     for called in (name, stem):
         if found := classes.get(called.replace("_", "")):
