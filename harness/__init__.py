@@ -24,7 +24,7 @@ __all__ = ["load", "plan", "results", "run"]
 
 def plan(*overrides: str) -> "list[Run]":
     """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
-    from harness.__main__ import compose
+    from harness.compose import compose
     from harness.preflight import check_all
     from harness.runs import Run
 
@@ -61,6 +61,6 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 def results(*overrides: str) -> "pd.DataFrame":
     """All runs that the tracking store holds, one a row; overrides such as runs=FOLDER say which store."""
     from harness import tracking
-    from harness.__main__ import compose
+    from harness.compose import compose
 
     return tracking.results(compose(list(overrides))[0])

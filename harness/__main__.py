@@ -1,50 +1,51 @@
-"""The command: python -m harness [run|plan|status|report|compare|…] [-m] [key=value …]. Only this file knows Hydra."""
+"""The command: python -m harness [run|plan|status|cancel|logs|report|compare|…] [words] [-m] [key=value …]."""
 
-import os
-import re
-import shlex
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import cast
 
 from harness import commands
 from harness.again import UNSAID
-from harness.arguments import Asked, Evaluate, Explain, Sample, filled, split
+from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Sample, Status, filled, split
+from harness.compose import compose
 from harness.errors import UserError, near
-from harness.registry import configs, names
-from harness.runs import IDENTITY, PLACES, Config
+from harness.runs import Config
 
 
 @dataclass(frozen=True)
 class Verb:
     """What a command does with composed configs, and the bare words, by what they name, that it takes before these.
 
-    own: the arguments that are not Hydra's but its own.
+    words: one that ends in … stands for any number of them, which are handed on as a list. own: the arguments that
+    are not Hydra's but its own. parts: what takes the place of parts of the config, where runs have one of their own.
     """
 
     act: Callable[..., int]
     words: tuple[str, ...] = ()
     own: type[Asked] | None = None
+    parts: Config | None = None
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes any number of words."""
+        return bool(self.words) and self.words[-1].endswith("…")
 
 
 VERBS = {
     "run": Verb(commands.run),
-    "plan": Verb(commands.plan),
-    "evaluate": Verb(commands.evaluate, own=Evaluate),
-    "sample": Verb(commands.sample, own=Sample),
-    "explain": Verb(commands.explain, own=Explain),
-    "status": Verb(commands.status),
+    "plan": Verb(commands.plan, own=Plan),
+    "evaluate": Verb(commands.evaluate, own=Evaluate, parts=UNSAID),
+    "sample": Verb(commands.sample, own=Sample, parts=UNSAID),
+    "explain": Verb(commands.explain, own=Explain, parts=UNSAID),
+    "status": Verb(commands.status, own=Status),
+    "cancel": Verb(commands.cancel, words=("RUN …",), own=Cancel),
+    "logs": Verb(commands.logs, words=("RUN",), own=Logs),
     "report": Verb(commands.report),
     "compare": Verb(commands.compare, words=("RUN", "RUN")),
     "list": Verb(commands.list_choices),
     "check": Verb(commands.check),
 }
-
-
-QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
 
 
 def main() -> None:
@@ -53,10 +54,12 @@ def main() -> None:
     name = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
     try:
         words, verb = _words(name, arguments), VERBS[name]
+        named = [words] if verb.many else words
         given, rest = split(verb.own, arguments[len(words) :])
-        configs = compose(rest, name, arguments, parts=UNSAID if verb.own else None)
-        asked = (filled(verb.own, name, given), rest) if verb.own else ()
-        status = verb.act(configs, *words, *asked)
+        configs = compose(rest, name, arguments, verb.parts)
+        asked = [filled(verb.own, name, given)] if verb.own else []
+        overrides = [rest] if verb.parts else []
+        status = verb.act(configs, *named, *asked, *overrides)
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
@@ -70,104 +73,14 @@ def _words(verb: str, arguments: list[str]) -> list[str]:
     """The bare words before the overrides and flags; UserError where they are not those of the verb."""
     words = list(takewhile(lambda argument: "=" not in argument and argument[:1] not in ("-", "~"), arguments))
     wanted = VERBS[verb].words
+    if VERBS[verb].many:
+        return words
     if words and not wanted:
         raise UserError(f"There is no command '{words[0]}'. {near(words[0], VERBS)}")
     if len(words) != len(wanted):
         usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
         raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
     return words
-
-
-def compose(
-    arguments: list[str], verb: str = "run", typed: list[str] | None = None, parts: Config | None = None
-) -> list[Config]:
-    """The configs that Hydra composes from the command line, one for each run of a sweep; each notes the command.
-
-    typed: the arguments of the command, where some of them are not Hydra's. parts: what takes the place of parts of
-    the config before what refers to them is resolved.
-    Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
-    arguments fit no config.
-    """
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException, OverrideParseException
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for argument in arguments:
-        if argument.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher")):
-            raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher=local|processes.")
-    collected: list[tuple[DictConfig, list[str]]] = []
-
-    def collect(cfg: DictConfig) -> None:
-        collected.append((cfg, [o for o in HydraConfig.get().overrides.task if _changes(o)]))
-
-    before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
-    with tempfile.TemporaryDirectory() as scratch:
-        OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
-        # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
-        OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
-        # For radii that the field counts in 255ths of a pixel: ${of_255:8}
-        OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
-        sys.argv = [before[0], *arguments]
-        try:
-            hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
-            resolved: list[tuple[Config, list[str]]] = []
-            for cfg, changes in collected:
-                whole = OmegaConf.create({**cast(Config, OmegaConf.to_container(cfg)), **(parts or {})})
-                resolved.append((cast(Config, OmegaConf.to_container(whole, resolve=True)), changes))
-        except OverrideParseException as error:
-            raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_explain(str(error))) from None
-        finally:
-            sys.argv = before
-    if not resolved and not {"-m", "--multirun"} & set(arguments):
-        sys.exit(0)  # one of Hydra's own flags, which has been answered
-    command = _command(verb, typed or arguments)
-    return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
-
-
-def _changes(override: str) -> bool:
-    """Whether an override changes what the recipe of its method and data says."""
-    key = override.lstrip("+~").partition("=")[0]
-    group, _, field = key.partition(".")
-    return group in (*IDENTITY, "init") and key not in ("method", "data", "protocol", "seed") and field not in PLACES
-
-
-def _command(verb: str, arguments: list[str]) -> str:
-    return shlex.join(["python", "-m", "harness", *([] if verb == "run" else [verb]), *arguments])
-
-
-def _explain(message: str) -> str:
-    """Hydra's message, with near names and without its search paths."""
-    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
-        group, name = found.groups()
-        return f"There is no {group} called '{name}'. {near(name, names(group))}"
-    if found := re.search(r"Could not override '([^']+)'", message):
-        key = found[1]
-        return f"There is no key '{key}'. {_near_key(key)}"
-    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
-        missing, key = found.groups()
-        group = key.partition(".")[0]
-        return f"{key} is {missing}, which this config lacks. Give {key}=…, or choose another {group}= or data=."
-    return message
-
-
-def _near_key(key: str) -> str:
-    """The nearest keys of the defaults, with what to type to see all."""
-    keys = _flat(compose([])[0])
-    close = near(key, keys).partition("There are")[0]
-    return f"{close}python -m harness --cfg job shows all keys; those of a method need method=… before it."
-
-
-def _flat(config: Config, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in config.items():
-        keys.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            keys += _flat(value, f"{prefix}{key}.")
-    return keys
 
 
 if __name__ == "__main__":

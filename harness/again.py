@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from harness.compose import compose
 from harness.errors import UserError
 from harness.initial import digest
 from harness.registry import names
@@ -21,8 +22,6 @@ def again(word: str, overrides: Sequence[str], besides: Collection[str] = ()) ->
     A folder's config is its frozen one, but for what the overrides say of where and how it is run, and of the keys
     `besides`; a checkpoint's is what they say. UserError where there is no such run, or where they say more.
     """
-    from harness.__main__ import compose
-
     if Path(word).is_file():
         return _untouched(Run(compose([*of_checkpoint(word), *overrides])[0]))
     config = compose([*overrides], parts=UNSAID)[0]

@@ -51,14 +51,53 @@ class Explain:
             raise ValueError("n and steps must be 1 or more, and every eps above 0")
 
 
-Asked = Evaluate | Sample | Explain
+@settings
+class Plan:
+    """probe: measure what no earlier run tells, by a few steps of each such stage."""
+
+    probe: bool = False
+    example: ClassVar[str] = "-m method=atjem,jem probe=true"
+
+
+@settings
+class Status:
+    """watch: show it anew until nothing is queued or running. all: of many runs, also those that are over."""
+
+    watch: bool = False
+    all: bool = False
+    example: ClassVar[str] = "watch=true"
+
+
+@settings
+class Cancel:
+    """all: every run that is queued or running, in place of those that are named."""
+
+    all: bool = False
+    example: ClassVar[str] = "all=true"
+
+
+@settings
+class Logs:
+    """lines: how many of each log, from its end."""
+
+    lines: int = 50
+    example: ClassVar[str] = "atjem-digits-s0-8b9c10af lines=100"
+
+    def __post_init__(self) -> None:
+        if self.lines < 1:
+            raise ValueError("lines must be 1 or more")
+
+
+Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs
 
 
 def split(kind: type[Asked] | None, arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The arguments that are fields of `kind`, and the others, which are for Hydra."""
-    own = {field.name for field in fields(kind)} if kind else set[str]()
-    given = {key: value for key, _, value in (one.partition("=") for one in arguments) if key in own}
-    rest = [one for one in arguments if one.partition("=")[0] not in own]
+    """The arguments that are fields of `kind`, and the others, which are for Hydra; --flag is flag=true."""
+    own = {field.name: field.type for field in fields(kind)} if kind else {}
+    said = {f"--{name}": f"{name}=true" for name, kind in own.items() if kind is bool}
+    pairs = [said.get(one, one).partition("=") for one in arguments]
+    given = {key: value for key, _, value in pairs if key in own}
+    rest = [one for one, (key, *_) in zip(arguments, pairs, strict=True) if key not in own]
     return given, rest
 
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.arguments import Evaluate, Explain, Sample
+from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Sample, Status
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
-from harness.runs import OVER, Config, Run, folders
-from harness.terminal import console, runs_table, status_table
+from harness.runs import OVER, Config, Run
+from harness.terminal import console, runs_table
 
 if TYPE_CHECKING:  # so that the light commands stay light
     from harness.trained import Trained
@@ -38,7 +38,7 @@ def run(configs: list[Config]) -> int:
     return status
 
 
-def plan(configs: list[Config]) -> int:
+def plan(configs: list[Config], asked: Plan) -> int:
     """Show the runs, their states and the stages they share; run nothing, write nothing."""
     from harness.preflight import check_all
     from harness.terminal import stages_table
@@ -76,10 +76,30 @@ def explain(configs: list[Config], asked: Explain, overrides: list[str]) -> int:
     return _show(write, configs, asked, overrides)
 
 
-def status(configs: list[Config]) -> int:
-    """Show the states of all runs of a folder."""
+def status(configs: list[Config], asked: Status) -> int:
+    """Show how all runs of a folder get on; with `watch`, anew until nothing is to be expected."""
+    from harness.watch import look, watch
+
     root = Path(_one(configs)["runs"])
-    console.print(status_table(folders(root)))
+    watch(root) if asked.watch else look(root, asked.all)
+    return 0
+
+
+def cancel(configs: list[Config], words: list[str], asked: Cancel) -> int:
+    """End runs that are queued or running."""
+    from harness.cancel import cancel
+
+    for line in cancel(words, Path(_one(configs)["runs"]), asked.all):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+def logs(configs: list[Config], word: str, asked: Logs) -> int:
+    """Show the ends of what a run's jobs printed."""
+    from harness.logs import told, work
+
+    for line in told(work(word, Path(_one(configs)["runs"])), asked.lines):
+        console.print(line, markup=False, soft_wrap=True)
     return 0
 
 

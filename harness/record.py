@@ -2,13 +2,19 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from harness.errors import UserError
 from harness.files import write_text
+
+State = Literal["done", "diverged", "skipped"]
+OVER: tuple[State, ...] = get_args(State)
+"""The states of a run that has its record."""
 
 
 class _Frozen(BaseModel):
@@ -113,7 +119,7 @@ class Record(_Frozen):
     schema_version: Literal[2] = 2
     fingerprint: str
     series: str
-    state: Literal["done", "diverged", "skipped"]
+    state: State
     reason: str = ""
     method: str
     data: str
@@ -144,11 +150,23 @@ def write(path: Path, record: Record) -> None:
 
 def read(path: Path) -> Record:
     """Read a record, of this schema or of the one before it; UserError if it is neither."""
+    with _readable(path):
+        return Record.model_validate(_upgraded(json.loads(path.read_bytes()), path))
+
+
+def glance(path: Path) -> dict[str, Any]:
+    """A record as its JSON has it, checked for its state alone: thousands a second. UserError if it has none."""
+    with _readable(path):
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.get("state") not in OVER:
+            raise ValueError(f"its state is none of {', '.join(OVER)}")
+        return content
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            content = _upgraded(content, path)
-        return Record.model_validate(content)
+        yield
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
 
@@ -163,8 +181,10 @@ def _typed(text: str) -> dict[str, object]:
     return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}
 
 
-def _upgraded(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The content of a record of any schema as the present one has it."""
+def _upgraded(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
+    """The content of a record of any schema as the present one has it; what is no record is left to pydantic."""
+    if not isinstance(content, dict):
+        return content
     version = content.get("schema_version")
     if version not in (1, 2):
         raise UserError(

@@ -1,9 +1,10 @@
 """What a person sees: tables of runs, and progress while they go on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -18,8 +19,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness import record
-from harness.files import read_lines
-from harness.runs import Run, RunState, load, state
+from harness.runs import Run
+from harness.status import Jobs, Row, RowState, duration, rows, scores, summary
 
 if TYPE_CHECKING:
     from harness.train import Progress as Step
@@ -28,13 +29,14 @@ console = Console(highlight=False)
 if not console.is_terminal:
     console.width = 160  # a log file's lines need not fit a screen
 
-COLOURS: dict[RunState, str] = {
+COLOURS: dict[RowState, str] = {
     "new": "dim", "queued": "dim", "running": "cyan", "interrupted": "yellow",
     "done": "green", "diverged": "magenta", "failed": "red", "skipped": "dim",
+    "unreadable": "red",
 }  # fmt: skip
 
 
-def coloured(of: RunState) -> str:
+def coloured(of: RowState) -> str:
     """A state in its colour."""
     return f"[{COLOURS[of]}]{of}[/]"
 
@@ -65,12 +67,12 @@ def stages_table(runs: list[Run]) -> Table:
     return table
 
 
-def status_table(folders: list[Path]) -> Table:
-    """The states of run folders."""
-    table = Table("run", "state", "progress", title=f"{len(folders)} runs")
-    for folder in folders:
-        of = state(folder)
-        table.add_row(folder.name, coloured(of), _detail(folder, of))
+def status_table(rows: Sequence[Row], title: str) -> Table:
+    """How runs get on, a row each."""
+    table = Table("run", "state", "progress", "left", "job", "last error", title=title)
+    for row in rows:
+        left = "" if row.left is None else duration(row.left)
+        table.add_row(row.name, coloured(row.state), *map(Text, (row.progress, left, row.job, row.error)))
     return table
 
 
@@ -131,7 +133,7 @@ class Display:
 
     def finished(self, run: Run, result: record.Record) -> None:
         """A run has its record."""
-        console.print(f"{run.name}  {coloured(result.state)}  {_told(result)}", soft_wrap=True)
+        console.print(f"{run.name}  {coloured(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
         """A run stopped by a fault."""
@@ -169,33 +171,13 @@ class Reporter:
     def refresh(self) -> None:
         """Look at the disk again."""
         if console.is_terminal:
-            self.live.update(Group(status_table([run.folder for run in self.runs])))
+            seen = rows([run.folder for run in self.runs], Jobs())
+            self.live.update(status_table(seen, summary(seen)))
         for run in self.runs:
             if self.seen.get(run.name) != run.state:
                 self.seen[run.name] = run.state
                 if not console.is_terminal:
                     console.print(f"{run.name}  {coloured(run.state)}", soft_wrap=True)
-
-
-def _detail(folder: Path, of: RunState) -> str:
-    """One line on where a run is, or why it stopped."""
-    if of == "failed":
-        return (folder / "failure.md").read_text(encoding="utf-8").split("\n")[2]
-    if of in ("done", "diverged", "skipped"):
-        return _told(record.read(folder / "record.json"), 3)
-    for training in reversed(load(folder).trainings):
-        if training.done:
-            return f"{training.name} is trained"
-        if lines := read_lines(training.folder / "metrics.jsonl"):
-            figures = "  ".join(f"{k} {v:.3g}" for k, v in lines[-1].items() if k not in ("images", "seconds"))
-            return f"{training.name}: {figures}"
-    return ""
-
-
-def _told(found: record.Record, most: int | None = None) -> str:
-    """One line on a record: why there are no scores, or the first of them, after what must be said of them."""
-    scores = [f"{score.title} {score.value:.2f}{score.unit}" for score in found.scores.values() if not score.table]
-    return found.reason or ": ".join(filter(None, [found.protocol.label, "  ".join(scores[:most])]))
 
 
 def _relative(path: Path) -> str:

@@ -26,6 +26,9 @@ CASES = {
     "-m seed=range(0,0)": ["sweep is empty", "seed=0,1,2"],
     "plan method=[": ["method=[", "key=value"],
     "status runs=nowhere": ["no folder of runs", "runs=FOLDER"],
+    "cancel": ["no folder of runs", "runs=FOLDER"],
+    "logs": ["logs RUN"],
+    "logs at-digits": ["no run 'at-digits'"],
     "report runs=nowhere": ["runs=FOLDER"],
     "report -m seed=0,1": ["leave out -m"],
 }
@@ -46,7 +49,7 @@ def test_a_damaged_record_is_named(tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 0\n")
     (folder / "record.json").write_text('{"method": "at"')
-    status, _, err = harness("status", folder=tmp_path)
+    status, _, err = harness("sample", f"run={folder}", folder=tmp_path)
     assert status == 2
     assert "record.json is not a readable record" in err
     assert "Traceback" not in err

@@ -9,8 +9,9 @@ from commandline import harness, quick
 
 import harness as api
 from harness import record
-from harness.__main__ import compose, main
+from harness.__main__ import main
 from harness.again import again
+from harness.compose import compose
 from harness.execute import Silent, train_stage
 from harness.preflight import check_all
 from harness.runs import Run, load

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import harness
-from harness.__main__ import compose
 from harness.checkpoint import save_tensors
+from harness.compose import compose
 from harness.contract import verdicts
 from harness.models.digits import Digits as DigitsNet
 from harness.registry import build, names

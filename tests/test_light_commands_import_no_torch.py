@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("arguments", ["--help", "list", "--cfg job"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "list", "--cfg job", "status", "cancel all=true", "logs at-digits-s0-00000000"]
+)
 def test_torch_and_mlflow_are_not_imported(arguments, tmp_path):
+    run = tmp_path / "runs" / "at-digits-s0-00000000"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
     code = (
         "import sys; from harness.__main__ import main\n"
         f"sys.argv[1:] = {arguments.split()!r}\n"

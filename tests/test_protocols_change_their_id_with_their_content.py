@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.__main__ import compose
+from harness.compose import compose
 from harness.evaluate import tag
 from harness.registry import names
 

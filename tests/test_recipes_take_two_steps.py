@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import harness
-from harness.__main__ import compose
 from harness.checkpoint import save_tensors
+from harness.compose import compose
 from harness.execute import Silent, train_stage
 from harness.files import read_json
 from harness.models.timm import timm_net

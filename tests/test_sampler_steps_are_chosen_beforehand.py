@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import harness
-from harness.__main__ import compose
+from harness.compose import compose
 from harness.datasets.digits import Digits
 from harness.errors import UserError
 from harness.metric import Subject

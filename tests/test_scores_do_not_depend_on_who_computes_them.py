@@ -8,7 +8,7 @@ import torch
 from commandline import harness, quick, start
 
 from harness import record
-from harness.__main__ import compose
+from harness.compose import compose
 from harness.runs import Run
 from harness.spread import evaluators
 

@@ -1,0 +1,110 @@
+"""The command line → composed configs. Only this file knows Hydra."""
+
+import os
+import re
+import shlex
+import sys
+import tempfile
+from typing import TYPE_CHECKING, cast
+
+from harness.errors import UserError, near
+from harness.registry import configs, names
+from harness.runs import IDENTITY, PLACES, Config
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
+
+
+def compose(
+    arguments: list[str], verb: str = "run", typed: list[str] | None = None, parts: Config | None = None
+) -> list[Config]:
+    """The configs that Hydra composes from the command line, one for each run of a sweep; each notes the command.
+
+    typed: the arguments of the command, where some of them are not Hydra's. parts: what takes the place of parts of
+    the config before what refers to them is resolved.
+    Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
+    arguments fit no config.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for argument in arguments:
+        if argument.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher")):
+            choices = "|".join(names("launcher"))
+            raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher={choices}.")
+    collected: list[tuple[DictConfig, list[str]]] = []
+
+    def collect(cfg: "DictConfig") -> None:
+        collected.append((cfg, [o for o in HydraConfig.get().overrides.task if _changes(o)]))
+
+    before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
+    with tempfile.TemporaryDirectory() as scratch:
+        OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
+        # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
+        OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+        # For radii that the field counts in 255ths of a pixel: ${of_255:8}
+        OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
+        sys.argv = [before[0], *arguments]
+        try:
+            hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
+            resolved: list[tuple[Config, list[str]]] = []
+            for cfg, changes in collected:
+                whole = OmegaConf.create({**cast(Config, OmegaConf.to_container(cfg)), **(parts or {})})
+                resolved.append((cast(Config, OmegaConf.to_container(whole, resolve=True)), changes))
+        except OverrideParseException as error:
+            raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_explain(str(error))) from None
+        finally:
+            sys.argv = before
+    if not resolved and not {"-m", "--multirun"} & set(arguments):
+        sys.exit(0)  # one of Hydra's own flags, which has been answered
+    command = _command(verb, typed or arguments)
+    return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
+
+
+def _changes(override: str) -> bool:
+    """Whether an override changes what the recipe of its method and data says."""
+    key = override.lstrip("+~").partition("=")[0]
+    group, _, field = key.partition(".")
+    return group in (*IDENTITY, "init") and key not in ("method", "data", "protocol", "seed") and field not in PLACES
+
+
+def _command(verb: str, arguments: list[str]) -> str:
+    return shlex.join(["python", "-m", "harness", *([] if verb == "run" else [verb]), *arguments])
+
+
+def _explain(message: str) -> str:
+    """Hydra's message, with near names and without its search paths."""
+    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        group, name = found.groups()
+        return f"There is no {group} called '{name}'. {near(name, names(group))}"
+    if found := re.search(r"Could not override '([^']+)'", message):
+        key = found[1]
+        return f"There is no key '{key}'. {_near_key(key)}"
+    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
+        missing, key = found.groups()
+        group = key.partition(".")[0]
+        return f"{key} is {missing}, which this config lacks. Give {key}=…, or choose another {group}= or data=."
+    return message
+
+
+def _near_key(key: str) -> str:
+    """The nearest keys of the defaults, with what to type to see all."""
+    keys = _flat(compose([])[0])
+    close = near(key, keys).partition("There are")[0]
+    return f"{close}python -m harness --cfg job shows all keys; those of a method need method=… before it."
+
+
+def _flat(config: Config, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in config.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _flat(value, f"{prefix}{key}.")
+    return keys
