@@ -6,11 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slurm_of_paper import asked, install, submitted
 
 from harness import runs
 from harness.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
@@ -45,28 +47,11 @@ def folder(tmp_path):
     return make
 
 
-def submit(where, name="harness-0000beef", task=3):
-    (where / "job.json").write_text(
-        json.dumps({"launcher": "slurm", "name": name, "task": task, "folder": "jobs/0000beef"})
-    )
-
-
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Puts squeue and sacct on the path that print so and so, or fail."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-
-    def make(squeue="", sacct="", fails=False):
-        for name, output in (("squeue", squeue), ("sacct", sacct)):
-            lines = "".join(f"echo '{line}'\n" for line in output.splitlines())
-            script = f"#!/bin/sh\necho {name} >> {tools}/asked\n{lines}exit {int(fails)}\n"
-            (tools / name).write_text(script)
-            (tools / name).chmod(0o755)
-        return tools / "asked"
-
-    return make
+    """Makes a SLURM that answers so and so."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    return partial(install, tmp_path / "tools")
 
 
 def one(made, jobs=None):
@@ -122,26 +107,26 @@ def test_a_foreign_record_says_so_in_its_row(folder):
     assert row.state == "unreadable" and "record.json is not a readable record" in row.error
 
 
-def test_a_job_is_shown_with_its_id_its_state_and_why_it_waits(folder, cluster):
+def test_a_job_is_shown_with_its_id_its_state_and_why_it_waits(folder, cluster, tmp_path):
     made = folder("a")
-    submit(made)
-    asked = cluster("harness-0000beef|3|4711_3|PENDING|Priority\nanother|3|4712_3|RUNNING|None")
+    submitted(made)
+    cluster("harness-0000beef|3|4711_3|PENDING|Priority\nanother|3|4712_3|RUNNING|None")
     row = one(made, Jobs.asked([made]))
     assert (row.state, row.job, row.going) == ("queued", "4711_3 PENDING (Priority)", True)
-    assert asked.read_text().split() == ["squeue", "sacct"]
+    assert [command for command, *_ in asked(tmp_path / "tools")] == ["squeue", "sacct"]
 
 
-def test_slurm_is_not_asked_where_no_run_that_is_left_was_submitted(folder, cluster):
-    asked = cluster()
+def test_slurm_is_not_asked_where_no_run_that_is_left_was_submitted(folder, cluster, tmp_path):
+    cluster()
     over = folder("a", record=RECORD)
-    submit(over)
+    submitted(over)
     Jobs.asked([over, folder("b")])
-    assert not asked.exists()
+    assert not asked(tmp_path / "tools")
 
 
 def test_a_job_that_slurm_forgot_is_submitted_by_the_same_command(folder, cluster):
     made = folder("a")
-    submit(made)
+    submitted(made)
     cluster()
     row = one(made, Jobs.asked([made]))
     assert (row.job, row.going) == (WAITING, False)
@@ -150,7 +135,7 @@ def test_a_job_that_slurm_forgot_is_submitted_by_the_same_command(folder, cluste
 def test_the_end_of_a_job_is_told_by_accounting(folder, cluster):
     made = folder("a", progress=PROGRESS)
     (made / "started").touch()
-    submit(made)
+    submitted(made)
     cluster(sacct="harness-0000beef|4711_3|TIMEOUT|0:0")
     row = one(made, Jobs.asked([made]))
     assert (row.state, row.job, row.going) == ("interrupted", "4711_3 TIMEOUT", False)
@@ -158,7 +143,7 @@ def test_the_end_of_a_job_is_told_by_accounting(folder, cluster):
 
 def test_where_slurm_does_not_answer_the_table_is_shown_and_says_so(folder, cluster):
     made = folder("a")
-    submit(made)
+    submitted(made)
     cluster(fails=True)
     command = [sys.executable, "-m", "harness", "status"]
     done = subprocess.run(command, cwd=made.parent.parent, text=True, capture_output=True)
@@ -169,7 +154,7 @@ def test_where_slurm_does_not_answer_the_table_is_shown_and_says_so(folder, clus
 def test_a_shared_stage_is_shown_while_its_own_job_is_not_over(tmp_path, cluster):
     stage = tmp_path / "runs" / "stages" / "robust-digits-s0-00000000"
     stage.mkdir(parents=True)
-    submit(stage, task=0)
+    submitted(stage, task=0)
     (stage / "metrics.jsonl").write_text('{"step": 40, "loss": 1.0}\n{"step": 1280, "loss"')
     cluster("harness-0000beef|N/A|4711|RUNNING|None")
     (row,) = stages(tmp_path / "runs", Jobs.asked(stage_folders(tmp_path / "runs")))
