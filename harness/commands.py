@@ -39,13 +39,24 @@ def run(configs: list[Config]) -> int:
 
 
 def plan(configs: list[Config], asked: Plan) -> int:
-    """Show the runs, their states and the stages they share; run nothing, write nothing."""
+    """Show the runs, their states, the stages they share and what they cost; write nothing."""
+    from harness.pace import Paces
     from harness.preflight import check_all
+    from harness.price import Price, prices_table, warnings
     from harness.terminal import stages_table
 
     runs = check_all([Run(config) for config in configs])
     console.print(runs_table(runs))
-    console.print(stages_table(runs))
+    paces = Paces(runs[0].root)
+    if asked.probe:
+        from harness.probe import probe
+
+        probe([Price(run, paces) for run in runs])
+    prices = [Price(run, paces) for run in runs]
+    console.print(stages_table(prices))
+    console.print(prices_table(prices))
+    for line in warnings(prices):
+        console.print(line, markup=False, soft_wrap=True)
     return 0
 
 

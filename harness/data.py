@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset as View
-from torchvision.transforms.functional import to_tensor
 
 from harness.errors import UserError
 from harness.randomness import derive
@@ -76,6 +75,8 @@ class Dataset(ABC):
 
         By default resized to cover, cut from its centre, and not augmented.
         """
+        from torchvision.transforms.functional import to_tensor  # slow to import, and a plan needs none of it
+
         channels, height, width = self.shape
         picture = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
         return to_tensor(picture)

@@ -27,7 +27,7 @@ def origin(command: str, device: torch.device) -> Origin:
         dirty=bool(uncommitted()),
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
-        hardware=_hardware(device),
+        hardware=hardware(device),
         device=str(device),
         threads=torch.get_num_threads(),
         precision="fp32",
@@ -70,7 +70,8 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _hardware(device: torch.device) -> str:
+def hardware(device: torch.device) -> str:
+    """The name of the GPU, or of the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     for line in _read(Path("/proc/cpuinfo")).splitlines():

@@ -1,4 +1,7 @@
-"""The images that samples are compared with, as statistics and features: computed once, or given as a file."""
+"""The images that samples are compared with, as statistics and features: computed once, or given as a file.
+
+torch-fidelity is imported where it computes: it takes a second, and a plan needs none of it.
+"""
 
 import hashlib
 import os
@@ -12,7 +15,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as View
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
 from harness.checkpoint import save_tensors
 from harness.data import Dataset, Items, Split
@@ -84,6 +86,8 @@ def given(path: Path, dims: int) -> Reference:
 
 def frechet(features: Tensor, against: Statistics) -> float:
     """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
     found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
     return float(found[KEY_METRIC_FID])
 
@@ -110,6 +114,8 @@ def _digest(features: Features, view: Items, indices: list[int]) -> str:
 
 def _computed(features: Features, view: Items, indices: list[int]) -> dict[str, Tensor]:
     """Statistics and kept features; in one go where all are kept, else summed up in float64 batch by batch."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics
+
     n, place = len(indices), 0
     keep, kept = evenly(n, KEPT), list[Tensor]()
     total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))

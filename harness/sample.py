@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from harness.data import Outliers
 from harness.energy import EnergyModel
@@ -125,6 +124,8 @@ def columns(classes: int) -> int:
 
 def save_grid(images: Tensor, classes: int, path: Path) -> None:
     """A PNG of the first samples, one column for each class, or ten of so many; uint8 images, N x C x H x W."""
+    from torchvision.utils import make_grid  # slow to import, and a plan needs none of it
+
     shown = images[: SHOWN * columns(classes)]
     scale = -(-SIDE // shown.shape[-1])
     shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)

@@ -1,5 +1,6 @@
 """What a person sees: tables of runs, and progress while they go on."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,6 +24,7 @@ from harness.runs import Run
 from harness.status import Jobs, Row, RowState, duration, rows, scores, summary
 
 if TYPE_CHECKING:
+    from harness.price import Price
     from harness.train import Progress as Step
 
 console = Console(highlight=False)
@@ -51,19 +53,19 @@ def runs_table(runs: list[Run]) -> Table:
     return table
 
 
-def stages_table(runs: list[Run]) -> Table:
-    """The stages that runs need, each once, and how many of them share it."""
-    stages = {training.fingerprint: training for run in runs for training in run.trainings}
-    sharing = [training.fingerprint for run in runs for training in run.trainings]
-    table = Table("stage", "steps", "images", "used by", "state", "folder", title=f"{len(stages)} stages to train")
-    for digest, training in stages.items():
-        run = next(run for run in runs if training in run.trainings)
-        how = training.stage.training
-        steps = how.steps(len(run.data.labels("train")))
-        uses = sharing.count(digest)
-        done = "[green]done[/]" if training.done else "[dim]to do[/]"
-        row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", f"{uses} run{'s' * (uses > 1)}")
-        table.add_row(*row, done, _relative(training.folder))
+def stages_table(prices: "Sequence[Price]") -> Table:
+    """The stages that runs need, each once, how many of them share it, and what a step of it takes."""
+    uses = Counter(training.fingerprint for price in prices for training in price.run.trainings)
+    table = Table("stage", "steps", "images", "a step takes", "used by", "state", "folder")
+    table.title = f"{len(uses)} stages to train"
+    for price in prices:
+        for training in price.run.trainings:
+            if n := uses.pop(training.fingerprint, 0):
+                how = training.stage.training
+                steps = how.steps(len(price.run.data.labels("train")))
+                done = "[green]done[/]" if training.done else "[dim]to do[/]"
+                row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", str(price.pace(training) or "unknown"))
+                table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, _relative(training.folder))
     return table
 
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch_fidelity.utils import create_feature_extractor
 
 from harness.data import Dataset
 from harness.errors import UserError
@@ -51,6 +50,8 @@ class Features:
     """An extractor at work: uint8 images → features, and logits where it has any."""
 
     def __init__(self, source: Source, file: Path, device: torch.device, given: bool = False) -> None:
+        from torch_fidelity.utils import create_feature_extractor  # slow to import, and a plan needs none of it
+
         with file.open("rb") as stream:
             self.digest = hashlib.file_digest(stream, "sha256").hexdigest()
         self.source, self.device, self.given = source, device, given

@@ -1,4 +1,7 @@
-"""Fidelity: how near the method's own samples are to the training images, by torch-fidelity."""
+"""Fidelity: how near the method's own samples are to the training images, by torch-fidelity.
+
+It is imported where it computes: it takes a second, and a plan needs none of it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,9 +10,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from harness import canary
 from harness.data import Dataset
@@ -96,6 +96,9 @@ class Fidelity(Metric):
         return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
 
     def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
+        from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+        from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
         images = against.features
         assert images is not None
         subset = min(self.kid_subset, len(found), len(images))
@@ -115,6 +118,8 @@ class Fidelity(Metric):
         return scores
 
     def _inception_score(self, of: Source, logits: Tensor) -> Score:
+        from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
         splits = min(self.splits, len(logits) // 2)
         found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
         value = float(found[KEY_METRIC_ISC_MEAN])
