@@ -11,6 +11,7 @@ from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Samp
 from harness.compose import compose
 from harness.errors import UserError, near
 from harness.runs import Config
+from harness.stop import Leave
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
+    except Leave:
+        print("\nTold to leave: what was done is saved. The same command goes on from here.", file=sys.stderr)
+        status = 143
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         status = 130

@@ -25,8 +25,10 @@ def run(configs: list[Config]) -> int:
     from harness import tracking
     from harness.launch import launch
     from harness.preflight import check_all, ready_to_judge
+    from harness.ranks import join
     from harness.terminal import scores_table
 
+    console.quiet = join().rank > 0  # of the processes that work on one run, the first speaks
     runs = check_all([Run(config) for config in configs])
     ready_to_judge([run for run in runs if run.state not in OVER])
     console.print(runs_table(runs))

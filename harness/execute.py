@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import torch
 
-from harness import evaluate, record, tracking
+from harness import evaluate, pace, record, tracking
 from harness.build import outliers
 from harness.device import full_precision, prepare
 from harness.errors import CanaryFailed, Diverged, UserError
 from harness.evaluate import Evaluation
-from harness.files import read_json, write_json, write_text
+from harness.files import read_json, swept, write_json, write_text
 from harness.initial import check_accuracy
 from harness.origin import made_with, origin, uncommitted
 from harness.progress import Diary, begun
@@ -92,6 +92,7 @@ def held(folder: Path, world: World) -> Iterator[None]:
 
 
 def _begin(run: Run, parent: str | None) -> int:
+    swept(run.folder)
     (run.folder / "failure.md").unlink(missing_ok=True)
     attempt = begun(run)
     tracking.push(run, parent)
@@ -143,6 +144,7 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
             raise Diverged(reason)
         if world.once(lambda: training.done):
             return
+        world.once(lambda: len(swept(training.folder)))
         model, materials = trained(run, training.parent, device), _materials(run, training, device)
         if run.init and training.parent is None:
             check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
@@ -152,6 +154,15 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
             reason = f"stage {training.name}: {error}"
             world.once(lambda: write_json(diverged, reason))
             raise Diverged(reason) from error
+        world.once(lambda: _pace(run, training, device))
+
+
+def _pace(run: Run, training: Training, device: torch.device) -> None:
+    """Note what a step took, for whoever plans more of them."""
+    took = read_json(training.folder / "done.json")
+    each, steps = took["seconds"] / took["steps"], took["steps"]
+    key = pace.of_stage(run, training)
+    pace.note(training.folder, key, device, took["processes"], seconds_per_step=each, steps=steps)
 
 
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
@@ -176,6 +187,7 @@ def _judged(run: Run, device: torch.device, watch: Watch) -> Record:
 def _merged(evaluation: Evaluation, canaries: dict[str, float]) -> Record:
     run, device = evaluation.run, evaluation.device
     result, seconds = evaluation.merged()
+    pace.note(run.folder, pace.of_evaluation(run), device, 1, seconds=seconds)
     return _record(
         run,
         device,

@@ -1,5 +1,6 @@
 """Where runs are executed: in this process, in several of this machine, or on a cluster."""
 
+import sys
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,7 @@ from harness import tracking
 from harness.errors import UserError, near
 from harness.execute import RunFailed, execute
 from harness.jobs import freeze, jobs
+from harness.ranks import Lost, join
 from harness.registry import make
 from harness.runs import OVER, Config, Run
 from harness.settings import settings
@@ -24,31 +26,42 @@ A_WEEK = 7 * 24 * 60
 
 def launch(runs: list[Run]) -> int:
     """Do what is left of the runs, here or elsewhere, and return 1 if one failed, else 0."""
-    config = runs[0].config
-    chosen = launcher(config)
+    chosen, world = launcher(runs[0].config), join()
+    if world.size > 1 and not isinstance(chosen, Local):
+        raise UserError("Started by torchrun or srun, its processes do the work themselves: say launcher=local.")
+    chosen.run(runs, world.once(lambda: _mirrored(runs)))
+    return world.once(lambda: int(any(run.state == "failed" for run in runs)))
+
+
+def _mirrored(runs: list[Run]) -> str | None:
+    """Prepare the tracking store, and send what it misses of finished runs; the id of what the runs hang under."""
     for run in {run.config["data"]["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
-    parent = tracking.parent(config, _title(runs), runs) if len(runs) > 1 else None
+    parent = tracking.parent(runs[0].config, _title(runs), runs) if len(runs) > 1 else None
     for run in runs:
         if run.state in (*OVER, "failed"):
-            tracking.push(run, parent)  # what the store is still missing of finished runs
-    chosen.run(runs, parent)
-    return int(any(run.state == "failed" for run in runs))
+            tracking.push(run, parent)
+    return parent
 
 
 @settings
 class Local:
-    """One run after another, in this process; a failed one does not stop the others."""
+    """One run after another, in this process and those of its world; a failed one stops the others only in a world,
+    whose processes are out of step then.
+    """
 
     def run(self, runs: list[Run], parent: str | None) -> None:
         """Do what is left of the runs."""
-        left = freeze(runs)
+        names = join().once(lambda: [run.name for run in freeze(runs)])
+        left = [run for run in runs if run.name in names]
         with Display(len(left)) as display:
             for run in left:
                 try:
                     display.finished(run, execute(run, display, parent))
-                except RunFailed as error:
+                except (RunFailed, Lost) as error:
                     display.failed(run, str(error))
+                    if join().size > 1:
+                        sys.exit(1)
 
 
 @settings

@@ -1,29 +1,47 @@
 """What the processes of a world do in tests: python -m torch.distributed.run … in_a_world.py RUNS FAULT OVERRIDE…"""
 
+import os
+import signal
 import sys
 
 import harness
 from harness.execute import Silent, execute
 from harness.methods.at import Robust
 from harness.ranks import join
+from harness.stop import Leave
 
 
-def faulty(loss):
-    """The loss, but for the third step of the second process, where memory ends."""
+def memory_ends():
+    """What torch raises where the CPU has no memory left."""
+    raise MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
+
+
+def told_to_leave():
+    """What a scheduler does, to one of the processes."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+FAULTS = {"none": lambda: None, "memory": memory_ends, "term": told_to_leave}
+
+
+def with_fault(loss, fault):
+    """The loss, and in the third step of the second process the fault."""
     steps = iter(range(10**6))
 
-    def failing(*arguments):
+    def faulty(*arguments):
         if join().rank == 1 and next(steps) == 2:
-            raise MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
+            fault()
         return loss(*arguments)
 
-    return failing
+    return faulty
 
 
 if __name__ == "__main__":
-    root, fault, *overrides = sys.argv[1:]
-    if fault == "fault":
-        Robust.loss = faulty(Robust.loss)
+    root, name, *overrides = sys.argv[1:]
+    Robust.loss = with_fault(Robust.loss, FAULTS[name])
     for run in harness.plan(*overrides, f"runs={root}"):
         join().once(run.freeze)
-        execute(run, Silent())
+        try:
+            execute(run, Silent())
+        except Leave:
+            sys.exit(143)

@@ -31,13 +31,16 @@ def overrides(method, *more):
     return [*quick(method, steps=8), *SMALL, *more]
 
 
-def together(folder, fault, *arguments):
-    """Two processes on one machine, as torchrun starts them."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SCRIPT)]
+def torchrun(*words, folder=None):
+    """Two processes on one machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, str(folder), fault, *arguments], text=True, capture_output=True, timeout=300, env=environment
-    )
+    return subprocess.run(command, text=True, capture_output=True, timeout=300, env=environment, cwd=folder)
+
+
+def together(folder, fault, *arguments):
+    """Two processes that work on one run, with a fault in the second."""
+    return torchrun(SCRIPT, folder, fault, *arguments)
 
 
 def alone(folder, *arguments):
@@ -73,7 +76,7 @@ def check_record(run, found, other):
 def test_two_processes_give_the_result_of_one(method, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     run, found = alone(one, *overrides(method))
-    done = together(two, "sound", *overrides(method))
+    done = together(two, "none", *overrides(method))
     assert done.returncode == 0, done.stderr
     check_stages(one, two)
     check_record(run, found, two)
@@ -109,14 +112,14 @@ def test_a_run_begun_by_one_process_is_continued_by_two(tmp_path):
         if step == 3:
             loop.save(step + 1)
             break
-    done = together(two, "sound", *arguments)
+    done = together(two, "none", *arguments)
     assert done.returncode == 0, done.stderr
     check_stages(one, two)
     assert read_json(training.folder / "done.json")["resumed"] == 1
 
 
 def test_a_process_that_fails_ends_them_all_with_its_own_error(tmp_path):
-    done = together(tmp_path, "fault", *overrides("at"))
+    done = together(tmp_path, "memory", *overrides("at"))
     assert done.returncode != 0
     (failure,) = tmp_path.glob("*/failure.md")
     told = failure.read_text().split("\n")[2]
@@ -128,3 +131,26 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path):
     (run,) = harness.plan(*overrides("at", "accumulate=3", f"runs={tmp_path}"))
     with pytest.raises(UserError, match="batch of 16 images cannot be shared equally"):
         train_alone(run, run.trainings[0])
+
+
+def test_a_signal_to_one_process_has_all_save_and_leave(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    arguments = overrides("at", "checkpoint_seconds=3600")
+    run, found = alone(one, *arguments)
+    assert together(two, "term", *arguments).returncode != 0
+    (saved,) = two.glob("stages/*/checkpoints/[0-9]*.pt")
+    assert saved.name.startswith("0000000003-"), "the step in which the signal came is finished"
+    assert not list(two.glob("*/failure.md"))
+    done = together(two, "none", *arguments)
+    assert done.returncode == 0, done.stderr
+    check_stages(one, two)
+    check_record(run, found, two)
+
+
+def test_torchrun_does_a_sweep_and_speaks_once(tmp_path):
+    done = torchrun("-m", "harness", "-m", *overrides("at", "seed=0,1"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
+    assert done.stdout.count("2 runs") == 1 and done.stdout.count("Leaderboard:") == 1
+    refused = torchrun("-m", "harness", *overrides("at", "seed=2", "launcher=processes"), folder=tmp_path)
+    assert refused.returncode != 0 and "say launcher=local" in refused.stderr
