@@ -24,7 +24,9 @@ test ! -e killer_after || {{ rm killer_after; kill -9 $PPID; }}
 SQUEUE = """#!/bin/sh
 cd {folder}
 test ! -e down || {{ cat down >&2; exit 1; }}
-cat queue
+cat queue > seen.$$
+test ! -e meeting || for i in $(seq 60); do test $(ls seen.* | wc -l) -gt 1 && break; sleep 0.1; done
+cat seen.$$
 """
 
 SRUN = """#!/bin/sh
@@ -63,7 +65,10 @@ class FakeSlurm:
         return f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
     def put(self, name: str, text: str = "") -> None:
-        """Write a file that the commands look at: down, refused, killer, accounts, queue."""
+        """Write a file that the commands look at: down, refused, killer, killer_after, accounts.
+
+        meeting: who looks at the queue waits a little for another to do so as well.
+        """
         (self.folder / name).write_text(text)
 
     def queue(self, lines: list[str]) -> None:

@@ -128,6 +128,7 @@ def test_a_command_killed_at_sbatch_is_typed_again(killed, cluster, sweep, tmp_p
 def test_two_commands_at_once_submit_once(cluster, tmp_path):
     overrides = [*quick("standard"), "seed=0,1", "launcher=slurm", f"runs={tmp_path / 'runs'}"]
     command = [sys.executable, "-m", "harness", "-m", *overrides]
+    cluster.put("meeting")
     both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said

@@ -133,9 +133,10 @@ def second_of_two_fails(folder: Path, cluster: Cluster) -> str:
     seconds = time.monotonic() - begun
     assert seconds < 60, f"the first process lived on for {seconds:.0f} s"
     assert desk.accounts() == "FAILED"
-    desk.type("launcher.processes=2", "retry=true")
+    assert desk.states == ["interrupted"], desk.states
+    desk.type("launcher.processes=2")
     resumed(desk.done())
-    return "the job ended, SLURM: FAILED; the command with retry=true went on: done"
+    return f"SLURM: FAILED, {seconds:.0f} s later; state interrupted; the same command went on: done"
 
 
 def killed_while_submitting(folder: Path, cluster: Cluster) -> str:
