@@ -12,7 +12,10 @@ from harness.registry import configs, names
 from harness.runs import IDENTITY, PLACES, Config
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, Node
+
+WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(\w+\.)+root")
+"""The keys that say where files are."""
 
 QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
 
@@ -33,14 +36,12 @@ def compose(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for argument in arguments:
-        if argument.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher")):
-            choices = "|".join(names("launcher"))
-            raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher={choices}.")
+    _refuse(arguments)
     collected: list[tuple[DictConfig, list[str]]] = []
 
     def collect(cfg: "DictConfig") -> None:
-        collected.append((cfg, [o for o in HydraConfig.get().overrides.task if _changes(o)]))
+        said = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))  # as typed, not resolved
+        collected.append((cfg, [override for override in said if _changes(override)]))
 
     before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,6 +50,7 @@ def compose(
         OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
         # For radii that the field counts in 255ths of a pixel: ${of_255:8}
         OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
+        OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
         sys.argv = [before[0], *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
@@ -68,6 +70,32 @@ def compose(
     return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
 
 
+def _refuse(arguments: list[str]) -> None:
+    """UserError for what would have Hydra do more than compose: its own settings name code that it runs."""
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if re.match(r"hydra([./@:]|$)", key):
+            launchers = "|".join(names("launcher"))
+            raise UserError(f"{argument}: Hydra only composes here. Say where runs go with launcher={launchers}.")
+
+
+def _environment(variable: str, *default: str | None, _node_: "Node") -> str | None:
+    """A variable of the environment, for what says where files are; UserError elsewhere, where it might be a secret.
+
+    A config is kept in config.yaml and shown by MLflow.
+    """
+    key = str(_node_._get_full_key(None))
+    if not WHERE.fullmatch(key):
+        raise UserError(
+            f"{key} cannot be taken from the environment (${{oc.env:{variable}}}): it would stand in config.yaml and "
+            "in MLflow for all to read. Write the value itself; only places of files may come from the environment. "
+            "MLflow reads its own secrets there: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
+        )
+    if variable not in os.environ and not default:
+        raise UserError(f"{key} is to be {variable} of the environment, where there is none: set it, or give {key}=…")
+    return os.environ.get(variable, *default)
+
+
 def _changes(override: str) -> bool:
     """Whether an override changes what the recipe of its method and data says."""
     key = override.lstrip("+~").partition("=")[0]
@@ -81,6 +109,8 @@ def _command(verb: str, arguments: list[str]) -> str:
 
 def _explain(message: str) -> str:
     """Hydra's message, with near names and without its search paths."""
+    if found := re.match(r"UserError raised while resolving interpolation: (.+)", message):
+        return found[1]
     if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
         group, name = found.groups()
         return f"There is no {group} called '{name}'. {near(name, names(group))}"

@@ -14,7 +14,7 @@ from harness import canary
 from harness.build import outliers
 from harness.data import Outliers
 from harness.errors import UserError
-from harness.files import read_json, replacing
+from harness.files import one_name, read_json, replacing
 from harness.method import Method
 from harness.metric import Metric, Result, Subject
 from harness.microbatch import InMicroBatches
@@ -45,7 +45,7 @@ def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(f"protocol.metrics.{name} names a folder of the run: use letters, digits, - and _ alone.")
         given = {key: value for key, value in fields.items() if key != "metric"}
-        made[name] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+        made[one_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
     return made
 
 

@@ -18,6 +18,15 @@ TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
 """The name of a file that is being written; it tells by whom."""
 
 
+def one_name(name: str) -> str:
+    """A name that is to be one file's or folder's; UserError where, as part of a path, it would lead elsewhere."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UserError(
+            f"'{name}' cannot name a file or folder: letters, digits and . _ + - can, after a letter or digit."
+        )
+    return name
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour of `path` to write; on leaving without error it takes the path's place.

@@ -1,6 +1,7 @@
 """Name → class, found by folder and imported only when asked for."""
 
 import inspect
+import re
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,8 @@ def names(group: str) -> dict[str, str]:
 
 def find(kind: str, name: str) -> type:
     """The class of a kind and name; UserError with near names if there is none."""
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
+        raise UserError(f"There is no {kind} called '{name}'. {near(str(name), names(kind))}")
     stem = name.rstrip("0123456789") if kind in VARIANTS else name
     module = MODULES[kind].format(name=stem)
     try:

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from harness import record
 from harness.errors import UserError, near
-from harness.files import read_lines, write_text
+from harness.files import one_name, read_lines, write_text
 from harness.initial import digest
 
 if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
@@ -108,7 +108,7 @@ class Run:
     def name(self) -> str:
         """Method, data, seed, fingerprint."""
         method, data, seed = self.config["method"]["name"], self.config["data"]["name"], self.config["seed"]
-        return f"{method}-{data}-s{seed}-{self.fingerprint[:8]}"
+        return one_name(f"{method}-{data}-s{seed}-{self.fingerprint[:8]}")
 
     @property
     def folder(self) -> Path:
@@ -150,8 +150,8 @@ class Run:
             "parent": parent.fingerprint if parent else self.init,
         }
         digest = fingerprint(content)
-        folder = self.root / "stages" / f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}"
-        return Training(name, digest, folder, stage, parent)
+        called = one_name(f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}")
+        return Training(name, digest, self.root / "stages" / called, stage, parent)
 
     @property
     def state(self) -> RunState:
