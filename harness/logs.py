@@ -45,7 +45,7 @@ def told(folder: Path, lines: int) -> Iterator[str]:
 
 def _by_call(name: str, root: Path) -> Iterator[Path]:
     """The logs of all whose call, which submitit stored and nobody unpickles here, names the run's folder."""
-    calls = sorted((root / "jobs").glob("*/*_submitted.pkl"), key=lambda path: path.stat().st_mtime)
+    calls = sorted((root / "jobs").rglob("*_submitted.pkl"), key=lambda path: path.stat().st_mtime)
     for call in calls:
         if name.encode() in call.read_bytes():
             yield from sorted(call.parent.glob(f"{call.name.removesuffix('_submitted.pkl')}_*_log.*"))

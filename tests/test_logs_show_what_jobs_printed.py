@@ -44,7 +44,7 @@ def test_processes_are_found_by_the_call_that_submitit_stored(tmp_path):
     jobs = tmp_path / "runs" / "jobs"
     for number, run in zip((101, 102), runs, strict=True):
         run.freeze()
-        folder = jobs / str(number)
+        folder = jobs / "0000beef" / str(number)
         write(folder, **{f"job{number}_0": run.name})
         (folder / f"{number}_submitted.pkl").write_bytes(b"\x80\x04" + str(run.folder).encode())
     assert [path.read_text() for path in logs(runs[0].folder)] == [runs[0].name]

@@ -1,0 +1,50 @@
+"""status --watch ends when nothing is to be expected any more, or at Ctrl-C, without a word of Python."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from commandline import start
+
+from harness import runs
+
+HOLD = "import sys; from pathlib import Path; from harness import runs\nwith runs.lock(Path(sys.argv[1])): input()"
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "at-digits-s0-00000000"
+    folder.mkdir(parents=True)
+    for name in ("config.yaml", "started"):
+        (folder / name).touch()
+    return folder
+
+
+def test_it_goes_on_while_a_run_is_worked_on_and_ends_with_it(run, tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, text=True)
+    while not runs.locked(run):
+        assert holder.poll() is None
+    watching = start("status", "--watch", folder=tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired):
+        watching.wait(5)
+    holder.communicate("\n")
+    out, err = watching.communicate(timeout=60)
+    assert watching.returncode == 0 and "1 interrupted" in out, err
+
+
+def test_it_does_not_wait_for_what_nobody_works_on(run, tmp_path):
+    (run / "record.json").write_text(json.dumps({"state": "skipped", "reason": "why", "scores": {}, "protocol": {}}))
+    out, err = start("status", "--watch", folder=tmp_path).communicate(timeout=60)
+    assert "1 skipped" in out, err
+
+
+def test_ctrl_c_ends_it_with_the_table(run, tmp_path):
+    with runs.lock(run):
+        watching = start("status", "watch=true", folder=tmp_path)
+        with pytest.raises(subprocess.TimeoutExpired):
+            watching.wait(5)
+        watching.send_signal(signal.SIGINT)
+        out, err = watching.communicate(timeout=60)
+    assert (watching.returncode, err) == (0, "") and "1 running" in out
