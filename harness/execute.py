@@ -82,10 +82,15 @@ def train_alone(run: Run, training: Training) -> None:
 
 @contextmanager
 def held(folder: Path, world: World) -> Iterator[None]:
-    """A folder's lock, which the first process takes for all."""
+    """A folder's lock, which the first process takes for all; it sweeps out what a killed one was writing there."""
     own = lock(folder)
-    world.once(lambda: bool(own.acquire()))
+
+    def take() -> None:
+        own.acquire()
+        swept(folder)
+
     try:
+        world.once(take)
         yield
     finally:
         own.release()

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from commandline import quick
 
+import harness
 from harness.files import TEMPORARY, replacing, swept, write_json
 
 WRITING = (
@@ -37,6 +39,20 @@ def test_a_killed_writer_is_swept_after_and_a_living_one_is_not(writing, tmp_pat
     process.wait()
     assert swept(tmp_path) == [temporary]
     assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_who_takes_up_a_run_sweeps_its_folder_and_those_of_its_stages(writing, tmp_path):
+    process, temporary = writing
+    process.kill()
+    process.wait()
+    kept = [override for override in quick("at", steps=4) if not override.lstrip("+").startswith("protocol.")]
+    (run,) = harness.plan(*kept, "protocol=digits_stability", f"runs={tmp_path}/runs")
+    left = [folder / temporary.name for folder in (run.folder / "parts", run.trainings[0].folder / "checkpoints")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_text("half of it")
+    assert harness.run(run).state == "done"
+    assert not any(path.exists() for path in left)
 
 
 def test_what_this_process_is_writing_is_not_swept(tmp_path):
