@@ -179,9 +179,9 @@ def killed(kills: int, seed: int, folder: Path) -> Iterator[Harmed]:
     """Runs that were killed, so many times in all, each as it is done."""
     torch.set_num_threads(1)
     rng, runs, seconds = random.Random(seed), composed(folder / "unharmed"), {}
-    rng.shuffle(runs)
     with multiprocessing.get_context("fork").Pool(AT_ONCE) as pool:
         for round_ in count():
+            rng.shuffle(runs)
             some = list(tasks(runs, kills, folder / f"{round_}", rng))
             new = list({task.like.name: task.like for task in some if task.like.name not in seconds}.values())
             seconds |= zip((run.name for run in new), pool.map(unharmed, new, chunksize=1), strict=True)
