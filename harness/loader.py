@@ -46,6 +46,8 @@ def batches(
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
     for images, labels, bad in loader:
+        if bad and not len(images):
+            raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
         if bad and on_bad_image == "fail":
             advice = "or go on without it, by data.on_bad_image=skip or outliers.on_bad_image=skip."
             raise UserError(f"{next(iter(bad.values()))}, {advice}")
@@ -96,18 +98,20 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
             return *gather(self.view, keys), bad
         except BadImage:
             items = [self._nearest(key, bad) for key in keys]
+        if None in items:  # said by who asked: an error that is raised here may come to him with a worker's traceback
+            return torch.empty(0), torch.empty(0), bad
         images, labels = zip(*items, strict=True)
         return torch.cat(images), torch.cat(labels), bad
 
-    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor]:
-        """The item of a key, or the first readable one after it."""
+    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
+        """The item of a key, or the first readable one after it; None where there is none."""
         index, seed = key
         for following in range(self.length):
             try:
                 return gather(self.view, [((index + following) % self.length, seed)])
             except BadImage as error:
                 bad[str(error.path)] = str(error)
-        raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
+        return None
 
 
 def _as_it_is(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole

@@ -1,0 +1,104 @@
+"""What goes wrong in training ends the run in a named state, says what it was and what to do, and hangs nowhere."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import on_disk
+import pytest
+from commandline import harness, quick
+
+import harness as api
+from harness import record
+from harness.execute import RunFailed, Silent, execute
+from harness.runs import Run
+from harness.train import Progress
+
+EXPLODING = {
+    "jem": ["method.energy.chains.walk.step=1e30"],
+    "at": ["method.robust.training.lr=1e30"],
+}
+
+
+@pytest.mark.parametrize("method", EXPLODING)
+def test_what_explodes_diverges_and_the_tables_show_it(method, tmp_path):
+    sizes = [override for override in quick(method) if not override.lstrip("+").startswith("protocol.")]
+    arguments = [*sizes, "protocol=digits_stability", "threads=1", *EXPLODING[method]]
+    status, out, err = harness(*arguments, folder=tmp_path)
+    assert status == 0, out + err
+    (path,) = tmp_path.glob("runs/*/record.json")
+    found = record.read(path)
+    assert found.state == "diverged" and "at step" in found.reason and not found.scores
+    assert "diverged" in out and found.reason in out
+    status, out, _ = harness("status", folder=tmp_path)
+    assert status == 0 and "diverged" in out and found.reason[:20] in out
+
+
+class Meddling(Silent):
+    """Watches nothing, and does something to the run after its first step."""
+
+    def __init__(self, meddle: Callable[[Path], None], data: Path) -> None:
+        self.meddle, self.data = meddle, data
+
+    def training(self, run: Run, stage: str, progress: Progress) -> None:
+        """Once."""
+        if progress.step == 1:
+            self.meddle(self.data)
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """Adversarial training of a small net on photographs, which two processes load; and where these are."""
+    on_disk.imagenet(tmp_path / "data" / "imagenet", 2, 12)
+    on_disk.openimages(tmp_path / "data" / "openimages")
+    monkeypatch.chdir(tmp_path)
+    sizes = ["data.size=32", "data.validation=2", "outliers.reserve=2", "workers=2", "model=timm", "threads=1"]
+    training = [f"method.robust.training.{field}" for field in ("batch=4", "epochs=12", "lr=1e-4")]
+    (run,) = api.plan("method=at", "data=imagenet256", "method.robust.attack.steps=1", *sizes, *training)
+    run.freeze()
+    return run, tmp_path / "data" / "imagenet" / "train"
+
+
+def one_vanishes(data: Path) -> None:
+    """One of the pictures that are loaded in each epoch."""
+    (data / on_disk.WNIDS[1] / f"{on_disk.WNIDS[1]}_5.JPEG").unlink()
+
+
+def all_vanish(data: Path) -> None:
+    """As when a disk is taken away."""
+    shutil.rmtree(data)
+
+
+def one_is_cut(data: Path) -> None:
+    """As when it is copied anew."""
+    path = data / on_disk.WNIDS[1] / f"{on_disk.WNIDS[1]}_5.JPEG"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def a_loader_is_killed(data: Path) -> None:
+    """As the system does where memory is short."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+        return
+
+
+FAULTS = {
+    one_vanishes: [f"{on_disk.WNIDS[1]}_5.JPEG", "data.on_bad_image=skip"],
+    one_is_cut: [f"{on_disk.WNIDS[1]}_5.JPEG", "data.on_bad_image=skip"],
+    all_vanish: [".JPEG"],
+    a_loader_is_killed: ["DataLoader worker", "killed"],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_processes_that_load_images_is_named_in_one_line(fault, planned):
+    run, data = planned
+    with pytest.raises(RunFailed) as failed:
+        execute(run, Meddling(fault, data))
+    assert run.state == "failed"
+    told = (run.folder / "failure.md").read_text().splitlines()[2]
+    assert all(part in told for part in FAULTS[fault]), told
+    assert all(part in str(failed.value).splitlines()[0] for part in FAULTS[fault])
