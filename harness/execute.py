@@ -20,7 +20,7 @@ from harness.origin import made_with, origin, uncommitted
 from harness.progress import Diary, begun
 from harness.ranks import Lost, World, join
 from harness.record import Cost, Record, StageCost
-from harness.runs import Run, Training, lock
+from harness.runs import Run, Training, lock, locked
 from harness.spread import evaluators, work
 from harness.stop import heeded
 from harness.train import Materials, Progress, peak_memory_mb, train
@@ -97,7 +97,6 @@ def held(folder: Path, world: World) -> Iterator[None]:
 
 
 def _begin(run: Run, parent: str | None) -> int:
-    swept(run.folder)
     (run.folder / "failure.md").unlink(missing_ok=True)
     attempt = begun(run)
     tracking.push(run, parent)
@@ -143,13 +142,14 @@ def train_stage(run: Run, training: Training, watch: Watch, parent: str | None =
         if progress.checkpointed and world.rank == 0:
             tracking.push(run, parent)
 
+    if world.rank == 0 and locked(training.folder):
+        watch.working(run, f"wait for stage {training.name}", 0, 1, "another job trains it")
     with held(training.folder, world):
         diverged = training.folder / "diverged.json"
         if reason := world.once(lambda: read_json(diverged) if diverged.exists() else ""):
             raise Diverged(reason)
         if world.once(lambda: training.done):
             return
-        world.once(lambda: len(swept(training.folder)))
         model, materials = trained(run, training.parent, device), _materials(run, training, device)
         if run.init and training.parent is None:
             check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])

@@ -34,11 +34,10 @@ def measured(run: Run, training: Training) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
     device, source = prepare(run.config), outliers(run) if "outliers" in training.stage.needs else None
     materials = Materials(run.data, source, (run.config["seed"], training.name), device, run.config["workers"])
-    late = getattr(training.stage, "late", None)
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(training.stage, initial(run).to(device), materials, Path(folder))
-        loop.state = late(loop.state) if late else loop.state
-        return Pace(median(_times(loop, device)), pace.name(device), upper=late is not None)
+        begun, loop.state = loop.state, training.stage.late(loop.state)
+        return Pace(median(_times(loop, device)), pace.name(device), upper=loop.state is not begun)
 
 
 def _times(loop: Loop, device: torch.device) -> list[float]:
