@@ -14,7 +14,7 @@ import harness
 from harness import disk, pace, price
 from harness.checkpoint import KEPT
 from harness.disk import size
-from harness.methods.at import Robust
+from harness.methods.atjem import Contrast
 from harness.pace import Pace, Paces
 from harness.price import Price, prices_table, warnings
 from harness.probe import measured
@@ -153,12 +153,14 @@ def test_a_probe_leaves_nothing_behind(tmp_path):
 
 
 def test_a_probe_times_the_steps_that_cost_most_where_a_stage_can_tell(planned, monkeypatch):
-    (run,) = planned(*quick("at"), "threads=1")
-    assert not measured(run, run.trainings[0]).upper or hasattr(Robust, "late")
-    seen = []
-    monkeypatch.setattr(Robust, "late", lambda stage, state: seen.append(stage) or state, raising=False)
-    found = measured(run, run.trainings[0])
-    assert seen and found.upper and found.seconds > 0 and str(found).startswith("at most")
+    (run,) = planned(*quick("atjem"), "threads=1", "method.joint.contrast.walk.steps=40")
+    robust, joint = (measured(run, training) for training in run.trainings)
+    assert not robust.upper and joint.upper and joint.seconds > 0 and str(joint).startswith("at most")
+    lengths = []
+    walk = Contrast.images
+    monkeypatch.setattr(Contrast, "images", lambda *given: lengths.append(int(given[3]["T"])) or walk(*given))
+    measured(run, run.trainings[1])
+    assert set(lengths) == {40}, "the walk is as long as it gets"
 
 
 @pytest.mark.parametrize("method", ["at", "jem"])
