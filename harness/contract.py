@@ -94,10 +94,20 @@ def samples_depend_on_their_seed_alone(run: Run) -> None:
         raise Broken(f"samples differ by up to {(together - apart).abs().max():.3g} when made in other batches")
 
 
+def batches_can_be_shared(run: Run) -> None:
+    """In two pieces, as two processes share it, a batch gives the gradients of the whole, normalisation frozen."""
+    for name, stage in run.method.stages.items():
+        whole, pieces = _gradients(run, name, stage, 1), _gradients(run, name, stage, 2)
+        if not (whole - pieces).norm() <= 1e-3 * whole.norm():
+            off = float((whole - pieces).norm() / whole.norm())
+            raise Broken(f"stage {name}: the gradients of a batch in two pieces are {off:.0%} off those of the whole")
+
+
 PROMISES = (
     stages_are_sound,
     losses_are_sound,
     training_resumes_exactly,
+    batches_can_be_shared,
     samples_are_images,
     samples_depend_on_their_seed_alone,
 )
@@ -109,11 +119,12 @@ def _loops(run: Run) -> Iterator[tuple[str, Loop]]:
             yield name, _loop(run, name, stage, Path(folder))
 
 
-def _loop(run: Run, name: str, stage: Stage, folder: Path) -> Loop:
+def _loop(run: Run, name: str, stage: Stage, folder: Path, pieces: int = 1) -> Loop:
     """A stage's loop at the tiny size, from untrained weights."""
     epochs = STEPS * BATCH / len(run.data.labels("train"))
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
-    materials = Materials(run.data, outliers(run) if "outliers" in stage.needs else None, (0, name), CPU)
+    source = outliers(run) if "outliers" in stage.needs else None
+    materials = Materials(run.data, source, (0, name), CPU, accumulate=pieces)
     return Loop(tiny, untrained(run), materials, folder)
 
 
@@ -133,6 +144,19 @@ def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> t
             for step, batch in loop.remaining():
                 loop.step(step, batch)
         return dict(loop.result().state_dict()), dict(loop.state)
+
+
+def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
+    """All gradients of the first step, flat, of the batch in so many pieces."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = _loop(run, name, stage, Path(folder), pieces)
+        loop.model.freeze_norm = True
+        loop.model.train()
+        for step, batch in loop.remaining():
+            losses = [loop.loss(step, batch, piece) for piece in range(pieces)]
+            (torch.stack([loss.total for loss in losses]).mean()).backward()
+            break
+        return torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None])
 
 
 def _samples(run: Run, first: int, last: int) -> Tensor:
