@@ -8,6 +8,7 @@ import harness
 from harness.checkpoint import save_tensors
 from harness.compose import compose
 from harness.contract import verdicts
+from harness.method import Loss
 from harness.models.digits import Digits as DigitsNet
 from harness.registry import build, names
 
@@ -84,3 +85,18 @@ def test_a_broken_method_is_found_out(monkeypatch):
     (run,) = harness.plan("method=at", "model.width=4")
     problems = [problem for _, problem in verdicts(run) if problem]
     assert any("samples" in problem for problem in problems)
+
+
+def test_a_loss_that_looks_at_how_its_batch_is_shared_is_found_out(monkeypatch):
+    from harness.methods.standard import Classify
+
+    whole = Classify.loss
+
+    def summed(stage, model, batch, state, share):
+        loss = whole(stage, model, batch, state, share)
+        return Loss({name: term * len(batch.labels["labelled"]) for name, term in loss.terms.items()})
+
+    monkeypatch.setattr(Classify, "loss", summed)
+    (run,) = harness.plan("method=standard", "model.width=4")
+    problems = [problem for _, problem in verdicts(run) if problem]
+    assert len(problems) == 1 and "two pieces" in problems[0]
