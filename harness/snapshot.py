@@ -11,6 +11,7 @@ import harness.configs
 import harness.datasets
 import harness.methods
 import harness.reports
+from harness.errors import UserError
 from harness.files import write_json
 from harness.origin import NOTE, commit, uncommitted
 
@@ -28,7 +29,10 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 
 
 def snapshot(root: Path) -> Path:
-    """The folder below the runs to import the present code from, named by its content; copied if it is not there."""
+    """The folder below the runs to import the present code from, named by its content; copied if it is not there.
+
+    UserError where it cannot be written.
+    """
     files = _files()
     origin = {"commit": commit(), "diff": uncommitted()}
     whole = hashlib.sha256(repr(origin).encode())
@@ -36,19 +40,27 @@ def snapshot(root: Path) -> Path:
         whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     folder = root / "code" / whole.hexdigest()[:12]
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-            copy = Path(scratch, "copy")  # a folder of its own: mkdtemp's 0700 would hide it from the user's group
-            for name, path in files.items():
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy / name)
-            write_json(copy / NOTE, origin)
-            try:
-                copy.rename(folder)
-            except OSError:  # another command was faster, with the same content
-                if not folder.exists():
-                    raise
+        try:
+            _copy(files, origin, folder)
+        except OSError as error:
+            if not folder.exists():  # else another command was faster, with the same content
+                raise UserError(
+                    f"The code cannot be copied to {folder} ({error.strerror}). Make room or mend its folder, and type "
+                    "the same command again."
+                ) from None
     return folder
+
+
+def _copy(files: dict[str, Path], origin: dict[str, str], folder: Path) -> None:
+    """Make the folder, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+        copy = Path(scratch, "copy")  # a folder of its own: mkdtemp's 0700 would hide it from the user's group
+        for name, path in files.items():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy / name)
+        write_json(copy / NOTE, origin)
+        copy.rename(folder)
 
 
 def environment(code: Path) -> dict[str, str]:

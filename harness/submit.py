@@ -73,18 +73,18 @@ class Slurm:
     def _submit_all(self, runs: list[Run], parent: str | None, queue: slurm.Queue) -> None:
         """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
-        stages = {training.folder for run in runs for training in run.trainings}
-        ids = {folder: job.id for folder in stages if (job := slurm.find(folder, queue))}
-        waiting = jobs(runs, parent, going=ids)
-        while waiting:  # parents stand before children, so that the first waits for nothing that has no id yet
-            before = _before(waiting[0], ids)
-            array = [job for job in waiting if _before(job, ids) == before][:LONGEST]
-            waiting = [job for job in waiting if job not in array]
-            submitted = self._submit(array, before or [], root, code)
-            ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
-            what = ", ".join(dict.fromkeys(job.folder.name for job in array))
-            after = f" (after {', '.join(before)})" if before else ""
-            console.print(f"submitted  {submitted[0]} … {submitted[-1]}{after}: {what}", markup=False, soft_wrap=True)
+        trained = {training.folder for run in runs for training in run.trainings}
+        ids = {folder: job.id for folder in trained if (job := slurm.find(folder, queue))}
+        groups: dict[tuple[Path, ...], list[Job]] = {}
+        for job in jobs(runs, parent, going=ids):  # parents before children: whom a group waits for, stands before it
+            before = tuple(training.folder for training in job.after if not training.ended)
+            groups.setdefault(before, []).append(job)
+        for stages, group in groups.items():
+            for array in (group[first : first + LONGEST] for first in range(0, len(group), LONGEST)):
+                before = [ids[stage] for stage in stages]
+                submitted = self._submit(array, before, root, code)
+                ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
+                _tell(array, submitted, before)
 
     def _submit(self, array: list[Job], before: list[str], root: Path, code: Path) -> list[str]:
         """Submit an array, noted in its folders beforehand, and return the ids; UserError where SLURM refuses."""
@@ -122,17 +122,19 @@ class Slurm:
         return [job.job_id for job in submitted]
 
 
-def _before(job: Job, ids: dict[Path, str]) -> list[str] | None:
-    """The ids of the jobs that a job waits for; None while one of them has none."""
-    folders = [training.folder for training in job.after if not training.ended]
-    return [ids[folder] for folder in folders] if all(folder in ids for folder in folders) else None
-
-
 def _exports(code: Path) -> list[str]:
     """Lines of the job's script: Python imports the frozen code, and a process that fails ends the others."""
     first = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     others = {**SAFE, "SLURM_KILL_BAD_EXIT": "1", "SRUN_CPUS_PER_TASK": "$SLURM_CPUS_PER_TASK"}
     return [first, *(f"export {name}={value}" for name, value in others.items())]
+
+
+def _tell(array: list[Job], ids: list[str], before: list[str]) -> None:
+    """Say what was submitted."""
+    which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
+    after = f" (after {', '.join(before)})" if before else ""
+    what = ", ".join(job.folder.name for job in array)
+    console.print(f"submitted  {which}{after}: {what}", markup=False, soft_wrap=True)
 
 
 def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:
