@@ -1,7 +1,9 @@
 """kill -9 while training, sampling or attacking, then the same command: the record is that of an unharmed run."""
 
 import random
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,8 +12,11 @@ from commandline import quick, start
 
 from harness import record
 
-KILLED = ("at", "atjem", "generative", "jem", "sadajem")
-"""One stage and two, a curriculum, a buffer, and constants that a resume computes anew; the rest keep the contract."""
+KILLED = ("atjem", "jem")
+"""Two stages with a curriculum, and a buffer of chains; all methods are killed at random below."""
+
+KILLS = 8
+"""Random kills, of several methods; python tests/kills.py 200 takes more of them."""
 
 MOMENTS = {
     "training": "runs/stages/*/checkpoints/[0-9]*.pt",
@@ -63,6 +68,14 @@ def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_record(method, 
     expected, _ = finished(reference, unharmed)
     assert found.result() == expected.result()
     assert found.cost and sum(stage.resumed for stage in found.cost.stages) >= 1
+
+
+def test_runs_of_several_methods_killed_at_random_end_with_the_same_records():
+    command = [sys.executable, str(Path(__file__).with_name("kills.py")), str(KILLS)]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kills, runs, equal = map(int, re.findall(r"\d+", done.stdout.splitlines()[-1]))
+    assert kills >= KILLS and runs == equal > 0
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
