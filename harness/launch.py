@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import submitit
@@ -50,6 +51,13 @@ class Local:
     whose processes are out of step then.
     """
 
+    elsewhere: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """How many processes work on a run."""
+        return join().size
+
     def run(self, runs: list[Run], parent: str | None) -> None:
         """Do what is left of the runs."""
         names = join().once(lambda: [run.name for run in freeze(runs)])
@@ -69,6 +77,12 @@ class Processes:
     """`parallel` at a time, each in a process of its own; a stage that runs share is trained by one job, first."""
 
     parallel: int
+    elsewhere: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """How many processes work on a run."""
+        return 1
 
     def __post_init__(self) -> None:
         if self.parallel < 1:

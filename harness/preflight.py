@@ -11,6 +11,7 @@ from harness.record import Selection
 from harness.registry import make
 from harness.runs import Run, fingerprint
 from harness.settings import settings
+from harness.train import check_shares
 
 GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
 """The parts of a config that are checked by what they build."""
@@ -97,9 +98,10 @@ def _of_classes(run: Run) -> list[int]:
 def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
     make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
-    launcher(run.config)
+    chosen = launcher(run.config)
     tracking.uri(run.config)  # refused where it holds a password
-    choose_device(run.config["device"])
+    if not chosen.elsewhere:
+        choose_device(run.config["device"])
     if not run.trainings and not run.init:
         raise UserError(f"method={run.config['method']['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
@@ -113,6 +115,7 @@ def _check(run: Run) -> None:
     evaluate.selection(run.config["protocol"])
     images = len(run.data.labels("train"))
     for training in run.trainings:
+        check_shares(training.stage, chosen.size, run.config["accumulate"])
         if training.stage.training.batch > images:
             raise UserError(
                 f"method.{training.name}.training.batch={training.stage.training.batch} is larger than the training "

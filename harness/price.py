@@ -11,6 +11,7 @@ from harness import pace
 from harness.device import prepare
 from harness.disk import Disk, disk, free, size
 from harness.files import read_lines
+from harness.launch import launcher
 from harness.pace import Pace, Paces
 from harness.runs import OVER, Run, Training
 from harness.status import duration
@@ -31,13 +32,12 @@ class Price:
     @property
     def processes(self) -> int:
         """How many processes work on the run."""
-        how = self.run.config["launcher"]
-        return int(how.get("nodes") or 1) * int(how.get("processes") or how.get("gpus") or 1)
+        return launcher(self.run.config).size
 
     @cached_property
     def device(self) -> str | None:
         """What it is computed on; None where that is a cluster's, which this machine cannot tell."""
-        return None if self.run.config["launcher"]["name"] == "slurm" else pace.name(prepare(self.run.config))
+        return None if launcher(self.run.config).elsewhere else pace.name(prepare(self.run.config))
 
     def pace(self, training: Training) -> Pace | None:
         """What a step of a stage takes."""

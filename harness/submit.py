@@ -5,6 +5,7 @@ import shlex
 import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import submitit
@@ -46,6 +47,18 @@ class Slurm:
     parallel: int
     setup: list[str]
     extra: dict[str, bool | int | float | str]
+    elsewhere: ClassVar[bool] = True
+    """Whether runs are computed on machines that this one cannot tell much of."""
+
+    @property
+    def size(self) -> int:
+        """How many processes work on a run."""
+        return self.nodes * self.tasks
+
+    @property
+    def tasks(self) -> int:
+        """How many of them on each node."""
+        return self.processes or max(1, self.gpus)
 
     def __post_init__(self) -> None:
         for name in ("nodes", "cpus", "minutes", "parallel"):
@@ -96,7 +109,7 @@ class Slurm:
         executor.update_parameters(
             name=name,
             nodes=self.nodes,
-            tasks_per_node=self.processes or max(1, self.gpus),
+            tasks_per_node=self.tasks,
             gpus_per_node=self.gpus or None,
             cpus_per_task=self.cpus,
             mem_gb=self.memory_gb,

@@ -102,7 +102,7 @@ class Loop:
         self.made_with: list[str] = []
         self.steps = how.steps(self.images)
         self.logged_every = max(1, self.steps // LOGGED)
-        self.parts = self._parts()
+        check_shares(stage, self.world.size, materials.accumulate)
         model.freeze_norm = how.freeze_norm
         self.statistics = synchronised(model, self.world, materials.accumulate, materials.device)
         self.optimizer = optimizer(list(model.parameters()), how)
@@ -113,17 +113,6 @@ class Loop:
         self.writer = checkpoint.Writer()
         self.start, self.spent, self.resumed = 0, 0.0, 0
         self.started_at = self.saved_at = time.monotonic()
-
-    def _parts(self) -> int:
-        """Into how many equal parts each batch is split; UserError where it cannot be."""
-        parts = self.world.size * self.materials.accumulate
-        for stream in self.stage.needs:
-            if (size := self.stage.training.size(stream)) % parts:
-                raise UserError(
-                    f"A batch of {size} images cannot be shared equally by {self.world.size} processes with "
-                    f"accumulate={self.materials.accumulate}: let their product divide {size}."
-                )
-        return parts
 
     def rng(self, *key: int | str) -> torch.Generator:
         """A generator for one use in one step."""
@@ -339,6 +328,16 @@ class Loop:
             "statistics": self.statistics,
             "made_with": self.made_with,
         }
+
+
+def check_shares(stage: Stage, processes: int, pieces: int) -> None:
+    """UserError where a stage's batches cannot be split into equal parts."""
+    for stream in stage.needs:
+        if (size := stage.training.size(stream)) % (processes * pieces):
+            raise UserError(
+                f"A batch of {size} images cannot be shared equally by {processes} processes with accumulate={pieces}: "
+                f"let their product divide {size}."
+            )
 
 
 def peak_memory_mb(device: torch.device) -> int:

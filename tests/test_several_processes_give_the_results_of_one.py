@@ -128,9 +128,10 @@ def test_a_process_that_fails_ends_them_all_with_its_own_error(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path):
-    (run,) = harness.plan(*overrides("at", "accumulate=3", f"runs={tmp_path}"))
-    with pytest.raises(UserError, match="batch of 16 images cannot be shared equally"):
-        train_alone(run, run.trainings[0])
+    for unequal in (["accumulate=3"], ["accumulate=4", "launcher=slurm", "launcher.gpus=3"]):
+        with pytest.raises(UserError, match="batch of 16 images cannot be shared equally"):
+            harness.plan(*overrides("at", *unequal, f"runs={tmp_path}"))
+    assert harness.plan(*overrides("at", "launcher=slurm", "launcher.gpus=8", "device=cuda"))
 
 
 def test_a_signal_to_one_process_has_all_save_and_leave(tmp_path):
