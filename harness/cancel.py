@@ -92,7 +92,7 @@ def _processes(chosen: Sequence[Path]) -> list[str]:
 def _left(folder: Path, pid: int) -> str:
     if locked(folder):
         return f"process {pid} was told to stop and may be saving; if it stays, end it: kill -9 {pid}"
-    return f"process {pid} has stopped, and with it what else its command had to do in it"
+    return f"process {pid} has stopped; with launcher=local it was its whole command"
 
 
 def _tell(folder: Path) -> int | str:

@@ -105,8 +105,9 @@ def submission(folder: Path) -> Submitted | None:
 
 def summary(rows: Sequence[Row]) -> str:
     """How many rows are in which state."""
-    counts = Counter(row.state for row in rows)
-    return ": ".join(filter(None, [f"{len(rows):,} runs", ", ".join(f"{n:,} {of}" for of, n in counts.most_common())]))
+    counts = Counter(row.state for row in rows).most_common()
+    total = f"{len(rows):,} run{'s' * (len(rows) != 1)}"
+    return ": ".join(filter(None, [total, ", ".join(f"{n:,} {state}" for state, n in counts)]))
 
 
 def duration(seconds: float) -> str:
