@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,11 +116,10 @@ def test_a_cluster_s_device_is_the_one_that_most_runs_were_on():
 
 
 def test_processes_share_a_step_and_are_all_paid(planned):
-    (run,) = planned("method=at")
+    (run,) = planned("method=at", "launcher=slurm", "launcher.nodes=2", "launcher.gpus=4")
     note_stage(run, 0, 1.0, processes=2)
     pace.note(run.folder, pace.of_evaluation(run), CPU, 1, seconds=0.0)
-    cluster = {"name": "slurm", "nodes": 2, "gpus": 4, "processes": None, "parallel": 8}
-    of = Price(replace(run, config={**run.config, "launcher": cluster}), Paces(run.root))
+    of = Price(run, Paces(run.root))
     (line, _) = cells([of])
     assert of.processes == 8
     assert line[1] == "2 min 27 s"  # 589 steps of two process-seconds each, by eight
