@@ -13,7 +13,8 @@ from harness.build import initial, outliers, untrained
 from harness.method import Stage, State, Stream
 from harness.runs import Run
 from harness.sample import draw
-from harness.train import Loop, Materials
+from harness.streams import Materials
+from harness.train import Loop
 
 BATCH, STEPS = 8, 4
 CPU = torch.device("cpu")

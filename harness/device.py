@@ -1,5 +1,6 @@
 """Which device a run computes on, and with how many threads."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,3 +43,10 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         matmul.allow_tf32 = before
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """The most memory used so far: of the device where it is one, else of this process, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 10**6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000

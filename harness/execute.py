@@ -1,29 +1,32 @@
 """One run, from its frozen config to its record: train the stages, sample, evaluate, record, mirror."""
 
 import json
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from harness import evaluate, pace, record, tracking
+from harness import pace, record, tracking
 from harness.build import outliers
-from harness.device import full_precision, prepare
+from harness.device import prepare
 from harness.errors import CanaryFailed, Diverged, UserError
-from harness.evaluate import Evaluation
 from harness.files import read_json, swept, write_json, write_text
 from harness.initial import check_accuracy
-from harness.origin import made_with, origin, uncommitted
+from harness.judge import judged, record_of
+from harness.loader import GONE, KILLED
+from harness.origin import made_with
 from harness.progress import Diary, begun
 from harness.ranks import Lost, World, join
-from harness.record import Cost, Record, StageCost
+from harness.record import Record
 from harness.runs import Run, Training, lock, locked
-from harness.spread import evaluators, work
 from harness.stop import heeded
-from harness.train import Materials, Progress, peak_memory_mb, train
+from harness.streams import Materials
+from harness.train import Progress, train
 from harness.trained import trained
 
 
@@ -63,8 +66,8 @@ def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
         if not world.once(path.exists):
             attempt = world.once(lambda: _begin(run, parent))
             try:
-                record_of = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), parent)
-                world.once(lambda: record.write(path, record_of))
+                outcome = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), parent)
+                world.once(lambda: record.write(path, outcome))
             except Lost:
                 raise  # the process that has gone says why, or was killed: then the run is interrupted, not failed
             except Exception as error:
@@ -106,10 +109,20 @@ def _begin(run: Run, parent: str | None) -> int:
 def _fail(run: Run, error: Exception, parent: str | None) -> None:
     """Leave word of a fault, unless the process of it has done so already."""
     path = run.folder / "failure.md"
+    _let_go(error)
     if not path.exists():
         with suppress(UserError):  # on a full disk not even this can be written
             write_text(path, _failure(run, error))
         tracking.push(run, parent, last=True)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    signal.signal(signal.SIGCHLD, before)
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
@@ -117,17 +130,17 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
     device, world = prepare(run.config), join()
     reason = run.method.skip(run.data)
     if reason:
-        return world.once(lambda: _record(run, device, state="skipped", reason=reason))
+        return world.once(lambda: record_of(run, device, state="skipped", reason=reason))
     try:
         for training in run.trainings:
             train_stage(run, training, watch, parent)
         world.once(lambda: write_text(run.folder / "metrics.jsonl", _lines(run.curves())))
         if not run.trainings:
             check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
-        return _judged(run, device, watch)
+        return judged(run, device, partial(watch.working, run))
     except Diverged as error:
         reason = str(error)
-        return world.once(lambda: _record(run, device, state="diverged", reason=reason))
+        return world.once(lambda: record_of(run, device, state="diverged", reason=reason))
 
 
 def train_stage(run: Run, training: Training, watch: Watch, parent: str | None = None) -> None:
@@ -176,68 +189,6 @@ def _materials(run: Run, training: Training, device: torch.device) -> Materials:
     return Materials(run.data, source, key, device, config["workers"], join(), config["accumulate"], made_with())
 
 
-def _judged(run: Run, device: torch.device, watch: Watch) -> Record:
-    """The record of a trained run: what its protocol says of it."""
-
-    def hear(what: str, done: int, total: int, words: str) -> None:
-        watch.working(run, what, done, total, words)
-
-    evaluation, world = Evaluation(run, device), join()
-    with full_precision():
-        canaries = world.once(evaluation.canaries)
-        work(evaluation, evaluators(run, device), hear)
-        return world.once(lambda: _merged(evaluation, canaries))
-
-
-def _merged(evaluation: Evaluation, canaries: dict[str, float]) -> Record:
-    run, device = evaluation.run, evaluation.device
-    result, seconds = evaluation.merged()
-    pace.note(run.folder, pace.of_evaluation(run), device, 1, seconds=seconds)
-    return _record(
-        run,
-        device,
-        state="done",
-        scores=result.scores,
-        outcomes=result.outcomes,
-        canaries=canaries,
-        parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
-        cost=_cost(run, seconds, device),
-        selection={**record.selections(run.config["selection"]), **evaluation.selected()},
-    )
-
-
-def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
-    stages = [
-        StageCost(name=training.name, fingerprint=training.fingerprint, **read_json(training.folder / "done.json"))
-        for training in run.trainings
-    ]
-    memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
-    training = sum(stage.seconds for stage in stages)
-    return Cost(stages=stages, training_seconds=training, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
-
-
-def _record(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: ANN401 - fields of Record
-    config = run.config
-    diff = uncommitted()
-    if diff:
-        write_text(run.folder / "uncommitted.diff", diff + "\n")
-    return Record(
-        fingerprint=run.fingerprint,
-        series=run.series,
-        method=config["method"]["name"],
-        data=config["data"]["name"],
-        model=config["model"]["name"],
-        seed=config["seed"],
-        overrides=config["overrides"],
-        notes=config["notes"],
-        study=config["study"],
-        init=run.init or "",
-        protocol=evaluate.tag(config["protocol"]),
-        origin=origin(config["command"], device),
-        **{"selection": record.selections(run.config["selection"]), **found},
-    )
-
-
 def _lines(curves: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(line) + "\n" for line in curves)
 
@@ -253,6 +204,8 @@ def _named(error: Exception) -> str:
             f"Out of memory{which} ({str(error).splitlines()[0]}). Training holds less at a time with a larger "
             "accumulate=N, sampling and evaluation with microbatch=N."
         )
+    if KILLED in str(error):
+        return GONE
     return f"{type(error).__name__}: {error}"
 
 

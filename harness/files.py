@@ -110,6 +110,15 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Add a line to a .jsonl file; UserError where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a .jsonl file; a last line cut short by a kill is left out."""
     if not path.exists():

@@ -1,6 +1,8 @@
 """How a step number becomes a batch: order and augmentation are functions of (seed, step), so nothing is saved."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +15,11 @@ from harness.data import BadImage, Items, Key, OnBadImage, gather
 from harness.errors import UserError
 from harness.randomness import derive
 from harness.stop import apart
+
+KILLED = "DataLoader worker (pid"
+"""What torch says of a process that has gone; its signal handler may say so anywhere."""
+
+GONE = "A process that loads images was ended from outside. Often memory is short: let there be fewer, workers=N."
 
 GIANT = 1 << 24
 """From so many items on, a stream draws with replacement: no permutation of 79 million indices is made."""
@@ -45,7 +52,7 @@ def batches(
         worker_init_fn=apart,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
-    for images, labels, bad in loader:
+    for images, labels, bad in _loaded(loader):
         if bad and not len(images):
             raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
         if bad and on_bad_image == "fail":
@@ -54,6 +61,25 @@ def batches(
         if skipped is not None:
             skipped.update(bad)
         yield images, labels
+
+
+def _loaded(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of a loader; UserError where a process of it has gone, which shows in several ways."""
+    items = iter(loader)
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except (EOFError, ConnectionError):
+            with suppress(RuntimeError):
+                time.sleep(1)  # torch's signal handler says it too, about now: better here than anywhere
+            raise UserError(GONE) from None
+        except RuntimeError as error:
+            if KILLED in str(error):
+                raise UserError(GONE) from None
+            raise
+        yield item
 
 
 class Order(Sampler[list[Key]]):

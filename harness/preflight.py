@@ -11,7 +11,7 @@ from harness.record import Selection
 from harness.registry import make
 from harness.runs import Run, fingerprint
 from harness.settings import settings
-from harness.train import check_shares
+from harness.streams import check_shares
 
 GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
 """The parts of a config that are checked by what they build."""

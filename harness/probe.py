@@ -15,7 +15,8 @@ from harness.errors import Diverged
 from harness.pace import Pace
 from harness.price import Price
 from harness.runs import Run, Training
-from harness.train import Loop, Materials
+from harness.streams import Materials
+from harness.train import Loop
 
 STEPS = 5
 """That are timed, after one that is not: the first also loads and compiles."""

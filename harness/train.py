@@ -2,7 +2,6 @@
 
 import json
 import logging
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,18 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from harness import checkpoint
-from harness.data import Dataset, Outliers, OutlierView
+from harness.device import peak_memory_mb
 from harness.energy import EnergyModel
 from harness.errors import Diverged, UserError
-from harness.files import read_lines, write_json, write_text
-from harness.loader import batches
+from harness.files import append_line, read_lines, write_json, write_text
 from harness.method import Batch, Loss, Stage, State, Stream
 from harness.optimise import averaged, optimizer, sharpest
-from harness.randomness import derive, generator
-from harness.ranks import ALONE, World
+from harness.randomness import generator
 from harness.replicas import alike, average, synchronised
 from harness.share import Share
 from harness.stop import Leave, deferred
+from harness.streams import Materials, check_shares, remaining
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +38,6 @@ class Progress:
     steps: int
     figures: dict[str, float]
     checkpointed: bool
-
-
-@dataclass(frozen=True)
-class Materials:
-    """What a stage trains on, and with; `key` is the root of all its randomness, `workers` load images.
-
-    world: the processes that share each batch. accumulate: in how many pieces, one after the other, a process works
-    through its part. made_with: the code that trains, in words.
-    """
-
-    data: Dataset
-    outliers: Outliers | None
-    key: tuple[int | str, ...]
-    device: torch.device
-    workers: int = 0
-    world: World = ALONE
-    accumulate: int = 1
-    made_with: str = ""
 
 
 def train(
@@ -161,30 +141,8 @@ class Loop:
         return self.spent + time.monotonic() - self.started_at
 
     def remaining(self) -> Iterator[tuple[int, Batch]]:
-        """The steps that are left, with their batches."""
-        streams: dict[Stream, Iterator[tuple[Tensor, Tensor]]] = {name: self._stream(name) for name in self.stage.needs}
-        for step in range(self.start, self.steps):
-            images: dict[Stream, Tensor] = {}
-            labels: dict[Stream, Tensor] = {}
-            for stream, loader in streams.items():
-                x, y = next(loader)
-                images[stream] = x.to(self.materials.device, non_blocking=True)
-                labels[stream] = y.to(self.materials.device, non_blocking=True)
-            yield step, Batch(images, labels, {stream: self.world.gathered(y) for stream, y in labels.items()})
-
-    def _stream(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
-        source = self.materials.outliers if stream == "outliers" else self.materials.data
-        if source is None:
-            raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
-        view = OutlierView(source) if isinstance(source, Outliers) else source.view("train", stream)
-        length = len(source) if isinstance(source, Outliers) else self.images
-        seed = derive(*self.materials.key, "stream", stream)
-        size, workers = self.stage.training.size(stream), self.materials.workers
-        part = size // self.world.size
-        own = range(self.world.rank * part, (self.world.rank + 1) * part)
-        return batches(
-            view, length, size, seed, self.start, self.steps, workers, source.on_bad_image, self.skipped, own
-        )
+        """The steps that are left, with this process's parts of their batches."""
+        return remaining(self.stage, self.materials, self.start, self.steps, self.skipped)
 
     def loss(self, step: int, batch: Batch, piece: int = 0) -> Loss:
         """The loss of a step, on a piece of this process's part of the batch."""
@@ -257,8 +215,7 @@ class Loop:
             "seconds": round(self.seconds, 2),
             **figures,
         }
-        with self.curves.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.curves, line)
 
     def begin_saving(self, step: int) -> None:
         """Begin to write a checkpoint of everything that the next step depends on; training may go on meanwhile."""
@@ -328,20 +285,3 @@ class Loop:
             "statistics": self.statistics,
             "made_with": self.made_with,
         }
-
-
-def check_shares(stage: Stage, processes: int, pieces: int) -> None:
-    """UserError where a stage's batches cannot be split into equal parts."""
-    for stream in stage.needs:
-        if (size := stage.training.size(stream)) % (processes * pieces):
-            raise UserError(
-                f"A batch of {size} images cannot be shared equally by {processes} processes with accumulate={pieces}: "
-                f"let their product divide {size}."
-            )
-
-
-def peak_memory_mb(device: torch.device) -> int:
-    """The most memory used so far: of the device where it is one, else of this process, in MB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 10**6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000

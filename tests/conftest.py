@@ -10,7 +10,8 @@ from harness.datasets.outliers.fields import Fields
 from harness.energy import EnergyModel
 from harness.models.digits import Digits as DigitsNet
 from harness.optimise import Training
-from harness.train import Loop, Materials
+from harness.streams import Materials
+from harness.train import Loop
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")

@@ -11,7 +11,8 @@ from harness.method import Loss, Stage
 from harness.optimise import Training
 from harness.sample import draw
 from harness.settings import settings
-from harness.train import Materials, train
+from harness.streams import Materials
+from harness.train import train
 
 CPU = torch.device("cpu")
 

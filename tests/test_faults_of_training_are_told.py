@@ -89,7 +89,7 @@ FAULTS = {
     one_vanishes: [f"{on_disk.WNIDS[1]}_5.JPEG", "data.on_bad_image=skip"],
     one_is_cut: [f"{on_disk.WNIDS[1]}_5.JPEG", "data.on_bad_image=skip"],
     all_vanish: [".JPEG"],
-    a_loader_is_killed: ["DataLoader worker", "killed"],
+    a_loader_is_killed: ["A process that loads images", "workers=N"],
 }
 
 

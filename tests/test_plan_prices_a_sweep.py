@@ -17,7 +17,8 @@ from harness.methods.atjem import Contrast
 from harness.pace import Pace, Paces
 from harness.price import Price, prices_table, warnings
 from harness.probe import measured
-from harness.train import Loop, Materials
+from harness.streams import Materials
+from harness.train import Loop
 
 CPU = torch.device("cpu")
 

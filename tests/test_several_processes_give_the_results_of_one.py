@@ -17,7 +17,8 @@ from harness.build import outliers
 from harness.errors import UserError
 from harness.execute import train_alone
 from harness.files import read_json, read_lines
-from harness.train import Loop, Materials
+from harness.streams import Materials
+from harness.train import Loop
 from harness.trained import trained
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
