@@ -4,18 +4,43 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import again
+import scenarios
 from cluster import NODES, Cluster, call
-from scenarios import ALONE, TOGETHER, Scenario, undisturbed
+from desk import undisturbed
 from sweep import sweep
 
 PAGE = Path(__file__).parents[2] / "docs" / "slurm-scenarios.md"
 
 AT_ONCE = 4
 """Scenarios at a time; most of them wait most of the time."""
+
+
+Scenario = Callable[[Path, Cluster], str]
+
+TOGETHER: list[Scenario] = [
+    scenarios.out_of_time,
+    again.same_command_again,
+    scenarios.preemption,
+    scenarios.node_down_and_back,
+    scenarios.a_process_vanishes,
+    scenarios.scancel,
+    scenarios.second_of_two_fails,
+    scenarios.two_nodes,
+    again.killed_while_submitting,
+    scenarios.array_of_four,
+    scenarios.a_job_raises,
+    again.two_at_once,
+]
+"""Those that disturb one another in nothing."""
+
+ALONE: list[Scenario] = [again.controller_down, sweep]
+"""Those that need the cluster for themselves."""
 
 
 @dataclass
@@ -48,7 +73,7 @@ def play(scenario: Scenario, folder: Path, cluster: Cluster) -> Row:
 
 def main() -> int:
     """Play them all, or those named; 1 if one fails."""
-    every = [*TOGETHER, *ALONE, sweep]
+    every = [*TOGETHER, *ALONE]
     wanted = [scenario for scenario in every if not sys.argv[1:] or scenario.__name__ in sys.argv[1:]]
     with tempfile.TemporaryDirectory(prefix="scenarios-") as scratch, Cluster() as cluster:
         folder = Path(scratch)

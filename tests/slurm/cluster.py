@@ -19,67 +19,10 @@ NODES = ("n1", "n2", "n3", "n4")
 CPUS = 4
 """Of each node, whatever the machine has."""
 
+HOSTS = Path("/etc/hosts")
+
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
-
-CONF = """
-ClusterName=harness
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-# cred_expire is how long a requeued job rests; below about 8 s it may meet the remains of itself on its node
-AuthInfo=socket={folder}/munge.socket,cred_expire=10
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.%n.pid
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-MailProg=/bin/true
-# A node that was given up comes back by itself; a job of it is queued again
-ReturnToService=2
-JobRequeue=1
-KillWait=5
-SlurmctldTimeout=30
-SlurmdTimeout=20
-SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SlurmdParameters=config_overrides
-# Partition high takes the nodes of main: its jobs are told with their --signal, and queued again
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-SlurmctldParameters=preempt_send_user_signal
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={accounts}
-AccountingStoragePass={folder}/munge.socket
-JobAcctGatherType=jobacct_gather/none
-NodeName=DEFAULT CPUs={cpus} RealMemory=100000 State=UNKNOWN
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
-PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
-"""
-
-ACCOUNTS = """
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-DbdHost={host}
-DbdAddr=127.0.0.1
-DbdPort={accounts}
-SlurmUser=root
-PidFile={folder}/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser=slurm
-StoragePass={password}
-StorageLoc=slurm_acct_db
-"""
 
 
 class Cluster:
@@ -92,6 +35,8 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         install()
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # a short path: sockets allow no long one
+        self.names = f"127.0.0.1 {' '.join(NODES)} # {self.folder}\n"
+        HOSTS.write_text(HOSTS.read_text() + self.names)  # processes of two nodes look for each other
         try:
             self._configure()
             self._begin()
@@ -110,7 +55,8 @@ class Cluster:
             for name, port in zip(NODES, ports[2:], strict=True)
         )
         facts = {"folder": self.folder, "host": host, "cpus": CPUS, "nodes": nodes, "password": self.password}
-        for name, text in {"slurm.conf": CONF, "slurmdbd.conf": ACCOUNTS}.items():
+        for name in ("slurm.conf", "slurmdbd.conf"):
+            text = Path(__file__).with_name(name).read_text()
             (self.folder / name).write_text(text.format(controller=ports[0], accounts=ports[1], **facts))
             (self.folder / name).chmod(0o600)
         (self.folder / "cgroup.conf").write_text(_without_cgroups())
@@ -181,6 +127,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        HOSTS.write_text(HOSTS.read_text().replace(self.names, ""))
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from subprocess import Popen
 from threading import Lock
 
 from cluster import until
-from commandline import quick, start
+from commandline import harness, quick, start
 
 from harness import plan, record, slurm
 from harness.record import Record
@@ -143,3 +143,25 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def resumed(records: list[Record]) -> None:
+    """AssertionError unless the first run's last stage went on from a checkpoint."""
+    cost = records[0].cost
+    assert cost and cost.stages[-1].resumed, "the run began from nothing"
+
+
+def undisturbed(folder: Path) -> None:
+    """Do the long run in the command's own process, for comparison."""
+    folder.mkdir()
+    status, out, err = harness("-m", *small(LONG), folder=folder)
+    assert status == 0, out + err
+
+
+def same_as_undisturbed(desk: Desk) -> None:
+    """AssertionError unless the record is that of a run that nothing happened to, elsewhere."""
+    reference = desk.folder.parent / "undisturbed" / "runs" / desk.runs[0].name / "record.json"
+    until(reference.exists, "the undisturbed run is done", 200)
+    ours, theirs = (record.read(path).result() for path in (desk.runs[0].folder / "record.json", reference))
+    differing = {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+    assert not differing, f"not the record of an undisturbed run: {differing}"

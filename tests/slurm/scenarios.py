@@ -5,17 +5,10 @@ what is on the disk afterwards, is not as it must be.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cluster import Cluster, call, until
-from commandline import harness
-from desk import LONG, LONGER, Desk, keepers, kill, processes, small
-
-from harness import record
-from harness.record import Record
-
-Scenario = Callable[[Path, Cluster], str]
+from desk import LONG, LONGER, Desk, keepers, kill, processes, resumed, same_as_undisturbed, small
 
 
 def array_of_four(folder: Path, cluster: Cluster) -> str:
@@ -81,7 +74,7 @@ def out_of_time(folder: Path, cluster: Cluster) -> str:
     """A time limit of one minute, for a run that needs more."""
     desk = Desk(folder, *small(LONGER))
     desk.type("launcher.minutes=1", "launcher.signal_seconds=5")
-    resumed(desk.done(400))
+    resumed(desk.done(600))
     assert "Requeued job" in desk.log(), desk.log()
     assert desk.submissions == 1
     return "nothing: told beforehand, the job saved, queued itself again and went on until it was done"
@@ -139,98 +132,10 @@ def second_of_two_fails(folder: Path, cluster: Cluster) -> str:
     return f"SLURM: FAILED, {seconds:.0f} s later; state interrupted; the same command went on: done"
 
 
-def killed_while_submitting(folder: Path, cluster: Cluster) -> str:
-    """kill -9 of the command just before sbatch, and once more just after; then it is typed again."""
-    desk = Desk(folder, *small(), "seed=0,1")
-    notes = [run.folder / "job.json" for run in desk.runs]
-    before = desk.begin()
-    until(lambda: notes[-1].exists(), "the jobs are noted", 60)
-    before.kill()
-    before.communicate()
-    after = desk.begin()
-    until(lambda: desk.job() or after.poll() is not None, "squeue shows the job", 60)
-    after.kill()
-    after.communicate()
-    until(lambda: desk.job() is None, "no job is left", 200)
-    desk.type(status=0)
-    desk.done()
-    return "two records, later; nobody had to tidy up"
-
-
-def same_command_again(folder: Path, cluster: Cluster) -> str:
-    """The same command while its run waits, while it runs, and when it is done."""
-    desk = Desk(folder, *small(LONG))
-    saw = []
-    desk.type("+launcher.extra.hold=true")
-    desk.type()
-    saw.append(desk.line("left alone"))
-    job = desk.job()
-    assert job and job.state == "PENDING"
-    call("scontrol", "release", job.id)
-    desk.training()
-    desk.type()
-    saw.append(desk.line("left alone"))
-    desk.done()
-    desk.gone()
-    desk.type()
-    saw.append(desk.line("left alone"))
-    assert desk.submissions == 1
-    return "; ".join(f"`{line}`" for line in saw)
-
-
-def two_at_once(folder: Path, cluster: Cluster) -> str:
-    """Two identical commands at the same moment."""
-    desk = Desk(folder, *small(), "seed=0,1")
-    both = [desk.begin(), desk.begin()]
-    said = [process.communicate(timeout=200)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert desk.submissions == 1
-    assert sorted(text.count("left alone") for text in said) == [0, 2], said
-    desk.done()
-    return "one submitted both runs, the other left both alone"
-
-
-def controller_down(folder: Path, cluster: Cluster) -> str:
-    """The controller dies while a job runs; a command meets its absence; it is started again."""
-    desk = Desk(folder, *small(LONG))
-    desk.type()
-    desk.training()
-    cluster.kill("slurmctld")
-    desk.type(status=2)
-    saw = desk.line("squeue")
-    cluster.controller()
-    desk.done()
-    assert desk.submissions == 1
-    return f"`{saw}`; the job went on and was done"
-
-
-def resumed(records: list[Record]) -> None:
-    """AssertionError unless the first run's last stage went on from a checkpoint."""
-    cost = records[0].cost
-    assert cost and cost.stages[-1].resumed, "the run began from nothing"
-
-
-def undisturbed(folder: Path) -> None:
-    """Do the long run in the command's own process, for comparison."""
-    folder.mkdir()
-    status, out, err = harness("-m", *small(LONG), folder=folder)
-    assert status == 0, out + err
-
-
-def same_as_undisturbed(desk: Desk) -> None:
-    """AssertionError unless the record is that of a run that nothing happened to, elsewhere."""
-    reference = desk.folder.parent / "undisturbed" / "runs" / desk.runs[0].name / "record.json"
-    until(reference.exists, "the undisturbed run is done", 200)
-    ours, theirs = (record.read(path).result() for path in (desk.runs[0].folder / "record.json", reference))
-    differing = {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
-    assert not differing, f"not the record of an undisturbed run: {differing}"
-
-
-TOGETHER: list[Scenario] = [
-    out_of_time, same_command_again, preemption, node_down_and_back, a_process_vanishes, scancel,
-    second_of_two_fails, killed_while_submitting, array_of_four, a_job_raises, two_at_once,
-]  # fmt: skip
-"""Those that disturb one another in nothing."""
-
-ALONE: list[Scenario] = [controller_down]
-"""Those that need the cluster for themselves."""
+def two_nodes(folder: Path, cluster: Cluster) -> str:
+    """A run of two processes, one on each of two nodes."""
+    desk = Desk(folder, *small())
+    desk.type("launcher.nodes=2", "launcher.processes=1")
+    (found,) = desk.done()
+    assert found.cost and found.cost.stages[0].processes == 2, found.cost
+    return "one record, of two processes"
