@@ -1,9 +1,14 @@
 """Runs in processes of their own give the records of runs in this process; a shared stage is trained once, first."""
 
+from contextlib import nullcontext
+from unittest.mock import Mock
+
+import pytest
 from commandline import harness, quick
 
 import harness as api
 from harness import record
+from harness.errors import Diverged
 from harness.jobs import RunJob, StageJob, jobs
 
 
@@ -37,3 +42,13 @@ def test_a_stage_waits_for_the_stage_before_it(tmp_path):
     assert [training.name for training in second.after] == ["robust"]
     assert all([training.name for training in job.after] == ["robust", "joint"] for job in rest)
     assert first.ready and not second.ready
+
+
+def test_a_stage_that_diverges_is_no_fault_of_its_job_but_another_error_is(tmp_path, monkeypatch):
+    (run,) = api.plan("method=at", f"runs={tmp_path}")
+    run.freeze()
+    job = StageJob(str(run.folder), 0)
+    for error in (Diverged("stage robust: loss is nan"), MemoryError("none left")):
+        monkeypatch.setattr("harness.jobs.train_alone", Mock(side_effect=error))
+        with nullcontext() if isinstance(error, Diverged) else pytest.raises(MemoryError):
+            job()
