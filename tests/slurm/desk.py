@@ -21,7 +21,6 @@ LESS = ("ood", "counterfactuals", "fidelity")
 SHORT, LONG, LONGER = 10, 8_000, 40_000
 """Training steps: of a moment, of some 15 seconds, of longer than the job with the time limit may take."""
 
-
 CLUSTER = (
     "launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.minutes=10", "launcher.signal_seconds=20",
 )  # fmt: skip
@@ -61,7 +60,7 @@ class Desk:
         found = [line for line in self.said.splitlines() if re.search(pattern, line)]
         assert found, f"no line with '{pattern}' in:\n{self.said}"
         short = re.sub(r"-[0-9a-f]{8}\b", "", found[0].replace(f"{self.folder}/", ""))
-        return re.sub(r"\b\d{1,}(_\d+)\b|\b\d{4,}\b", lambda id: f"ID{id[1] or ''}", short)
+        return re.sub(r"(?<= )\d+(_\d+)?\b", lambda id: f"ID{id[1] or ''}", short)
 
     @property
     def states(self) -> list[str]:
