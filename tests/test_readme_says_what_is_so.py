@@ -1,5 +1,6 @@
 """The README's commands are those that the Makefile runs, and the Makefile's are in the README."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -34,7 +35,19 @@ def test_what_the_readme_links_to_is_there():
         assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
-def test_the_readmes_table_is_the_leaderboards():
-    (table,) = re.findall(r"<!-- from (\S+) -->\n(.*?)\n<!-- end", (ROOT / "README.md").read_text(), re.S)
-    assert table[1].count("\n") >= 5
-    assert table[1] in (ROOT / table[0]).read_text()
+def test_the_readmes_tables_are_those_of_the_pages_that_commands_wrote():
+    tables = re.findall(r"<!-- from (\S+) -->\n(.*?)\n<!-- end", (ROOT / "README.md").read_text(), re.S)
+    assert [page for page, _ in tables] == ["docs/digits/LEADERBOARD.md", "docs/slurm-scenarios.md"]
+    for page, table in tables:
+        assert table.count("\n") >= 5
+        assert table in (ROOT / page).read_text()
+
+
+def test_every_scenario_of_a_cluster_is_in_the_table():
+    table = (ROOT / "docs" / "slurm-scenarios.md").read_text()
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests" / "slurm").glob("*.py")]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    scenarios = [node for node in functions if [arg.arg for arg in node.args.args] == ["folder", "cluster"]]
+    assert len(scenarios) >= 14
+    for scenario in scenarios:
+        assert f"| {scenario.name.replace('_', ' ')} | {ast.get_docstring(scenario)} |" in table, scenario.name
