@@ -24,7 +24,7 @@ from harness.progress import Diary, begun
 from harness.ranks import Lost, World, join
 from harness.record import Record
 from harness.runs import Run, Training, lock, locked
-from harness.stop import heeded
+from harness.stop import hears, heeded
 from harness.streams import Materials
 from harness.train import Progress, train
 from harness.trained import trained
@@ -118,11 +118,12 @@ def _fail(run: Run, error: Exception, parent: str | None) -> None:
 
 def _let_go(error: BaseException | None) -> None:
     """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears() else None
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-    signal.signal(signal.SIGCHLD, before)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:

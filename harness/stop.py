@@ -7,6 +7,7 @@ means: save and leave.
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ told = Told()
 def heeded() -> Iterator[None]:
     """Inside, signals are heeded; on leaving, submitit's own handler has the job requeued where there is one."""
     numbers = (signal.SIGTERM, signal.SIGUSR2) if _in_slurm() else (signal.SIGTERM,)
+    if not hears():
+        numbers = ()
     before = {number: signal.signal(number, told.hear) for number in numbers}
     try:
         yield
@@ -57,6 +60,11 @@ def heeded() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         told.__init__()
+
+
+def hears() -> bool:
+    """Whether this is the thread that signals come to; Python lets no other set a handler."""
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """plan, run, load and results: the command's work, from Python."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,10 @@ def test_an_untrained_run_cannot_be_loaded(tmp_path):
         harness.load(run.folder)
     with pytest.raises(UserError, match="There is no run"):
         harness.load(tmp_path / "nothing")
+
+
+def test_a_run_can_be_done_in_another_thread(tmp_path):
+    """Python lets only the main thread hear signals."""
+    (run,) = harness.plan(*quick("standard", steps=4), "~protocol.metrics.ood", f"runs={tmp_path}")
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(harness.run, run).result().state == "done"
