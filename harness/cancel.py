@@ -14,12 +14,10 @@ from harness.errors import UserError
 from harness.files import read_json
 from harness.runs import find, folders, load, locked, state
 from harness.slurm import Queued
-from harness.status import stage_folders, submission
+from harness.status import stage_folders
 
 PATIENCE = 10
 """Seconds that processes get to save and leave before we say that they are still there."""
-
-Queue = dict[tuple[str, int], Queued]
 
 
 def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
@@ -27,12 +25,12 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
     if words and every:
         raise UserError("Name the runs, or say all=true; not both.")
     named, unfinished = _found(words, root)
-    queue = slurm.queue() if any(map(submission, [*named, *unfinished])) else {}
-    going = [folder for folder in unfinished if _job(folder, queue) or locked(folder)]
+    queue = slurm.queue() if any(map(slurm.submitted, [*named, *unfinished])) else {}
+    going = [folder for folder in unfinished if slurm.find(folder, queue) or locked(folder)]
     if not words and not every:
         raise UserError(_what_to_type(going))
     chosen = going if every else named
-    jobs = {folder: job for folder in chosen if (job := _job(folder, queue))}
+    jobs = {folder: job for folder in chosen if (job := slurm.find(folder, queue))}
     others = [folder for folder in going if folder not in chosen]
     shared = _only_theirs(root, chosen, others, queue)
     slurm.cancel([job.id for job in (*jobs.values(), *shared.values())])
@@ -54,17 +52,11 @@ def _what_to_type(going: Sequence[Path]) -> str:
     return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}"
 
 
-def _job(work: Path, queue: Queue) -> Queued | None:
-    """The job of a run's or stage's folder, if it is queued or running."""
-    job = submission(work)
-    return queue.get(job.key) if job else None
-
-
-def _only_theirs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: Queue) -> dict[Path, Queued]:
+def _only_theirs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
     """The jobs of stages that runs of `chosen` may wait for, and none of the others does."""
     found: dict[Path, Queued] = {}
     for stage in stage_folders(root):
-        job, kin = _job(stage, queue), [folder for folder in chosen if _kin(folder, stage)]
+        job, kin = slurm.find(stage, queue), [folder for folder in chosen if _kin(folder, stage)]
         if job and kin and not any(_waits(folder, stage) for folder in others):
             found[stage] = job
     return found

@@ -76,9 +76,9 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of a checkpoint; reading it executes nothing."""
-    return torch.load(path, map_location=device, weights_only=True)
+def load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, in the memory of the CPU; reading it executes nothing."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -28,9 +28,12 @@ def run(configs: list[Config]) -> int:
     from harness.ranks import join
     from harness.terminal import scores_table
 
-    console.quiet = join().rank > 0  # of the processes that work on one run, the first speaks
-    runs = check_all([Run(config) for config in configs])
-    ready_to_judge([run for run in runs if run.state not in OVER])
+    world = join()
+    console.quiet = world.rank > 0  # of the processes that work on a run, the first speaks, and fetches
+    runs = [Run(config) for config in configs]
+    names = world.once(lambda: [run.name for run in check_all(runs)])
+    runs = list({run.name: run for run in runs if run.name in names}.values())
+    world.once(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
     console.print(runs_table(runs))
     status = launch(runs)
     console.print(scores_table(runs))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.ranks import join
 
 
@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here ({str(error).splitlines()[0]}). Try device=cpu.") from None
+        raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
     return device
 
 

@@ -16,6 +16,11 @@ class CanaryFailed(Exception):
     """A check before an evaluation shows that its numbers would be wrong."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; empty where it says nothing."""
+    return str(error).partition("\n")[0]
+
+
 def near(name: str, names: Iterable[str]) -> str:
     """A hint for a mistyped name: the nearest ones, and all there are."""
     names = sorted(names)

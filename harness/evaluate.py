@@ -1,6 +1,5 @@
 """The evaluator: every run's model under one protocol, piece by piece, each piece a file that is made once."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,8 +41,6 @@ def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
     """The metrics of a protocol, by the names of their entries; `metric` says which, where the name does not."""
     made: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UserError(f"protocol.metrics.{name} names a folder of the run: use letters, digits, - and _ alone.")
         given = {key: value for key, value in fields.items() if key != "metric"}
         made[one_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
     return made
@@ -120,14 +117,16 @@ class Evaluation:
         """The work of a phase, in a fixed order."""
         return list({"selection": self._selection, "samples": self._samples, "metrics": self._parts}[phase]())
 
-    def finish(self, phase: Phase) -> None:
-        """What is done once, after all pieces of a phase."""
+    def finish(self, phase: Phase) -> Path | None:
+        """What is done once, after all pieces of a phase; the file of it that the next phases read, if there is one."""
         if phase == "selection" and self.selects and self.selects.candidates(self.run.method.sampler.steps):
             steps = self.run.method.sampler.steps
             self.selects.choose(self.subject, self.run.folder, self.how, steps)
         if phase == "samples" and self.generates:
             classes = len(self.run.data.classes)
             save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.run.folder / "samples.png")
+        chosen = self.run.folder / "selection.json"
+        return chosen if chosen.exists() else None
 
     def merged(self) -> tuple[Result, float]:
         """All scores and outcomes, and the seconds that they took; pictures are written into the run's folder."""

@@ -14,7 +14,7 @@ import torch
 from harness import pace, record, tracking
 from harness.build import outliers
 from harness.device import prepare
-from harness.errors import CanaryFailed, Diverged, UserError
+from harness.errors import CanaryFailed, Diverged, UserError, first_line
 from harness.files import read_json, swept, write_json, write_text
 from harness.initial import check_accuracy
 from harness.judge import judged, record_of
@@ -202,7 +202,7 @@ def _named(error: Exception) -> str:
         world = join()
         which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
         return (
-            f"Out of memory{which} ({str(error).splitlines()[0]}). Training holds less at a time with a larger "
+            f"Out of memory{which} ({first_line(error)}). Training holds less at a time with a larger "
             "accumulate=N, sampling and evaluation with microbatch=N."
         )
     if KILLED in str(error):

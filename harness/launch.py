@@ -66,10 +66,12 @@ class Local:
             for run in left:
                 try:
                     display.finished(run, execute(run, display, parent))
-                except (RunFailed, Lost) as error:
+                except RunFailed as error:
                     display.failed(run, str(error))
                     if join().size > 1:
                         sys.exit(1)
+                except Lost as error:
+                    sys.exit(f"{run.name}: {error}. The same command goes on from here.")
 
 
 @settings

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.runs import find, state
-from harness.status import submission
+from harness.slurm import submitted
 
 
 def work(word: str, root: Path) -> Path:
@@ -17,7 +17,7 @@ def work(word: str, root: Path) -> Path:
 def logs(folder: Path) -> list[Path]:
     """The files that jobs of a run's or stage's folder printed into, the oldest job's first."""
     root = folder.parent.parent if folder.parent.name == "stages" else folder.parent
-    job = submission(folder)
+    job = submitted(folder)
     found = [*(job.logs(root) if job else []), *_by_call(folder.name, root)]
     return [path for path in dict.fromkeys(found) if path.stat().st_size]
 

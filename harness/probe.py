@@ -34,7 +34,8 @@ def probe(prices: Sequence[Price]) -> None:
 def measured(run: Run, training: Training) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
     device, source = prepare(run.config), outliers(run) if "outliers" in training.stage.needs else None
-    materials = Materials(run.data, source, (run.config["seed"], training.name), device, run.config["workers"])
+    config, key = run.config, (run.config["seed"], training.name)
+    materials = Materials(run.data, source, key, device, config["workers"], accumulate=config["accumulate"])
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(training.stage, initial(run).to(device), materials, Path(folder))
         begun, loop.state = loop.state, training.stage.late(loop.state)

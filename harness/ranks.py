@@ -3,6 +3,7 @@
 Every method of World is called by all of them, at the same point of the work, or by none.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from harness.errors import first_line
+from harness.randomness import derive
 
 T = TypeVar("T")
 
@@ -86,6 +90,10 @@ class World:
             dist.all_gather(found, padded)
         return torch.cat([rows[: int(count)] for rows, count in zip(found, counts, strict=True)])
 
+    def wait(self) -> None:
+        """Until all are here."""
+        self.any(False)
+
     def dealt(self, whole: Tensor) -> Tensor:
         """This process's rows of a tensor that all have: row i goes to process i mod size."""
         return whole if self.size == 1 else whole[self.rank :: self.size].clone()
@@ -115,25 +123,39 @@ def join() -> World:
     Of SLURM's variables only those of a step count: a batch script, or a shell of an allocation, is one process.
     """
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
-        _as_torchrun_says_it()
+        os.environ.update(_as_torchrun_says_it())
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return ALONE
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    atexit.register(part)  # a process that ends with open connections may die of it
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _as_torchrun_says_it() -> None:
-    """Put what SLURM says of the step into the variables that torchrun sets."""
-    from submitit.helpers import TorchDistributedEnvironment
+def part() -> None:
+    """Close the connections to the others, if there are any; who waits for this process is told that it has gone."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
-    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-    if os.environ["SLURM_STEP_NUM_NODES"] == "1":
-        os.environ["MASTER_ADDR"] = "127.0.0.1"  # a node's own name need not resolve on it
+
+def _as_torchrun_says_it() -> dict[str, str]:
+    """What SLURM says of the step, in the variables that torchrun sets."""
+    from submitit.slurm.slurm import SlurmJobEnvironment
+
+    job, step, one_node = SlurmJobEnvironment(), os.environ["SLURM_STEP_ID"], os.environ["SLURM_STEP_NUM_NODES"] == "1"
+    return {
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "MASTER_ADDR": "127.0.0.1" if one_node else job.hostnames[0],  # a node's own name need not resolve on it
+        "MASTER_PORT": str(20_000 + derive(job.job_id, step) % 10_000),
+    }
 
 
 @contextmanager
 def _company() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # also torch's DistBackendError and DistNetworkError
-        raise Lost(f"another process of this run has gone ({str(error).splitlines()[0]})") from error
+        raise Lost(f"another process of this run has gone ({first_line(error)})") from error

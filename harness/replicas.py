@@ -38,8 +38,9 @@ def average(model: EnergyModel, world: World) -> None:
     if world.size == 1:
         return
     shared = [p.grad for p in model.parameters() if p.grad is not None]
-    if not model.freeze_norm:
-        shared += [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    for norm in model.modules():
+        if isinstance(norm, _BatchNorm) and norm.training and not isinstance(norm, nn.SyncBatchNorm):
+            shared += [value for value in (norm.running_mean, norm.running_var) if value is not None]
     flat = world.mean(_flatten_dense_tensors(shared))
     for tensor, value in zip(shared, _unflatten_dense_tensors(flat, shared), strict=True):
         tensor.copy_(value)

@@ -70,12 +70,12 @@ class Ended:
 
 
 def submitted(work: Path) -> Submitted | None:
-    """What a run's or stage's folder was submitted as, if it ever was."""
-    path = work / "job.json"
-    if not path.exists():
+    """What a run's or stage's folder was submitted as, if it ever was, and if the note of that can be read."""
+    try:
+        found = read_json(work / "job.json")
+        return Submitted(found["name"], found["task"], found["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    found = read_json(path)
-    return Submitted(found["name"], found["task"], found["folder"])
 
 
 def find(work: Path, queue: Queue) -> Queued | None:

@@ -19,9 +19,6 @@ from harness.stop import apart
 DIVERGED = "diverged.json"
 """Where a process leaves word in a run's folder that its piece diverged."""
 
-LATE = 120
-"""Seconds after which, at the latest, a network file system shows the files of other machines."""
-
 Hear = Callable[[str, int, int, str], None]
 """Hears what is being done, how many pieces are, of how many, and a few words."""
 
@@ -45,7 +42,9 @@ def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
             alone(pieces, evaluation.so_far, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
             _together(evaluation, phase, pieces, processes, hear)
-        world.once(partial(evaluation.finish, phase))
+        written = world.once(partial(evaluation.finish, phase))
+        while written and not written.exists():  # a network file system shows it late
+            time.sleep(0.2)
 
 
 def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
@@ -62,32 +61,51 @@ def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling
 
 
 def _in_world(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
-    """This process's pieces, every so manieth, and then until those of the others are there."""
-    reason = ""
+    """This process's pieces, every so manieth, and then until those of the others are there.
+
+    Files are looked for, as network file systems show them late, and as who waits in a collective hears no signal.
+    """
     try:
         alone(pieces[world.rank :: world.size], evaluation.so_far, hear, evaluation)
     except Diverged as error:
-        reason = str(error)
-    if reason := next(filter(None, world.texts(reason)), ""):
+        write_json(evaluation.run.folder / DIVERGED, str(error))
+    while pieces and not (evaluation.run.folder / DIVERGED).exists() and not _tell(evaluation, pieces, hear):
+        time.sleep(0.2)
+    world.wait()
+    if reason := world.once(lambda: _diverged(evaluation.run)):
         raise Diverged(reason)
-    for _ in range(LATE):
-        if all(piece.path.exists() for piece in pieces):
-            break
-        time.sleep(1)
 
 
 def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, hear: Hear) -> None:
     arguments = (str(evaluation.run.folder), phase, processes)
     context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None
-    while not context.join(timeout=0.5):
-        undone = [piece for piece in pieces if not piece.path.exists()]
-        name = (undone or pieces[-1:])[0].name
-        hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
-    if (mark := evaluation.run.folder / DIVERGED).exists():
-        reason = read_json(mark)
-        mark.unlink()
+    try:
+        while not context.join(timeout=0.5):
+            _tell(evaluation, pieces, hear)
+    finally:  # none outlives its command
+        for process in filter(None, context.processes):
+            process.terminate()
+    if reason := _diverged(evaluation.run):
         raise Diverged(reason)
+
+
+def _tell(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
+    """Say how many pieces are done; whether all are."""
+    undone = [piece for piece in pieces if not piece.path.exists()]
+    name = (undone or pieces[-1:])[0].name
+    hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
+    return not undone
+
+
+def _diverged(run: Run) -> str:
+    """The word of a process that its piece diverged, taken away; empty where there is none."""
+    mark = run.folder / DIVERGED
+    if not mark.exists():
+        return ""
+    reason = read_json(mark)
+    mark.unlink()
+    return reason
 
 
 def _rank(rank: int, folder: str, phase: Phase, processes: int) -> None:

@@ -48,7 +48,7 @@ class Jobs:
     @classmethod
     def asked(cls, folders: Sequence[Path]) -> "Jobs":
         """What SLURM says, asked once, and only if some folder's work was submitted to it."""
-        found = [submission(folder) for folder in folders if not (folder / "record.json").exists()]
+        found = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
         names = {job.name for job in found if job}
         if not names:
             return cls()
@@ -81,7 +81,7 @@ def stages(root: Path, jobs: Jobs) -> list[Row]:
     """A row for each shared stage of a folder of runs whose own job is not over."""
     found = []
     for folder in stage_folders(root):
-        job = submission(folder)
+        job = submitted(folder)
         if jobs.has(job) or locked(folder):
             found.append(_stage(folder, job, jobs))
     return found
@@ -93,14 +93,6 @@ def stage_folders(root: Path) -> list[Path]:
     return sorted(
         folder for folder in there if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
     )
-
-
-def submission(folder: Path) -> Submitted | None:
-    """What a folder's work was submitted to SLURM as, if it was, and if its note of that can be read."""
-    try:
-        return submitted(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -131,7 +123,7 @@ def _row(folder: Path, jobs: Jobs) -> Row:
             found = glance(folder / "record.json")
             return Row(folder.name, found["state"], scores(found, 3))
         of = state(folder)
-        job = submission(folder)
+        job = submitted(folder)
         told = jobs.told(job, of) if job else ""
         going = of == "running" or jobs.has(job) or (of == "queued" and told != WAITING)
         error = _failure(folder) if of == "failed" else ""

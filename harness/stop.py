@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.ranks import part
+
 UNTIL_ENDED = 600
 """Seconds that the other processes of a requeued job wait for its end, which the scheduler brings."""
 
@@ -53,6 +55,7 @@ def heeded() -> Iterator[None]:
     except Leave:
         requeue = before.get(signal.SIGUSR2)
         if callable(requeue):
+            part()  # or the first process might wait for the others, and not hear
             requeue(signal.SIGUSR2, None)  # by the first process, which does not return from it
             time.sleep(UNTIL_ENDED)
         raise
@@ -69,19 +72,21 @@ def hears() -> bool:
 
 @contextmanager
 def deferred() -> Iterator[Told]:
-    """Inside, nothing is left half done: whoever works looks at what was told, and raises Leave himself."""
+    """Inside, nothing is left half done: whoever works looks at what was told, and raises Leave, at the end at last."""
     told.deferred = True
     try:
         yield told
     finally:
         told.deferred = False
+    if told.leave:
+        raise Leave
 
 
 def apart(*_: object) -> None:
-    """Take a helping process out of the group that signals go to, and give it the usual handlers."""
+    """Take a helping process out of the group that signals go to: whom it helps ends it."""
     os.setpgrp()
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # some schedulers send it to every process there is
 
 
 def _in_slurm() -> bool:

@@ -42,11 +42,13 @@ def remaining(
     for step in range(start, steps):
         images: dict[Stream, Tensor] = {}
         labels: dict[Stream, Tensor] = {}
+        whole: dict[Stream, Tensor] = {}
         for stream, loader in streams.items():
             x, y = next(loader)
             images[stream] = x.to(materials.device, non_blocking=True)
             labels[stream] = y.to(materials.device, non_blocking=True)
-        yield step, Batch(images, labels, {stream: materials.world.gathered(y) for stream, y in labels.items()})
+            whole[stream] = materials.world.gathered(y).to(materials.device, non_blocking=True)
+        yield step, Batch(images, labels, whole)
 
 
 def _stream(

@@ -66,6 +66,10 @@ class Slurm:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.gpus < 0 or (self.processes is not None and self.processes < 1):
             raise ValueError("gpus must be 0 or more, and processes 1 or more, or null")
+        if self.processes is not None and self.gpus and self.processes > self.gpus:
+            raise ValueError(
+                f"processes={self.processes} on each node cannot share {self.gpus} GPUs: let them be fewer"
+            )
         if not 0 < self.signal_seconds < 60 * self.minutes:
             raise ValueError(f"signal_seconds must be between 0 and the time limit, not {self.signal_seconds}")
 
@@ -110,7 +114,7 @@ class Slurm:
             name=name,
             nodes=self.nodes,
             tasks_per_node=self.tasks,
-            gpus_per_node=self.gpus or None,
+            gpus_per_node=None if "gpu" in (self.gres or "") else self.gpus or None,
             cpus_per_task=self.cpus,
             mem_gb=self.memory_gb,
             timeout_min=self.minutes,

@@ -59,15 +59,16 @@ def train(
     with deferred() as told, loop.writer:
         for step, batch in loop.remaining():
             figures = loop.step(step, batch)
-            due = time.monotonic() - loop.saved_at > checkpoint_seconds
-            save, leave = materials.world.any(due or told.save, told.leave)
-            if save:
-                told.save = False
+            asked, told.save = told.save, False
+            due = asked or time.monotonic() - loop.saved_at > checkpoint_seconds
+            save, leave = materials.world.any(due, told.leave)
+            if save or leave:
                 loop.begin_saving(step + 1)
             watch(Progress(step + 1, loop.steps, figures, save))
             if leave:
+                materials.world.once(loop.writer.wait)
                 raise Leave
-    loop.finish()
+        loop.finish()
 
 
 class Loop:
@@ -102,7 +103,7 @@ class Loop:
         """Continue from the newest sound checkpoint, if there is one; forget what was logged after it."""
         path = self.world.once(lambda: checkpoint.newest(self.folder / "checkpoints"))
         if path is not None:
-            content = checkpoint.load(path, self.materials.device)
+            content = checkpoint.load(path)
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
             if self.average is not None:
@@ -114,19 +115,14 @@ class Loop:
             self.resumed = content["resumed"] + 1
             self.skipped = set(content["skipped"])
             self.made_with = content.get("made_with", [])
-        if self.materials.made_with not in self.made_with:
+        if self.made_with[-1:] != [self.materials.made_with]:
             self.made_with = [*self.made_with, self.materials.made_with]
+            if len(self.made_with) > 1 and self.world.rank == 0:
+                log.warning("%s was trained with %s so far, and goes on with %s.", self.folder, *self.made_with[-2:])
         self.world.once(self._forget)
         self.started_at = self.saved_at = time.monotonic()
 
     def _forget(self) -> None:
-        if len(self.made_with) > 1:
-            log.warning(
-                "%s goes on with %s: it was trained with %s so far.",
-                self.folder,
-                self.made_with[-1],
-                self.made_with[-2],
-            )
         lines = [line for line in read_lines(self.curves) if line["step"] <= self.start]
         write_text(self.curves, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -246,7 +242,8 @@ class Loop:
         return sorted({path for text in self.world.texts("\n".join(self.skipped)) for path in text.splitlines()})
 
     def _whole_state(self) -> State:
-        return {k: self.world.collected(v) if k in self.stage.dealt else v for k, v in self.state.items()}
+        """The state with whole buffers, in the memory of the CPU, which has room for them."""
+        return {k: self.world.collected(v.cpu()) if k in self.stage.dealt else v for k, v in self.state.items()}
 
     def result(self) -> nn.Module:
         """What the stage hands on: the averaged model, or the model itself where the stage does not average."""
@@ -257,6 +254,7 @@ class Loop:
 
         Checkpoints have then done their duty and are removed.
         """
+        self.writer.wait()
         weights, state = self.result().state_dict(), self._whole_state()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {self.steps} steps")

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 def load_newest(folder, device):
     path = checkpoint.newest(folder)
-    return None if path is None else checkpoint.load(path, device)
+    return None if path is None else checkpoint.load(path)
 
 
 def content(step):

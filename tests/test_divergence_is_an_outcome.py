@@ -50,7 +50,7 @@ class Poisoned(Stage):
 
 def load_newest(folder, device):
     path = checkpoint.newest(folder)
-    return None if path is None else checkpoint.load(path, device)
+    return None if path is None else checkpoint.load(path)
 
 
 def run(stage, model, digits, folder):

@@ -12,10 +12,10 @@ from conftest import CPU
 from safetensors.torch import load_file
 
 import harness
-from harness import record
+from harness import ranks, record
 from harness.build import outliers
 from harness.errors import UserError
-from harness.execute import train_alone
+from harness.execute import _named, train_alone
 from harness.files import read_json, read_lines
 from harness.streams import Materials
 from harness.train import Loop
@@ -156,3 +156,22 @@ def test_torchrun_does_a_sweep_and_speaks_once(tmp_path):
     assert done.stdout.count("2 runs") == 1 and done.stdout.count("Leaderboard:") == 1
     refused = torchrun("-m", "harness", *overrides("at", "seed=2", "launcher=processes"), folder=tmp_path)
     assert refused.returncode != 0 and "say launcher=local" in refused.stderr
+
+
+def test_a_step_of_srun_says_what_torchrun_would(monkeypatch):
+    said = {
+        "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5",
+        "SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[3-4]", "SLURM_JOB_NUM_NODES": "2",
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
+    found = ranks._as_torchrun_says_it()
+    assert {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "n3"}.items() <= found.items()
+    assert 20_000 <= int(found["MASTER_PORT"]) < 30_000
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
+    assert ranks._as_torchrun_says_it()["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_memory_that_ends_without_a_word_is_told():
+    assert _named(MemoryError()).startswith("Out of memory")

@@ -1,12 +1,16 @@
 """A signal to leave finishes the step, saves it and leaves; the same command goes on from there."""
 
+import os
 import signal
 import time
 
+import psutil
+import pytest
 from commandline import quick, start
 
 from harness import record
 from harness.files import read_json
+from harness.stop import Leave, deferred, heeded
 
 LONG = ("checkpoint_seconds=3600", "threads=1")
 """No checkpoint is due: there is one only if the signal has it written."""
@@ -52,3 +56,26 @@ def test_term_in_the_evaluation_leaves_at_once_and_loses_no_piece(tmp_path):
     assert process.returncode == 143 and "Traceback" not in err, err
     assert not list(tmp_path.glob("runs/*/record.json")) and not list(tmp_path.glob("runs/*/failure.md"))
     assert list(tmp_path.glob("runs/*/samples/[0-9]*.npy"))
+
+
+def test_processes_that_share_an_evaluation_end_with_their_command(tmp_path):
+    arguments = [*quick("at", steps=8), *LONG, "evaluators=2", "protocol.metrics.robustness.eps=0.5"]
+    process = start(*arguments, folder=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob("runs/*/samples/[0-9]*.npy")):
+        time.sleep(0.01)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 143 and len(helpers) >= 2
+    _, alive = psutil.wait_procs(helpers, timeout=5)
+    assert not alive
+
+
+def test_a_signal_in_the_last_moments_of_a_stage_is_heeded_after_them():
+    with pytest.raises(Leave), heeded(), deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        finished = True
+    assert finished
+    with heeded(), deferred() as told:
+        assert not told.leave, "nothing is left of the one before"
