@@ -73,7 +73,7 @@ def submitted(work: Path) -> Submitted | None:
     """What a run's or stage's folder was submitted as, if it ever was, and if the note of that can be read."""
     try:
         found = read_json(work / "job.json")
-        return Submitted(found["name"], found["task"], found["folder"])
+        return Submitted(str(found["name"]), int(found["task"]), str(found["folder"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

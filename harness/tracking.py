@@ -44,7 +44,10 @@ STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverg
 LOCKED = 20
 """Seconds that a push waits for that of another process."""
 
-SECRET = re.compile(r"^(?!sqlite:|file:|[./]).*@|https?://.*\?|[?&;#]\w*(pass|pwd|token|secret|key)\w*=", re.IGNORECASE)
+SECRET = re.compile(
+    r"^(?!sqlite:|file:|[./]|(postgresql|mysql)[^:]*://[^:@/]*@).*@|https?://.*\?|[?&;#]\w*(pass|pwd|token|secret|key)\w*=",
+    re.IGNORECASE,
+)
 """What of a URI may hold a password."""
 
 

@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr({"begin": "tempfile.mkstemp", "write": "os.fsync"}[moment], full)
+    monkeypatch.setattr({"begin": "pathlib.Path.touch", "write": "os.fsync"}[moment], full)
     with pytest.raises(UserError, match=r"part\.json cannot be written \(No space left on device\)"):
         write_json(path, "new")
     monkeypatch.undo()

@@ -20,6 +20,9 @@ TELLING = [
     f"postgresql://user:{SECRET}@example.org/mlflow",
     f"mysql+pymysql://:{SECRET}@example.org/mlflow",
     f"postgresql://example.org/mlflow?user=me&password={SECRET}",
+    f"databricks://{SECRET}@profile",
+    f"user:{SECRET}@example.org:5000",
+    f"https://example.org/#access_token={SECRET}",
 ]
 
 HARMLESS = [

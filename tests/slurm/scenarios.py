@@ -46,7 +46,7 @@ def a_process_vanishes(folder: Path, cluster: Cluster) -> str:
     desk.type()
     kill(processes(desk.training().id, rank=0))
     desk.gone()
-    assert desk.states == ["interrupted"], desk.states
+    until(lambda: desk.states == ["interrupted"], "the process has ended too", 60)
     ended = desk.accounts()
     assert ended == "FAILED", f"SLURM says {ended}"
     desk.type()
@@ -61,7 +61,7 @@ def scancel(folder: Path, cluster: Cluster) -> str:
     desk.type()
     call("scancel", desk.training().id)
     desk.gone()
-    assert desk.states == ["interrupted"], desk.states
+    until(lambda: desk.states == ["interrupted"], "the process has ended too", 60)
     ended = desk.accounts()
     assert ended == "CANCELLED", f"SLURM says {ended}"
     desk.type()
@@ -126,7 +126,7 @@ def second_of_two_fails(folder: Path, cluster: Cluster) -> str:
     seconds = time.monotonic() - begun
     assert seconds < 60, f"the first process lived on for {seconds:.0f} s"
     assert desk.accounts() == "FAILED"
-    assert desk.states == ["interrupted"], desk.states
+    until(lambda: desk.states == ["interrupted"], "the process has ended too", 60)
     desk.type("launcher.processes=2")
     resumed(desk.done())
     return f"SLURM: FAILED, {seconds:.0f} s later; state interrupted; the same command went on: done"
