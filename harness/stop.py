@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from harness.ranks import part
-
 UNTIL_ENDED = 600
 """Seconds that the other processes of a requeued job wait for its end, which the scheduler brings."""
 
@@ -55,6 +53,8 @@ def heeded() -> Iterator[None]:
     except Leave:
         requeue = before.get(signal.SIGUSR2)
         if callable(requeue):
+            from harness.ranks import part  # torch, which light commands do without
+
             part()  # or the first process might wait for the others, and not hear
             requeue(signal.SIGUSR2, None)  # by the first process, which does not return from it
             time.sleep(UNTIL_ENDED)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_tracking_mirror import finish, make, robust
 
-from harness import record, terminal
+from harness import record, status, terminal
 from harness.runs import Run
 
 QUICK = record.ProtocolTag(id="quick-digits-1", hash="0", label="for trying out")
@@ -37,10 +37,14 @@ def test_the_line_of_a_run_that_is_done_begins_so(runs):
         assert heard.get() == f"{run.name}  done  {line}\n"
 
 
+def states(runs):
+    return terminal.status_table(status.rows([run.folder for run in runs], status.Jobs()), "runs")
+
+
 def test_the_states_begin_so(runs):
-    quick, earnest = printed(terminal.status_table([run.folder for run in runs])).splitlines()[4:6]
+    quick, earnest = printed(states(runs)).splitlines()[4:6]
     assert "for trying out: Robust" in quick and "trying" not in earnest
 
 
 def test_details_are_left_to_the_leaderboard(runs):
-    assert "AUROC" not in printed(terminal.scores_table(runs)) + printed(terminal.status_table([runs[0].folder]))
+    assert "AUROC" not in printed(terminal.scores_table(runs)) + printed(states(runs[:1]))

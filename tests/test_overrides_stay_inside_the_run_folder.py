@@ -29,6 +29,6 @@ def test_a_path_in_place_of_a_name_is_refused_before_anything_is_written(overrid
 
 @pytest.mark.parametrize("entry", ["../../evil", "/evil", "..", "a/b", ".hidden"])
 def test_a_frozen_config_of_others_is_refused_too(entry):
-    with pytest.raises(UserError, match="names a folder of the run"):
+    with pytest.raises(UserError, match="cannot name a file or folder"):
         metrics({"metrics": {entry: {"metric": "accuracy", "split": "test"}}})
     assert list(metrics({"metrics": {"l2-0.5": {"metric": "accuracy", "split": "test"}}})) == ["l2-0.5"]
