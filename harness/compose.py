@@ -31,6 +31,7 @@ def compose(
     arguments fit no config.
     """
     import hydra
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf import OmegaConf
@@ -43,7 +44,8 @@ def compose(
         said = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))  # as typed, not resolved
         collected.append((cfg, [override for override in said if _changes(override)]))
 
-    before, os.environ["HYDRA_FULL_ERROR"] = sys.argv, "1"  # errors come here, not as text from Hydra
+    before, checked = sys.argv, BasicSweeper.validate_batch_is_legal
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
         # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
@@ -53,6 +55,8 @@ def compose(
         OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
         sys.argv = [before[0], *arguments]
         try:
+            # Hydra composes sweeps twice, to find mistakes before a run begins; here all are composed before one begins
+            BasicSweeper.validate_batch_is_legal = lambda self, batch: None
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
             resolved: list[tuple[Config, list[str]]] = []
             for cfg, changes in collected:
@@ -63,7 +67,7 @@ def compose(
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain(str(error))) from None
         finally:
-            sys.argv = before
+            sys.argv, BasicSweeper.validate_batch_is_legal = before, checked
     if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
     command = _command(verb, typed or arguments)

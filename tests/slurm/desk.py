@@ -81,6 +81,10 @@ class Desk:
         """The job of the first run, while there is one."""
         return slurm.find(self.runs[0].folder, slurm.queue())
 
+    def waits(self) -> bool:
+        """Whether the first run's job waits in the queue."""
+        return (job := self.job()) is not None and job.state == "PENDING"
+
     def training(self) -> slurm.Queued:
         """Wait until the first run trains and has a checkpoint; its job."""
         checkpoints = self.runs[0].trainings[-1].folder / "checkpoints"

@@ -5,6 +5,7 @@ what is on the disk afterwards, is not as it must be.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cluster import Cluster, call, until
@@ -42,40 +43,37 @@ def a_job_raises(folder: Path, cluster: Cluster) -> str:
 
 def a_process_vanishes(folder: Path, cluster: Cluster) -> str:
     """kill -9 of a job's Python while it trains, as os._exit or a lack of memory would end it."""
-    desk = Desk(folder, *small(LONG))
-    desk.type()
-    kill(processes(desk.training().id, rank=0))
-    desk.gone()
-    until(lambda: desk.states == ["interrupted"], "the process has ended too", 60)
-    ended = desk.accounts()
-    assert ended == "FAILED", f"SLURM says {ended}"
-    desk.type()
-    resumed(desk.done())
-    same_as_undisturbed(desk)
-    return "SLURM: FAILED; state interrupted; the same command went on from the checkpoint: done, the same record"
+    return _ended(folder, lambda job: kill(processes(job, rank=0)), "FAILED")
 
 
 def scancel(folder: Path, cluster: Cluster) -> str:
     """scancel of a job while it trains."""
+    return _ended(folder, lambda job: call("scancel", job), "CANCELLED")
+
+
+def _ended(folder: Path, end: Callable[[str], object], state: str) -> str:
+    """A job is ended while it trains, which SLURM calls by a state; then the command is typed again."""
     desk = Desk(folder, *small(LONG))
     desk.type()
-    call("scancel", desk.training().id)
+    end(desk.training().id)
     desk.gone()
     until(lambda: desk.states == ["interrupted"], "the process has ended too", 60)
     ended = desk.accounts()
-    assert ended == "CANCELLED", f"SLURM says {ended}"
+    assert ended == state, f"SLURM says {ended}"
     desk.type()
     resumed(desk.done())
     same_as_undisturbed(desk)
-    return "SLURM: CANCELLED; state interrupted; the same command went on from the checkpoint: done, the same record"
+    return f"SLURM: {state}; state interrupted; the same command went on from the checkpoint: done, the same record"
 
 
 def out_of_time(folder: Path, cluster: Cluster) -> str:
-    """A time limit of one minute, for a run that needs more."""
+    """A time limit of one minute, for a run that needs more; raised when it was met once."""
     desk = Desk(folder, *small(LONGER))
     desk.type("launcher.minutes=1", "launcher.signal_seconds=5")
+    job = desk.training()
+    until(lambda: "Requeued job" in desk.log() and desk.waits(), "the job waits again", 180)
+    call("scontrol", "update", f"jobid={job.id}", "timelimit=20")
     resumed(desk.done(600))
-    assert "Requeued job" in desk.log(), desk.log()
     assert desk.submissions == 1
     return "nothing: told beforehand, the job saved, queued itself again and went on until it was done"
 
@@ -86,7 +84,7 @@ def preemption(folder: Path, cluster: Cluster) -> str:
     desk.type("+launcher.extra.nodelist=n4")
     job = desk.training()
     call("sbatch", "-p", "high", "-w", "n4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 5")
-    until(lambda: (now := desk.job()) and now.state == "PENDING", "the job waits again", 60)
+    until(desk.waits, "the job waits again", 60)
     desk.type()
     saw = desk.line("left alone")
     resumed(desk.done())
@@ -104,7 +102,7 @@ def node_down_and_back(folder: Path, cluster: Cluster) -> str:
     kill(keepers(job.id))
     kill(processes(job.id))
     call("scontrol", "update", "nodename=n3", "state=down", "reason=power")
-    until(lambda: (now := desk.job()) and now.state == "PENDING", "the job waits again", 60)
+    until(desk.waits, "the job waits again", 60)
     desk.type()
     saw = desk.line("left alone")
     cluster.node("n3")
