@@ -25,8 +25,12 @@ QUICK = (
     "protocol.metrics.counterfactuals.radii=[1]",
     "protocol.metrics.counterfactuals.features=null",
     "checkpoint_seconds=0.1",
+    "threads=1",
 )
 """Everything small; at this radius the first attack breaks every image, so that the attacks end soon."""
+
+METRICS = ("fidelity", "calibration", "ood", "counterfactuals")
+"""What runs are judged by, but for their accuracy and robustness."""
 
 STAGES = {
     "at": ("robust",),
@@ -47,6 +51,12 @@ def quick(method: str, steps: int = 40) -> list[str]:
     epochs = steps * 16 / 1707
     stages = [f"method.{s}.training.{field}" for s in STAGES[method] for field in ("batch=16", f"epochs={epochs}")]
     return [f"method={method}", *stages, *QUICK]
+
+
+def bare(method: str, steps: int = 40, keep: tuple[str, ...] = ()) -> list[str]:
+    """The same for tests that are not about judging: accuracy, robustness, and of the other metrics those to keep."""
+    less = [f"~protocol.metrics.{metric}" for metric in METRICS if metric not in keep]
+    return [*quick(method, steps), *less, "~protocol.selection"]
 
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from commandline import harness, quick, start
+from commandline import bare, harness, start
 from disks import Disk, small_disk
 
 import harness as api
@@ -15,7 +15,7 @@ from harness.execute import RunFailed, execute
 from harness.runs import Run
 from harness.train import Progress
 
-ARGUMENTS = [*quick("at", steps=8), "threads=1", "device=cpu", "checkpoint_seconds=0"]
+ARGUMENTS = [*bare("at", steps=8, keep=("fidelity",)), "device=cpu", "checkpoint_seconds=0"]
 
 MOMENTS = ("checkpoint", "weights", "samples", "robustness", "record")
 
@@ -79,7 +79,7 @@ def test_a_disk_that_becomes_full_stops_the_run_and_its_work_is_kept(moment, dis
 
 def test_a_folder_that_cannot_be_written_to_is_named_and_can_still_be_looked_at(disk, undisturbed, tmp_path):
     shutil.copytree(undisturbed.folder, disk.path / "runs" / undisturbed.name)
-    arguments = [*quick("at", steps=100), "threads=1", "seed=1", f"runs={disk.path}/runs"]
+    arguments = [*bare("at", steps=100, keep=("fidelity",)), "seed=1", f"runs={disk.path}/runs"]
     process = start(*arguments, folder=tmp_path)
     while process.poll() is None and not list(disk.path.glob("runs/stages/*/checkpoints/[0-9]*.pt")):
         time.sleep(0.01)

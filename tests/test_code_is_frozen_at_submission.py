@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commandline import bare
 from commandline import harness as typed
-from commandline import quick
 from fake_slurm import FakeSlurm
 
 from harness import record, runs
@@ -50,8 +50,8 @@ def test_a_job_runs_the_code_it_was_submitted_with(code, tmp_path):
     fake = FakeSlurm(tmp_path / "slurm", tmp_path / "there" / "runs")
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-    (here,) = harness(code, *quick("standard", 4), folder=tmp_path / "here")
-    arguments = [*quick("standard", 4), "launcher=slurm"]
+    (here,) = harness(code, *bare("standard", 4), folder=tmp_path / "here")
+    arguments = [*bare("standard", 4), "launcher=slurm"]
     (there,) = harness(code, *arguments, folder=tmp_path / "there", path=fake.path)
     assert runs.state(there) == "queued"
     edit(code)
@@ -86,7 +86,7 @@ def test_a_copy_imports_without_the_checkout(tmp_path):
 
 def test_processes_run_a_copy_too(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    status, out, err = typed("-m", *quick("standard", 4), "launcher=processes", folder=tmp_path)
+    status, out, err = typed("-m", *bare("standard", 4), "launcher=processes", folder=tmp_path)
     assert status == 0, out + err
     (copy,) = tmp_path.glob("runs/code/*")
     assert (copy / "harness" / "__pycache__").is_dir()  # left by the processes that imported it

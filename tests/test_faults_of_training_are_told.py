@@ -26,7 +26,7 @@ EXPLODING = {
 @pytest.mark.parametrize("method", EXPLODING)
 def test_what_explodes_diverges_and_the_tables_show_it(method, tmp_path):
     sizes = [override for override in quick(method) if not override.lstrip("+").startswith("protocol.")]
-    arguments = [*sizes, "protocol=digits_stability", "threads=1", *EXPLODING[method]]
+    arguments = [*sizes, "protocol=digits_stability", *EXPLODING[method]]
     status, out, err = harness(*arguments, folder=tmp_path)
     assert status == 0, out + err
     (path,) = tmp_path.glob("runs/*/record.json")

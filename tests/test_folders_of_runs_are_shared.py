@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commandline import harness, quick
 
-RUNS = [*quick("at", steps=4), "threads=1"]
+RUNS = [*quick("at", steps=4)]
 
 
 @pytest.fixture(scope="module")

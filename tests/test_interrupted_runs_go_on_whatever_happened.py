@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from commandline import harness, quick, start
+from commandline import bare, harness, start
 
 import harness as api
 from harness import record
@@ -17,7 +17,7 @@ from harness.files import read_lines
 from harness.runs import Run, load
 from harness.train import Progress
 
-ARGUMENTS = [*quick("at", steps=12), "threads=1", "device=cpu", "checkpoint_seconds=0"]
+ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0"]
 
 
 class Interrupting(Silent):

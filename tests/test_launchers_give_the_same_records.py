@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
-from commandline import harness, quick
+from commandline import bare, harness
 
 import harness as api
 from harness import record
@@ -17,7 +17,7 @@ def test_processes_and_local_agree(tmp_path):
     for launcher in ("local", "processes"):
         folder = tmp_path / launcher
         folder.mkdir()
-        overrides = [*quick("atjem", steps=12), "method.sampler.steps=3,4", f"launcher={launcher}"]
+        overrides = [*bare("atjem", steps=12, keep=("fidelity",)), "method.sampler.steps=3,4", f"launcher={launcher}"]
         status, out, err = harness("-m", *overrides, folder=folder)
         assert status == 0, out + err
         found = [record.read(path) for path in folder.glob("runs/*/record.json")]

@@ -145,14 +145,14 @@ def test_a_pace_of_another_make_tells_nothing(tmp_path, content):
 
 
 def test_a_probe_leaves_nothing_behind(tmp_path):
-    status, out, err = command("plan", *quick("atjem"), "threads=1", "--probe", folder=tmp_path)
+    status, out, err = command("plan", *quick("atjem"), "--probe", folder=tmp_path)
     assert status == 0, err
     assert "thread" in out and "probe=true" not in out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_probe_times_the_steps_that_cost_most_where_a_stage_can_tell(planned, monkeypatch):
-    (run,) = planned(*quick("atjem"), "threads=1", "method.joint.contrast.walk.steps=40")
+    (run,) = planned(*quick("atjem"), "method.joint.contrast.walk.steps=40")
     robust, joint = (measured(run, training) for training in run.trainings)
     assert not robust.upper and joint.upper and joint.seconds > 0 and str(joint).startswith("at most")
     lengths = []

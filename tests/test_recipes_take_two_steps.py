@@ -1,4 +1,4 @@
-"""Every recipe and study of CIFAR and ImageNet composes and plans, and its stages take two optimiser steps.
+"""Every recipe and study of CIFAR and ImageNet composes and plans; each method takes two steps on each of its nets.
 
 Data lie on the disk in the real formats, few of them. Nets are the real ones; those that are too large for a small
 machine at 256 pixels see smaller images, and have a first stage in place of their checkpoint.
@@ -72,7 +72,21 @@ def planned(disk, monkeypatch):
     return plan
 
 
-@pytest.mark.parametrize("choice", [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY)), TINY])
+def first_of_each_kind(choices):
+    """The first choice of each method, net and kind of data; others differ from it in numbers alone."""
+    kinds = {}
+    for choice in choices:
+        config = compose(choice.split())[0]
+        data = config["data"]["name"].rstrip("0123456789")
+        kinds.setdefault((config["method"]["name"], config["model"]["name"], data), choice)
+    return list(kinds.values())
+
+
+TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
+STEPPING = [*first_of_each_kind(TRAINED), TINY]
+
+
+@pytest.mark.parametrize("choice", STEPPING)
 def test_two_steps_of_every_stage(choice, planned):
     """Each stage is left with weights, and says that it took two steps."""
     net = compose(choice.split())[0]["model"]["name"]
@@ -83,6 +97,13 @@ def test_two_steps_of_every_stage(choice, planned):
         assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
     if training.name != "robust":  # which others share
         shutil.rmtree(training.folder)
+
+
+@pytest.mark.parametrize("choice", sorted(set(TRAINED) - set(STEPPING)))
+def test_the_others_are_planned(choice, planned):
+    """The data, the net and the stages are there, and fit each other."""
+    for run in planned(choice):
+        assert run.trainings
 
 
 @pytest.mark.parametrize("choice", JUDGED_ONLY)

@@ -69,7 +69,7 @@ def test_passwords_of_the_environment_are_neither_written_nor_printed_nor_tracke
         monkeypatch.setenv(name, SECRET)
     kept = [override for override in quick("at", steps=4) if not override.lstrip("+").startswith("protocol.")]
     for more in ("method.robust.training.bound=100", "method.robust.training.bound=1e-9"):  # the second diverges
-        _, out, err = harness(*kept, "protocol=digits_stability", "threads=1", *tracked, more, folder=tmp_path)
+        _, out, err = harness(*kept, "protocol=digits_stability", *tracked, more, folder=tmp_path)
         assert SECRET not in out + err
     everything = written(tmp_path)
     assert b'"done"' in everything and b'"diverged"' in everything and SECRET.encode() not in everything

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commandline import quick
+from commandline import METRICS, bare
 from conftest import CPU
 from safetensors.torch import load_file
 
@@ -24,12 +24,13 @@ from harness.trained import trained
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
 """A shared first stage, a curriculum, buffers that are dealt out, gradients at sharpened weights."""
 
-SMALL = ("model.norm=none", "threads=1", "protocol.metrics.counterfactuals.count=10")
+SMALL = ("model.norm=none",)
 SCRIPT = Path(__file__).parent / "in_a_world.py"
 
 
 def overrides(method, *more):
-    return [*quick(method, steps=8), *SMALL, *more]
+    keep = METRICS if method == "atjem" else ("fidelity",)
+    return [*bare(method, 8, keep), *SMALL, *more]
 
 
 def torchrun(*words, folder=None):

@@ -6,13 +6,13 @@ import time
 
 import psutil
 import pytest
-from commandline import quick, start
+from commandline import bare, quick, start
 
 from harness import record
 from harness.files import read_json
 from harness.stop import Leave, deferred, heeded
 
-LONG = ("checkpoint_seconds=3600", "threads=1")
+LONG = ("checkpoint_seconds=3600",)
 """No checkpoint is due: there is one only if the signal has it written."""
 
 
@@ -32,7 +32,7 @@ def told(folder, arguments):
 
 
 def test_term_in_training_saves_the_step_and_the_same_command_goes_on(tmp_path):
-    arguments = [*quick("at", steps=300), *LONG]
+    arguments = [*bare("at", steps=300), *LONG]
     status, err = told(tmp_path, arguments)
     assert status == 143 and "same command" in err and "Traceback" not in err, err
     assert len(list(tmp_path.glob("runs/stages/*/checkpoints/*.pt"))) == 1

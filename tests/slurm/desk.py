@@ -9,14 +9,11 @@ from subprocess import Popen
 from threading import Lock
 
 from cluster import until
-from commandline import harness, quick, start
+from commandline import bare, harness, start
 
 from harness import plan, record, slurm
 from harness.record import Record
 from harness.runs import Run
-
-LESS = ("ood", "counterfactuals", "fidelity")
-"""Metrics that these runs go without: their jobs are about other things."""
 
 SHORT, LONG, LONGER = 10, 8_000, 40_000
 """Training steps: of a moment, of some 15 seconds, of longer than the job with the time limit may take."""
@@ -31,8 +28,7 @@ ALONE = Lock()
 
 def small(steps: int = SHORT) -> list[str]:
     """Overrides for runs of a few seconds, training aside."""
-    less = [f"~protocol.metrics.{metric}" for metric in LESS]
-    return [*quick("standard", steps), *less, "threads=1", "checkpoint_seconds=1"]
+    return [*bare("standard", steps), "checkpoint_seconds=1"]
 
 
 class Desk:
