@@ -1,8 +1,9 @@
-"""What the processes of a world do in tests: python -m torch.distributed.run … in_a_world.py RUNS FAULT OVERRIDE…"""
+"""What the processes of a world do in tests: torchrun in_a_world.py FAULT OVERRIDE… -- OVERRIDE…"""
 
 import os
 import signal
 import sys
+from itertools import groupby
 
 import harness
 from harness.execute import Silent, execute
@@ -37,9 +38,10 @@ def with_fault(loss, fault):
 
 
 if __name__ == "__main__":
-    root, name, *overrides = sys.argv[1:]
+    name, *words = sys.argv[1:]
     Robust.loss = with_fault(Robust.loss, FAULTS[name])
-    for run in harness.plan(*overrides, f"runs={root}"):
+    sweeps = [harness.plan(*some) for between, some in groupby(words, "--".__eq__) if not between]
+    for run in [run for sweep in sweeps for run in sweep]:
         join().once(run.freeze)
         try:
             execute(run, Silent())

@@ -42,7 +42,7 @@ def torchrun(*words, folder=None):
 
 def together(folder, fault, *arguments):
     """Two processes that work on one run, with a fault in the second."""
-    return torchrun(SCRIPT, folder, fault, *arguments)
+    return torchrun(SCRIPT, fault, *arguments, f"runs={folder}")
 
 
 def alone(folder, *arguments):
@@ -74,13 +74,21 @@ def check_record(run, found, other):
         assert np.abs(ours - others).max() <= 1, path.name
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_two_processes_give_the_result_of_one(method, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    run, found = alone(one, *overrides(method))
-    done = together(two, "none", *overrides(method))
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """A folder for each method, with its run done by two processes."""
+    folders = {method: tmp_path_factory.mktemp(method) for method in METHODS}
+    words = [word for method in METHODS for word in ("--", *overrides(method), f"runs={folders[method]}")]
+    done = torchrun(SCRIPT, "none", *words)
     assert done.returncode == 0, done.stderr
-    check_stages(one, two)
+    return folders
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_give_the_result_of_one(method, of_two, tmp_path):
+    two = of_two[method]
+    run, found = alone(tmp_path, *overrides(method))
+    check_stages(tmp_path, two)
     check_record(run, found, two)
     for stage in (two / "stages").glob("*/done.json"):
         assert read_json(stage)["processes"] == 2

@@ -15,8 +15,8 @@ from harness import plan, record, slurm
 from harness.record import Record
 from harness.runs import Run
 
-SHORT, LONG, LONGER = 10, 8_000, 40_000
-"""Training steps: of a moment, of some 15 seconds, of longer than the job with the time limit may take."""
+SHORT, LONG, LONGER = 10, 5_000, 40_000
+"""Training steps: of a moment, of some 10 seconds, of longer than the job with the time limit may take."""
 
 CLUSTER = (
     "launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.minutes=10", "launcher.signal_seconds=20",

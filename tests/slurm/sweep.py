@@ -9,7 +9,7 @@ from desk import Desk
 from harness import slurm
 
 METHODS = ("atjem", "jem", "at", "generative")
-STEPS = 600
+STEPS = 300
 
 
 def sweep(folder: Path, cluster: Cluster) -> str:
