@@ -161,7 +161,7 @@ def until(so: Callable[[], object], what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < end, f"after {seconds:.0f} s, not so: {what}"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def _free_ports(count: int) -> list[int]:
