@@ -58,9 +58,9 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
     return Trained(again(str(path), overrides), choose_device(device))
 
 
-def results(*overrides: str) -> "pd.DataFrame":
-    """All runs that the tracking store holds, one a row; overrides such as runs=FOLDER say which store."""
-    from harness import tracking
+def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
+    """All runs, a row each; overrides such as runs=FOLDER say whose. source: "folders", or "mlflow", with the same."""
     from harness.compose import compose
+    from harness.reports.rows import frame, rows
 
-    return tracking.results(compose(list(overrides))[0])
+    return frame(rows(compose(list(overrides))[0], source))

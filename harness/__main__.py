@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from harness import commands
 from harness.again import UNSAID
-from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Sample, Status, filled, split
+from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, filled, split
 from harness.compose import compose
 from harness.errors import UserError, near
 from harness.runs import Config
@@ -42,7 +42,7 @@ VERBS = {
     "status": Verb(commands.status, own=Status),
     "cancel": Verb(commands.cancel, words=("RUN …",), own=Cancel),
     "logs": Verb(commands.logs, words=("RUN",), own=Logs),
-    "report": Verb(commands.report),
+    "report": Verb(commands.report, own=Report),
     "compare": Verb(commands.compare, words=("RUN", "RUN")),
     "list": Verb(commands.list_choices),
     "check": Verb(commands.check),

@@ -1,7 +1,7 @@
 """The arguments that are a verb's own; all others say how Hydra composes the config."""
 
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, get_origin
+from typing import Any, ClassVar, Literal, get_origin
 
 from harness.errors import UserError
 from harness.registry import make
@@ -88,7 +88,15 @@ class Logs:
             raise ValueError("lines must be 1 or more")
 
 
-Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs
+@settings
+class Report:
+    """source: where the runs are looked up, in their folders or in MLflow; the pages are the same."""
+
+    source: Literal["folders", "mlflow"] = "folders"
+    example: ClassVar[str] = "source=mlflow"
+
+
+Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report
 
 
 def split(kind: type[Asked] | None, arguments: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Sample, Status
+from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import OVER, Config, Run
@@ -119,12 +119,12 @@ def logs(configs: list[Config], word: str, asked: Logs) -> int:
     return 0
 
 
-def report(configs: list[Config]) -> int:
-    """Write the leaderboard of all runs that the tracking store holds."""
+def report(configs: list[Config], asked: Report) -> int:
+    """Write the leaderboard of all runs."""
     from harness.reports import leaderboard
 
     config = _one(configs)
-    page = leaderboard.write(config)
+    page = leaderboard.write(config, asked.source)
     console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     console.print(f"Written: {page}", soft_wrap=True)
     return 0

@@ -107,8 +107,8 @@ class Run:
     @property
     def name(self) -> str:
         """Method, data, seed, fingerprint."""
-        method, data, seed = self.config["method"]["name"], self.config["data"]["name"], self.config["seed"]
-        return one_name(f"{method}-{data}-s{seed}-{self.fingerprint[:8]}")
+        method, data = self.config["method"]["name"], self.config["data"]["name"]
+        return named(method, data, self.config["seed"], self.fingerprint)
 
     @property
     def folder(self) -> Path:
@@ -177,6 +177,11 @@ class Run:
         """Write the config into the run's folder; what is executed is what stands there."""
         frozen = self.config | ({"init_digest": self.init} if self.init else {})
         write_text(self.folder / "config.yaml", yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True))
+
+
+def named(method: str, data: str, seed: int, fingerprint: str) -> str:
+    """The name of a run; UserError where it could not be a folder's."""
+    return one_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
 
 
 def placeless(part: Config) -> Config:

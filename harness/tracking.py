@@ -4,9 +4,7 @@ What the tracking server did not get, because it was away, is sent by the next p
 """
 
 import hashlib
-import json
 import logging
-import math
 import os
 import re
 import shlex
@@ -18,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from harness import record
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.patience import tried
-from harness.runs import Config, Run, fingerprint
+from harness.reports import rows
+from harness.runs import OVER, Config, Run, fingerprint
 
-if TYPE_CHECKING:  # mlflow and pandas take seconds to import, and most commands need neither
+if TYPE_CHECKING:  # mlflow takes seconds to import, and most commands do not need it
     import mlflow.entities as ml
-    import pandas
     from mlflow import MlflowClient
 
 LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
@@ -34,10 +31,13 @@ SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_
 """What MLflow is told where the user's environment says nothing: to let no run wait, nor to report home, nor chat."""
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
-PARAM, TAG = 6000, 8000
-"""How many of a kind MLflow takes at once, and how many characters one holds."""
+PARAM = 6000
+"""How many of a kind MLflow takes at once, and how many characters a parameter holds."""
 
-FILES = ("config.yaml", "record.json", "samples.png", "reliability.png", "counterfactuals.png", "failure.md")
+FILES = (
+    *("config.yaml", "record.json", "metrics.jsonl", "selection.json", "failure.md"),
+    *("samples.png", "reliability.png", "counterfactuals.png"),
+)
 STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 """What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
 
@@ -65,7 +65,7 @@ def uri(config: Config) -> str:
 
 def prepare(config: Config) -> None:
     """Make the database and the experiment, before any job needs them; a warning if that fails."""
-    tried(uri(config), "the experiment could not be made", lambda: _experiment(_client(config), config))
+    tried(uri(config), "the experiment could not be made", lambda: _experiment(connect(config), config))
 
 
 def parent(config: Config, name: str, runs: list[Run]) -> str | None:
@@ -73,7 +73,7 @@ def parent(config: Config, name: str, runs: list[Run]) -> str | None:
     multirun = fingerprint(sorted(run.fingerprint for run in runs))
 
     def make() -> str:
-        client = _client(config)
+        client = connect(config)
         found = _find(client, config, "multirun", multirun, name)
         client.set_terminated(found.info.run_id)
         return found.info.run_id
@@ -95,30 +95,14 @@ def push(run: Run, parent_id: str | None = None, last: bool = False) -> bool:
     return bool(tried(uri(run.config), f"{run.name} was not sent, the same command will try again", send, last))
 
 
-def results(config: Config) -> "pandas.DataFrame":
-    """All runs that MLflow knows, one row each; `scores` holds a dict[str, Score]. UserError if there are none."""
-    import pandas
-    from mlflow.exceptions import MlflowException
-
-    where = uri(config)
-    absent = where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists()
-    try:
-        runs = [] if absent else _everything(_client(config))
-    except MlflowException as error:
-        raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
-    rows = [_row(run) for run in runs if "state" in run.data.tags]
-    if not rows:
-        raise UserError(f"{where} holds no run. Run something first, or say where the runs are: runs=FOLDER.")
-    return pandas.DataFrame(rows).drop_duplicates("fingerprint").sort_values(["name", "fingerprint"], ignore_index=True)
-
-
 def ui_command(config: Config) -> str:
     """The command that opens MLflow's pages: a server over the database, or a browser where a server is."""
     where, served = shlex.quote(uri(config)), uri(config).startswith("http")
     return f"python -m webbrowser {where}" if served else f"mlflow ui --backend-store-uri {where} --port 5000"
 
 
-def _client(config: Config) -> "MlflowClient":
+def connect(config: Config) -> "MlflowClient":
+    """A client of the store, which makes its database where there is none."""
     for name, value in (LIMITS | SILENCE).items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -159,7 +143,7 @@ class _Mirror:
     """A run, its image in MLflow, and the note of what was sent there, which is kept in the run's folder."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.client = run, _client(run.config)
+        self.run, self.client = run, connect(run.config)
         self.image = _find(self.client, run.config, "fingerprint", run.fingerprint, run.name)
         self.id = self.image.info.run_id
         path = run.folder / "mlflow.json"
@@ -169,19 +153,16 @@ class _Mirror:
 
     def send(self, tags: dict[str, str]) -> None:
         """Send what is missing there, and note it step by step, so that an interrupted push is continued."""
-        path = self.run.folder / "record.json"
-        found = record.read(path) if path.exists() else None
-        state = found.state if found else self.run.state
+        path, row = self.run.folder / "record.json", rows.of_folder(self.run.folder)
         self.log("params", [item for item in _flat(self.run.identity) if item[0] not in self.image.data.params])
         self.send_curves()
-        if found:
-            self.log("metrics", [(*item, int(path.stat().st_mtime * 1000), 0) for item in _numbers(found)])
-        for key, value in _tags(self.run, state, found).items():
-            tags[key] = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:TAG]
+        if row.state in OVER:
+            self.log("metrics", [(*item, int(path.stat().st_mtime * 1000), 0) for item in _numbers(row)])
+        tags |= rows.tags(row) | {"folder": str(self.run.folder)}
         self.log("tags", [item for item in tags.items() if item not in self.image.data.tags.items()])
         for name in FILES:
             self.send_file(self.run.folder / name)
-        if (status := STATUS.get(state, "RUNNING")) != self.image.info.status:
+        if (status := STATUS.get(row.state, "RUNNING")) != self.image.info.status:
             tell = self.client.update_run if status == "RUNNING" else self.client.set_terminated
             tell(self.id, status)
 
@@ -214,36 +195,7 @@ class _Mirror:
         write_json(self.run.folder / "mlflow.json", self.note)
 
 
-def _tags(run: Run, state: str, found: record.Record | None) -> dict[str, object]:
-    from harness.evaluate import tag
-
-    protocol = found.protocol if found else tag(run.config["protocol"])
-    scores = found.scores if found else {}
-    return {
-        "name": run.name,
-        **{key: run.config[key]["name"] for key in ("method", "data", "model")},
-        "seed": run.config["seed"],
-        "series": run.series,
-        "protocol": protocol.id,
-        "protocol_hash": protocol.hash,
-        "protocol_label": protocol.label,
-        "overrides": " ".join(run.config["overrides"]),
-        "folder": str(run.folder),
-        **{f"score.{key}": {**dict(score), "warnings": _short(score.warnings)} for key, score in scores.items()},
-        "scores": list(scores),
-        "selection": {what: dict(how) for what, how in found.selection.items()} if found else {},
-        "notes": run.config["notes"],
-        "study": run.config["study"],
-        "reason": found.reason if found else "",
-        "state": state,
-    }
-
-
-def _short(texts: list[str]) -> list[str]:
-    return [text[:300] for text in texts[:12]]  # their JSON then fits into a tag
-
-
-def _numbers(found: record.Record) -> Iterator[tuple[str, float]]:
+def _numbers(found: rows.Row) -> Iterator[tuple[str, float]]:
     for key, score in found.scores.items():
         bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
         yield from ((name, value) for name, value in bounds.items() if value is not None)
@@ -257,24 +209,3 @@ def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
         return
     for key, value in content.items():
         yield from _flat(value, f"{name}.{key}" if name else key)
-
-
-def _everything(client: "MlflowClient") -> list["ml.Run"]:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    pages = [client.search_runs(experiments)]
-    while token := pages[-1].token:
-        pages.append(client.search_runs(experiments, page_token=token))
-    return [run for page in pages for run in page]
-
-
-def _row(run: "ml.Run") -> dict[str, Any]:
-    tags, costs = run.data.tags, ("training_seconds", "evaluation_seconds")
-    return {
-        **{key: value for key, value in tags.items() if "." not in key},
-        "seed": int(tags["seed"]),
-        **{key: run.data.metrics.get(f"cost/{key}", math.nan) for key in costs},
-        "scores": {key: record.Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
-        "protocol_label": tags.get("protocol_label", ""),
-        "selection": record.selections(json.loads(tags["selection"])),
-        **{key: json.loads(tags[key]) for key in ("notes", "study")},
-    }

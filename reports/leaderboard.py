@@ -6,12 +6,12 @@ from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
 
-from harness import tracking
 from harness.files import write_text
 from harness.record import Score
 from harness.reports import stability
 from harness.reports.figures import Point, Scale, grids, tradeoff
-from harness.reports.series import JUDGED, Row, Series, daggers, judged, said
+from harness.reports.rows import Row, rows
+from harness.reports.series import Series, daggers, judged, said, title
 from harness.reports.tables import Column, Table
 from harness.runs import Config
 
@@ -25,16 +25,16 @@ PICTURES = {"samples": "Samples", "reliability": "Reliability diagram", "counter
 """The pictures of a run's folder that are shown side by side, and what they show."""
 
 
-def write(config: Config) -> Path:
-    """Write the page and its figures from what MLflow holds, and return the page."""
+def write(config: Config, source: str = "folders") -> Path:
+    """Write the page and its figures, and return the page; source: folders of runs, or mlflow."""
     folder = Path(config["reports"]).absolute()
-    rows = tracking.results(config).to_dict("records")
-    outside = [row for row in rows if not row["study"]]
-    parts = [f"# Leaderboard\n\nMade by `{config['command']}` from the tracked runs; do not edit.\n\n{LEGEND}"]
-    for same in sorted({tuple(str(row[key]) for key in JUDGED) for row in outside}):
-        section = Section([row for row in outside if tuple(row[key] for key in JUDGED) == same])
+    found = rows(config, source)
+    outside = [row for row in found if not row.study]
+    parts = [f"# Leaderboard\n\nMade by `python -m harness report`; do not edit.\n\n{LEGEND}"]
+    for same in sorted({judged(row) for row in outside}):
+        section = Section([row for row in outside if judged(row) == same])
         parts.append(section.markdown(folder))
-    parts += stability.sections(rows, folder)
+    parts += stability.sections(found, folder)
     page = folder / "LEADERBOARD.md"
     write_text(page, "\n\n".join(parts) + "\n")
     return page
@@ -49,22 +49,22 @@ class Section:
     @cached_property
     def series(self) -> list[Series]:
         """Its rows: the most robust first, those without a robust score last, and those that are not ranked."""
-        names = dict.fromkeys(run["series"] for run in self.runs)
-        seeds = sorted(self.runs, key=lambda run: run["seed"])
-        found = [Series([run for run in seeds if run["series"] == name]) for name in names]
+        names = dict.fromkeys(run.series for run in self.runs)
+        seeds = sorted(self.runs, key=lambda run: run.seed)
+        found = [Series([run for run in seeds if run.series == name]) for name in names]
         robust = self.first("robust_accuracy")
 
         def rank(series: Series) -> tuple[bool, bool, float, str, str, str]:
             mean, run = series.mean(robust) if robust else nan, series.runs[0]
             place = 0.0 if isnan(mean) else -mean
-            return series.barred, isnan(mean), place, series.label, run["model"], run["series"]
+            return series.barred, isnan(mean), place, series.label, run.model, run.series
 
         return sorted(found, key=rank)
 
     @cached_property
     def scores(self) -> dict[str, Score]:
         """A score of each key, in the order in which the records have them."""
-        done = [run["scores"] for run in self.runs if run["state"] == "done"]
+        done = [run.scores for run in self.runs if run.state == "done"]
         return {key: score for scores in done for key, score in scores.items()}
 
     def first(self, *starts: str) -> str | None:
@@ -83,10 +83,10 @@ class Section:
 
     def markdown(self, folder: Path) -> str:
         """The section; its figures are written below the folder."""
-        name = "-".join(str(self.runs[0][key]) for key in JUDGED) + ".png"
+        name = "-".join(judged(self.runs[0])) + ".png"
         notes = [*daggers(self.series), *(note for series in self.series for note in series.footnotes())]
         parts = [
-            "## " + ": ".join(filter(None, [judged(self.runs), said(self.runs)])),
+            "## " + ": ".join(filter(None, [title(self.runs[0]), said(self.runs)])),
             *(table.markdown() for table in self.tables()),
             "\n".join(dict.fromkeys(notes)),
             *(f"![{text}]({path})" for text, path in self.figures(folder, name)),
@@ -119,5 +119,4 @@ def _scale(score: Score) -> Scale:
 
 def _picture(series: Series, name: str) -> Path | None:
     """A picture of the lowest seed that is done; None if it is not there."""
-    path = Path(series.done[0]["folder"]) / f"{name}.png" if series.done else None
-    return path if path and path.exists() else None
+    return series.done[0].file(f"{name}.png") if series.done else None

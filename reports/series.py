@@ -1,20 +1,14 @@
 """Runs that belong together: of one experiment, repeated with other seeds."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, nan
+from math import nan
 from statistics import fmean, stdev
-from typing import Any
 
 from harness.record import Score, Selection
-
-Row = dict[str, Any]
-"""A run, with the columns of tracking.results."""
-
-JUDGED = ("data", "protocol", "protocol_hash")
-"""Only runs that agree in these are compared."""
+from harness.reports.rows import Row
 
 
 @dataclass(frozen=True)
@@ -31,11 +25,11 @@ class Series:
     @cached_property
     def done(self) -> list[Row]:
         """The runs whose numbers count."""
-        return [run for run in self.runs if run["state"] == "done"]
+        return [run for run in self.runs if run.state == "done"]
 
     def scores(self, key: str) -> list[Score]:
         """One score of all seeds that have it."""
-        return [run["scores"][key] for run in self.done if key in run["scores"]]
+        return [run.scores[key] for run in self.done if key in run.scores]
 
     def mean(self, key: str) -> float:
         """The mean over seeds; NaN where there is none."""
@@ -48,20 +42,20 @@ class Series:
     @property
     def seeds(self) -> str:
         """How many are done, of how many, and what became of the others."""
-        states = [run["state"] for run in self.runs]
+        states = [run.state for run in self.runs]
         others = [f", {states.count(state)} {state}" for state in dict.fromkeys(states) if state != "done"]
         return f"{len(self.done)}/{len(states)}" + "".join(others)
 
     @property
     def time(self) -> str:
         """The mean training time."""
-        seconds = [run["training_seconds"] for run in self.done if not isnan(run["training_seconds"])]
+        seconds = [run.cost.training_seconds for run in self.done if run.cost]
         return _duration(fmean(seconds)) if seconds else "–"
 
     @property
     def state(self) -> str:
         """All states of its runs."""
-        return ", ".join(dict.fromkeys(run["state"] for run in self.runs))
+        return ", ".join(dict.fromkeys(run.state for run in self.runs))
 
     @property
     def barred(self) -> bool:
@@ -71,37 +65,41 @@ class Series:
     @property
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What makes its numbers doubtful: score, reason."""
-        scores = (score for run in self.done for score in run["scores"].values())
+        scores = (score for run in self.done for score in run.scores.values())
         yield from ((score.title, warning) for score in scores for warning in score.warnings)
 
     def footnotes(self) -> Iterator[str]:
         """Reasons, selections and notes of its runs."""
         for run in self.runs:
-            if run["reason"]:
-                yield f"- {self.label}, seed {run['seed']}: {run['state']}, {run['reason']}"
+            if run.reason:
+                yield f"- {self.label}, seed {run.seed}: {run.state}, {run.reason}"
             yield from origin(run)
 
 
 def label(run: Row) -> str:
     """The method of a run, and what was changed from its recipe."""
-    method, overrides = run["method"], run["overrides"]
+    method, overrides = run.method, run.overrides
     return f"{method} ({overrides})" if overrides else method
 
 
 def barred(runs: Iterable[Row]) -> bool:
     """Whether something of them was chosen on the test split, which bars them from any ranking."""
-    return any("test" in how.split for run in runs for how in run["selection"].values())
+    return any("test" in how.split for run in runs for how in run.selection.values())
 
 
-def judged(runs: Sequence[Row]) -> str:
+def judged(run: Row) -> tuple[str, str, str]:
+    """Data, protocol and its hash: only runs that agree in these are compared."""
+    return run.data, run.protocol.id, run.protocol.hash
+
+
+def title(run: Row) -> str:
     """What a section's runs agree in, as it is shown."""
-    data, protocol, digest = (runs[0][key] for key in JUDGED)
-    return f"{data}, protocol {protocol} (hash {digest})"
+    return "{}, protocol {} (hash {})".format(*judged(run))
 
 
 def said(runs: Iterable[Row]) -> str:
     """What must be said wherever the numbers of a section's runs appear."""
-    return " and ".join(sorted({run["protocol_label"] for run in runs} - {""}))
+    return " and ".join(sorted({run.protocol.label for run in runs} - {""}))
 
 
 def daggers(series: Iterable[Series]) -> Iterator[str]:
@@ -118,8 +116,8 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
 
 def origin(run: Row) -> Iterator[str]:
     """What was chosen for a run, and how; what deviates from the published setting."""
-    yield from (f"- {label(run)}, {what}: {_chosen(how)}" for what, how in run["selection"].items())
-    yield from (f"- {label(run)}, {what}: {note}" for what, note in run["notes"].items())
+    yield from (f"- {label(run)}, {what}: {_chosen(how)}" for what, how in run.selection.items())
+    yield from (f"- {label(run)}, {what}: {note}" for what, note in run.notes.items())
 
 
 def _chosen(how: Selection) -> str:

@@ -14,7 +14,8 @@ from harness.metric import share
 from harness.record import Score
 from harness.registry import build, configs
 from harness.reports.figures import FATES, Cell, Map, maps
-from harness.reports.series import JUDGED, Row, barred, judged, label, origin, said
+from harness.reports.rows import Row
+from harness.reports.series import barred, judged, label, origin, said, title
 
 LEGEND = """\
 Each method was trained at all values of the factors, of which 1 is its recipe's. A run is *diverged* where a loss or \
@@ -28,10 +29,10 @@ def sections(rows: Sequence[Row], folder: Path) -> Iterator[str]:
     """A section for each dataset, protocol and set of factors; its figure is written below the folder."""
     studies: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        if row["study"]:
-            studies[(*(row[key] for key in JUDGED), *sorted(row["study"]))].append(row)
+        if row.study:
+            studies[(*judged(row), *sorted(row.study))].append(row)
     for _, runs in sorted(studies.items()):
-        yield Study(runs, chance(runs[0]["data"])).markdown(folder)
+        yield Study(runs, chance(runs[0].data)).markdown(folder)
 
 
 def chance(data: str) -> float:
@@ -42,7 +43,7 @@ def chance(data: str) -> float:
 
 def place(run: Row) -> Cell:
     """The factors' values of a run, in the order of their names."""
-    return tuple(float(value) for _, value in sorted(run["study"].items()))
+    return tuple(float(value) for _, value in sorted(run.study.items()))
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Arm:
 
     def fate(self, run: Row) -> str | None:
         """What became of a run; None where it is not over."""
-        if run["state"] != "done":
-            return "diverged" if run["state"] == "diverged" else None
-        return "sound" if run["scores"]["clean_accuracy"].value >= self.least else "collapsed"
+        if run.state != "done":
+            return "diverged" if run.state == "diverged" else None
+        return "sound" if run.scores["clean_accuracy"].value >= self.least else "collapsed"
 
     @cached_property
     def cells(self) -> dict[Cell, Counter[str]]:
@@ -85,7 +86,7 @@ class Arm:
 
     def row(self) -> list[str]:
         """Its row of the table."""
-        sound = [run["scores"]["clean_accuracy"].value for run in self.runs if self.fate(run) == "sound"]
+        sound = [run.scores["clean_accuracy"].value for run in self.runs if self.fate(run) == "sound"]
         survival = self.survival
         return [
             self.label.replace("|", "\\|"),
@@ -111,16 +112,16 @@ class Study:
 
     def markdown(self, folder: Path) -> str:
         """The section; its figure, where there are two factors, is written below the folder."""
-        factors = sorted(self.runs[0]["study"])
-        title = f"## Stability: {judged(self.runs)}, by {' and '.join(factors)}"
+        factors = sorted(self.runs[0].study)
+        heading = f"## Stability: {title(self.runs[0])}, by {' and '.join(factors)}"
         parts = [
-            ": ".join(filter(None, [title, said(self.runs)])),
+            ": ".join(filter(None, [heading, said(self.runs)])),
             LEGEND.format(least=2 * self.chance),
             self.table().to_markdown(index=False, disable_numparse=True),
             "\n".join(self.footnotes()),
         ]
         if len(factors) == 2:
-            path = Path("figures") / f"stability-{'-'.join([*(self.runs[0][key] for key in JUDGED), *factors])}.png"
+            path = Path("figures") / f"stability-{'-'.join([*judged(self.runs[0]), *factors])}.png"
             maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], factors, said(self.runs))
             parts.append(f"![What became of the runs of each method, by {' and '.join(factors)}]({path})")
         return "\n\n".join(filter(None, parts))
@@ -133,7 +134,7 @@ class Study:
 
     def footnotes(self) -> Iterator[str]:
         """What is missing, then what was chosen, and how, and what deviates from the published setting."""
-        wanted = len({(*place(run), run["seed"]) for run in self.runs})
+        wanted = len({(*place(run), run.seed) for run in self.runs})
         for arm in self.arms:
             if missing := wanted - arm.fates.total():
                 yield f"- {arm.label}: {missing} of {wanted} runs are missing or not over; its share does not compare"

@@ -107,7 +107,7 @@ class Table:
 
     def row(self, series: Series) -> list[str]:
         """The row of a series."""
-        method, net = series.label.replace("|", "\\|"), series.runs[0]["model"]
+        method, net = series.label.replace("|", "\\|"), series.runs[0].model
         cells = [column.cell(series) for column in self.columns]
         return [method, net, *cells, *([] if self.details else [series.time, series.seeds, series.state])]
 

@@ -1,5 +1,6 @@
 """The page says what the records say, and compares nothing that does not compare."""
 
+from dataclasses import replace
 from itertools import pairwise
 from math import nan
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread, imsave
-from test_tracking_mirror import TRAINING, WALK, database, finish, make, robust
+from test_tracking_mirror import TRAINING, WALK, a_row, database, finish, make, robust
 
 from harness import record, tracking
 from harness.files import write_text
 from harness.reports import leaderboard
 from harness.reports.figures import Point, Scale, grids, tradeoff
+from harness.reports.rows import Row, rows
 from harness.reports.series import Series, daggers
 from harness.runs import Run
 
@@ -97,7 +99,7 @@ def page(root: Path) -> str:
 
 def test_the_page_is_the_golden_one(place: Path, tmp_path: Path) -> None:
     text = page(place)
-    for number, digest in enumerate(sorted(tracking.results(make(place).config)["protocol_hash"].unique())):
+    for number, digest in enumerate(sorted({row.protocol.hash for row in rows(make(place).config)})):
         text = text.replace(digest, f"HASH{number}")
     new = tmp_path / "LEADERBOARD.md"
     new.write_text(text, encoding="utf-8")
@@ -114,15 +116,16 @@ def tables(section: str) -> dict[str, dict[str, list[str]]]:
 
 def test_two_protocols_never_share_a_table(place: Path) -> None:
     sections = page(place).split("\n## ")[1:]
-    table = tracking.results(make(place).config)
-    assert len(sections) == table["protocol_hash"].nunique() == 4
+    found = rows(make(place).config)
+    digests = {row.protocol.hash for row in found}
+    assert len(sections) == len(digests) == 4
     for section in sections:
-        (digest,) = [digest for digest in table["protocol_hash"].unique() if f"(hash {digest})" in section]
-        runs = table[table["protocol_hash"] == digest]
+        (digest,) = [digest for digest in digests if f"(hash {digest})" in section]
+        runs = [row for row in found if row.protocol.hash == digest]
         main, *others = tables(section).items()
         barred = dict(others).get("Not ranked: tuned on the test split", {})
-        assert len(main[1]) + len(barred) == runs["series"].nunique()
-        assert ("99.0 [94" in str(main)) == any(s.get("ece") and s["ece"].value == 1 for s in runs["scores"])
+        assert len(main[1]) + len(barred) == len({run.series for run in runs})
+        assert ("99.0 [94" in str(main)) == any("ece" in run.scores and run.scores["ece"].value == 1 for run in runs)
 
 
 def test_details_stand_in_tables_of_their_own_with_the_same_rows(place: Path) -> None:
@@ -146,21 +149,20 @@ def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(
     assert found["OOD detection, not ranked"][tuned][1] == "99.0 [98.0, 100.0]"
     assert "Counterfactuals, not ranked" not in found
     assert f"- {tuned}, learning rate: chosen by robust accuracy, on validation and test: not ranked" in text
-    rows = [row for row in tracking.results(make(place).config).to_dict("records") if row["protocol"] == "digits-1"]
-    section = leaderboard.Section(rows)
+    section = leaderboard.Section([row for row in rows(make(place).config) if row.protocol.id == "digits-1"])
     points = section.points("fd_digits", "robust_accuracy/l2_0.5")
     assert tuned in [series.label for series in section.series]
     assert points and tuned not in [point.label for point in points]
 
 
 def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_concerns() -> None:
-    def run(method: str, seed: int, **warnings: list[str]) -> dict[str, Any]:
+    def run(method: str, seed: int, **warnings: list[str]) -> Row:
         found = {key: robust(50, title=key, warnings=of)["robust_accuracy/l2_0.5"] for key, of in warnings.items()}
-        return {"method": method, "overrides": "", "seed": seed, "state": "done", "scores": found}
+        return a_row(method, seed, scores=found)
 
     at = [run("at", seed, FID=["weights"], KID=["weights"], IS=["few", "weights"]) for seed in range(3)]
     jem = [run("jem", 0, FID=["weights"], KID=["weights"], IS=["few"]), run("jem", 1, FID=[], KID=[], IS=[])]
-    lost = {**run("jem", 2, FID=["of no account"]), "state": "diverged"}
+    lost = replace(run("jem", 2, FID=["of no account"]), state="diverged")
     assert list(daggers([Series(at), Series([*jem, lost])])) == [
         "- † FID, KID: weights (at, jem)",
         "- † IS: few (at, jem)",

@@ -2,17 +2,19 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from test_tracking_mirror import database, finish, make
+from test_tracking_mirror import a_row, finish, make
 
-from harness import record, tracking
+from harness import record
 from harness.reports import leaderboard, stability
 from harness.reports.figures import FATES, Map, maps
+from harness.reports.rows import Row
 
 GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
 
@@ -23,18 +25,17 @@ def accuracy(value: float) -> dict[str, record.Score]:
     return {"clean_accuracy": record.Score(title=title, value=value, n=360, unit="%", better="higher", **interval)}
 
 
-def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: int = 0, **fields: Any) -> dict:
-    """A run as tracking.results has it: done with an accuracy, or in another state."""
+def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: int = 0, **fields: Any) -> Row:
+    """A run of a study: done with an accuracy, or in another state."""
     over = not isinstance(fate, str)
-    judged = {"data": "digits", "protocol": "digits-stability-1", "protocol_hash": "HASH", "protocol_label": ""}
-    study = {"step": float(step), "rate": rate}
-    told = {"overrides": "", "selection": {}, "notes": {}, "seed": seed, "study": study, "method": method}
+    protocol = record.ProtocolTag(id="digits-stability-1", hash="HASH")
+    told = {"protocol": protocol, "study": {"step": float(step), "rate": rate}}
     state = {"state": "done" if over else fate, "scores": accuracy(fate) if over else {}}
-    return {**judged, **told, **state, **fields}
+    return a_row(method, seed, **(told | state | fields))
 
 
 @pytest.fixture
-def rows() -> list[dict]:
+def rows() -> list[Row]:
     """Every outcome, one method with a single seed and a missing cell, one changed, one of which nothing is over."""
     chosen = {"rate": record.Selection(by="accuracies, seed 0", split=["validation"])}
     notes = {"notes": {"budget": "35 epochs"}, "selection": chosen}
@@ -46,14 +47,14 @@ def rows() -> list[dict]:
     return [*jem, *atjem, *changed, row("sadajem", "failed"), row("sadajem", "running", seed=1)]
 
 
-def test_the_section_is_the_golden_one(rows: list[dict], tmp_path: Path):
+def test_the_section_is_the_golden_one(rows: list[Row], tmp_path: Path):
     (text,) = stability.sections(rows, tmp_path)
     new = tmp_path / "STABILITY.md"
     new.write_text(text + "\n", encoding="utf-8")
     assert new.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), f"if meant: cp {new} {GOLDEN}"
 
 
-def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[dict], tmp_path: Path):
+def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[Row], tmp_path: Path):
     def made(folder: Path) -> tuple[list[str], list[bytes]]:
         text = list(stability.sections(rows, folder))
         return text, [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
@@ -64,8 +65,8 @@ def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[dict], tmp_pa
     assert len(before[1]) == 1
 
 
-def test_protocols_and_factors_are_not_mixed(rows: list[dict], tmp_path: Path):
-    stricter = row("jem", 50.0, protocol_hash="OTHER")
+def test_protocols_and_factors_are_not_mixed(rows: list[Row], tmp_path: Path):
+    stricter = row("jem", 50.0, protocol=record.ProtocolTag(id="digits-stability-1", hash="OTHER"))
     alone = row("jem", 50.0, study={"rate": 1.0})
     sections = list(stability.sections([*rows, stricter, alone], tmp_path))
     assert [text.split("\n")[0].partition("-1 ")[2] for text in sections] == [
@@ -76,17 +77,18 @@ def test_protocols_and_factors_are_not_mixed(rows: list[dict], tmp_path: Path):
     assert ["![" in text for text in sections] == [False, True, True], "a map takes two factors"
 
 
-def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[dict], tmp_path: Path):
+def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[Row], tmp_path: Path):
     chosen = {"rate": record.Selection(by="clean accuracy", split=["test"])}
-    best = [{**run, "selection": chosen} if run["overrides"] else run for run in rows]
+    best = [replace(run, selection=chosen) if run.overrides else run for run in rows]
     (text,) = stability.sections(best, tmp_path)
     methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert methods == ["method", "atjem", "jem", "sadajem", "atjem (a=1\\"]
     assert "- atjem (a=1|2), rate: chosen by clean accuracy, on test: not ranked" in text
 
 
-def test_what_must_be_said_of_a_protocol_ends_the_title(rows: list[dict], tmp_path: Path):
-    (text,) = stability.sections([{**run, "protocol_label": "for trying out"} for run in rows], tmp_path / "labelled")
+def test_what_must_be_said_of_a_protocol_ends_the_title(rows: list[Row], tmp_path: Path):
+    labelled = record.ProtocolTag(id="digits-stability-1", hash="HASH", label="for trying out")
+    (text,) = stability.sections([replace(run, protocol=labelled) for run in rows], tmp_path / "labelled")
     assert text.split("\n")[0].endswith("(hash HASH), by rate and step: for trying out")
     list(stability.sections(rows, tmp_path / "plain"))
     plain, labelled = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("plain", "labelled"))
@@ -122,14 +124,11 @@ def test_stripes_are_as_wide_as_fates_are_frequent_and_missing_cells_empty(tmp_p
     assert left.max() < right.min() + 4, "the cells that no run is in are painted"
 
 
-def test_a_studys_runs_come_from_the_store_and_are_rows_of_no_table(tmp_path: Path):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mlflow.db").write_bytes(database())
+def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):
     study = {"study": {"step": 2.0, "rate": 1.0}}
-    inside = finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])
-    lost = finish(make(tmp_path, 2, **study), {}, state="diverged", study=study["study"])
+    finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])
+    finish(make(tmp_path, 2, **study), {}, state="diverged", study=study["study"])
     outside = finish(make(tmp_path), accuracy(77.5))
-    assert all(tracking.push(run) for run in (inside, lost, outside))
     table, section = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
     assert "77.5" in table and "12.5" not in table and "1/1" in table
     assert section.startswith("Stability: digits") and "| at " in section and "1/2" in section

@@ -15,6 +15,7 @@ import pytest
 from harness import record, tracking
 from harness.errors import UserError
 from harness.evaluate import tag
+from harness.reports.rows import Row, rows
 from harness.runs import Run, lock
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
@@ -54,7 +55,7 @@ def finish(run: Run, scores: dict[str, record.Score], state: str = "done", secon
         "series": run.series,
         "state": state,
         "seed": run.config["seed"],
-        "overrides": run.config["overrides"],
+        **{key: run.config[key] for key in ("overrides", "notes", "study")},
         "protocol": tag(run.config["protocol"]),
         "scores": scores,
         "cost": cost,
@@ -63,6 +64,14 @@ def finish(run: Run, scores: dict[str, record.Score], state: str = "done", secon
     run.freeze()
     record.write(run.folder / "record.json", record.Record.model_validate(content | names | fields))
     return run
+
+
+def a_row(method: str, seed: int = 0, **fields: Any) -> Row:
+    """A row of a run that is done."""
+    names = {"name": f"{method}-digits-s{seed}", "fingerprint": f"{method}{seed}", "series": method}
+    content = {"data": "digits", "model": "digits", "state": "done", **names}
+    judged = {"protocol": record.ProtocolTag(id="digits-1", hash="HASH")}
+    return Row(**(content | judged | {"method": method, "seed": seed} | fields))
 
 
 def robust(value: float, **fields: Any) -> dict[str, record.Score]:
@@ -135,13 +144,10 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     assert there["curves"]["robust_accuracy/l2_0.5/low"][0][1] == 30
     assert there["curves"]["cost/training_seconds"][0][1] == 60
     assert there["files"] == {"config.yaml", "record.json"} | pictures
-    (row,) = tracking.results(run.config).to_dict("records")
-    assert (row["overrides"], row["notes"], row["folder"]) == (
-        "method.robust.training.lr=0.1",
-        {"loss": "a note"},
-        str(run.folder),
-    )
-    assert row["scores"]["robust_accuracy/l2_0.5"].high == 50
+    assert there["tags"]["folder"] == str(run.folder)
+    (row,) = rows(run.config, "mlflow")
+    assert (row.overrides, row.notes) == ("method.robust.training.lr=0.1", {"loss": "a note"})
+    assert row.scores["robust_accuracy/l2_0.5"].high == 50
 
 
 def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(root: Path) -> None:
@@ -151,14 +157,14 @@ def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(r
     label = {"id": "quick-1", "hash": "0", "label": "for trying out"}
     run = finish(make(root), robust(40), selection=chosen, protocol=label)
     assert tracking.push(run)
-    (row,) = tracking.results(run.config).to_dict("records")
-    assert row["selection"] == chosen and row["protocol_label"] == "for trying out"
+    (row,) = rows(run.config, "mlflow")
+    assert row.selection == chosen and row.protocol.label == "for trying out"
     client, there = MlflowClient(tracking.uri(run.config)), mirrored(run)["info"]["run_id"]
     client.set_tag(there, "selection", '{"steps": "FD against train, seed 0"}')
     client.delete_tag(there, "protocol_label")
-    (row,) = tracking.results(run.config).to_dict("records")
-    assert row["selection"] == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}
-    assert row["protocol_label"] == ""
+    (row,) = rows(run.config, "mlflow")
+    assert row.selection == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}
+    assert row.protocol.label == ""
 
 
 def test_pushing_again_changes_nothing_even_without_the_note(root: Path) -> None:
@@ -256,15 +262,15 @@ def test_a_multirun_has_one_parent_that_is_no_row(root: Path, monkeypatch: pytes
     assert all(tracking.push(run, parent) for run in runs)
     real = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: real(*a, **{"max_results": 2, **k}))
-    table = tracking.results(runs[0].config)
-    assert list(table["seed"]) == [0, 1, 2]
-    assert [scores["robust_accuracy/l2_0.5"].value for scores in table["scores"]] == [40, 41, 42]
+    found = rows(runs[0].config, "mlflow")
+    assert [row.seed for row in found] == [0, 1, 2]
+    assert [row.scores["robust_accuracy/l2_0.5"].value for row in found] == [40, 41, 42]
 
 
 def test_without_a_database_the_user_is_told_and_none_is_made(tmp_path: Path) -> None:
     config = make(tmp_path).config
     with pytest.raises(UserError, match="Run something first"):
-        tracking.results(config)
+        rows(config, "mlflow")
     assert not (tmp_path / "runs" / "mlflow.db").exists()
 
 
@@ -277,7 +283,7 @@ def test_what_is_prepared_holds_no_run_and_keeps_files_beside_the_runs(root: Pat
     experiment = MlflowClient(tracking.uri(config)).get_experiment_by_name("digits")
     assert experiment and experiment.artifact_location == (root / "runs" / "mlartifacts" / "digits").as_uri()
     with pytest.raises(UserError, match="Run something first"):
-        tracking.results(config)
+        rows(config, "mlflow")
 
 
 def test_the_command_for_the_pages_survives_a_shell(tmp_path: Path) -> None:
