@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from harness import commands
 from harness.again import UNSAID
-from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, filled, split
+from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, Sync, filled, split
 from harness.compose import compose
 from harness.errors import UserError, near
 from harness.runs import Config
@@ -43,6 +43,7 @@ VERBS = {
     "cancel": Verb(commands.cancel, words=("RUN …",), own=Cancel),
     "logs": Verb(commands.logs, words=("RUN",), own=Logs),
     "report": Verb(commands.report, own=Report),
+    "sync": Verb(commands.sync, own=Sync),
     "compare": Verb(commands.compare, words=("RUN", "RUN")),
     "list": Verb(commands.list_choices),
     "check": Verb(commands.check),

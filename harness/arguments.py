@@ -96,7 +96,15 @@ class Report:
     example: ClassVar[str] = "source=mlflow"
 
 
-Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report
+@settings
+class Sync:
+    """all: every run of the folder, in place of those that MLflow is owed, such as to fill a new server."""
+
+    all: bool = False
+    example: ClassVar[str] = "tracking=http://127.0.0.1:5000 all=true"
+
+
+Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report | Sync
 
 
 def split(kind: type[Asked] | None, arguments: list[str]) -> tuple[dict[str, str], list[str]]:

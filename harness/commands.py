@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status
+from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, Sync
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import OVER, Config, Run
@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # so that the light commands stay light
     from harness.trained import Trained
 
 Shown = TypeVar("Shown", Sample, Explain)
+
+BRIEFLY = 30
+"""Seconds that a command which was not typed for it spends on sending what MLflow is owed."""
 
 CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
 """The config groups that `list` shows."""
@@ -36,10 +39,13 @@ def run(configs: list[Config]) -> int:
     world.once(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
     console.print(runs_table(runs))
     status = launch(runs)
+    _, left = world.once(lambda: tracking.sync(runs[0].root, BRIEFLY))
     console.print(scores_table(runs))
     where = "" if configs[0]["runs"] == "runs" else f" runs={configs[0]['runs']}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
     console.print(f"MLflow:      {tracking.ui_command(configs[0])}", markup=False, soft_wrap=True)
+    if left:
+        console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
     return status
 
 
@@ -128,6 +134,22 @@ def report(configs: list[Config], asked: Report) -> int:
     console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     console.print(f"Written: {page}", soft_wrap=True)
     return 0
+
+
+def sync(configs: list[Config], asked: Sync) -> int:
+    """Send MLflow what it is owed; 1 if it did not get everything."""
+    from harness import tracking
+    from harness.runs import folders, load
+    from harness.spool import owe
+
+    config = _one(configs)
+    root = Path(config["runs"]).absolute()
+    if asked.all:
+        for folder in folders(root):
+            owe(load(folder))
+    sent, left = tracking.sync(root, tracking=config["tracking"])
+    console.print(f"MLflow: {sent} runs sent, {left} still to be sent.", markup=False, soft_wrap=True)
+    return 1 if left else 0
 
 
 def compare(configs: list[Config], first: str, second: str) -> int:

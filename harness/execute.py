@@ -4,18 +4,20 @@ import json
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from harness import pace, record, tracking
+from harness import pace, record
 from harness.build import outliers
+from harness.courier import Courier
 from harness.device import prepare
 from harness.errors import CanaryFailed, Diverged, UserError, first_line
 from harness.files import read_json, swept, write_json, write_text
+from harness.glimpse import Glimpses
 from harness.initial import check_accuracy
 from harness.judge import judged, record_of
 from harness.loader import GONE, KILLED
@@ -24,6 +26,7 @@ from harness.progress import Diary, begun
 from harness.ranks import Lost, World, join
 from harness.record import Record
 from harness.runs import Run, Training, lock, locked
+from harness.spool import Multirun
 from harness.stop import hears, heeded
 from harness.streams import Materials
 from harness.train import Progress, train
@@ -54,26 +57,26 @@ class RunFailed(Exception):
     """A run stopped by a fault; its failure.md says which."""
 
 
-def execute(run: Run, watch: Watch, parent: str | None = None) -> Record:
+def execute(run: Run, watch: Watch, parent: Multirun | None = None) -> Record:
     """Do what is left of a run and return its record; it is interrupted and continued at any moment.
 
-    Every process of the run's world calls it; the first writes the files. `parent` is the id of the tracked multirun.
+    Every process of the run's world calls it; the first writes the files. In MLflow the run hangs under `parent`.
     Raises RunFailed, with failure.md written, where the code or the machine is at fault; Leave, when a signal says so.
     """
     world = join()
-    with heeded(), held(run.folder, world):
+    mirrored = Courier(run, parent) if world.rank == 0 else nullcontext()
+    with heeded(), held(run.folder, world), mirrored as courier:
         path = run.folder / "record.json"
         if not world.once(path.exists):
-            attempt = world.once(lambda: _begin(run, parent))
+            attempt = world.once(lambda: _begin(run))
             try:
-                outcome = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), parent)
+                outcome = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), courier)
                 world.once(lambda: record.write(path, outcome))
             except Lost:
                 raise  # the process that has gone says why, or was killed: then the run is interrupted, not failed
             except Exception as error:
-                _fail(run, error, parent)
+                _fail(run, error)
                 raise RunFailed(f"{run.name}: {_named(error)}") from error
-        world.once(lambda: tracking.push(run, parent, last=True))
         return world.once(lambda: record.read(path))
 
 
@@ -99,21 +102,18 @@ def held(folder: Path, world: World) -> Iterator[None]:
         own.release()
 
 
-def _begin(run: Run, parent: str | None) -> int:
+def _begin(run: Run) -> int:
     (run.folder / "failure.md").unlink(missing_ok=True)
-    attempt = begun(run)
-    tracking.push(run, parent)
-    return attempt
+    return begun(run)
 
 
-def _fail(run: Run, error: Exception, parent: str | None) -> None:
+def _fail(run: Run, error: Exception) -> None:
     """Leave word of a fault, unless the process of it has done so already."""
     path = run.folder / "failure.md"
     _let_go(error)
     if not path.exists():
         with suppress(UserError):  # on a full disk not even this can be written
             write_text(path, _failure(run, error))
-        tracking.push(run, parent, last=True)
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -126,7 +126,7 @@ def _let_go(error: BaseException | None) -> None:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
+def _outcome(run: Run, watch: Watch, courier: Courier | None) -> Record:
     """The record of a run, whatever became of it."""
     device, world = prepare(run.config), join()
     reason = run.method.skip(run.data)
@@ -134,7 +134,7 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         return world.once(lambda: record_of(run, device, state="skipped", reason=reason))
     try:
         for training in run.trainings:
-            train_stage(run, training, watch, parent)
+            train_stage(run, training, watch, courier)
         world.once(lambda: write_text(run.folder / "metrics.jsonl", _lines(run.curves())))
         if not run.trainings:
             check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
@@ -144,17 +144,20 @@ def _outcome(run: Run, watch: Watch, parent: str | None) -> Record:
         return world.once(lambda: record_of(run, device, state="diverged", reason=reason))
 
 
-def train_stage(run: Run, training: Training, watch: Watch, parent: str | None = None) -> None:
-    """Train one stage of a run, unless it was trained before, or is meanwhile by another job.
+def train_stage(run: Run, training: Training, watch: Watch, courier: Courier | None = None) -> None:
+    """Train one stage of a run, unless it was trained before, or is meanwhile by another job; tell the courier.
 
     Raises Diverged, now and whenever it is asked for again, if it diverges.
     """
     device, world = prepare(run.config), join()
 
+    glimpses = Glimpses(run, training)
+
     def hear(progress: Progress) -> None:
         watch.training(run, training.name, progress)
-        if progress.checkpointed and world.rank == 0:
-            tracking.push(run, parent)
+        glimpses.look(progress)
+        if progress.checkpointed and courier:
+            courier.tell()
 
     if world.rank == 0 and locked(training.folder):
         watch.working(run, f"wait for stage {training.name}", 0, 1, "another job trains it")

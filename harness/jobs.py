@@ -11,6 +11,7 @@ from submitit.helpers import Checkpointable
 from harness.errors import Diverged
 from harness.execute import Silent, execute, train_alone
 from harness.runs import Run, Training, load
+from harness.spool import Multirun
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RunJob(Checkpointable):
     """Does what is left of a frozen run; a fault is in its failure.md, and ends the process with an error."""
 
     folder: str
-    parent: str | None
+    parent: Multirun | None
 
     def __call__(self) -> None:
         """Do it, or go on with it."""
@@ -62,7 +63,7 @@ def freeze(runs: list[Run]) -> list[Run]:
     return left
 
 
-def jobs(runs: list[Run], parent: str | None, going: Collection[Path] = ()) -> list[Job]:
+def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ()) -> list[Job]:
     """The stages that several runs share, once each, parents before children, and then the runs.
 
     going: the folders of stages that jobs of earlier commands train.

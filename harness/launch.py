@@ -18,6 +18,7 @@ from harness.registry import make
 from harness.runs import OVER, Config, Run
 from harness.settings import settings
 from harness.snapshot import environment, snapshot
+from harness.spool import Multirun, owe
 from harness.submit import Slurm
 from harness.terminal import Display, Reporter
 
@@ -34,14 +35,14 @@ def launch(runs: list[Run]) -> int:
     return world.once(lambda: int(any(run.state == "failed" for run in runs)))
 
 
-def _mirrored(runs: list[Run]) -> str | None:
-    """Prepare the tracking store, and send what it misses of finished runs; the id of what the runs hang under."""
+def _mirrored(runs: list[Run]) -> Multirun | None:
+    """Prepare the tracking store, and note that it is owed the runs that are over; what the runs hang under there."""
     for run in {run.config["data"]["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
-    parent = tracking.parent(runs[0].config, _title(runs), runs) if len(runs) > 1 else None
+    parent = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None
     for run in runs:
         if run.state in (*OVER, "failed"):
-            tracking.push(run, parent)
+            owe(run, parent)
     return parent
 
 
@@ -58,7 +59,7 @@ class Local:
         """How many processes work on a run."""
         return join().size
 
-    def run(self, runs: list[Run], parent: str | None) -> None:
+    def run(self, runs: list[Run], parent: Multirun | None) -> None:
         """Do what is left of the runs."""
         names = join().once(lambda: [run.name for run in freeze(runs)])
         left = [run for run in runs if run.name in names]
@@ -90,7 +91,7 @@ class Processes:
         if self.parallel < 1:
             raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
 
-    def run(self, runs: list[Run], parent: str | None) -> None:
+    def run(self, runs: list[Run], parent: Multirun | None) -> None:
         """Do what is left of the runs."""
         root, left = runs[0].root, freeze(runs)
         if not left:

@@ -26,7 +26,7 @@ def tried(store: str, what: str, do: Callable[[], Done], insist: bool = False) -
     Each fault, and each store that cannot be reached, is told in one line of warning, once. insist: leave no store
     alone.
     """
-    if not insist and time.monotonic() - _away.get(store, -math.inf) < PATIENCE:
+    if not insist and away(store):
         return None
     try:
         done = do()
@@ -40,6 +40,11 @@ def tried(store: str, what: str, do: Callable[[], Done], insist: bool = False) -
         return None
     _away.pop(store, None)
     return done
+
+
+def away(store: str) -> bool:
+    """Whether a store could not be reached a short while ago."""
+    return time.monotonic() - _away.get(store, -math.inf) < PATIENCE
 
 
 def _unreachable(error: Exception) -> bool:

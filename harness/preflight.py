@@ -31,6 +31,7 @@ class Common:
     runs: str
     reports: str
     tracking: str | None
+    tracking_model: bool
     device: str
     threads: int | None
     workers: int

@@ -19,6 +19,7 @@ from harness.runs import Run
 from harness.settings import settings
 from harness.slurm import Submitted
 from harness.snapshot import SAFE, snapshot
+from harness.spool import Multirun
 from harness.terminal import console
 
 RESTARTS = 1000
@@ -73,7 +74,7 @@ class Slurm:
         if not 0 < self.signal_seconds < 60 * self.minutes:
             raise ValueError(f"signal_seconds must be between 0 and the time limit, not {self.signal_seconds}")
 
-    def run(self, runs: list[Run], parent: str | None) -> None:
+    def run(self, runs: list[Run], parent: Multirun | None) -> None:
         """Submit what is left of the runs and is not queued yet, say so, and leave."""
         if not shutil.which("sbatch"):
             raise UserError("There is no sbatch here: type this on a login node of the cluster, or say launcher=local.")
@@ -87,7 +88,7 @@ class Slurm:
                 self._submit_all(left, parent, queue)
         console.print("To look on: python -m harness status, logs RUN, or cancel; you may log out.", soft_wrap=True)
 
-    def _submit_all(self, runs: list[Run], parent: str | None, queue: slurm.Queue) -> None:
+    def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue) -> None:
         """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
         trained = {training.folder for run in runs for training in run.trainings}

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness import checkpoint
 from harness.device import peak_memory_mb
@@ -32,12 +32,17 @@ LOGGED = 500
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stage's training is; handed to `watch` after each step."""
+    """Where a stage's training is; handed to `watch` after each step.
+
+    model: as the stage would hand it on now; it and the state are to be looked at, and left as they are.
+    """
 
     step: int
     steps: int
     figures: dict[str, float]
     checkpointed: bool
+    model: EnergyModel
+    state: State
 
 
 def train(
@@ -64,7 +69,7 @@ def train(
             save, leave = materials.world.any(due, told.leave)
             if save or leave:
                 loop.begin_saving(step + 1)
-            watch(Progress(step + 1, loop.steps, figures, save))
+            watch(Progress(step + 1, loop.steps, figures, save, loop.result(), loop.state))
             if leave:
                 materials.world.once(loop.writer.wait)
                 raise Leave
@@ -245,9 +250,9 @@ class Loop:
         """The state with whole buffers, in the memory of the CPU, which has room for them."""
         return {k: self.world.collected(v.cpu()) if k in self.stage.dealt else v for k, v in self.state.items()}
 
-    def result(self) -> nn.Module:
+    def result(self) -> EnergyModel:
         """What the stage hands on: the averaged model, or the model itself where the stage does not average."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast(EnergyModel, self.average.module)
 
     def finish(self) -> None:
         """Write the stage's result: weights, state, and last the cost, whose file marks the stage as done.

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from harness import tracking
+from harness import shown, store
 from harness.errors import UserError
 from harness.reports.rows import Find, Row, of_tags
 from harness.runs import Config
@@ -19,16 +19,16 @@ def tracked(config: Config) -> list[Row]:
     """A row for each run that MLflow holds, the newest first; UserError if it does not answer."""
     from mlflow.exceptions import MlflowException
 
-    where = tracking.uri(config)
+    where = store.uri(config)
     if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
         return []
     copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that find their files in it
     try:
-        client = tracking.connect(config)
+        client = store.connect(config)
         runs = [run for run in _everything(client) if "state" in run.data.tags]  # a multirun's parent has none
     except MlflowException as error:
         raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
-    return [of_tags(run.data.tags, _artifacts(client, run.info.run_id, copies)) for run in runs]
+    return [of_tags(shown.told(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
 
 
 def _everything(client: "MlflowClient") -> list["ml.Run"]:

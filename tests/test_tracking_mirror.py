@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import record, tracking
+from harness import mirror, record, shown, tracking
 from harness.errors import UserError
 from harness.evaluate import tag
 from harness.reports.rows import Row, rows
@@ -134,12 +134,11 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     pictures = {"samples.png", "reliability.png", "counterfactuals.png"}
     for name in pictures:
         (run.folder / name).write_bytes(b"png")
-    assert tracking.push(run, "p" * 32)
+    assert tracking.push(run)
     there = mirrored(run)
     assert there["params"]["method.robust.training.lr"] == "0.1"
     assert there["info"]["status"] == "FINISHED" and there["info"]["run_name"] == run.name
-    assert there["tags"]["mlflow.parentRunId"] == "p" * 32
-    assert [point[:2] for point in there["curves"]["robust/ce"]] == [(32, 2.0), (64, 1.0), (96, 2.0 / 3)]
+    assert [point[:2] for point in there["curves"]["train/ce"]] == [(32, 2.0), (64, 1.0), (96, 2.0 / 3)]
     assert there["curves"]["robust_accuracy/l2_0.5"][0][1] == 40
     assert there["curves"]["robust_accuracy/l2_0.5/low"][0][1] == 30
     assert there["curves"]["cost/training_seconds"][0][1] == 60
@@ -160,7 +159,7 @@ def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(r
     (row,) = rows(run.config, "mlflow")
     assert row.selection == chosen and row.protocol.label == "for trying out"
     client, there = MlflowClient(tracking.uri(run.config)), mirrored(run)["info"]["run_id"]
-    client.set_tag(there, "selection", '{"steps": "FD against train, seed 0"}')
+    client.set_tag(there, f"{shown.HIDDEN}selection", '{"steps": "FD against train, seed 0"}')
     client.delete_tag(there, "protocol_label")
     (row,) = rows(run.config, "mlflow")
     assert row.selection == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}
@@ -186,7 +185,7 @@ def test_an_interrupted_push_is_continued(root: Path, monkeypatch: pytest.Monkey
     run, sent, real = make(root), Counter(), MlflowClient.log_batch
     log(run, 10)
     run.freeze()
-    monkeypatch.setitem(tracking.BATCH, "metrics", 8)
+    monkeypatch.setitem(mirror.BATCH, "metrics", 8)
 
     def failing(client: MlflowClient, run_id: str, metrics: Any = (), **other: Any) -> None:
         if metrics and sent.total() == 8:
@@ -213,7 +212,7 @@ def test_only_new_points_and_changed_files_travel(root: Path, monkeypatch: pytes
     batch, artifact = MlflowClient.log_batch, MlflowClient.log_artifact
 
     def spy(client: MlflowClient, run_id: str, metrics: Any = (), **other: Any) -> None:
-        points.extend(metric.step for metric in metrics if metric.key == "robust/ce")
+        points.extend(metric.step for metric in metrics if metric.key == "train/ce")
         batch(client, run_id, metrics=metrics, **other)
 
     def watch(client: MlflowClient, run_id: str, path: str) -> None:
@@ -249,17 +248,20 @@ def test_another_database_gets_everything(root: Path) -> None:
     other = Run({**run.config, "tracking": f"sqlite:///{root / 'other.db'}"})
     assert tracking.push(other)
     there = mirrored(other)
-    assert len(there["curves"]["robust/ce"]) == 3 and there["files"] == {"config.yaml", "record.json"}
+    assert len(there["curves"]["train/ce"]) == 3 and there["files"] == {"config.yaml", "record.json"}
 
 
 def test_a_multirun_has_one_parent_that_is_no_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
     runs = [finish(make(root, seed), robust(40 + seed)) for seed in range(3)]
-    parent = tracking.parent(runs[0].config, "sweep", runs)
-    assert parent and tracking.parent(runs[0].config, "again", runs[::-1]) == parent
-    assert tracking.parent(runs[0].config, "other", runs[:2]) != parent
-    assert all(tracking.push(run, parent) for run in runs)
+    sweep, again = tracking.multirun("sweep", runs), tracking.multirun("again", runs[::-1])
+    assert all(tracking.push(run, sweep) for run in runs)
+    parents = {mirrored(run)["tags"]["mlflow.parentRunId"] for run in runs}
+    assert all(tracking.push(run, again) for run in runs)
+    assert {mirrored(run)["tags"]["mlflow.parentRunId"] for run in runs} == parents and len(parents) == 1
+    assert tracking.push(runs[0], tracking.multirun("other", runs[:2]))
+    assert mirrored(runs[0])["tags"]["mlflow.parentRunId"] not in parents
     real = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: real(*a, **{"max_results": 2, **k}))
     found = rows(runs[0].config, "mlflow")

@@ -13,7 +13,7 @@ import pytest
 from commandline import harness, quick
 
 import harness as api
-from harness import patience, record, tracking
+from harness import patience, record, store, tracking
 from harness.errors import UserError
 
 ARGUMENTS = [*quick("at", steps=8), "threads=1", "~protocol.selection"]
@@ -90,7 +90,7 @@ def test_the_record_is_that_of_an_undisturbed_run_and_the_store_gets_the_run_lat
     later = f"tracking=sqlite:///{tmp_path}/later.db"
     status, out, err = harness(*ARGUMENTS, *FEWER, later, folder=tmp_path)
     assert (status, err) == (0, "")
-    (row,) = api.results(later).to_dict("records")
+    (row,) = api.results(later, source="mlflow").to_dict("records")
     assert (row["state"], row["fingerprint"]) == ("done", undisturbed.fingerprint)
 
 
@@ -103,7 +103,6 @@ def test_a_store_that_failed_is_left_alone_for_a_while_and_tried_at_the_end_of_a
         tracking.prepare(run.config)
         first = Broken.asked
         assert first
-        assert tracking.parent(run.config, "sweep", [run]) is None
         assert not any(tracking.push(run) for _ in range(5))
         assert Broken.asked == first
         assert not tracking.push(run, last=True)
@@ -114,8 +113,8 @@ def test_a_store_that_failed_is_left_alone_for_a_while_and_tried_at_the_end_of_a
 
 
 def test_a_silent_store_is_waited_for_seconds_not_minutes():
-    waits = float(tracking.LIMITS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-    tries = 1 + int(tracking.LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+    waits = float(store.LIMITS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    tries = 1 + int(store.LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
     assert 2 * tries * waits <= 20  # once before the run, and once at its end
 
 

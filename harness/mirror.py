@@ -1,0 +1,158 @@
+"""A run's image in MLflow, and the note in the run's folder of what was sent there."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+from PIL import Image
+
+from harness import shown, store
+from harness.files import read_json, read_lines, write_json
+from harness.reports import rows
+from harness.runs import OVER, Run
+from harness.shown import Point
+from harness.spool import Multirun
+
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+"""How many of a kind MLflow takes at once."""
+
+FILES = (
+    "config.yaml", "record.json", "metrics.jsonl", "selection.json", "samples.png", "reliability.png",
+    "counterfactuals.png", "failure.md",
+)  # fmt: skip
+STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
+"""What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
+
+PREVIEW = 256
+"""Pixels of the longer side of an image in MLflow's charts."""
+
+
+class Mirror:
+    """Sends what is missing of a run, and notes it step by step, so that an interrupted push is continued."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.client = run, store.connect(run.config)
+        begun = _changed(run.folder / "started")
+        self.image = store.find(self.client, run.config, "fingerprint", run.fingerprint, run.name, begun)
+        self.id, self.begun = self.image.info.run_id, self.image.info.start_time
+        path = run.folder / "mlflow.json"
+        self.note = {"points": 0, "usage": 0, "files": {}, "images": [], "multirun": None, "model": False}
+        noted = read_json(path) if path.exists() else {}
+        if noted.get("run_id") == self.id:  # else it is another database, or what was sent is deleted there
+            self.note |= noted
+        self.note |= {"uri": store.uri(run.config), "run_id": self.id}
+
+    def send(self, multirun: Multirun | None) -> None:
+        """Bring MLflow level with the folder."""
+        row = rows.of_folder(self.run.folder)
+        self._log("params", [item for item in shown.params(self.run) if item[0] not in self.image.data.params])
+        if not (self.image.inputs and self.image.inputs.dataset_inputs):
+            self.client.log_inputs(self.id, shown.inputs(self.run))
+        self._send_points("points", shown.curves(self.run, self.begun))
+        self._send_points("usage", _usage(self.run))
+        if row.state in OVER:
+            self._log("metrics", shown.scores(row, _changed(self.run.folder / "record.json") or self.begun))
+        self._send_parent(multirun)
+        tags = shown.tags(self.run, row, self.id)
+        self._send_images(tags)
+        self._log("tags", [item for item in tags.items() if item not in self.image.data.tags.items()])
+        for name in FILES:
+            self._send_file(self.run.folder / name)
+        if row.state == "done" and self.run.config.get("tracking_model", True):
+            self._send_model()
+        if (status := STATUS.get(row.state, "RUNNING")) != self.image.info.status:
+            self._tell(status)
+
+    def _tell(self, status: str) -> None:
+        if status == "RUNNING":
+            self.client.update_run(self.id, status)
+        else:
+            ends = filter(None, (_changed(self.run.folder / name) for name in ("record.json", "failure.md")))
+            self.client.set_terminated(self.id, status, max(ends, default=None))
+
+    def _send_points(self, kind: str, points: list[Point]) -> None:
+        """The points not sent yet; each bears the same time whenever it is sent, so that none can stand there twice."""
+        while some := points[self.note[kind] :][: BATCH["metrics"]]:
+            self._log("metrics", some)
+            self._remember(**{kind: self.note[kind] + len(some)})
+
+    def _send_parent(self, multirun: Multirun | None) -> None:
+        if multirun is None or multirun.fingerprint == self.note["multirun"]:
+            return
+        parent = store.find(self.client, self.run.config, "multirun", multirun.fingerprint, multirun.title)
+        if parent.info.status != "FINISHED":
+            self.client.set_terminated(parent.info.run_id)
+        self.client.set_tag(self.id, "mlflow.parentRunId", parent.info.run_id)
+        self._remember(multirun=multirun.fingerprint)
+
+    def _send_images(self, tags: dict[str, str]) -> None:
+        """The grids of samples over training, under the names that MLflow's charts of images go by."""
+        from harness.glimpse import glimpses
+
+        if grids := glimpses(self.run):
+            tags["mlflow.loggedImages"] = "True"
+        for step, path in grids:
+            name = f"train~samples+step+{step}+timestamp+{self.begun}+{UUID(_digest(path)[:32])}"
+            if name in self.note["images"]:
+                continue
+            with TemporaryDirectory() as folder, Image.open(path) as image:
+                whole, preview = Path(folder, f"{name}.png"), Path(folder, f"{name}+compressed.webp")
+                image.save(whole)
+                image.thumbnail((PREVIEW, PREVIEW))
+                image.save(preview)
+                self.client.log_artifacts(self.id, folder, "images")
+            self._remember(images=[*self.note["images"], name])
+
+    def _send_file(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            digest = _digest(path)
+            if digest != self.note["files"].get(path.name):
+                self.client.log_artifact(self.id, str(path))
+                self._remember(files={**self.note["files"], path.name: digest})
+
+    def _send_model(self) -> None:
+        """The weights, once, as a model of MLflow's that executes nothing when it is read."""
+        from harness.served import describe, weights
+
+        if self.note["model"] or (path := weights(self.run)) is None:
+            return
+        with TemporaryDirectory() as folder:
+            describe(self.run, Path(folder))
+            self.client.log_artifacts(self.id, folder, "model")
+        self.client.log_artifact(self.id, str(path), "model/data")
+        self._remember(model=True)
+
+    def _log(self, kind: str, items: Sequence[tuple[Any, ...]]) -> None:
+        from mlflow import entities
+
+        entity = {"metrics": entities.Metric, "params": entities.Param, "tags": entities.RunTag}[kind]
+        for first in range(0, len(items), BATCH[kind]):
+            some: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
+            self.client.log_batch(self.id, **some)
+
+    def _remember(self, **sent: object) -> None:
+        self.note.update(sent)
+        write_json(self.run.folder / "mlflow.json", self.note)
+
+
+def _usage(run: Run) -> list[Point]:
+    """What the run's machine did meanwhile, in the names of MLflow's own system metrics."""
+    return [
+        (f"system/{key}", value, line["time"], step)
+        for step, line in enumerate(read_lines(run.folder / "system.jsonl"))
+        for key, value in line.items()
+        if key != "time"
+    ]
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was last changed, in ms; None where there is none."""
+    return int(path.stat().st_mtime * 1000) if path.exists() else None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

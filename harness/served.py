@@ -1,0 +1,54 @@
+"""A run's model as MLflow keeps, loads and serves it: weights and a config, neither of which can execute anything."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness import checkpoint
+from harness.build import untrained
+from harness.energy import EnergyModel
+from harness.runs import Run, load
+
+
+class Served:
+    """Predicts for MLflow: float images in [0, 1], N x C x H x W, to their logits, N x K."""
+
+    def __init__(self, model: EnergyModel) -> None:
+        self.model = model
+
+    def predict(self, images: np.ndarray, params: dict[str, object] | None = None) -> np.ndarray:
+        """The logits."""
+        with torch.no_grad():
+            return self.model(torch.as_tensor(np.asarray(images, np.float32))).numpy()
+
+    def get_raw_model(self) -> EnergyModel:
+        """The model itself, for `mlflow.pyfunc.load_model(…).get_raw_model()`."""
+        return self.model
+
+
+def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction] - the name by which MLflow calls it
+    model = untrained(load(Path(path)))
+    model.load_state_dict(checkpoint.load_tensors(Path(path, "weights.safetensors"), torch.device("cpu")))
+    return Served(model.eval())
+
+
+def weights(run: Run) -> Path | None:
+    """The file that a run's training ended with, where it is still there."""
+    path = run.trainings[-1].folder / "weights.safetensors" if run.trainings else None
+    return path if path and path.exists() else None
+
+
+def describe(run: Run, folder: Path) -> None:
+    """Make MLflow's folder of the model in an empty one, but for data/weights.safetensors, which belongs there."""
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    images = TensorSpec(np.dtype(np.float32), (-1, *run.data.shape), "images")
+    logits = TensorSpec(np.dtype(np.float32), (-1, len(run.data.classes)), "logits")
+    described = Model(signature=ModelSignature(Schema([images]), Schema([logits])))
+    pyfunc.add_to_model(described, loader_module=__name__, data="data")
+    described.save(folder / "MLmodel")
+    (folder / "data").mkdir()
+    (folder / "data" / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())

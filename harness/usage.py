@@ -1,0 +1,41 @@
+"""What a run's machine does meanwhile: processor, memory and GPUs, in system.jsonl of the run's folder."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.files import append_line
+
+SPARSE = (10.0, 0.01)
+"""Seconds between two samples: at least so many, and so much of the time since the first; 1,000 in three weeks."""
+
+
+class Usage:
+    """Takes samples with MLflow's own monitors, under the names by which its pages know them."""
+
+    def __init__(self, path: Path) -> None:
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+        self.path, self.begun = path, time.monotonic()
+        self.monitors: list[Any] = [CPUMonitor()]
+        with suppress(ImportError, RuntimeError):  # there is none, or no driver of it
+            self.monitors.append(GPUMonitor())
+        self.due = self.begun
+        self._sampled()  # the first load of a processor is that since nothing
+
+    def note(self) -> None:
+        """Add a sample to the file, if it is time for one."""
+        now = time.monotonic()
+        if now >= self.due:
+            self.due = now + max(SPARSE[0], SPARSE[1] * (now - self.begun))
+            append_line(self.path, {"time": int(time.time() * 1000), **self._sampled()})
+
+    def _sampled(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for monitor in self.monitors:
+            monitor.collect_metrics()
+            figures |= monitor.aggregate_metrics()
+            monitor.clear_metrics()
+        return figures
