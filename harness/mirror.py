@@ -59,7 +59,8 @@ class Mirror:
         self._send_parent(multirun)
         tags = shown.tags(self.run, row, self.id)
         self._send_images(tags)
-        self._log("tags", [item for item in tags.items() if item not in self.image.data.tags.items()])
+        there = self.image.data.tags
+        self._log("tags", [(key, text) for key, text in tags.items() if there.get(key, "") != text])
         for name in FILES:
             self._send_file(self.run.folder / name)
         if row.state == "done" and self.run.config.get("tracking_model", True):
@@ -71,8 +72,8 @@ class Mirror:
         if status == "RUNNING":
             self.client.update_run(self.id, status)
         else:
-            ends = filter(None, (_changed(self.run.folder / name) for name in ("record.json", "failure.md")))
-            self.client.set_terminated(self.id, status, max(ends, default=None))
+            over = _changed(self.run.folder / "record.json") or _changed(self.run.folder / "failure.md") or self.begun
+            self.client.set_terminated(self.id, status, max(over, self.begun))  # a copied folder has strange times
 
     def _send_points(self, kind: str, points: list[Point]) -> None:
         """The points not sent yet; each bears the same time whenever it is sent, so that none can stand there twice."""

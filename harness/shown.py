@@ -34,15 +34,16 @@ def curves(run: Run, time: int) -> list[Point]:
 
 
 def scores(row: Row, time: int) -> list[Point]:
-    """The scores with their intervals, and what they cost, at the images seen in training."""
-    step = sum(stage.images for stage in row.cost.stages) if row.cost else 0
-    values: dict[str, float | None] = {}
+    """The scores, the intervals of the main ones, and the cost; all at step 0, so that MLflow draws bars of them."""
+    values = {key: score.value for key, score in row.scores.items()}
     for key, score in row.scores.items():
-        values |= {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
+        if score.low is not None and score.high is not None and not score.table:
+            name = f"interval/{key.replace('/', '_')}"
+            values |= {f"{name}_low": score.low, f"{name}_high": score.high}
     if row.cost:
         costs = row.cost.model_dump(include={"training_seconds", "evaluation_seconds", "peak_memory_mb"})
         values |= {f"cost/{name}": float(value) for name, value in costs.items()}
-    return [(key, value, time, step) for key, value in values.items() if value is not None]
+    return [(key, value, time, 0) for key, value in values.items()]
 
 
 def params(run: Run) -> list[tuple[str, str]]:
@@ -66,8 +67,8 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
 
 
 def told(tags: dict[str, str]) -> dict[str, str]:
-    """The tags of a run under their own names; those of an older harness were not hidden."""
-    return {key.removeprefix(HIDDEN): text for key, text in tags.items()}
+    """The tags of a run under their own names; those of an older harness were not hidden, empty ones are not kept."""
+    return {"reason": "", "overrides": ""} | {key.removeprefix(HIDDEN): text for key, text in tags.items()}
 
 
 def description(run: Run, row: Row, id: str) -> str:

@@ -26,8 +26,8 @@ LOCKED = 20
 
 ABOUT = {
     "mlflow.experimentKind": "custom_model_development",  # its pages then open on the runs, not on traces of agents
-    "mlflow.note.content": "Runs of the harness, one for each method, seed and protocol. Steps of all curves are the "
-    "images seen in training, from stage to stage; scores with intervals are those of the run's protocol.",
+    "mlflow.note.content": "If these are pages of traces: choose Model training, at the top left. Each run is one "
+    "method with one seed, judged under one protocol. The steps of train/… are the images seen, over all stages.",
 }
 """Tags of every experiment."""
 

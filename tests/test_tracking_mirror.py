@@ -140,7 +140,7 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     assert there["info"]["status"] == "FINISHED" and there["info"]["run_name"] == run.name
     assert [point[:2] for point in there["curves"]["train/ce"]] == [(32, 2.0), (64, 1.0), (96, 2.0 / 3)]
     assert there["curves"]["robust_accuracy/l2_0.5"][0][1] == 40
-    assert there["curves"]["robust_accuracy/l2_0.5/low"][0][1] == 30
+    assert there["curves"]["interval/robust_accuracy_l2_0.5_low"][0][1] == 30
     assert there["curves"]["cost/training_seconds"][0][1] == 60
     assert there["files"] == {"config.yaml", "record.json"} | pictures
     assert there["tags"]["folder"] == str(run.folder)
