@@ -1,0 +1,74 @@
+"""Glimpses of training and the thread that feeds MLflow leave training as it is, whatever becomes of them."""
+
+from pathlib import Path
+from threading import Event
+
+import pytest
+from commandline import quick
+
+import harness
+from harness import courier, glimpse, tracking
+from harness.courier import Courier
+from harness.execute import Silent, train_stage
+from harness.glimpse import Glimpses
+from harness.runs import Run
+
+
+def trained(folder: Path, with_courier: Courier | None = None) -> Run:
+    """A run of JEM, whose samples come from its buffer, after its only stage."""
+    (run,) = harness.plan(*quick("jem", steps=16), f"runs={folder}")
+    train_stage(run, run.trainings[0], Silent(), with_courier)
+    return run
+
+
+def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
+    """Weights, state and glimpses of the stage."""
+    folder = run.trainings[0].folder
+    tensors = [(folder / f"{name}.safetensors").read_bytes() for name in ("weights", "state")]
+    return tensors[0], tensors[1], sorted(path.name for path in folder.glob("glimpses/*"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[str]]:
+    """What training leaves when nobody looks: it is too short to spare the time."""
+    return kept(trained(tmp_path_factory.mktemp("undisturbed")))
+
+
+def test_glimpses_change_no_bit(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(glimpse, "SHARE", 1e9)
+    run = trained(tmp_path)
+    assert kept(run)[:2] == undisturbed[:2]
+    steps = [step for step, _ in glimpse.glimpses(run)]
+    assert steps == [32 * i for i in range(1, 9)] and not undisturbed[2]
+
+
+def test_a_glimpse_that_fails_is_the_last(undisturbed, tmp_path, monkeypatch):
+    asked = []
+
+    def fail(self: Glimpses, progress: object) -> None:
+        asked.append(progress)
+        raise MemoryError
+
+    monkeypatch.setattr(glimpse, "SHARE", 1e9)
+    monkeypatch.setattr(Glimpses, "_draw", fail)
+    assert kept(trained(tmp_path)) == undisturbed and len(asked) == 1
+
+
+def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, monkeypatch):
+    asked, answered = Event(), Event()
+
+    def hang(*_: object, **__: object) -> bool:
+        asked.set()
+        return answered.wait(60)
+
+    monkeypatch.setattr(tracking, "push", hang)
+    monkeypatch.setattr(courier, "LAST", 0.01)
+    (run,) = harness.plan(*quick("jem", steps=16), f"runs={tmp_path}")
+    run.freeze()
+    with Courier(run, None) as sending:
+        assert asked.wait(60)
+        assert kept(trained(tmp_path, sending)) == undisturbed
+    assert sending.thread.is_alive(), "it was waited for"
+    answered.set()
+    sending.thread.join(60)
+    assert not sending.thread.is_alive()
