@@ -11,11 +11,15 @@ import torch
 
 from harness.build import outliers
 from harness.device import full_precision
+from harness.energy import EnergyModel
 from harness.files import read_lines
+from harness.method import Method, State
 from harness.pgd import frozen
+from harness.randomness import generator
 from harness.ranks import join
 from harness.runs import Run, Training
 from harness.sample import draw_of, eight_bits, save_grid
+from harness.select import with_steps
 from harness.train import Progress
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,7 @@ class Glimpses:
     """The glimpses of one stage of a run, while it is trained."""
 
     def __init__(self, run: Run, training: Training) -> None:
-        self.run, self.training = run, training
+        self.run, self.training, self.folder = run, training, training.folder / "glimpses"
         self.begun, self.spent, self.last = time.monotonic(), 0.0, SUPPOSED
         self.possible = join().rank == 0 and not (join().size > 1 and training.stage.dealt)
 
@@ -52,15 +56,19 @@ class Glimpses:
         self.spent += self.last
 
     def _draw(self, progress: Progress) -> None:
-        model = progress.model
-        device, classes = model.mean.device, len(self.run.data.classes)
-        source = outliers(self.run)
+        device, stage = progress.model.mean.device, self.training.stage
+        if self.training.parent is None and not self.folder.exists():  # where walks begin: MLflow's sliders do, too
+            rng = generator(device, self.run.config["seed"], self.training.name, "state")
+            self._keep(0, with_steps(self.run.method, 0), progress.model, stage.state(self.run.data, rng))
+        self._keep(progress.step * stage.training.batch, self.run.method, progress.model, progress.state)
+
+    def _keep(self, images: int, method: Method, model: EnergyModel, state: State) -> None:
+        source, classes = outliers(self.run), len(self.run.data.classes)
         source.ready()
-        labels = torch.tensor([i * classes // IMAGES for i in range(IMAGES)], device=device)
+        labels = torch.tensor([i * classes // IMAGES for i in range(IMAGES)], device=model.mean.device)
         with frozen(model), full_precision():
-            images = draw_of(self.run.method, model, progress.state, source, labels, 0, range(IMAGES))
-        shown = progress.step * self.training.stage.training.batch
-        save_grid(eight_bits(images.cpu()), COLUMNS, self.training.folder / "glimpses" / f"{shown:010d}.png")
+            grid = draw_of(method, model, state, source, labels, 0, range(IMAGES))
+        save_grid(eight_bits(grid.cpu()), COLUMNS, self.folder / f"{images:010d}.png")
 
 
 def glimpses(run: Run) -> list[tuple[int, Path]]:
