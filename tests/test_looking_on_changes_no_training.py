@@ -30,8 +30,10 @@ def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[str]]:
-    """What training leaves when nobody looks: it is too short to spare the time."""
-    return kept(trained(tmp_path_factory.mktemp("undisturbed")))
+    """What training leaves when nobody looks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glimpse, "SHARE", 0)
+        return kept(trained(tmp_path_factory.mktemp("undisturbed")))
 
 
 def test_glimpses_change_no_bit(undisturbed, tmp_path, monkeypatch):
@@ -61,6 +63,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
         asked.set()
         return answered.wait(60)
 
+    monkeypatch.setattr(glimpse, "SHARE", 0)
     monkeypatch.setattr(tracking, "push", hang)
     monkeypatch.setattr(courier, "LAST", 0.01)
     (run,) = harness.plan(*quick("jem", steps=16), f"runs={tmp_path}")

@@ -40,6 +40,7 @@ def gate(server: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "someone")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
     monkeypatch.setattr(patience, "PATIENCE", 0)
     return Gate(server)
 
