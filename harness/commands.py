@@ -9,6 +9,7 @@ from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sam
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import OVER, Config, Run
+from harness.store import on
 from harness.terminal import console, runs_table
 
 if TYPE_CHECKING:  # so that the light commands stay light
@@ -39,13 +40,14 @@ def run(configs: list[Config]) -> int:
     world.once(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
     console.print(runs_table(runs))
     status = launch(runs)
-    _, left = world.once(lambda: tracking.sync(runs[0].root, BRIEFLY))
     console.print(scores_table(runs))
     where = "" if configs[0]["runs"] == "runs" else f" runs={configs[0]['runs']}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
-    console.print(f"MLflow:      {tracking.ui_command(configs[0])}", markup=False, soft_wrap=True)
-    if left:
-        console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
+    if on(configs[0]):
+        _, left = world.once(lambda: tracking.sync(runs[0].root, BRIEFLY))
+        console.print(f"MLflow:      {tracking.ui_command(configs[0])}", markup=False, soft_wrap=True)
+        if left:
+            console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
     return status
 
 

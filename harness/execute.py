@@ -28,6 +28,7 @@ from harness.record import Record
 from harness.runs import Run, Training, lock, locked
 from harness.spool import Multirun
 from harness.stop import hears, heeded
+from harness.store import on
 from harness.streams import Materials
 from harness.train import Progress, train
 from harness.trained import trained
@@ -64,7 +65,7 @@ def execute(run: Run, watch: Watch, parent: Multirun | None = None) -> Record:
     Raises RunFailed, with failure.md written, where the code or the machine is at fault; Leave, when a signal says so.
     """
     world = join()
-    mirrored = Courier(run, parent) if world.rank == 0 else nullcontext()
+    mirrored = Courier(run, parent) if world.rank == 0 and on(run.config) else nullcontext()
     with heeded(), held(run.folder, world), mirrored as courier:
         path = run.folder / "record.json"
         if not world.once(path.exists):

@@ -19,6 +19,7 @@ from harness.runs import OVER, Config, Run
 from harness.settings import settings
 from harness.snapshot import environment, snapshot
 from harness.spool import Multirun, owe
+from harness.store import on
 from harness.submit import Slurm
 from harness.terminal import Display, Reporter
 
@@ -37,6 +38,8 @@ def launch(runs: list[Run]) -> int:
 
 def _mirrored(runs: list[Run]) -> Multirun | None:
     """Prepare the tracking store, and note that it is owed the runs that are over; what the runs hang under there."""
+    if not on(runs[0].config):
+        return None
     for run in {run.config["data"]["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
     parent = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None

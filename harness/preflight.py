@@ -3,7 +3,7 @@
 import multiprocessing
 from pathlib import Path
 
-from harness import build, evaluate, foreign, tracking
+from harness import build, evaluate, foreign, store
 from harness.device import choose_device
 from harness.errors import UserError
 from harness.launch import launcher
@@ -100,7 +100,8 @@ def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
     make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
     chosen = launcher(run.config)
-    tracking.uri(run.config)  # refused where it holds a password
+    if store.on(run.config):
+        store.uri(run.config)  # refused where it holds a password
     if not chosen.elsewhere:
         choose_device(run.config["device"])
     if not run.trainings and not run.init:

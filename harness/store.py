@@ -38,8 +38,22 @@ SECRET = re.compile(
 """What of a URI may hold a password."""
 
 
+OFF = "off"
+"""tracking=off: MLflow is told nothing, and not even imported."""
+
+
+def on(config: Config) -> bool:
+    """Whether there is a store at all."""
+    return config["tracking"] != OFF
+
+
 def uri(config: Config) -> str:
-    """Where MLflow is: as configured, else a database in the runs folder. UserError if it may hold a password."""
+    """Where MLflow is: as configured, else a database in the runs folder.
+
+    UserError if it may hold a password, and where it is off.
+    """
+    if not on(config):
+        raise UserError("tracking=off says that there is no MLflow. Leave it out, or say where it is: tracking=URI.")
     if SECRET.search(config["tracking"] or ""):
         raise UserError(
             "tracking=… holds a password or token, or looks like it, and would be written into every run's folder. "

@@ -26,6 +26,7 @@ QUICK = (
     "protocol.metrics.counterfactuals.features=null",
     "checkpoint_seconds=0.1",
     "threads=1",
+    "tracking=off",
 )
 """Everything small; at this radius the first attack breaks every image, so that the attacks end soon."""
 

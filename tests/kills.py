@@ -161,7 +161,7 @@ def result(run: Run) -> dict[str, object]:
 
 def composed(folder: Path) -> list[Run]:
     """The runs of all methods and seeds, each in a folder of its own."""
-    common = (f"seed={','.join(map(str, SEEDS))}", "device=cpu", "checkpoint_seconds=0.3")
+    common = (f"seed={','.join(map(str, SEEDS))}", "device=cpu", "checkpoint_seconds=0.3", "tracking=null")
     runs = [run for method in STAGES for run in harness.plan(*quick(method), *common)]
     return [Run({**run.config, "runs": str(folder / run.name)}) for run in runs]
 

@@ -17,7 +17,7 @@ from harness.files import read_lines
 from harness.runs import Run, load
 from harness.train import Progress
 
-ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0"]
+ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0", "tracking=null"]
 
 
 class Interrupting(Silent):

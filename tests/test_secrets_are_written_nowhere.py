@@ -63,7 +63,7 @@ def test_a_refused_password_is_neither_written_nor_printed(verb, tmp_path):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize("tracked", [[], ["tracking=http://127.0.0.1:9"]], ids=["sqlite", "server"])
+@pytest.mark.parametrize("tracked", [["tracking=null"], ["tracking=http://127.0.0.1:9"]], ids=["sqlite", "server"])
 def test_passwords_of_the_environment_are_neither_written_nor_printed_nor_tracked(tracked, tmp_path, monkeypatch):
     for name in VARIABLES:
         monkeypatch.setenv(name, SECRET)
