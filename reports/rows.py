@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Find = Callable[[str], Path | None]
 """Where a file of a run's folder can be read by now; None if there is none of that name."""
 
-TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides")
+TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init")
+JSON = ("seed", "parameters", "canaries", "notes", "study", "selection", "cost", "origin")
+"""Facts that MLflow keeps as texts, and those that it keeps as JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Row:
     reason: str = ""
     overrides: str = ""
     parameters: int = 0
+    init: str = ""
+    canaries: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     study: dict[str, float] = field(default_factory=dict)
     selection: dict[str, Selection] = field(default_factory=dict)
@@ -95,17 +99,13 @@ def _beside(folder: Path) -> Find:
 
 
 def _recorded(found: record.Record, find: Find) -> Row:
-    same = {key: getattr(found, key) for key in TEXTS if key not in ("name", "overrides")}
-    more = {key: getattr(found, key) for key in ("seed", "protocol", "parameters", "notes", "study", "selection")}
+    same = {key: getattr(found, key) for key in (*TEXTS, *JSON, "protocol") if key not in ("name", "overrides")}
     return Row(
         name=runs.named(found.method, found.data, found.seed, found.fingerprint),
         overrides=" ".join(found.overrides),
         scores={key: _short(score) for key, score in found.scores.items()},
-        cost=found.cost,
-        origin=found.origin,
         find=find,
         **same,
-        **more,
     )
 
 
@@ -124,6 +124,7 @@ def _begun(run: Run, state: RunState, find: Find) -> Row:
         notes=run.config.get("notes", {}),
         study=run.config.get("study", {}),
         selection=record.selections(run.config.get("selection", {})),
+        init=run.init or "",
         find=find,
     )
 
@@ -143,7 +144,7 @@ def _tags(row: Row) -> Iterator[tuple[str, str]]:
     yield from ((key, getattr(row, key)) for key in TEXTS)
     yield from (("protocol", row.protocol.id), ("protocol_hash", row.protocol.hash))
     yield "protocol_label", row.protocol.label
-    for key in ("seed", "parameters", "notes", "study", "selection", "cost", "origin"):
+    for key in JSON:
         yield key, to_json(getattr(row, key)).decode()
     yield "scores", json.dumps(list(row.scores))
     yield from ((f"score.{key}", score.model_dump_json()) for key, score in row.scores.items())
@@ -153,9 +154,10 @@ def of_tags(tags: dict[str, str], find: Find) -> Row:
     """The row that was kept; an older harness kept less of it."""
     cost, origin = tags.get("cost", "null"), tags.get("origin", "null")
     return Row(
-        **{key: tags[key] for key in TEXTS},
+        **{key: tags.get(key, "") for key in TEXTS},
         seed=int(tags["seed"]),
         parameters=int(tags.get("parameters", 0)),
+        canaries=json.loads(tags.get("canaries", "{}")),
         protocol=ProtocolTag(id=tags["protocol"], hash=tags["protocol_hash"], label=tags.get("protocol_label", "")),
         notes=json.loads(tags["notes"]),
         study=json.loads(tags["study"]),

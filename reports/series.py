@@ -1,5 +1,6 @@
 """Runs that belong together: of one experiment, repeated with other seeds."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ class Series:
     """Runs that differ in their seeds alone, in the order of these."""
 
     runs: list[Row]
+
+    @property
+    def key(self) -> str:
+        """The fingerprint of their config without its seed."""
+        return self.runs[0].series
 
     @property
     def label(self) -> str:
@@ -47,17 +53,11 @@ class Series:
         return f"{len(self.done)}/{len(states)}" + "".join(others)
 
     @property
-    def time(self) -> str:
-        """The mean training time."""
-        seconds = [run.cost.training_seconds for run in self.done if run.cost]
-        return _duration(fmean(seconds)) if seconds else "–"
-
-    @property
     def state(self) -> str:
         """All states of its runs."""
         return ", ".join(dict.fromkeys(run.state for run in self.runs))
 
-    @property
+    @cached_property
     def barred(self) -> bool:
         """Whether it is shown, but not ranked."""
         return barred(self.runs)
@@ -72,7 +72,7 @@ class Series:
         """Reasons, selections and notes of its runs."""
         for run in self.runs:
             if run.reason:
-                yield f"- {self.label}, seed {run.seed}: {run.state}, {run.reason}"
+                yield f"{self.label}, seed {run.seed}: {run.state}, {run.reason}"
             yield from origin(run)
 
 
@@ -111,23 +111,19 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
     scores: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (title, warning), labels in methods.items():
         scores[warning, ", ".join(labels)].append(title)
-    yield from (f"- † {', '.join(titles)}: {warning} ({labels})" for (warning, labels), titles in scores.items())
+    yield from (f"† {', '.join(titles)}: {warning} ({labels})" for (warning, labels), titles in scores.items())
 
 
 def origin(run: Row) -> Iterator[str]:
     """What was chosen for a run, and how; what deviates from the published setting."""
-    yield from (f"- {label(run)}, {what}: {_chosen(how)}" for what, how in run.selection.items())
-    yield from (f"- {label(run)}, {what}: {note}" for what, note in run.notes.items())
+    yield from (f"{label(run)}, {what}: {_chosen(how)}" for what, how in run.selection.items())
+    yield from (f"{label(run)}, {what}: {note}" for what, note in run.notes.items())
 
 
 def _chosen(how: Selection) -> str:
+    """How it was chosen; on which splits, where the words do not say it themselves, as older ones do."""
     if not how.split:
         return how.by
-    return f"chosen by {how.by}, on {' and '.join(how.split)}" + (": not ranked" if "test" in how.split else "")
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
+    said = all(re.search(rf"\b{split}\b", how.by) for split in how.split)
+    on = "" if said else f", on {' and '.join(how.split)}"
+    return f"chosen by {how.by}{on}" + (": not ranked" if "test" in how.split else "")

@@ -7,15 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-import pandas as pd
 import yaml
 
 from harness.metric import share
 from harness.record import Score
 from harness.registry import build, configs
-from harness.reports.figures import FATES, Cell, Map, maps
+from harness.reports.columns import NONE
+from harness.reports.figures import FATES, Map, maps
 from harness.reports.rows import Row
 from harness.reports.series import barred, judged, label, origin, said, title
+from harness.reports.tables import Cell, Table
 
 LEGEND = """\
 Each method was trained at all values of the factors, of which 1 is its recipe's. A run is *diverged* where a loss or \
@@ -25,14 +26,13 @@ the runs were independent. Accuracy is the mean clean accuracy of the sound runs
 the map tells how many of its runs are sound, of all that are over."""
 
 
-def sections(rows: Sequence[Row], folder: Path) -> Iterator[str]:
-    """A section for each dataset, protocol and set of factors; its figure is written below the folder."""
-    studies: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+def studies(rows: Sequence[Row]) -> list["Study"]:
+    """A study for each dataset, protocol and set of factors."""
+    found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row.study:
-            studies[(*judged(row), *sorted(row.study))].append(row)
-    for _, runs in sorted(studies.items()):
-        yield Study(runs, chance(runs[0].data)).markdown(folder)
+            found[(*judged(row), *sorted(row.study))].append(row)
+    return [Study(runs, chance(runs[0].data)) for _, runs in sorted(found.items())]
 
 
 def chance(data: str) -> float:
@@ -41,7 +41,7 @@ def chance(data: str) -> float:
     return 100 / len(build("data", {**content["data"], "name": data}).classes)
 
 
-def place(run: Row) -> Cell:
+def place(run: Row) -> tuple[float, ...]:
     """The factors' values of a run, in the order of their names."""
     return tuple(float(value) for _, value in sorted(run.study.items()))
 
@@ -65,9 +65,9 @@ class Arm:
         return "sound" if run.scores["clean_accuracy"].value >= self.least else "collapsed"
 
     @cached_property
-    def cells(self) -> dict[Cell, Counter[str]]:
+    def cells(self) -> dict[tuple[float, ...], Counter[str]]:
         """How many runs came to what, by the factors' values."""
-        found: dict[Cell, Counter[str]] = defaultdict(Counter)
+        found: dict[tuple[float, ...], Counter[str]] = defaultdict(Counter)
         for run in self.runs:
             if fate := self.fate(run):
                 found[place(run)][fate] += 1
@@ -84,15 +84,15 @@ class Arm:
         sound, over = self.fates["sound"], self.fates.total()
         return share("Survive", "1" * sound + "0" * (over - sound)) if over else None
 
-    def row(self) -> list[str]:
+    def row(self) -> list[Cell]:
         """Its row of the table."""
         sound = [run.scores["clean_accuracy"].value for run in self.runs if self.fate(run) == "sound"]
-        survival = self.survival
+        of, over = self.survival, self.fates.total()
         return [
-            self.label.replace("|", "\\|"),
-            f"{survival.value:.1f} [{survival.low:.1f}, {survival.high:.1f}]" if survival else "–",
-            *(f"{self.fates[fate]}/{self.fates.total()}" for fate in FATES),
-            f"{fmean(sound):.1f} ({min(sound):.1f})" if sound else "–",
+            Cell(self.label),
+            Cell(f"{of.value:.1f} [{of.low:.1f}, {of.high:.1f}]", of.value) if of else NONE,
+            *(Cell(f"{self.fates[fate]}/{over}", self.fates[fate]) for fate in FATES),
+            Cell(f"{fmean(sound):.1f} ({min(sound):.1f})", fmean(sound)) if sound else NONE,
         ]
 
 
@@ -110,32 +110,47 @@ class Study:
         found = [Arm([run for run in self.runs if label(run) == name], 2 * self.chance) for name in names]
         return sorted(found, key=lambda arm: (barred(arm.runs), -arm.survival.value if arm.survival else 1))
 
-    def markdown(self, folder: Path) -> str:
-        """The section; its figure, where there are two factors, is written below the folder."""
-        factors = sorted(self.runs[0].study)
-        heading = f"## Stability: {title(self.runs[0])}, by {' and '.join(factors)}"
-        parts = [
-            ": ".join(filter(None, [heading, said(self.runs)])),
-            LEGEND.format(least=2 * self.chance),
-            self.table().to_markdown(index=False, disable_numparse=True),
-            "\n".join(self.footnotes()),
-        ]
-        if len(factors) == 2:
-            path = Path("figures") / f"stability-{'-'.join([*judged(self.runs[0]), *factors])}.png"
-            maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], factors, said(self.runs))
-            parts.append(f"![What became of the runs of each method, by {' and '.join(factors)}]({path})")
-        return "\n\n".join(filter(None, parts))
+    @property
+    def factors(self) -> list[str]:
+        """What was varied."""
+        return sorted(self.runs[0].study)
 
-    def table(self) -> pd.DataFrame:
-        """The table, a row for each method."""
+    @property
+    def name(self) -> str:
+        """The stem of its files."""
+        return "-".join(["stability", *judged(self.runs[0]), *self.factors])
+
+    @property
+    def heading(self) -> str:
+        """What its runs agree in, what was varied, and what must be said of the numbers."""
+        by = f"Stability: {title(self.runs[0])}, by {' and '.join(self.factors)}"
+        return ": ".join(filter(None, [by, said(self.runs)]))
+
+    @property
+    def legend(self) -> str:
+        """How its table is read."""
+        return LEGEND.format(least=2 * self.chance)
+
+    def table(self) -> Table:
+        """What became of the runs, a row for each method."""
         fates = [fate.title for fate in FATES.values()]
         headers = ["method", "Survive ↑ %", *fates, "Accuracy ↑ % (lowest)"]
-        return pd.DataFrame([arm.row() for arm in self.arms], columns=pd.Index(headers))
+        return Table("", headers, [arm.row() for arm in self.arms])
 
-    def footnotes(self) -> Iterator[str]:
+    def figures(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """The map, where there are two factors: what it shows, and its path below the folder."""
+        if len(self.factors) == 2:
+            path = Path("figures") / f"{self.name}.png"
+            maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], self.factors, said(self.runs))
+            yield f"What became of the runs of each method, by {' and '.join(self.factors)}", path
+
+    def footnotes(self) -> list[str]:
         """What is missing, then what was chosen, and how, and what deviates from the published setting."""
         wanted = len({(*place(run), run.seed) for run in self.runs})
-        for arm in self.arms:
-            if missing := wanted - arm.fates.total():
-                yield f"- {arm.label}: {missing} of {wanted} runs are missing or not over; its share does not compare"
-        yield from dict.fromkeys(note for arm in self.arms for run in arm.runs for note in origin(run))
+        missing = [(arm.label, wanted - arm.fates.total()) for arm in self.arms]
+        told = [
+            f"{name}: {n} of {wanted} runs are missing or not over; its share does not compare"
+            for name, n in missing
+            if n
+        ]
+        return told + list(dict.fromkeys(note for arm in self.arms for run in arm.runs for note in origin(run)))

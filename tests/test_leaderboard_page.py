@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread, imsave
-from test_tracking_mirror import TRAINING, WALK, a_row, database, finish, make, robust
+from test_tracking_mirror import TRAINING, WALK, a_row, finish, make, robust
 
-from harness import record, tracking
+from harness import record
 from harness.files import write_text
 from harness.reports import leaderboard
+from harness.reports.drawn import points
 from harness.reports.figures import Point, Scale, grids, tradeoff
 from harness.reports.rows import Row, rows
+from harness.reports.section import Section
 from harness.reports.series import Series, daggers
 from harness.runs import Run
 
@@ -28,7 +30,7 @@ CHOSEN = {
     "steps": record.Selection(by="accuracies and FD, seed 0", split=["validation", "train"]),
 }
 TUNED = {"learning rate": record.Selection(by="robust accuracy", split=["validation", "test"])}
-GOLDEN = Path(__file__).parent / "golden" / "LEADERBOARD.md"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict[str, record.Score]:
@@ -41,7 +43,7 @@ def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict
     }
 
 
-def details(auroc: float, valid: float | None = None) -> dict[str, record.Score]:
+def further(auroc: float, valid: float | None = None) -> dict[str, record.Score]:
     """Scores of further tables."""
     detector = {"table": "OOD detection", "low": auroc - 1, "high": auroc + 1, "n": 720}
     found = {"ood/fields": record.Score(title="AUROC (fields)", value=auroc, unit="%", better="higher", **detector)}
@@ -58,52 +60,56 @@ def paint(run: Run, grey: float, name: str = "samples") -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with six series on one protocol, and a run on each of three others, of which one has the same id."""
+    """Six series on one protocol, and a run on each of three others, of which one has the same id."""
     root = tmp_path_factory.mktemp("board")
-    (root / "runs").mkdir()
-    (root / "runs" / "mlflow.db").write_bytes(database())
-    runs = [finish(make(root, s), scores(50 + s, 20.0 - s, 2.0) | details(90 + s), seconds=40 + s) for s in range(3)]
+    runs = [finish(make(root, s), scores(50 + s, 20.0 - s, 2.0) | further(90 + s), seconds=40 + s) for s in range(3)]
     doubt = {"warnings": ["few restarts"]}
     twice = [
-        finish(make(root, s, method=ATJEM), scores(51 + s / 2, 8.0, 3.0, **doubt) | details(88.0, 70 + s))
+        finish(make(root, s, method=ATJEM), scores(51 + s / 2, 8.0, 3.0, **doubt) | further(88.0, 70 + s))
         for s in (0, 1)
     ]
-    lost = finish(make(root, 2, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
+    finish(make(root, 2, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
     changed = {"method": {**ATJEM, "joint": {**ATJEM["joint"], "bce": 0.0}}, "overrides": ["method.joint.bce=0"]}
     changed["notes"] = {"loss": "no BCE"}
     variant = finish(make(root, **changed), scores(30, 150.25, 1.5), seconds=9000, selection=CHOSEN)
     tuned = {"method": {**ATJEM, "sampler": {**WALK, "steps": 9}}, "overrides": ["method.sampler.steps=9"]}
-    best = finish(make(root, **tuned), scores(99, 0.1, 0.1, **doubt) | details(99.0), selection=TUNED)
-    samples = finish(make(root, method=GENERATIVE), {"fd_digits": scores(0, 6.5, 0)["fd_digits"]})
+    best = finish(make(root, **tuned), scores(99, 0.1, 0.1, **doubt) | further(99.0), selection=TUNED)
+    finish(make(root, method=GENERATIVE), {"fd_digits": scores(0, 6.5, 0)["fd_digits"]})
     broken = make(root, method=JEM)
     broken.freeze()
     write_text(broken.folder / "failure.md", "out of memory")
     stricter = {"id": "digits-1", "metrics": {"accuracy": {}}}
-    judged = [finish(make(root, protocol=stricter), scores(99, 1, 1))]
-    judged += [finish(make(root, protocol={"id": "digits-2", "metrics": {}}), robust(10))]
+    other = finish(make(root, protocol=stricter), scores(99, 1, 1))
+    finish(make(root, protocol={"id": "digits-2", "metrics": {}}), robust(10))
     quick = {"protocol": record.ProtocolTag(id="quick-digits-1", hash="0123", label="for trying out")}
-    judged += [finish(make(root, protocol={"id": "quick-digits-1", "metrics": {}}), scores(20, 2, 2), **quick)]
-    for number, run in enumerate([*runs, *twice, variant, judged[0]]):
+    finish(make(root, protocol={"id": "quick-digits-1", "metrics": {}}), scores(20, 2, 2), **quick)
+    for number, run in enumerate([*runs, *twice, variant, other]):
         paint(run, number / 7)
     for number, run in enumerate([runs[0], runs[1], best]):
         paint(run, number / 7, "reliability")
-    assert all(tracking.push(run) for run in [*runs, *twice, lost, variant, best, samples, broken, *judged])
     leaderboard.write(broken.config)
     return root
 
 
-def page(root: Path) -> str:
-    """The page."""
-    return (root / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8")
+def overview(root: Path) -> list[str]:
+    """The sections of the overview, one for each dataset and protocol."""
+    return (root / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8").split("\n## ")[1:-1]
 
 
-def test_the_page_is_the_golden_one(place: Path, tmp_path: Path) -> None:
-    text = page(place)
-    for number, digest in enumerate(sorted({row.protocol.hash for row in rows(make(place).config)})):
-        text = text.replace(digest, f"HASH{number}")
-    new = tmp_path / "LEADERBOARD.md"
-    new.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8"), f"if this is meant: cp {new} {GOLDEN}"
+def details(root: Path, protocol: str = "digits-1-") -> str:
+    """The page of the most runs under a protocol."""
+    found = (root / "reports" / "pages").glob(f"digits-{protocol}*.md")
+    return max((path.read_text(encoding="utf-8") for path in found), key=len)
+
+
+def test_the_pages_are_the_golden_ones(place: Path, tmp_path: Path) -> None:
+    texts = {"LEADERBOARD.md": (place / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8")}
+    for name, text in {**texts, "DETAILS.md": details(place)}.items():
+        for number, digest in enumerate(sorted({row.protocol.hash for row in rows(make(place).config)})):
+            text = text.replace(digest, f"HASH{number}")
+        new = tmp_path / name
+        new.write_text(text, encoding="utf-8")
+        assert text == (GOLDEN / name).read_text(encoding="utf-8"), f"if this is meant: cp {new} {GOLDEN}"
 
 
 def tables(section: str) -> dict[str, dict[str, list[str]]]:
@@ -115,7 +121,7 @@ def tables(section: str) -> dict[str, dict[str, list[str]]]:
 
 
 def test_two_protocols_never_share_a_table(place: Path) -> None:
-    sections = page(place).split("\n## ")[1:]
+    sections = overview(place)
     found = rows(make(place).config)
     digests = {row.protocol.hash for row in found}
     assert len(sections) == len(digests) == 4
@@ -129,10 +135,9 @@ def test_two_protocols_never_share_a_table(place: Path) -> None:
 
 
 def test_details_stand_in_tables_of_their_own_with_the_same_rows(place: Path) -> None:
-    section = page(place).split("\n## ")[1]
-    (_, main), *others = tables(section).items()
-    found = dict(others)
-    assert list(found["OOD detection"]) == list(found["Counterfactuals"]) == list(main)
+    (_, main), *_ = tables(overview(place)[0]).items()
+    found = tables(details(place))
+    assert list(found["OOD detection"]) == list(found["Counterfactuals"]) == [name.rstrip(" ◆") for name in main]
     assert found["OOD detection"]["at"] == ["digits", "**91.0 ± 1.0**"]
     assert found["Counterfactuals"]["atjem"] == ["digits", "**70.5 ± 0.7**"]
     assert found["Counterfactuals"]["at"] == ["digits", "–"]
@@ -140,19 +145,23 @@ def test_details_stand_in_tables_of_their_own_with_the_same_rows(place: Path) ->
 
 
 def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(place: Path) -> None:
-    text = page(place).split("\n## ")[1]
-    (_, main), *others = tables(text).items()
-    found, tuned = dict(others), "atjem (method.sampler.steps=9)"
+    (_, main), (title, barred) = tables(overview(place)[0]).items()
+    found, tuned, text = tables(details(place)), "atjem (method.sampler.steps=9)", details(place)
     assert tuned not in main and tuned not in found["OOD detection"]
-    assert main["atjem"][1] == "**51.2 ± 0.4** †", "the best of those that are ranked"
-    assert found["Not ranked: tuned on the test split"][tuned][1:4] == ["99.0 [94.0, 104.0] †", "0.100", "0.1"]
+    assert main["atjem ◆"][1] == "**51.2 ± 0.4** †", "the best of those that are ranked"
+    assert title == "Not ranked: tuned on the test split"
+    assert barred[tuned][1:4] == [
+        "99.0 [94.0, 104.0] †",
+        "0.100",
+        "0.1",
+    ]
     assert found["OOD detection, not ranked"][tuned][1] == "99.0 [98.0, 100.0]"
     assert "Counterfactuals, not ranked" not in found
     assert f"- {tuned}, learning rate: chosen by robust accuracy, on validation and test: not ranked" in text
-    section = leaderboard.Section([row for row in rows(make(place).config) if row.protocol.id == "digits-1"])
-    points = section.points("fd_digits", "robust_accuracy/l2_0.5")
+    section = Section([row for row in rows(make(place).config) if row.protocol.id == "digits-1"])
+    drawn = points(section.series, "fd_digits", "robust_accuracy/l2_0.5")
     assert tuned in [series.label for series in section.series]
-    assert points and tuned not in [point.label for point in points]
+    assert drawn and tuned not in [point.label for point in drawn]
 
 
 def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_concerns() -> None:
@@ -164,9 +173,9 @@ def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_conc
     jem = [run("jem", 0, FID=["weights"], KID=["weights"], IS=["few"]), run("jem", 1, FID=[], KID=[], IS=[])]
     lost = replace(run("jem", 2, FID=["of no account"]), state="diverged")
     assert list(daggers([Series(at), Series([*jem, lost])])) == [
-        "- † FID, KID: weights (at, jem)",
-        "- † IS: few (at, jem)",
-        "- † IS: weights (at)",
+        "† FID, KID: weights (at, jem)",
+        "† IS: few (at, jem)",
+        "† IS: weights (at)",
     ]
 
 
@@ -184,7 +193,7 @@ def test_large_pictures_keep_their_size_and_long_titles_are_whole(tmp_path: Path
 
 
 def test_what_must_be_said_of_a_protocol_stands_in_the_title_and_above_the_figure(place: Path) -> None:
-    titles = [section.split("\n")[0] for section in page(place).split("\n## ")[1:]]
+    titles = [section.split("\n")[0] for section in overview(place)]
     assert titles[3] == "digits, protocol quick-digits-1 (hash 0123): for trying out"
     assert not any("trying" in title for title in titles[:3])
     drawn = {}
@@ -194,21 +203,12 @@ def test_what_must_be_said_of_a_protocol_stands_in_the_title_and_above_the_figur
     assert drawn["for trying out"] > drawn[""]
 
 
-def test_the_same_database_gives_the_same_bytes(place: Path) -> None:
-    def files() -> dict[str, bytes]:
-        found = [path for path in (place / "reports").rglob("*") if path.is_file()]
-        return {str(path.relative_to(place / "reports")): path.read_bytes() for path in found}
-
-    before = files()
-    leaderboard.write(make(place).config)
-    assert files() == before
-
-
 def test_every_figure_is_shown_and_none_is_made_of_nothing(place: Path) -> None:
-    made = {f"(figures/{path.name})" for path in (place / "reports" / "figures").iterdir()}
-    assert len(made) == 6 and all(page(place).count(name) == 1 for name in made)
-    (section,) = [section for section in page(place).split("\n## ") if "protocol digits-2" in section]
-    assert "| at " in section and "![" not in section
+    made = {f"(../figures/{path.name})" for path in (place / "reports" / "figures").iterdir()}
+    pages = "".join(path.read_text(encoding="utf-8") for path in (place / "reports" / "pages").iterdir())
+    assert len(made) == 6 and all(pages.count(name) == 1 for name in made)
+    page = details(place, "digits-2-")
+    assert "| at " in page and "![" not in page
 
 
 def test_grids_stand_side_by_side(place: Path) -> None:
@@ -222,7 +222,6 @@ def test_grids_stand_side_by_side(place: Path) -> None:
 
 
 def test_intervals_over_images_stand_below_where_seeds_hide_them(place: Path) -> None:
-    section = page(place).split("\n## ")[1]
-    shown = tables(section)["95 % intervals of a run, over images or samples: mean bounds of the seeds"]
+    shown = tables(details(place))["95 % intervals of a run, over images or samples: mean bounds of the seeds"]
     assert shown["at"] == ["[46.0, 56.0]"], "of 50, 51 and 52, each 5 to either side"
     assert set(shown) == {"at", "atjem"}, "of a single seed it stands beside the number"

@@ -47,16 +47,24 @@ def rows() -> list[Row]:
     return [*jem, *atjem, *changed, row("sadajem", "failed"), row("sadajem", "running", seed=1)]
 
 
+def section(rows: list[Row], folder: Path) -> str:
+    """All that is said of the only study of some runs."""
+    (study,) = stability.studies(rows)
+    notes = "\n".join(f"- {note}" for note in study.footnotes())
+    figures = [f"![{text}]({path})" for text, path in study.figures(folder)]
+    return "\n\n".join([f"## {study.heading}", study.legend, study.table().markdown(), notes, *figures]) + "\n"
+
+
 def test_the_section_is_the_golden_one(rows: list[Row], tmp_path: Path):
-    (text,) = stability.sections(rows, tmp_path)
+    text = section(rows, tmp_path)
     new = tmp_path / "STABILITY.md"
-    new.write_text(text + "\n", encoding="utf-8")
+    new.write_text(text, encoding="utf-8")
     assert new.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), f"if meant: cp {new} {GOLDEN}"
 
 
 def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[Row], tmp_path: Path):
-    def made(folder: Path) -> tuple[list[str], list[bytes]]:
-        text = list(stability.sections(rows, folder))
+    def made(folder: Path) -> tuple[str, list[bytes]]:
+        text = section(rows, folder)
         return text, [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
 
     before = made(tmp_path / "before")
@@ -68,19 +76,19 @@ def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[Row], tmp_pat
 def test_protocols_and_factors_are_not_mixed(rows: list[Row], tmp_path: Path):
     stricter = row("jem", 50.0, protocol=record.ProtocolTag(id="digits-stability-1", hash="OTHER"))
     alone = row("jem", 50.0, study={"rate": 1.0})
-    sections = list(stability.sections([*rows, stricter, alone], tmp_path))
-    assert [text.split("\n")[0].partition("-1 ")[2] for text in sections] == [
+    found = stability.studies([*rows, stricter, alone])
+    assert [study.heading.partition("-1 ")[2] for study in found] == [
         "(hash HASH), by rate",
         "(hash HASH), by rate and step",
         "(hash OTHER), by rate and step",
     ]
-    assert ["![" in text for text in sections] == [False, True, True], "a map takes two factors"
+    assert [len(list(study.figures(tmp_path))) for study in found] == [0, 1, 1], "a map takes two factors"
 
 
 def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[Row], tmp_path: Path):
     chosen = {"rate": record.Selection(by="clean accuracy", split=["test"])}
     best = [replace(run, selection=chosen) if run.overrides else run for run in rows]
-    (text,) = stability.sections(best, tmp_path)
+    text = section(best, tmp_path)
     methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert methods == ["method", "atjem", "jem", "sadajem", "atjem (a=1\\"]
     assert "- atjem (a=1|2), rate: chosen by clean accuracy, on test: not ranked" in text
@@ -88,16 +96,16 @@ def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(r
 
 def test_what_must_be_said_of_a_protocol_ends_the_title(rows: list[Row], tmp_path: Path):
     labelled = record.ProtocolTag(id="digits-stability-1", hash="HASH", label="for trying out")
-    (text,) = stability.sections([replace(run, protocol=labelled) for run in rows], tmp_path / "labelled")
+    text = section([replace(run, protocol=labelled) for run in rows], tmp_path / "labelled")
     assert text.split("\n")[0].endswith("(hash HASH), by rate and step: for trying out")
-    list(stability.sections(rows, tmp_path / "plain"))
+    section(rows, tmp_path / "plain")
     plain, labelled = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("plain", "labelled"))
     assert plain != labelled
 
 
 @pytest.mark.parametrize(("data", "least"), [("digits", "20 %"), ("cifar100", "2 %")])
 def test_chance_is_the_datasets(data: str, least: str, tmp_path: Path):
-    (text,) = stability.sections([row("jem", 3.0, data=data)], tmp_path)
+    text = section([row("jem", 3.0, data=data)], tmp_path)
     assert f"below {least}" in text
     assert ("100.0 [20.7, 100.0]" in text) == (data == "cifar100")
 
@@ -129,7 +137,8 @@ def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):
     finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])
     finish(make(tmp_path, 2, **study), {}, state="diverged", study=study["study"])
     outside = finish(make(tmp_path), accuracy(77.5))
-    table, section = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
+    table, study, _ = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
     assert "77.5" in table and "12.5" not in table and "1/1" in table
-    assert section.startswith("Stability: digits") and "| at " in section and "1/2" in section
-    assert (tmp_path / "reports" / section.rpartition("(")[2].rstrip(")\n")).exists()
+    assert study.startswith("Stability: digits") and "| at " in study and "1/2" in study
+    page = tmp_path / "reports" / study.rpartition("(")[2].rstrip(")\n")
+    assert (page.parent / page.read_text(encoding="utf-8").rpartition("(")[2].rstrip(")\n")).exists()

@@ -1,0 +1,147 @@
+"""The columns of the leaderboard's tables: what each says of a series."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan
+from statistics import fmean
+
+from harness.record import Cost, Score
+from harness.reports.rows import Row
+from harness.reports.series import Series
+from harness.reports.tables import DOUBT, Cell
+
+NONE = Cell("–")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A header, and the cell of each series."""
+
+    header: str
+    cell: Callable[[Series], Cell]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One score of all series of a table; `score` is any of them, for title, unit and direction."""
+
+    key: str
+    score: Score
+    series: list[Series]
+    ranked: bool
+
+    @property
+    def header(self) -> str:
+        """Its name, direction and unit."""
+        arrow = "↑" if self.score.better == "higher" else "↓"
+        return " ".join(filter(None, [self.score.title, arrow, self.score.unit]))
+
+    @cached_property
+    def means(self) -> list[float]:
+        """The means of the series that have one."""
+        return [mean for series in self.series if not isnan(mean := series.mean(self.key))]
+
+    @cached_property
+    def digits(self) -> int:
+        """Decimals: 1 for %, else so many that three figures of the largest are seen."""
+        largest = max(map(abs, self.means))
+        return 1 if self.score.unit == "%" or largest >= 100 else 2 if largest >= 1 else 3
+
+    @cached_property
+    def best(self) -> str:
+        """The best mean, as it is shown; nothing where there is no ranking."""
+        best = (max if self.score.better == "higher" else min)(self.means)
+        return f"{best:.{self.digits}f}" if self.ranked else ""
+
+    @cached_property
+    def count(self) -> str:
+        """What it counts over."""
+        found = sorted({score.n for series in self.series for score in series.scores(self.key)})
+        return " or ".join(map(str, found))
+
+    def cell(self, series: Series) -> Cell:
+        """The mean over seeds and its scatter; of a single seed the value and its interval."""
+        scores, digits = series.scores(self.key), self.digits
+        if not scores:
+            return NONE
+        value = series.mean(self.key)
+        mean = text = f"{value:.{digits}f}"
+        if len(scores) > 1:
+            text += f" ± {series.sd(self.key):.{digits}f}"
+        elif bounds := self.interval(series):
+            text += f" {bounds}"
+        return Cell(text, value, mean == self.best, DOUBT if any(score.warnings for score in scores) else "")
+
+    def interval(self, series: Series) -> str:
+        """The mean bounds of its seeds' own intervals, as they are shown; empty where there are none."""
+        lows = [score.low for score in series.scores(self.key) if score.low is not None]
+        highs = [score.high for score in series.scores(self.key) if score.high is not None]
+        return f"[{fmean(lows):.{self.digits}f}, {fmean(highs):.{self.digits}f}]" if lows and highs else ""
+
+
+NET = Column("net", lambda series: Cell(series.runs[0].model))
+
+
+def costs(series: list[Series]) -> list[Column]:
+    """The columns of what the runs took, as far as they tell: means over the seeds that are done."""
+    columns = [
+        _mean("parameters", lambda run: run.parameters or None, _count),
+        _mean("GPU-hours", lambda run: _device_hours(run, "cuda")),
+        _mean("core-hours", lambda run: _device_hours(run, "cpu")),
+        _mean("images/s", lambda run: run.cost and _pace(run.cost), lambda pace: f"{pace:.0f}"),
+        _mean("peak memory, GB", lambda run: run.cost and run.cost.peak_memory_mb / 1000),
+        _mean("energy, Wh", lambda run: run.cost and run.cost.energy_wh),
+        _mean("evaluation, min", lambda run: run.cost and run.cost.evaluation_seconds / 60),
+        Column("hardware", lambda one: Cell(_hardware(one)) if _hardware(one) else NONE),
+    ]
+    return [column for column in columns if any(column.cell(one) != NONE for one in series)]
+
+
+def _mean(header: str, of: Callable[[Row], float | None], show: Callable[[float], str] = "{:.3g}".format) -> Column:
+    """A column of means over the seeds that are done and tell."""
+
+    def cell(series: Series) -> Cell:
+        found = [value for run in series.done if (value := of(run)) is not None]
+        return Cell(show(fmean(found)), fmean(found)) if found else NONE
+
+    return Column(header, cell)
+
+
+def _device_hours(run: Row, device: str) -> float | None:
+    """Hours of training, times the GPUs or the cores that shared it."""
+    if not (run.cost and run.cost.stages and run.origin and run.origin.device.startswith(device)):
+        return None
+    each = 1 if device == "cuda" else run.origin.threads
+    return sum(stage.seconds * stage.processes for stage in run.cost.stages) * each / 3600
+
+
+def _pace(cost: Cost) -> float | None:
+    seconds = sum(stage.seconds for stage in cost.stages)
+    return sum(stage.images for stage in cost.stages) / seconds if seconds else None
+
+
+def _hardware(series: Series) -> str:
+    return ", ".join(dict.fromkeys(run.origin.hardware for run in series.done if run.origin))
+
+
+def _count(number: float) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def _duration(hours: float) -> str:
+    for unit, size in (("h", 1), ("min", 60)):
+        if hours * size >= 1:
+            return f"{hours * size:.1f} {unit}"
+    return f"{hours * 3600:.1f} s"
+
+
+STATES = [
+    _mean("train time", lambda run: run.cost and run.cost.training_seconds / 3600, _duration),
+    Column("seeds", lambda series: Cell(series.seeds, len(series.done))),
+    Column("state", lambda series: Cell(series.state)),
+]
+"""What the runs took and what became of them."""

@@ -1,0 +1,42 @@
+"""Tables as LaTeX with booktabs, to be taken into a paper by \\input."""
+
+import re
+from collections.abc import Sequence
+
+from harness.reports.tables import Cell, Table
+
+PREAMBLE = "% Needs \\usepackage{booktabs}; wide tables also fit with \\resizebox, of graphicx.\n"
+
+PLAIN = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": "$<$", ">": "$>$", "|": "$|$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "×": r"$\times$"},
+    **{"–": "--", "·": r"$\cdot$", "†": r"$^\dagger$", "◆": r"$^\diamond$", "ε": r"$\epsilon$", "σ": r"$\sigma$"},
+}
+"""What LaTeX reads otherwise, or in older engines not at all."""
+
+
+def escaped(text: str) -> str:
+    """A text as LaTeX prints it; characters that it may not know become a ?."""
+    known = "".join(PLAIN.get(char, char) for char in text)
+    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", known)
+
+
+def latex(tables: Sequence[tuple[str, Table]]) -> str:
+    """A file of tables, each below its caption."""
+    return PREAMBLE + "".join(_table(caption, table) for caption, table in tables)
+
+
+def _table(caption: str, table: Table) -> str:
+    headers = [escaped(header) for header in table.headers]
+    frame = table.frame(_cell).set_axis(headers, axis="columns")
+    columns = "l" * len(headers)
+    body = frame.to_latex(index=False, escape=False, column_format=columns)
+    caption = escaped(": ".join(filter(None, [caption, table.title])))
+    note = escaped(table.note)
+    return f"\n\\begin{{table}}\n\\centering\n\\caption{{{caption}. {note}}}\n{body}\\end{{table}}\n"
+
+
+def _cell(cell: Cell) -> str:
+    text = escaped(cell.text)
+    return (rf"\textbf{{{text}}}" if cell.best else text) + escaped(cell.marks)

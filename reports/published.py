@@ -1,0 +1,140 @@
+"""Numbers that others published: shown in blocks of their own, and never ranked, for nobody ran them here."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.reports.tables import Cell, Table
+
+HEADING = "Published, not run here"
+LEGEND = """\
+As the named sources give them, each under its own protocol: none is ranked, and none compares with a row of ours \
+unless protocol, net and data are the same. A number with ? is unverified, from memory; the others were read in the \
+named source, which is not always the paper itself."""
+
+UNVERIFIED = "?"
+
+METRICS = {
+    "Accuracy and samples": {
+        "clean_acc": "Clean accuracy ↑ %",
+        "robust_acc": "Robust accuracy ↑ %",
+        "FID": "FID ↓",
+        "IS": "IS ↑",
+        "precision": "Precision ↑",
+        "recall": "Recall ↑",
+        "counterfactual_FID": "Counterfactual FID ↓",
+        "ECE_percent": "ECE ↓ %",
+        "params_M": "parameters, M",
+        "sampling_steps": "sampling steps",
+    },
+    "OOD detection, AUROC ↑ %": {
+        "OOD_AUROC": "set not named",
+        "OOD_AUROC_SVHN": "SVHN",
+        "OOD_AUROC_CIFAR100": "CIFAR-100",
+        "OOD_AUROC_CelebA": "CelebA",
+        "OOD_AUROC_Interp": "interpolations",
+    },
+}
+"""The tables, and what the metrics of the file are called in them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number. threat: norm and radius, where it is an accuracy under AutoAttack, as in our scores' keys."""
+
+    data: str
+    method: str
+    net: str
+    metric: str
+    value: float
+    threat: str
+    protocol: str
+    source: str
+    verified: bool
+
+
+@cache
+def everything() -> list[Published]:
+    """All of published.csv."""
+    with (Path(__file__).parent / "published.csv").open(encoding="utf-8", newline="") as file:
+        return [_one(**line) for line in csv.DictReader(file)]
+
+
+def _one(value: str, verified: str, **texts: str) -> Published:
+    return Published(**texts, value=float(value), verified=verified == "yes")
+
+
+def of(data: str) -> list[Published]:
+    """What was published on a dataset, by the name of its config."""
+    return [one for one in everything() if one.data == data]
+
+
+def points(data: str, robust: str) -> list[tuple[str, float, float]]:
+    """Name, robust accuracy and FID where one source has both; robust: the key of our score, which names the attack."""
+    return [
+        (line.name, line.of["robust_acc"].value, line.of["FID"].value)
+        for line in _lines(of(data))
+        if {"robust_acc", "FID"} <= set(line.of) and f"robust_accuracy/{line.of['robust_acc'].threat}" == robust
+    ]
+
+
+def tables(found: Sequence[Published]) -> list[Table]:
+    """The numbers, a row for each method under each protocol, in the order of the file."""
+    made = []
+    for title, metrics in METRICS.items():
+        lines = _lines([one for one in found if one.metric in metrics])
+        shown = [metric for metric in metrics if any(metric in line.of for line in lines)]
+        headers = ["method", "net", *(metrics[metric] for metric in shown), "protocol", "source"]
+        if lines:
+            made.append(Table(title, headers, [_row(line, shown, found) for line in lines]))
+    return made
+
+
+def footnotes(found: Sequence[Published]) -> list[str]:
+    """The protocols and the sources that the tables number."""
+    protocols = [f"Protocol {number}: {text}" for number, text in enumerate(_numbered(found, "protocol"), start=1)]
+    return protocols + [f"Source {number}: {text}" for number, text in enumerate(_numbered(found, "source"), start=1)]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What one method reached under one protocol, by metric."""
+
+    of: dict[str, Published]
+
+    @property
+    def any(self) -> Published:
+        return next(iter(self.of.values()))
+
+    @property
+    def name(self) -> str:
+        return " ".join(filter(None, [self.any.method, self.any.net and f"({self.any.net})"]))
+
+
+def _lines(found: Sequence[Published]) -> list[_Line]:
+    lines: dict[tuple[str, str, str], dict[str, Published]] = defaultdict(dict)
+    for one in found:
+        lines[one.method, one.net, one.protocol][one.metric] = one
+    return [_Line(line) for line in lines.values()]
+
+
+def _row(line: _Line, metrics: Sequence[str], found: Sequence[Published]) -> list[Cell]:
+    sources = sorted({_numbered(found, "source").index(one.source) + 1 for one in line.of.values()})
+    return [
+        Cell(line.any.method),
+        Cell(line.any.net or "–"),
+        *(_cell(line.of.get(metric)) for metric in metrics),
+        Cell(str(_numbered(found, "protocol").index(line.any.protocol) + 1)),
+        Cell(", ".join(map(str, sources))),
+    ]
+
+
+def _cell(one: Published | None) -> Cell:
+    return Cell(f"{one.value:g}", one.value, marks="" if one.verified else UNVERIFIED) if one else Cell("–")
+
+
+def _numbered(found: Sequence[Published], key: str) -> list[str]:
+    return list(dict.fromkeys(getattr(one, key) for one in found))

@@ -1,0 +1,145 @@
+"""The runs of one dataset under one protocol: their series, tables and footnotes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, isnan, nan
+
+from harness.record import Score
+from harness.reports.columns import NET, STATES, Column, Measured, costs
+from harness.reports.rows import Row
+from harness.reports.series import Series, daggers, judged, said, title
+from harness.reports.tables import FRONT, Cell, Table
+
+BARRED = "Not ranked: tuned on the test split"
+MAIN = ("", BARRED)
+"""Titles of the main table, and of the same for those that are not ranked."""
+
+INTERVALS = "95 % intervals of a run, over images or samples: mean bounds of the seeds"
+COSTS = "Cost of a run: training, its peak memory and its evaluation; means over seeds"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Its runs; none of them is in a study."""
+
+    runs: list[Row]
+
+    @property
+    def name(self) -> str:
+        """The stem of its files."""
+        return "-".join(judged(self.runs[0]))
+
+    @property
+    def heading(self) -> str:
+        """What its runs agree in, and what must be said of their numbers."""
+        return ": ".join(filter(None, [title(self.runs[0]), said(self.runs)]))
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """Its rows: the most robust first, those without a robust score last, and those that are not ranked."""
+        repeats: dict[str, list[Row]] = defaultdict(list)
+        for run in sorted(self.runs, key=lambda run: run.seed):
+            repeats[run.series].append(run)
+        robust = self.first("robust_accuracy")
+
+        def rank(series: Series) -> tuple[bool, bool, float, str, str, str]:
+            mean, run = series.mean(robust) if robust else nan, series.runs[0]
+            place = 0.0 if isnan(mean) else -mean
+            return series.barred, isnan(mean), place, series.label, run.model, run.series
+
+        return sorted(map(Series, repeats.values()), key=rank)
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """A score of each key, in the order in which the records have them."""
+        done = [run.scores for run in self.runs if run.state == "done"]
+        return {key: score for scores in done for key, score in scores.items()}
+
+    def first(self, *starts: str) -> str | None:
+        """The first score key of the main table that starts so."""
+        return next((key for key, score in self.scores.items() if key.startswith(starts) and not score.table), None)
+
+    @cached_property
+    def front(self) -> set[str]:
+        """The Pareto front: keys of ranked series that none beats in robust accuracy and distance at once."""
+        robust, distance = self.first("robust_accuracy"), self.first("fd", "fid")
+        if not robust or not distance:
+            return set()
+        both = [one for one in self.series if not one.barred and one.scores(robust) and one.scores(distance)]
+        return front({one.key: (-one.mean(robust), one.mean(distance)) for one in both})
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The tables of scores: of the series that are ranked, then of those that are not."""
+        return [*self._tables(True), *self._tables(False)]
+
+    def main(self) -> list[Table]:
+        """The main table, then the same of the series that are not ranked, if there are any."""
+        return [table for table in self.tables if table.title in MAIN]
+
+    def details(self) -> list[Table]:
+        """The intervals over images, the further scores, and the cost."""
+        columns = costs(self.series)
+        cost = [_table(COSTS, self.series, [NET, *columns])] if columns else []
+        return [*(table for table in self.tables if table.title not in MAIN), *cost]
+
+    def daggers(self) -> list[str]:
+        """Why numbers are doubtful."""
+        return list(daggers(self.series))
+
+    def footnotes(self) -> list[str]:
+        """What became of runs, what was chosen and how, and what deviates from the published settings."""
+        return list(dict.fromkeys(note for series in self.series for note in series.footnotes()))
+
+    def _tables(self, ranked: bool) -> Iterator[Table]:
+        series = [one for one in self.series if one.barred != ranked]
+        columns = [Measured(key, score, series, ranked) for key, score in self.scores.items()]
+        columns = [column for column in columns if column.means]
+        further = "" if ranked else ", not ranked"
+        if series:
+            shown = [column for column in columns if not column.score.table]
+            yield _table(MAIN[not ranked], series, [NET, *shown, *STATES], _counts(shown), self.front)
+            yield from _intervals(series, shown, further)
+        for details in dict.fromkeys(column.score.table for column in columns if column.score.table):
+            shown = [column for column in columns if column.score.table == details]
+            yield _table(details + further, series, [NET, *shown], _counts(shown))
+
+
+def front(points: dict[str, tuple[float, float]]) -> set[str]:
+    """The names of the points that no other is below in one coordinate without being above in the other."""
+    found: set[str] = set()
+    last = inf, inf
+    for name, point in sorted(points.items(), key=lambda item: item[1]):
+        if point[1] < last[1] or point == last:
+            found.add(name)
+            last = point
+    return found
+
+
+def _table(
+    title: str, series: list[Series], columns: Iterable[Column | Measured], note: str = "", front: Iterable[str] = ()
+) -> Table:
+    columns = list(columns)
+    names = [Cell(one.label, marks=FRONT if one.key in front else "") for one in series]
+    rows = [[name, *(column.cell(one) for column in columns)] for name, one in zip(names, series, strict=True)]
+    return Table(title, ["method", *(column.header for column in columns)], rows, note, series)
+
+
+def _intervals(series: list[Series], columns: list[Measured], further: str) -> Iterator[Table]:
+    """How far other images or samples would move the numbers of a main table, where seeds hide that."""
+    several = [one for one in series if len(one.done) > 1]
+    shown = [column for column in columns if any(column.interval(one) for one in several)]
+    if shown:
+        cells = [Column(column.header, lambda one, of=column: Cell(of.interval(one) or "–")) for column in shown]
+        yield _table(INTERVALS + further, several, cells)
+
+
+def _counts(columns: list[Measured]) -> str:
+    """What the numbers of columns count over."""
+    titles: dict[str, list[str]] = defaultdict(list)
+    for column in columns:
+        titles[column.count].append(column.score.title)
+    counts = [f"n = {n}" + (f" for {' · '.join(of)}" if len(titles) > 1 else "") for n, of in titles.items()]
+    return f"Counts: {'; '.join(counts) or 'none yet'}. The sd is over seeds."
