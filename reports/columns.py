@@ -132,7 +132,8 @@ def _count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """A time in its largest unit."""
     for unit, size in (("h", 1), ("min", 60)):
         if hours * size >= 1:
             return f"{hours * size:.1f} {unit}"
@@ -140,7 +141,7 @@ def _duration(hours: float) -> str:
 
 
 STATES = [
-    _mean("train time", lambda run: run.cost and run.cost.training_seconds / 3600, _duration),
+    _mean("train time", lambda run: run.cost and run.cost.training_seconds / 3600, duration),
     Column("seeds", lambda series: Cell(series.seeds, len(series.done))),
     Column("state", lambda series: Cell(series.state)),
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from harness.reports.tables import Cell, Table
 
-PREAMBLE = "% Needs \\usepackage{booktabs}; wide tables also fit with \\resizebox, of graphicx.\n"
+PREAMBLE = "% Made by `python -m harness report`; needs \\usepackage{booktabs, adjustbox}.\n"
 
 PLAIN = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -32,9 +32,15 @@ def _table(caption: str, table: Table) -> str:
     frame = table.frame(_cell).set_axis(headers, axis="columns")
     columns = "l" * len(headers)
     body = frame.to_latex(index=False, escape=False, column_format=columns)
-    caption = escaped(": ".join(filter(None, [caption, table.title])))
-    note = escaped(table.note)
-    return f"\n\\begin{{table}}\n\\centering\n\\caption{{{caption}. {note}}}\n{body}\\end{{table}}\n"
+    title = ": ".join(filter(None, [caption, table.title]))
+    lines = [
+        r"\begin{table}\centering",
+        rf"\caption{{{escaped(' '.join(filter(None, [f'{title}.', table.note])))}}}",
+        r"\begin{adjustbox}{max width=\textwidth}",
+        f"{body}\\end{{adjustbox}}",
+        r"\end{table}",
+    ]
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def _cell(cell: Cell) -> str:

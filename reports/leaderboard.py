@@ -25,15 +25,21 @@ page of details. Of a single seed it is the value, with its 95 % interval where 
 done of all; only those that are done enter a number. Why one with † is doubtful stands on the page of details too."""
 
 
+Figures = Sequence[tuple[str, Path]]
+"""What each shows, and its path below the folder of the reports."""
+
+
 def write(config: Config, source: str = "folders") -> Path:
     """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
     folder = Path(config["reports"]).absolute()
     found = rows(config, source)
     sections, varied = sectioned(found), studies(found)
+    drawn = {one.name: list(figures(one, folder)) for one in sections}
+    drawn |= {one.name: list(one.figures(folder)) for one in varied}
     for one in sections:
-        write_text(folder / _page(one), _section(one, folder))
+        write_text(folder / _page(one), _section(one, drawn[one.name]))
     for one in varied:
-        write_text(folder / _page(one), _study(one, folder))
+        write_text(folder / _page(one), _study(one, drawn[one.name]))
     write_text(folder / "published.md", _published())
     write_text(folder / "leaderboard.tex", latex(_captioned(sections, varied)))
     with replacing(folder / "leaderboard.csv") as path:
@@ -70,23 +76,27 @@ def _overview(sections: list[Section], varied: list[Study]) -> str:
     return _joined(parts)
 
 
-def _section(section: Section, folder: Path) -> str:
-    parts = [f"# {section.heading}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
-    parts += [table.markdown() for table in section.details()]
-    parts += [_bullets([*section.daggers(), *section.footnotes()]), *_images(figures(section, folder))]
+def _section(section: Section, drawn: Figures) -> str:
+    """The page of a section: all but what the overview says of it."""
+    parts = [*_top(section), *(table.markdown() for table in section.details())]
+    parts += [_bullets([*section.daggers(), *section.footnotes()]), *_images(drawn)]
     if others := published.of(section.runs[0].data):
         parts += [f"## {published.HEADING}", *_block(others)]
     return _joined(parts)
 
 
-def _study(study: Study, folder: Path) -> str:
-    back = f"The table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"
-    return _joined([f"# {study.heading}", back, _bullets(study.footnotes()), *_images(study.figures(folder))])
+def _study(study: Study, drawn: Figures) -> str:
+    """The page of a study: all but what the overview says of it."""
+    return _joined([*_top(study), _bullets(study.footnotes()), *_images(drawn)])
+
+
+def _top(of: Section | Study) -> list[str]:
+    return [f"# {of.heading}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
 
 
 def _published() -> str:
     parts = [f"# {published.HEADING}", MADE]
-    for data in dict.fromkeys(one.data for one in published.everything()):
+    for data in published.datasets():
         parts += [f"## {data}", *_block(published.of(data))]
     return _joined(parts)
 
@@ -96,7 +106,7 @@ def _block(found: list[published.Published]) -> list[str]:
     return [published.LEGEND, *tables, _bullets(published.footnotes(found))]
 
 
-def _images(drawn: Iterable[tuple[str, Path]]) -> list[str]:
+def _images(drawn: Figures) -> list[str]:
     return [f"![{text}](../{path})" for text, path in drawn]
 
 

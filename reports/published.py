@@ -17,10 +17,14 @@ named source, which is not always the paper itself."""
 
 UNVERIFIED = "?"
 
+THREATS = {"l2_0.5": "L2 0.5", "l2_3": "L2 3", "linf_0.0313725": "Linf 8/255", "linf_0.0156863": "Linf 4/255"}
+"""The norms and radii under AutoAttack, by the ends of our scores' keys."""
+
 METRICS = {
     "Accuracy and samples": {
         "clean_acc": "Clean accuracy ↑ %",
-        "robust_acc": "Robust accuracy ↑ %",
+        **{f"robust_acc/{key}": f"AutoAttack {name} ↑ %" for key, name in THREATS.items()},
+        "robust_acc": "another attack ↑ %",
         "FID": "FID ↓",
         "IS": "IS ↑",
         "precision": "Precision ↑",
@@ -38,7 +42,7 @@ METRICS = {
         "OOD_AUROC_Interp": "interpolations",
     },
 }
-"""The tables, and what the metrics of the file are called in them."""
+"""The tables, and what the numbers of the file are called in them."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Published:
     source: str
     verified: bool
 
+    @property
+    def column(self) -> str:
+        """What it measures, and under which attack."""
+        return "/".join(filter(None, [self.metric, self.threat]))
+
 
 @cache
 def everything() -> list[Published]:
@@ -67,6 +76,11 @@ def _one(value: str, verified: str, **texts: str) -> Published:
     return Published(**texts, value=float(value), verified=verified == "yes")
 
 
+def datasets() -> list[str]:
+    """The names of the datasets that something was published on."""
+    return list(dict.fromkeys(one.data for one in everything()))
+
+
 def of(data: str) -> list[Published]:
     """What was published on a dataset, by the name of its config."""
     return [one for one in everything() if one.data == data]
@@ -74,18 +88,16 @@ def of(data: str) -> list[Published]:
 
 def points(data: str, robust: str) -> list[tuple[str, float, float]]:
     """Name, robust accuracy and FID where one source has both; robust: the key of our score, which names the attack."""
-    return [
-        (line.name, line.of["robust_acc"].value, line.of["FID"].value)
-        for line in _lines(of(data))
-        if {"robust_acc", "FID"} <= set(line.of) and f"robust_accuracy/{line.of['robust_acc'].threat}" == robust
-    ]
+    attacked = robust.replace("robust_accuracy", "robust_acc")
+    lines = [line for line in _lines(of(data)) if {attacked, "FID"} <= set(line.of)]
+    return [(line.name, line.of[attacked].value, line.of["FID"].value) for line in lines]
 
 
 def tables(found: Sequence[Published]) -> list[Table]:
     """The numbers, a row for each method under each protocol, in the order of the file."""
     made = []
     for title, metrics in METRICS.items():
-        lines = _lines([one for one in found if one.metric in metrics])
+        lines = _lines([one for one in found if one.column in metrics])
         shown = [metric for metric in metrics if any(metric in line.of for line in lines)]
         headers = ["method", "net", *(metrics[metric] for metric in shown), "protocol", "source"]
         if lines:
@@ -101,7 +113,7 @@ def footnotes(found: Sequence[Published]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Line:
-    """What one method reached under one protocol, by metric."""
+    """What one method reached under one protocol, by column."""
 
     of: dict[str, Published]
 
@@ -117,7 +129,7 @@ class _Line:
 def _lines(found: Sequence[Published]) -> list[_Line]:
     lines: dict[tuple[str, str, str], dict[str, Published]] = defaultdict(dict)
     for one in found:
-        lines[one.method, one.net, one.protocol][one.metric] = one
+        lines[one.method, one.net, one.protocol][one.column] = one
     return [_Line(line) for line in lines.values()]
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
-from statistics import fmean, stdev
+from statistics import fmean
+
+import numpy as np
 
 from harness.record import Score, Selection
 from harness.reports.rows import Row
@@ -39,11 +41,13 @@ class Series:
 
     def mean(self, key: str) -> float:
         """The mean over seeds; NaN where there is none."""
-        return fmean(score.value for score in self.scores(key)) if self.scores(key) else nan
+        values = [score.value for score in self.scores(key)]
+        return fmean(values) if values else nan
 
     def sd(self, key: str) -> float:
         """The sample standard deviation over seeds; NaN where there is one or none."""
-        return stdev(score.value for score in self.scores(key)) if len(self.scores(key)) > 1 else nan
+        values = [score.value for score in self.scores(key)]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else nan
 
     @property
     def seeds(self) -> str:
@@ -69,11 +73,15 @@ class Series:
         yield from ((score.title, warning) for score in scores for warning in score.warnings)
 
     def footnotes(self) -> Iterator[str]:
-        """Reasons, selections and notes of its runs."""
+        """Reasons, selections and notes of its runs; of which seeds, where it is not all."""
+        seeds: dict[str, list[str]] = defaultdict(list)
         for run in self.runs:
             if run.reason:
                 yield f"{self.label}, seed {run.seed}: {run.state}, {run.reason}"
-            yield from origin(run)
+            for note in origin(run):
+                seeds[note].append(str(run.seed))
+        for note, of in seeds.items():
+            yield note if len(of) == len(self.runs) else f"{note} (seed{'s' * (len(of) > 1)} {', '.join(of)})"
 
 
 def label(run: Row) -> str:

@@ -1,0 +1,110 @@
+"""How long `report` takes over thousands of runs: python benchmarks/leaderboard.py [RUNS].
+
+Prints a markdown table. Each run folder holds what a real one of the digits does: its config, a record of about 20 kB,
+curves and pictures; three seeds each, of ten methods with many overrides, and some that diverged or never ended.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from matplotlib.image import imsave
+
+from harness.compose import compose
+from harness.record import Cost, Origin, Record, Score, Selection, StageCost, write
+from harness.runs import Run
+
+METHODS = ("at", "atjem", "ebjdat", "generative", "jem", "jempp", "ratio", "sadajem", "standard", "trades")
+PICTURES = ("samples.png", "reliability.png", "counterfactuals.png")
+
+
+def scores(rng: random.Random) -> dict[str, Score]:
+    """As many as a run on the digits has."""
+    counted = {"n": 360, "unit": "%", "better": "higher"}
+
+    def score(title: str, table: str = "") -> Score:
+        value = rng.uniform(20, 95)
+        return Score(title=title, value=value, low=value - 4, high=value + 4, table=table, **counted)
+
+    main = {
+        "clean_accuracy": score("Clean accuracy"),
+        "robust_accuracy/l2_0.5": score("Robust accuracy (L2 0.5)"),
+        "fd_digits": Score(title="FD (digits features)", value=rng.uniform(0.5, 30), n=1000, better="lower"),
+        **{f"main/{i}": score(f"Main score {i}") for i in range(8)},
+    }
+    tables = {"OOD detection, noise": 14, "OOD detection, patches": 14, "Counterfactuals, L2 1": 20}
+    return main | {f"{table}/{i}": score(f"Score {i}", table) for table, n in tables.items() for i in range(n)}
+
+
+def record(run: Run, rng: random.Random, state: str) -> Record:
+    """A record of the size of those of the digits protocol."""
+    from harness.evaluate import tag
+
+    stage = StageCost(
+        name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,
+        peak_memory_mb=812, resumed=0,
+    )  # fmt: skip
+    origin = Origin(
+        command="python -m harness", created="", commit="0" * 40, dirty=False, python="3.11",
+        packages={f"package{i}": "1.2.3" for i in range(30)}, hardware="CPU", device="cpu", threads=1, precision="fp32",
+    )  # fmt: skip
+    done = state == "done"
+    return Record(
+        fingerprint=run.fingerprint, series=run.series, state=state, reason="" if done else "loss nan at step 7",
+        **{key: run.config[key]["name"] for key in ("method", "data", "model")}, seed=run.config["seed"],
+        overrides=run.config["overrides"], protocol=tag(run.config["protocol"]), origin=origin, parameters=75434,
+        scores=scores(rng) if done else {}, outcomes={f"attack/{i}": "10" * 180 for i in range(12)} if done else {},
+        selection={"stage: rate": Selection(by="accuracies, seed 0", split=["validation"])},
+        cost=Cost(stages=[stage, stage], training_seconds=63, evaluation_seconds=80, peak_memory_mb=812),
+    )  # fmt: skip
+
+
+def fill(root: Path, count: int) -> None:
+    """Make the folders of so many runs."""
+    rng = random.Random(0)
+    bases = {method: compose([f"method={method}"])[0] for method in METHODS}
+    for name in PICTURES:
+        imsave(root / name, np.random.default_rng(0).random((100, 100)))
+    for number in range(count):
+        series, seed = divmod(number, 3)
+        variant, method = divmod(series, len(METHODS))
+        base = bases[METHODS[method]]
+        weights = {**base["model"], "width": 8 + variant}
+        overrides = [f"model.width={8 + variant}"] if variant else []
+        run = Run({**base, "model": weights, "overrides": overrides, "seed": seed, "runs": str(root / "runs")})
+        run.folder.mkdir(parents=True)
+        (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config, sort_keys=False))
+        state = rng.choices(("done", "diverged", "interrupted"), (90, 5, 5))[0]
+        if state == "interrupted":
+            (run.folder / "started").touch()
+            continue
+        write(run.folder / "record.json", record(run, rng, state))
+        lines = [json.dumps({"images": 128 * i, "robust/ce": 2 / (i + 1), "robust/accuracy": 0.5}) for i in range(200)]
+        (run.folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+        for name in PICTURES:
+            os.link(root / name, run.folder / name)
+
+
+def main() -> None:
+    """Make the folders and time the command; of a busy machine only the processor's seconds say something."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    with tempfile.TemporaryDirectory() as scratch:
+        fill(Path(scratch), count)
+        before, started = os.times(), time.monotonic()
+        subprocess.run([sys.executable, "-m", "harness", "report"], cwd=scratch, check=True, capture_output=True)
+        after, took = os.times(), time.monotonic() - started
+        busy = sum(after[2:4]) - sum(before[2:4])
+        print(f"| runs | seconds | of one processor |\n| --- | --- | --- |\n| {count:,} | {took:.1f} | {busy:.1f} |")
+        sizes = [path.stat().st_size for path in (Path(scratch) / "reports").rglob("*") if path.is_file()]
+        print(f"\n{len(sizes):,} files of {sum(sizes) / 1e6:.1f} MB.")
+
+
+if __name__ == "__main__":
+    main()
