@@ -65,7 +65,6 @@ class StageCost(_Frozen):
 
     skipped: image files that could not be read and were passed over. processes and accumulate: how a batch was shared,
     and statistics: what batch normalisation then saw at a time. made_with: the code that trained it, all there were.
-    energy_wh: what the GPUs drew, where they tell it.
     """
 
     name: str
@@ -81,7 +80,6 @@ class StageCost(_Frozen):
     accumulate: int = 1
     statistics: str = ""
     made_with: list[str] = []
-    energy_wh: float | None = None
 
 
 class Cost(_Frozen):
@@ -91,12 +89,6 @@ class Cost(_Frozen):
     training_seconds: float
     evaluation_seconds: float
     peak_memory_mb: int
-
-    @property
-    def energy_wh(self) -> float | None:
-        """What the GPUs drew in training; None unless that of each stage was measured."""
-        found = [stage.energy_wh for stage in self.stages if stage.energy_wh is not None]
-        return sum(found) if found and len(found) == len(self.stages) else None
 
 
 class Origin(_Frozen):

@@ -91,7 +91,6 @@ def costs(series: list[Series]) -> list[Column]:
         _mean("core-hours", lambda run: _device_hours(run, "cpu")),
         _mean("images/s", lambda run: run.cost and _pace(run.cost), lambda pace: f"{pace:.0f}"),
         _mean("peak memory, GB", lambda run: run.cost and run.cost.peak_memory_mb / 1000),
-        _mean("energy, Wh", lambda run: run.cost and run.cost.energy_wh),
         _mean("evaluation, min", lambda run: run.cost and run.cost.evaluation_seconds / 60),
         Column("hardware", lambda one: Cell(_hardware(one)) if _hardware(one) else NONE),
     ]

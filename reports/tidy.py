@@ -27,7 +27,6 @@ def _facts(row: Row) -> dict[str, object]:
         "training_seconds": cost and cost.training_seconds,
         "evaluation_seconds": cost and cost.evaluation_seconds,
         "peak_memory_mb": cost and cost.peak_memory_mb,
-        "energy_wh": cost and cost.energy_wh,
         "hardware": origin and origin.hardware,
         "commit": origin and origin.commit,
         **{f"study/{factor}": value for factor, value in sorted(row.study.items())},
