@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from test_leaderboard_page import scores
-from test_tracking_mirror import a_row, finish, make
+from test_tracking_mirror import finish, make
 
 from harness.reports import leaderboard, published
-from harness.reports.section import Section
 from harness.reports.tables import FRONT
 
 PEERS = ("JEM", "JEM++", "SADA-JEM", "RATIO", "EGC", "EB-JDAT", "DAT", "BigGAN", "ADM", "LDM", "DiT", "VAR-d16")
@@ -75,9 +74,3 @@ def test_a_page_of_the_same_data_shows_them_apart_and_ranks_our_runs_alone(tmp_p
     for name in ("LEADERBOARD.md", "leaderboard.csv", "leaderboard.tex"):
         assert "DAT T=50" not in (page.parent / name).read_text(encoding="utf-8"), name
     assert "DAT T=50" in (page.parent / "published.md").read_text(encoding="utf-8")
-
-
-def test_the_front_is_ours() -> None:
-    key = "series of at"
-    section = Section([a_row("at", data="cifar10", series=key, scores=scores(10.0, 300.0, 40.0))])
-    assert section.front == {key}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_leaderboard_page import scores
 from test_tracking_mirror import a_row
@@ -33,6 +33,7 @@ def test_latex_is_a_table_with_booktabs_in_which_every_row_has_every_cell() -> N
     assert r"\input" not in text and text.isascii()
 
 
+@settings(max_examples=40)
 @given(st.text())
 def test_what_is_escaped_holds_no_command_and_closes_what_it_opens(text: str) -> None:
     found = escaped(text)
