@@ -1,0 +1,92 @@
+"""A folder in which pages of the documentation are tried: with what they show, at tiny settings, with no data."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import __main__ as command
+from harness import again, compose, datasets, methods, metrics
+from harness.datasets import outliers
+from harness.datasets.cifar import CIFAR10, CIFAR100
+from harness.datasets.imagenet import ImageNet
+from harness.datasets.outliers.cifar import CIFAR10 as Cars
+from harness.datasets.outliers.cifar import CIFAR100 as Apples
+from harness.datasets.outliers.folder import Folder
+from harness.datasets.outliers.svhn import SVHN
+from harness.datasets.outliers.tinyimages import TinyImages
+from harness.optimise import Training
+
+PACKAGES = {"methods": methods, "datasets": datasets, "datasets/outliers": outliers, "harness/metrics": metrics}
+"""Where a file that a page shows is looked for, by its folder."""
+
+METRICS = {
+    "accuracy": {"split": "test"},
+    "robustness": {"split": "test", "norm": "L2", "eps": 3, "targets": 9, "chunk": 10, "seed": 0},
+    "fidelity": {"features": "digits", "kid_subset": 20, "seed": 0},
+}
+TINY = {
+    "data": {"test": 20, "validation": 70},
+    "model": {"width": 4},
+    "outliers": {"count": 200},
+    "protocol": {"metrics": METRICS, "selection": None, "samples": {"count": 70, "chunk": 35, "seed": 0}},
+}
+"""Of digits, in place of what the configs say: at this radius the first attack breaks every image."""
+
+STEPS = 4
+"""Of each stage."""
+
+
+class World:
+    """The folder; `patch` undoes at the end what makes the harness tiny in this process."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.configs, self.composed = folder, folder / "configs", compose.compose
+        self.modules: list[str] = []
+        self.configs.mkdir()
+        patch.chdir(folder)
+        for path, package in PACKAGES.items():
+            patch.setattr(package, "__path__", [*package.__path__, str(folder / path)])
+        for module in (compose, command, again):
+            patch.setattr(module, "compose", self.compose)
+        patch.setattr(Training, "steps", lambda training, images: STEPS)
+        _no_files(patch)
+
+    def compose(self, arguments: list[str], *more: object, **others: object) -> list[dict]:
+        """What the command line means, with the configs that the pages show."""
+        given = any(argument.startswith("--config-dir") for argument in arguments)
+        where = [] if given else [f"--config-dir={self.configs}"]
+        return [_tiny(config) for config in self.composed([*arguments, *where], *more, **others)]
+
+    def write(self, file: str, text: str) -> None:
+        """A file that a page shows, at its place."""
+        path = self.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if package := PACKAGES.get(Path(file).parent.as_posix()):
+            self.modules.append(f"{package.__name__}.{path.stem}")
+
+    def close(self) -> None:
+        """Forget the modules that pages showed."""
+        for module in self.modules:
+            sys.modules.pop(module, None)
+
+
+def _tiny(config: dict) -> dict:
+    if config["data"]["name"] == "digits":
+        for part, fields in TINY.items():
+            config[part] |= {key: value for key, value in fields.items() if key in config[part]}
+    return config
+
+
+def _no_files(patch: pytest.MonkeyPatch) -> None:
+    """Data and weights that are not on this machine pass for whole ones; nothing can be trained on them."""
+    for kind in (CIFAR10, CIFAR100, ImageNet, Cars, Apples, Folder, SVHN, TinyImages):
+        patch.setattr(kind, "ready", lambda source: None)
+    for kind in (CIFAR10, CIFAR100, ImageNet):
+        patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
+    patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
+    patch.setattr("harness.runs.digest", lambda path: path)
+    patch.setattr("harness.foreign.read", lambda path: {})
+    patch.setattr("harness.foreign.check", lambda weights, net, path: None)
