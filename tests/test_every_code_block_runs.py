@@ -30,6 +30,7 @@ LEFT = {
     ".": "changes the shell in which it is typed",
     "export": "changes the shell in which it is typed",
     "squeue": "is SLURM's, which only the scenarios have",
+    "python -m harness experiment=digits_stability": "is planned by tests/test_the_stability_study_is_fair.py",
 }
 """Commands that are not tried, by how they begin, and why."""
 
@@ -124,15 +125,17 @@ def of_harness(words, world, type_, alone):
         own = ("run=", "seed=") if file else ("seed=",)
         verb, words = "plan", [word for word in words if not word.startswith(own)] + ["seed=0"]
         words += of_checkpoint(file) if file else []
-    type_(verb, *words)
+    if (verb, *words) not in world.typed:
+        type_(verb, *words)
+        world.typed.add((verb, *words))
 
 
 def soon(words, world):
-    """Whether a command is one run, here, on data that are here."""
+    """Whether a command is one run, here, of the small net."""
     if any(word == "-m" or word.startswith("launcher=") for word in words):
         return False
     configs = world.compose(words)
-    return len(configs) == 1 and configs[0]["data"]["name"] == "digits" and not configs[0]["init"]
+    return len(configs) == 1 and configs[0]["model"]["name"] == "digits" and not configs[0]["init"]
 
 
 def make(line, words):
