@@ -1,15 +1,15 @@
-"""Whatever becomes of the server during a run, MLflow holds the run whole and once in the end. A real server, which
-asks for a password, stands behind a gate."""
+"""Whatever becomes of the server during a run, MLflow holds the run whole and once in the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow_server import Gate, mlflow_server
-from test_tracking_mirror import finish, log, make, mirrored, robust
+from test_tracking_mirror import finish, log, make, mirrored, robust, root  # noqa: F401 - a fixture
 
 from harness import patience, spool, tracking
 from harness.courier import Courier
@@ -27,6 +27,7 @@ PASSWORD = "a-long-password"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server, which asks for a password."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "auth.ini").write_text(AUTHENTICATION.format(folder, PASSWORD))
     secrets = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}
@@ -45,9 +46,9 @@ def gate(server: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(server)
 
 
-def begun(root: Path, gate: Gate, seed: int) -> Run:
+def begun(folder: Path, gate: Gate | None, seed: int) -> Run:
     """A run with curves, all of them in runs/ of a folder."""
-    run = make(root, seed, tracking=gate.url)
+    run = make(folder, seed, tracking=gate and gate.url)
     run.freeze()
     log(run, 5)
     return run
@@ -86,23 +87,37 @@ def test_a_server_that_is_stopped_during_a_run_gets_it_when_it_is_back(gate: Gat
     assert tracking.sync(run.root) == (0, 0) and gate.asked == asked, "what was sent is not sent again"
 
 
-def test_a_server_may_die_at_any_request_of_a_push(gate: Gate, tmp_path: Path) -> None:
-    run = finish(begun(tmp_path, gate, 300), robust(40))
-    spool.owe(run, tracking.multirun("another sweep", [run]))
-    for passes in range(100):
-        gate.passes = passes
+def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    run, calls = finish(begun(root, None, 0), robust(40)), 0
+    sweep = tracking.multirun("a sweep", [run])
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            answer, calls = real(*arguments, **named), calls - 1
+            if calls < 0:
+                raise ConnectionError("it arrived, but the answer is lost")
+            return answer
+
+        return call
+
+    for name in ("search_runs", "create_run", "log_batch", "log_inputs", "log_artifact", "set_tag", "set_terminated"):
+        monkeypatch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+    for survived in range(100):
+        calls = survived
+        spool.owe(run, sweep)
         if tracking.push(run, last=True):
             break
         assert spool.marks(run.root)
-    assert passes > 5, "it had no occasion to die"
-    gate.passes = inf
+    assert survived > 5, "it had no occasion to die"
+    calls = 100
     assert whole(run)["tags"]["mlflow.parentRunId"]
 
 
-def test_two_that_send_at_once_send_once(gate: Gate, tmp_path: Path) -> None:
-    runs = [finish(begun(tmp_path, gate, 400 + seed), robust(40)) for seed in range(3)]
+def test_two_that_send_at_once_send_once(root: Path) -> None:  # noqa: F811
+    runs = [finish(begun(root, None, seed), robust(40)) for seed in range(3)]
     for run in runs:
-        spool.owe(run, tracking.multirun("one sweep", runs))
+        spool.owe(run, tracking.multirun("a sweep", runs))
     with ThreadPoolExecutor(2) as pool:
         assert all(left == 0 for _, left in pool.map(lambda _: tracking.sync(runs[0].root), range(2)))
     assert len({whole(run)["tags"]["mlflow.parentRunId"] for run in runs}) == 1
