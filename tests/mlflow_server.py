@@ -51,9 +51,13 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Gate:
-    """Stands before a server. passes: so many requests more; the one after them arrives, but is never answered."""
+    """Stands before a server. passes: so many requests more; the one after them arrives, but is never answered.
 
-    def __init__(self, url: str) -> None:
+    delay: seconds that each request is kept waiting.
+    """
+
+    def __init__(self, url: str, delay: float = 0) -> None:
+        self.delay = delay
         self.host, self.passes, self.asked, self.lock = url.removeprefix("http://"), inf, 0, Lock()
         gate = self
 
@@ -75,6 +79,7 @@ class Gate:
         with self.lock:
             self.passes, self.asked = self.passes - 1, self.asked + 1
             left = self.passes
+        time.sleep(self.delay)
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         request.close_connection = True
         if left < -1:

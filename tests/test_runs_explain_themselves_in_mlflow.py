@@ -19,7 +19,8 @@ def there(root: Path) -> tuple[Run, Any, Any]:  # noqa: F811
     """A run that is done and was sent; MLflow's client, and its image there."""
     from mlflow import MlflowClient
 
-    run = make(root, model={"name": "digits", "width": 8, "norm": "batch", "activation": "silu"})
+    net = {"name": "digits", "width": 8, "norm": "batch", "activation": "silu", "mean": [0.5], "std": [0.5]}
+    run = make(root, model=net)
     log(run, 3)
     stage = run.trainings[0].folder
     checkpoint.save_tensors(stage / "weights.safetensors", untrained(run).state_dict())

@@ -1,0 +1,56 @@
+"""What MLflow costs training: python benchmarks/tracking_cost.py [STEPS] [ROUNDS].
+
+Trains one stage of AT on digits in turn without MLflow, with a database, with a server that keeps each request waiting for
+two seconds, and with one that is away; a checkpoint, and so a push, is due every two seconds, thirty times as often as by
+default. Prints a markdown table of medians, and of the ratio to the training without MLflow of the same round.
+"""
+
+import sys
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from mlflow_server import Gate, mlflow_server
+
+import harness
+from harness.courier import Courier
+from harness.execute import Silent, train_stage
+from harness.files import read_json
+
+SLOW, AWAY = 2.0, "http://127.0.0.1:9"
+
+
+def seconds(folder: Path, steps: int, tracking: str | None) -> float:
+    """Seconds of a step; `tracking` as in the config, or "none" for no mirror at all."""
+    epochs = f"method.robust.training.epochs={steps * 128 / 1257}"
+    uri = f"tracking={tracking}" if tracking not in (None, "none") else "tracking=null"
+    (run,) = harness.plan("method=at", epochs, f"runs={folder}", "threads=1", "checkpoint_seconds=2", uri)
+    run.freeze()
+    with nullcontext() if tracking == "none" else Courier(run, None) as courier:
+        train_stage(run, run.trainings[0], Silent(), courier)
+    took = read_json(run.trainings[0].folder / "done.json")
+    return took["seconds"] / took["steps"]
+
+
+def main() -> None:
+    """Measure, in rounds that alternate."""
+    steps, rounds = (int(text) for text in (*sys.argv[1:], *("150", "3")[len(sys.argv) - 1 :]))
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        with mlflow_server(root, f"sqlite:///{root}/server.db") as url:
+            stores = {"no MLflow": "none", "database": None, "server, 2 s a request": Gate(url, SLOW).url, "away": AWAY}
+            seconds(root / "first", 5, None)  # whatever is made or imported once
+            took = {name: [] for name in stores}
+            for number in range(rounds):
+                for name, store in stores.items():
+                    took[name].append(seconds(root / f"{number}-{name.partition(',')[0]}", steps, store))
+    print("| store | ms a step, median | ratio to none, median of rounds |\n| --- | --- | --- |")
+    for name, each in took.items():
+        ratio = median(one / none for one, none in zip(each, took["no MLflow"], strict=True))
+        print(f"| {name} | {1000 * median(each):.1f} | {ratio:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
