@@ -1,8 +1,8 @@
 """What MLflow costs training: python benchmarks/tracking_cost.py [STEPS] [ROUNDS].
 
-Trains one stage of AT on digits in turn without MLflow, with a database, with a server that keeps each request waiting for
-two seconds, and with one that is away; a checkpoint, and so a push, is due every two seconds, thirty times as often as by
-default. Prints a markdown table of medians, and of the ratio to the training without MLflow of the same round.
+Trains one stage of AT on digits in turn without MLflow, with a database, with a server that keeps each request waiting
+for two seconds, and with one that is away; a checkpoint, and so a push, is due every two seconds, thirty times as often
+as by default. Prints a markdown table of medians, and of the ratio to the training without MLflow of the same round.
 """
 
 import sys

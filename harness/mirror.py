@@ -55,7 +55,7 @@ class Mirror:
         self._send_points("points", shown.curves(self.run, self.begun))
         self._send_points("usage", _usage(self.run))
         if row.state in OVER:
-            self._log("metrics", shown.scores(row, _changed(self.run.folder / "record.json") or self.begun))
+            self._log("metrics", shown.scores(row, self.begun))
         self._send_parent(multirun)
         tags = shown.tags(self.run, row, self.id)
         self._send_images(tags)

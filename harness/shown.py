@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from harness.record import Score
@@ -34,7 +35,12 @@ def curves(run: Run, time: int) -> list[Point]:
 
 
 def scores(row: Row, time: int) -> list[Point]:
-    """The scores, the intervals of the main ones, and the cost; all at step 0, so that MLflow draws bars of them."""
+    """The scores, the intervals of the main ones, and the cost; all at step 0, so that MLflow draws bars of them.
+
+    They bear the time of the record, which its copies share; `time` where it has none.
+    """
+    if row.origin and row.origin.created:
+        time = int(1000 * datetime.fromisoformat(row.origin.created).timestamp())
     values = {key: score.value for key, score in row.scores.items()}
     for key, score in row.scores.items():
         if score.low is not None and score.high is not None and not score.table:

@@ -64,7 +64,7 @@ def whole(run: Run) -> dict[str, Any]:
 
 
 def test_without_the_password_a_run_stays_owed(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = finish(begun(tmp_path, gate, 100), robust(40))
+    run = finish(begun(tmp_path, gate, 1), robust(40))
     spool.owe(run)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
     assert tracking.sync(run.root) == (0, 1) and spool.marks(run.root)
@@ -74,7 +74,7 @@ def test_without_the_password_a_run_stays_owed(gate: Gate, tmp_path: Path, monke
 
 
 def test_a_server_that_is_stopped_during_a_run_gets_it_when_it_is_back(gate: Gate, tmp_path: Path) -> None:
-    run = begun(tmp_path, gate, 200)
+    run = begun(tmp_path, gate, 2)
     sweep = tracking.multirun("a sweep", [run])
     with Courier(run, sweep):
         gate.passes = 3

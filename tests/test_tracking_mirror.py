@@ -20,7 +20,14 @@ from harness.runs import Run, lock
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
 TRAINING = {"epochs": 1, "batch": 32, "optimizer": "sgd", "lr": 0.1}
-ORIGIN = {"command": "c", "created": "t", "commit": "0", "dirty": False, "python": "3", "packages": {}}
+ORIGIN = {
+    "command": "c",
+    "created": "2026-01-01T00:00:00+00:00",
+    "commit": "0",
+    "dirty": False,
+    "python": "3",
+    "packages": {},
+}
 ORIGIN |= {"hardware": "h", "device": "cpu", "threads": 1, "precision": "fp32"}
 
 
