@@ -45,8 +45,8 @@ def describe(run: Run, folder: Path) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    images = TensorSpec(np.dtype(np.float32), (-1, *run.data.shape), "images")
-    logits = TensorSpec(np.dtype(np.float32), (-1, len(run.data.classes)), "logits")
+    images = TensorSpec(np.dtype(np.float32), (-1, *run.data.shape))
+    logits = TensorSpec(np.dtype(np.float32), (-1, len(run.data.classes)))
     described = Model(signature=ModelSignature(Schema([images]), Schema([logits])))
     pyfunc.add_to_model(described, loader_module=__name__, data="data")
     described.save(folder / "MLmodel")

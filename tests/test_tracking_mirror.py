@@ -22,7 +22,7 @@ WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
 TRAINING = {"epochs": 1, "batch": 32, "optimizer": "sgd", "lr": 0.1}
 ORIGIN = {
     "command": "c",
-    "created": "2026-01-01T00:00:00+00:00",
+    "created": "2026-01-01T00:00Z",
     "commit": "0",
     "dirty": False,
     "python": "3",
