@@ -13,7 +13,7 @@ from harness import canary
 from harness.build import outliers
 from harness.data import Outliers
 from harness.errors import UserError
-from harness.files import one_name, read_json, replacing
+from harness.files import one_name, read_json, replacing, write_json
 from harness.method import Method
 from harness.metric import Metric, Result, Subject
 from harness.microbatch import InMicroBatches
@@ -129,7 +129,7 @@ class Evaluation:
         return chosen if chosen.exists() else None
 
     def merged(self) -> tuple[Result, float]:
-        """All scores and outcomes, and the seconds that they took; pictures are written into the run's folder."""
+        """All scores and outcomes, and the seconds that they took; pictures and tables go into the run's folder."""
         total, seconds = Result({}), 0.0
         for name, metric in self.metrics.items():
             started = time.monotonic()
@@ -142,6 +142,8 @@ class Evaluation:
             for picture, write in found.pictures.items():
                 with replacing(self.run.folder / f"{picture}.png") as temporary:
                     write(temporary)
+            for table, lines in found.tables.items():
+                write_json(self.run.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         return total, seconds
 

@@ -75,12 +75,13 @@ class Result:
     """What a metric found.
 
     scores: by key. outcomes: for each test image one character, 1 right and 0 wrong. pictures: by name, what writes
-    the PNG whose path it is given.
+    the PNG whose path it is given. tables: by name, the numbers behind a picture, as JSON.
     """
 
     scores: dict[str, Score]
     outcomes: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
 
 class Metric(ABC):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.linalg import sqrtm
 
 from harness.counterfactual import counterfactuals
@@ -221,8 +222,12 @@ def test_the_picture_shows_an_image_of_each_class(subject, tmp_path):
         assert original.caption == f"{label} → {int(target[first])}"
         assert (last.image - walked.images[first]).abs().max() < 1.01 / 255
         assert last.caption == f"ε 1.5: {100 * walked.after[first]:.0f} %"
-    one.merge(subject, parts).pictures["counterfactuals"](tmp_path / "c.png")
-    assert (tmp_path / "c.png").stat().st_size > 5000
+    found = one.merge(subject, parts).pictures
+    for name, draw in found.items():
+        draw(tmp_path / f"{name}.png")
+    whole, strip = (Image.open(tmp_path / f"counterfactual{name}.png") for name in ("s", "_strip"))
+    assert strip.width == whole.width and strip.height == pytest.approx(whole.height / 10, abs=1), "the first row alone"
+    assert (tmp_path / "counterfactuals.png").stat().st_size > 5000
 
 
 def test_parts_can_be_stored(subject):

@@ -1,5 +1,6 @@
 """evaluate: what is trained is judged under another protocol, and nothing is ever trained by it."""
 
+import json
 import shutil
 import sys
 
@@ -50,6 +51,8 @@ def test_a_run_is_judged_under_another_protocol(run):
     assert new != run.folder and new.parent == run.root
     found, frozen = record.read(new / "record.json"), load(new).config
     assert (found.protocol.id, found.protocol.label) == ("quick-1", "for trying out")
+    bins = json.loads((new / "reliability.json").read_text())
+    assert sum(one["count"] for one in bins) == found.scores["ece"].n
     assert found.scores["fd_digits"].n == 70 and "robust_accuracy/l2_0.5" not in found.scores
     same = ("method", "data", "model", "outliers", "seed", "overrides", "selection", "notes")
     assert {key: frozen[key] for key in same} == {key: run.config[key] for key in same}

@@ -1,5 +1,7 @@
 """The reliability diagram: its bars are the bins by hand, and the file is a picture."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,6 +30,13 @@ def test_the_bars_are_the_bins_by_hand(monkeypatch, tmp_path):
     assert counts.tolist() == [2, 3, 0, 2], "(0, 0.25], (0.25, 0.5], (0.5, 0.75], (0.75, 1]"
     np.testing.assert_allclose(accuracy, [1 / 2, 2 / 3, np.nan, 1])
     assert title == f"ECE {merged().scores['ece'].value:.1f} %, 7 images"
+
+
+def test_the_bins_are_kept_as_numbers_too():
+    bins = merged().tables["reliability"]
+    assert {tuple(one) for one in bins} == {("low", "high", "count", "right")}
+    by_hand = [(0, 0.25, 2, 1), (0.25, 0.5, 3, 2), (0.5, 0.75, 0, 0), (0.75, 1, 2, 2)]
+    assert [tuple(one.values()) for one in json.loads(json.dumps(bins))] == by_hand
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40), st.sampled_from([1, 4, 8, 20]))

@@ -36,16 +36,21 @@ class Calibration(Metric):
         return {"confidence": confidence.tolist(), "right": (predicted == labels).tolist()}
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """The expected calibration error, and the reliability diagram."""
+        """The expected calibration error, and the reliability diagram with its bins."""
         confidence = np.concatenate([part["confidence"] for part in parts])
         right = np.concatenate([part["right"] for part in parts])
         value = 100 * expected_calibration_error(confidence, right, self.bins)
         score = Score(title="ECE", value=value, n=len(right), unit="%", better="lower")
+        accuracy, counts = by_bin(confidence, right, self.bins)
 
         def draw(path: Path) -> None:
-            reliability(path, *by_bin(confidence, right, self.bins), f"ECE {value:.1f} %, {len(right)} images")
+            reliability(path, accuracy, counts, f"ECE {value:.1f} %, {len(right)} images")
 
-        return Result({"ece": score}, pictures={"reliability": draw})
+        edges = np.linspace(0, 1, self.bins + 1).round(6).tolist()
+        rights = np.rint(np.nan_to_num(accuracy) * counts).astype(int).tolist()
+        bins = zip(edges[:-1], edges[1:], counts.tolist(), rights, strict=True)
+        table = [dict(zip(("low", "high", "count", "right"), one, strict=True)) for one in bins]
+        return Result({"ece": score}, pictures={"reliability": draw}, tables={"reliability": table})
 
 
 def by_bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,11 @@ class Counterfactuals(Metric):
         if self.features is not None:
             subject.features(self.features).require(parts)
             scores = self._distances(subject, found) | scores
-        return Result(scores, pictures={"counterfactuals": lambda path: table(path, self._rows(subject, found))})
+        pictures = {
+            "counterfactuals": lambda path: table(path, self._rows(subject, found)),
+            "counterfactual_strip": lambda path: table(path, self._rows(subject, found)[:1]),
+        }
+        return Result(scores, pictures=pictures)
 
     def targets(self, data: Dataset, indices: list[int]) -> Tensor:
         """Where images of some indices are walked to: any class but their own, by seed and index alone."""
