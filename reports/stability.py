@@ -13,7 +13,8 @@ from harness.metric import share
 from harness.record import Score
 from harness.registry import build, configs
 from harness.reports.columns import NONE
-from harness.reports.figures import FATES, Map, maps
+from harness.reports.plots.maps import FATES, Map, maps
+from harness.reports.plots.style import MOST, told
 from harness.reports.rows import Row
 from harness.reports.series import barred, judged, label, origin, said, title
 from harness.reports.tables import Cell, Table
@@ -141,7 +142,8 @@ class Study:
         """The map, where there are two factors: what it shows, and its path below the folder."""
         if len(self.factors) == 2:
             path = Path("figures") / f"{self.name}.png"
-            maps(folder / path, [Map(arm.label, arm.cells) for arm in self.arms], self.factors, said(self.runs))
+            shown = [Map(arm.label, arm.cells) for arm in self.arms[:MOST]]
+            maps(folder / path, shown, self.factors, told(said(self.runs), of=len(self.arms)))
             yield f"What became of the runs of each method, by {' and '.join(self.factors)}", path
 
     def footnotes(self) -> list[str]:

@@ -49,7 +49,7 @@ class Calibration(Metric):
         edges = np.linspace(0, 1, self.bins + 1).round(6).tolist()
         rights = np.rint(np.nan_to_num(accuracy) * counts).astype(int).tolist()
         bins = zip(edges[:-1], edges[1:], counts.tolist(), rights, strict=True)
-        table = [dict(zip(("low", "high", "count", "right"), one, strict=True)) for one in bins]
+        table = [{"low": low, "high": high, "count": n, "right": of_these} for low, high, n, of_these in bins]
         return Result({"ece": score}, pictures={"reliability": draw}, tables={"reliability": table})
 
 

@@ -1,0 +1,69 @@
+"""Curves of training: what runs logged, in equal stretches of images, over seeds."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.reports.plots.lines import Line, Panel
+
+STRETCHES = 60
+"""Points of a curve; what was logged in between is averaged."""
+
+LINES = 3000
+"""Of a run's log that are read, evenly spaced."""
+
+FIRST, MOST = ("T", "auc"), 9
+"""Terms that are shown wherever they are logged, a curriculum and what it goes by; terms that are shown in all."""
+
+SPAN = 100
+"""From this ratio of its largest to its smallest mean on, a term is shown on a logarithmic axis."""
+
+
+def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
+    """A panel for each term that most series log, from the logs of each series' runs; and how many terms there are.
+
+    A term is what a stage logs under a name; the stages of a run follow one another.
+    """
+    frames = {label: [_read(path) for path in paths] for label, paths in logs.items()}
+    longest = max((frame["images"].max() for found in frames.values() for frame in found), default=0)
+    edges = np.linspace(0, longest, STRETCHES + 1)
+    curves = {label: _over_seeds(found, edges) for label, found in frames.items()}
+    common = Counter(term for found in curves.values() for term in found)
+    shown = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
+    return [_panel(term, {k: found[term] for k, found in curves.items() if term in found}) for term in shown], len(
+        common
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """What a run logged, a row for each value: images seen by then, term, value."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = lines[:: -(-len(lines) // LINES) or 1]
+    table = pd.DataFrame([json.loads(line) for line in lines]).melt("images", var_name="term").dropna()
+    return table.assign(term=table["term"].str.rpartition("/")[2])
+
+
+def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Line]:
+    """The mean of each term over seeds, and its sd, wherever all of them were still training."""
+    centres = (edges[1:] + edges[:-1]) / 2
+    logged = pd.concat([run.assign(run=number) for number, run in enumerate(runs)])
+    logged["x"] = np.digitize(logged["images"], edges[1:], right=True)
+    means = logged.groupby(["term", "x", "run"])["value"].mean()
+    over = means.groupby(level=["term", "x"]).agg(["mean", "std", "count"])
+    whole = over[over["count"] == len(runs)]
+    found = {}
+    for term, part in whole.groupby(level="term", sort=False):
+        mean, sd = part["mean"].to_numpy(), part["std"].to_numpy()
+        x = centres[part.index.get_level_values("x").to_numpy(int)]
+        found[str(term)] = Line(x, mean, mean - sd, mean + sd)
+    return found
+
+
+def _panel(term: str, lines: Mapping[str, Line]) -> Panel:
+    values = np.concatenate([np.asarray(line.mean) for line in lines.values()])
+    wide = values.min() > 0 and values.max() > SPAN * values.min()
+    return Panel("images seen", term, lines, dense=True, log="y" if wide else "")

@@ -1,0 +1,41 @@
+"""Pictures of all series: side by side, or one below another."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.image import imread
+
+from harness.reports.plots.style import DPI, drawing
+
+NARROW, WIDE = 480, 900
+"""Pixels that a picture takes at least, if it can be enlarged to them by a whole number, and at most."""
+
+GAP, LINE, LETTER = 16, 24, 11
+"""Pixels between pictures, of a line of a title, and of its letters."""
+
+
+def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", columns: int = 4) -> None:
+    """Write pictures in some columns, each below its title, pixel by pixel where they fit.
+
+    said: what must be said of them, above them.
+    """
+    images = [imread(picture) for _, picture in pictures]
+    widest = max(image.shape[1] for image in images)
+    wide = min(widest * max(1, NARROW // widest), WIDE)
+    high = max(round(image.shape[0] * wide / image.shape[1]) for image in images)
+    titles = [fill(title, wide // LETTER) for title, _ in pictures]
+    above = LINE * (2 + max(title.count("\n") for title in titles))
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    top = 2 * LINE if said else 0
+    width, height = columns * (wide + GAP) + GAP, rows * (above + high) + GAP + top
+    with drawing(path, width / DPI, height / DPI, said, layout=None) as figure:
+        for place, (title, image) in enumerate(zip(titles, images, strict=True)):
+            row, column = divmod(place, columns)
+            left, down = GAP + column * (wide + GAP), top + above + row * (above + high)
+            tall = round(image.shape[0] * wide / image.shape[1])
+            axes = figure.add_axes((left / width, 1 - (down + tall) / height, wide / width, tall / height))
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(title, fontsize=9)
+            axes.axis("off")

@@ -1,0 +1,80 @@
+"""What became of the runs of a study, by the values of two factors."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch, Rectangle
+
+from harness.reports.plots.style import ORANGE, PALE, drawing
+
+ROW = 4
+"""Maps side by side."""
+
+Cell = tuple[float, ...]
+"""The values of a study's factors."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What can become of a run, and how that is drawn."""
+
+    title: str
+    colour: str
+    hatch: str = ""
+
+
+FATES = {
+    "sound": Fate("sound", PALE),
+    "collapsed": Fate("collapsed to chance", ORANGE, "///"),
+    "diverged": Fate("diverged", "#333333"),
+}
+"""Light, hatched and dark, so that grey tells them apart too; the best first."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """How many runs of a method came to which fate, by the values of two factors: column, row."""
+
+    title: str
+    cells: Mapping[Cell, Counter[str]]
+
+
+def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "") -> None:
+    """Write the maps side by side on the same axes, of two factors; a cell tells how many runs are sound, of all.
+
+    A cell with no run is left empty. said: what must be said of the numbers, above them.
+    """
+    columns, rows = (sorted({cell[axis] for one in shown for cell in one.cells}) for axis in (0, 1))
+    wide = min(ROW, len(shown))
+    high = -(-len(shown) // wide)
+    width, height = max(5.2, wide * (0.9 + 0.62 * len(columns))), 0.8 + high * (0.8 + 0.5 * len(rows))
+    with drawing(path, width, height, said) as figure:
+        for number, one in enumerate(shown, start=1):
+            axes = figure.add_subplot(high, wide, number)
+            for cell, fates in sorted(one.cells.items()):
+                _cell(axes, columns.index(cell[0]), rows.index(cell[1]), fates)
+            axes.set_title(fill(one.title, 28))
+            axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
+            axes.set(xlabel=f"{factors[0]} × recipe", ylabel=f"{factors[1]} × recipe")
+            axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+            axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
+            axes.tick_params(length=0)
+            axes.grid(visible=False)
+        keys = [Patch(label=f.title, facecolor=f.colour, hatch=f.hatch, edgecolor="black") for f in FATES.values()]
+        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+
+
+def _cell(axes: Axes, column: int, row: int, fates: Counter[str]) -> None:
+    """A cell cut into stripes as wide as its fates are frequent, and how many runs are sound, of all."""
+    left, style = column - 0.5, {"edgecolor": "black", "linewidth": 0}
+    for name, fate in FATES.items():
+        width = fates[name] / fates.total()
+        axes.add_patch(Rectangle((left, row - 0.5), width, 1, facecolor=fate.colour, hatch=fate.hatch, **style))
+        left += width
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=2))
+    box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none"}
+    axes.text(column, row, f"{fates['sound']}/{fates.total()}", ha="center", va="center", fontsize=9, bbox=box)

@@ -1,0 +1,97 @@
+"""One score against another, of our series and of published results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
+
+from harness.reports.plots.style import GREY, Look, drawing
+
+PUBLISHED = "published, not run here"
+
+HOLLOW = "os^DvPX*"
+"""Markers of published results."""
+
+LETTERS = 28
+"""Of a line of the legend."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number and the ends of its bar, NaN where it has none."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def bar(self) -> tuple[list[float], list[float]]:
+        """How far the bar reaches below and above."""
+        return [self.mean - self.low], [self.high - self.mean]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A series in the plane; whether it is on the Pareto front."""
+
+    label: str
+    look: Look
+    x: Value
+    y: Value
+    front: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published result, of whose scatter nothing is known."""
+
+    label: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What an axis shows; its better end, higher or lower, is drawn at the right or the top."""
+
+    title: str
+    better: str
+
+
+def tradeoff(
+    path: Path, points: Sequence[Point], references: Sequence[Reference], x: Scale, y: Scale, said: str = ""
+) -> None:
+    """Write the figure: a mark for each point, a hollow one for each reference, a thin line along the front.
+
+    said: what must be said of the numbers, above them.
+    """
+    lines = sum(1 + len(one.label) // LETTERS for one in [*points, *references])
+    with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said) as figure:
+        axes = figure.add_subplot()
+        front = sorted((point.x.mean, point.y.mean) for point in points if point.front)
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
+        for point in points:
+            how = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
+            axes.errorbar(point.x.mean, point.y.mean, point.y.bar, point.x.bar, **how, **point.look.mark)
+        if references:
+            axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
+        for place, one in enumerate(references):
+            how = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(one.label, LETTERS)}
+            axes.plot(one.x, one.y, color=GREY, markerfacecolor="white", **how)
+        _scales(axes, x, y)
+        figure.legend(loc="outside right upper", fontsize=8)
+
+
+def _scales(axes: Axes, x: Scale, y: Scale) -> None:
+    axes.set(xlabel=f"{x.title}  (better →)", ylabel=f"{y.title}  (better →)")
+    axes.margins(0.08)
+    axes.set_xscale("log")  # distances of methods differ by factors
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_inverted(x.better == "lower")
+    axes.yaxis.set_inverted(y.better == "lower")
