@@ -125,6 +125,7 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_got(run, draw):
         return [line | ({"joint/T": 5.0 * i} if i > 1 else {}) for i, line in enumerate(lines)]
 
     rows = [run("atjem", 0, PLAIN, metrics=log(1, 2, 3)), run("atjem", 1, PLAIN, metrics=log(3, 4, 5, 6))]
+    rows.append(run("at", 0, PLAIN, metrics=[{"images": 60, "robust/ce": 1.0}]))
     (t, ce), _, said, caption = draw(rows)["training"]
     assert (t.y, ce.y) == ("T", "ce"), "the curriculum first; stages follow one another"
     line = ce.lines["atjem"]

@@ -14,6 +14,9 @@ from harness.reports.plots.style import ORANGE, PALE, drawing
 ROW = 4
 """Maps side by side."""
 
+LETTERS = 11
+"""Of a title, in an inch."""
+
 Cell = tuple[float, ...]
 """The values of a study's factors."""
 
@@ -51,13 +54,13 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
     columns, rows = (sorted({cell[axis] for one in shown for cell in one.cells}) for axis in (0, 1))
     wide = min(ROW, len(shown))
     high = -(-len(shown) // wide)
-    width, height = max(5.2, wide * (0.9 + 0.62 * len(columns))), 0.8 + high * (0.8 + 0.5 * len(rows))
-    with drawing(path, width, height, said) as figure:
+    width, height = 0.9 + 0.62 * len(columns), 0.8 + 0.5 * len(rows)
+    with drawing(path, max(5.2, wide * width), 0.8 + high * height, said) as figure:
         for number, one in enumerate(shown, start=1):
             axes = figure.add_subplot(high, wide, number)
             for cell, fates in sorted(one.cells.items()):
                 _cell(axes, columns.index(cell[0]), rows.index(cell[1]), fates)
-            axes.set_title(fill(one.title, 28))
+            axes.set_title(fill(one.title, int(LETTERS * width)))
             axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
             axes.set(xlabel=f"{factors[0]} × recipe", ylabel=f"{factors[1]} × recipe")
             axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])

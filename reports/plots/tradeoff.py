@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
@@ -70,20 +71,21 @@ def tradeoff(
     """
     lines = sum(1 + len(one.label) // LETTERS for one in [*points, *references])
     with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said) as figure:
-        axes = figure.add_subplot()
+        axes, named = figure.add_subplot(), list[Any]()
         front = sorted((point.x.mean, point.y.mean) for point in points if point.front)
         if len(front) > 1:
-            axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
+            named += axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
         for point in points:
             how = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
-            axes.errorbar(point.x.mean, point.y.mean, point.y.bar, point.x.bar, **how, **point.look.mark)
+            bars = point.y.bar, point.x.bar
+            named.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **how, **point.look.mark))
         if references:
-            axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
+            named += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
         for place, one in enumerate(references):
             how = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(one.label, LETTERS)}
-            axes.plot(one.x, one.y, color=GREY, markerfacecolor="white", **how)
+            named += axes.plot(one.x, one.y, color=GREY, markerfacecolor="white", **how)
         _scales(axes, x, y)
-        figure.legend(loc="outside right upper", fontsize=8)
+        figure.legend(handles=named, loc="outside right upper", fontsize=8)
 
 
 def _scales(axes: Axes, x: Scale, y: Scale) -> None:
