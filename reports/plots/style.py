@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal
 from zlib import crc32
 
@@ -49,6 +50,9 @@ SOLID, DASHED, DOTTED, DASHDOT, LONG = (0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, 
 
 MOST = 12
 """Series that a figure shows; it says so where there are more."""
+
+LETTERS = 9
+"""Of what is said above a figure, in an inch of its width; beside it stands the legend."""
 
 COLOURFUL = 16384
 """Colours of a picture that a palette of 256 would spoil; drawings have fewer."""
@@ -119,7 +123,7 @@ def drawing(
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         if said:
-            figure.suptitle(said)
+            figure.suptitle(fill(said, int(LETTERS * width)), x=0.01, ha="left")
         with replacing(path) as temporary:
             _picture(figure).save(temporary, optimize=True, dpi=(DPI, DPI))
         with replacing(path.with_suffix(".pdf")) as temporary:
