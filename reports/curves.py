@@ -52,13 +52,13 @@ def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Li
     centres = (edges[1:] + edges[:-1]) / 2
     logged = pd.concat([run.assign(run=number) for number, run in enumerate(runs)])
     logged["x"] = np.digitize(logged["images"], edges[1:], right=True)
-    means = logged.groupby(["term", "x", "run"])["value"].mean()
-    over = means.groupby(level=["term", "x"]).agg(["mean", "std", "count"])
-    whole = over[over["count"] == len(runs)]
+    means = pd.DataFrame(logged.groupby(["term", "x", "run"])["value"].mean())
+    over = pd.DataFrame(means.groupby(level=["term", "x"])["value"].agg(["mean", "std", "count"]))
+    whole = pd.DataFrame(over[over["count"] == len(runs)])
     found = {}
     for term, part in whole.groupby(level="term", sort=False):
-        mean, sd = part["mean"].to_numpy(), part["std"].to_numpy()
-        x = centres[part.index.get_level_values("x").to_numpy(int)]
+        mean, sd = np.asarray(part["mean"]), np.asarray(part["std"])
+        x = centres[np.asarray(part.index.get_level_values("x"), int)]
         found[str(term)] = Line(x, mean, mean - sd, mean + sd)
     return found
 

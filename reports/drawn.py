@@ -167,7 +167,9 @@ def _distances(series: Series) -> Line | None:
 
 
 def _training(shown: Shown, path: Path) -> str:
-    logs = shown.each(lambda one: [file for run in one.done if (file := run.file("metrics.jsonl"))])
+    logs = shown.each(
+        lambda one: [file for run in one.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
+    )
     panels, terms = curves.panels(logs)
     if not panels:
         return ""

@@ -58,7 +58,9 @@ def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
 
 
 def test_nothing_is_drawn_of_nothing(run, draw):
-    assert draw([run("at", 0, {"clean_accuracy": 90})]) == {}
+    assert draw([run("at", 0, {"clean_accuracy": 90}, metrics=[])]) == {}, (
+        "what was trained elsewhere has logged nothing"
+    )
     assert (
         draw(
             [replace(run("jem", 0, {**PLAIN, "clean_accuracy": 9}, metrics=[{"images": 1, "a/ce": 1}]), state="failed")]
