@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from pages import PAGES, ROOT, blocks, inline
+from documents import PAGES, ROOT, blocks, inline
 from tiny_world import World
 
 import harness

@@ -1,6 +1,6 @@
 """docs/protocols.md says of each protocol what its yaml says."""
 
-from pages import ROOT
+from documents import ROOT
 from test_protocols_change_their_id_with_their_content import PUBLISHED
 
 from harness.compose import compose
