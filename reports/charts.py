@@ -1,0 +1,45 @@
+"""What a run logged while it trained, as small charts: a line for each figure, drawn as SVG by the page of the run."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+POINTS = 120
+"""About as many of the logged steps are drawn; all of them where there are fewer."""
+
+WIDTH, HEIGHT = 240, 90
+"""Of the field that the line is drawn in, in units of the SVG."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line over the images seen: `points` are those of an SVG's polyline, the others the ends of the two axes."""
+
+    title: str
+    points: str
+    low: str
+    high: str
+    first: str
+    last: str
+
+
+def charts(text: str) -> list[Chart]:
+    """A chart for each figure of a metrics.jsonl, in the order in which they appear; a line cut short is left out."""
+    lines = [line for line in text.split("\n")[:-1] if line]
+    chosen = lines[:: max(1, len(lines) // POINTS)]
+    values: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in map(json.loads, dict.fromkeys([*chosen, *lines[-1:]])):
+        for key, value in line.items():
+            if key != "images" and isfinite(value):
+                values[key].append((line["images"], value))
+    return [_chart(key, points) for key, points in values.items()]
+
+
+def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:
+    xs, ys = zip(*points, strict=True)
+    (left, right), (low, high) = (min(xs), max(xs)), (min(ys), max(ys))
+    wide, tall = (right - left) or 1, (high - low) or 1
+    drawn = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
+    return Chart(title, " ".join(drawn), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")

@@ -1,0 +1,61 @@
+"""What the config of a run changes in the recipe of its method on its dataset."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import yaml
+
+from harness.compose import compose
+from harness.errors import UserError
+from harness.runs import LATER, YAML, Config, placeless
+
+PARTS = ("method", "model", "outliers", "data")
+"""What a recipe sets."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field whose value is another than the recipe's; a side that lacks it has a dash."""
+
+    key: str
+    recipe: str
+    here: str
+
+
+def changes(text: str) -> list[Change] | None:
+    """The fields of a frozen config that differ from its recipe as that is now; None where there is no such recipe."""
+    config = yaml.load(text, YAML)
+    normal, here = recipe(config["method"]["name"], config["data"]["name"]), _fields(config)
+    if normal is None:
+        return None
+    different = [key for key in {**here, **normal} if (key in here, here.get(key)) != (key in normal, normal.get(key))]
+    return [Change(key, _shown(normal, key), _shown(here, key)) for key in different]
+
+
+@cache
+def recipe(method: str, data: str) -> dict[str, object] | None:
+    """The fields that a method has on a dataset where nothing is overridden; None where the harness lacks one."""
+    try:
+        (config,) = compose([f"method={method}", f"data={data}"])
+    except UserError:
+        return None
+    return _fields(config)
+
+
+def _fields(config: Config) -> dict[str, object]:
+    return dict(_flat({part: config[part] for part in PARTS}))
+
+
+def _flat(part: Config, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in placeless(part).items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif key not in LATER or value != LATER[key]:
+            yield f"{prefix}{key}", value
+
+
+def _shown(fields: dict[str, object], key: str) -> str:
+    value = fields.get(key, "–")
+    return value if isinstance(value, str) else json.dumps(value)

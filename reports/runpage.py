@@ -1,0 +1,59 @@
+"""A page for each run: its scores, pictures, curves, config, cost and origin, and what is doubtful in them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import record
+from harness.files import one_name
+from harness.record import Score
+from harness.reports.charts import POINTS, charts
+from harness.reports.html import embedded, write
+from harness.reports.recipe import changes
+from harness.reports.rows import Row
+
+PICTURES = {
+    "samples": "Samples",
+    "trajectory": "Walks of the sampler",
+    "reliability": "Reliability diagram",
+    "counterfactuals": "Counterfactuals",
+}
+"""The pictures of a run's folder, and what they show."""
+
+
+def pages(folder: Path, rows: Sequence[Row]) -> None:
+    """Write a page for each run into a folder; each is linked with the other seeds of its series."""
+    series: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.seed):
+        series[row.series].append(row)
+    for row in rows:
+        page(folder / f"{one_name(row.name)}.html", row, series[row.series])
+
+
+def page(path: Path, row: Row, siblings: Sequence[Row]) -> None:
+    """Write the page of a run; siblings are the runs of its series."""
+    tables: dict[str, list[Score]] = defaultdict(list)
+    for score in row.scores.values():
+        tables[score.table].append(score)
+    kept, config, curves = row.file("record.json"), _text(row, "config.yaml"), _text(row, "metrics.jsonl")
+    found = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
+    write(
+        path,
+        "run.html",
+        row=row,
+        siblings=siblings,
+        tables=tables,
+        failure=_text(row, "failure.md"),
+        pictures=[(embedded(picture), text) for picture, text in found if picture],
+        charts=charts(curves),
+        points=POINTS,
+        config=config,
+        changes=changes(config) if config else None,
+        canaries=record.glance(kept).get("canaries", {}) if kept else {},
+    )
+
+
+def _text(row: Row, name: str) -> str:
+    """A text file of the run's folder; empty where there is none."""
+    path = row.file(name)
+    return path.read_text(encoding="utf-8", errors="replace") if path else ""
