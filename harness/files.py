@@ -28,9 +28,10 @@ def one_name(name: str) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary neighbour of `path` to write; on leaving without error it takes the path's place.
 
+    durable: it also outlasts a power cut from then on, which takes a while; for what is not easily made anew.
     UserError where it cannot be written, as on a full disk; nothing is left of it then.
     """
     writer = f"{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}"
@@ -39,8 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -94,9 +96,9 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write a text file, whole or not at all."""
-    with replacing(path) as temporary:
+    with replacing(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -1,52 +1,96 @@
-"""Pages of HTML that need nothing else: no network, no server, no other file."""
+"""leaderboard.html: all tables on one page that sorts and filters them, and that leads to a page of each run."""
 
-import hashlib
-from base64 import b64encode
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from harness.reports import published, runpage
+from harness.reports.rows import Row
+from harness.reports.section import Section
+from harness.reports.series import Series, said
+from harness.reports.stability import Study
+from harness.reports.tables import DOUBT, FRONT, Table
+from harness.reports.webpage import embedded, write_page
 
-from harness.files import write_text
-from harness.reports.series import duration
+SAMPLES = 24
+"""Of how many series, the best, sample grids are shown: the page holds them all."""
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-
-def write(path: Path, template: str, **content: object) -> None:
-    """Write the page of a template; one that is there already with the same bytes is left alone."""
-    text = _environment().get_template(template).render(content)
-    if not path.exists() or path.read_bytes() != text.encode():
-        write_text(path, text)
-
-
-def embedded(picture: Path) -> str:
-    """The URI that holds a PNG itself."""
-    return "data:image/png;base64," + b64encode(picture.read_bytes()).decode()
+Figures = Mapping[str, Sequence[tuple[str, Path]]]
+"""What was drawn, by the name of a section or study: what each figure shows, and its path below the folder."""
 
 
-@cache
-def _environment() -> Environment:
-    """What all pages share: texts are escaped, and browsers told to run no script but ours and fetch nothing."""
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    sources = {"img-src": "data:", "style-src": _source(style), "script-src": _source(script)}
-    policy = {"default-src": "'none'", **sources, "base-uri": "'none'", "form-action": "'none'"}
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+@dataclass(frozen=True)
+class Part:
+    """A part of the page: one dataset and protocol, one study, or what was published of a dataset.
+
+    label: what must be said above its numbers. sortable: whether they compare at all. front: the keys of the series on the Pareto front. samples: sample grids,
+    with the series that each is of. Pictures are URIs that hold them.
+    """
+
+    id: str
+    title: str
+    label: str = ""
+    sortable: bool = True
+    intro: str = ""
+    main: Sequence[Table] = ()
+    details: Sequence[Table] = ()
+    daggers: Sequence[str] = ()
+    footnotes: Sequence[str] = ()
+    front: set[str] = field(default_factory=set)
+    samples: Sequence[tuple[Series, str]] = ()
+    figures: Sequence[tuple[str, str]] = ()
+
+
+def write(
+    folder: Path, rows: Sequence[Row], sections: Sequence[Section], studies: Sequence[Study], figures: Figures
+) -> None:
+    """Write the page and those of all runs into a folder, where the figures are already."""
+    drawn = {name: [(text, embedded(folder / path)) for text, path in found] for name, found in figures.items()}
+    parts = [
+        *(_compared(section, drawn.get(section.name, [])) for section in sections),
+        *(_studied(study, drawn.get(study.name, [])) for study in studies),
+        *(_published(data) for data in dict.fromkeys(one.data for one in published.everything())),
+    ]
+    write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
+    runpage.pages(folder / "runs", rows)
+
+
+def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
+    grids = [(series, series.done[0].file("samples.png")) for series in section.series if series.done]
+    return Part(
+        id=section.name,
+        title=section.heading,
+        label=said(section.runs),
+        main=section.main(),
+        details=list(section.details()),
+        daggers=section.daggers(),
+        footnotes=section.footnotes(),
+        front=section.front,
+        samples=[(series, embedded(path)) for series, path in grids if path][:SAMPLES],
+        figures=figures,
     )
-    environment.filters["duration"] = duration
-    environment.globals |= {
-        "style": Markup(style),
-        "script": Markup(script),
-        "policy": "; ".join(f"{kind} {source}" for kind, source in policy.items()),
-    }
-    return environment
 
 
-def _source(text: str) -> str:
-    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+def _studied(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
+    return Part(
+        id=study.name,
+        title=study.heading,
+        label=said(study.runs),
+        intro=study.legend.replace("*", ""),
+        main=[study.table()],
+        footnotes=study.footnotes(),
+        figures=figures,
+    )
+
+
+def _published(data: str) -> Part:
+    found = published.of(data)
+    return Part(
+        id=f"published-{data}",
+        title=f"{published.HEADING}: {data}",
+        label=published.HEADING.lower(),
+        sortable=False,
+        intro=published.LEGEND,
+        main=published.tables(found),
+        footnotes=published.footnotes(found),
+    )

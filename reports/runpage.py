@@ -8,7 +8,7 @@ from harness import record
 from harness.files import one_name
 from harness.record import Score
 from harness.reports.charts import POINTS, charts
-from harness.reports.html import embedded, write
+from harness.reports.webpage import embedded, write_page
 from harness.reports.recipe import changes
 from harness.reports.rows import Row
 
@@ -37,7 +37,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row]) -> None:
         tables[score.table].append(score)
     kept, config, curves = row.file("record.json"), _text(row, "config.yaml"), _text(row, "metrics.jsonl")
     found = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
-    write(
+    write_page(
         path,
         "run.html",
         row=row,

@@ -21,7 +21,7 @@ for (const button of all(".sortable thead button")) button.addEventListener("cli
 const bar = document.querySelector(".filters");
 if (bar) {
   const { place, words, ranked, pareto, count } = bar.elements;
-  const shown = all(".sortable tbody tr, .filtered figure").map(one => [
+  const shown = all(".table tbody tr, .filtered figure").map(one => [
     one, (one.cells ? one.cells[0].textContent + " " + one.cells[1].textContent : one.textContent).toLowerCase(),
   ]);
   const filter = () => {

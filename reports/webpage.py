@@ -1,0 +1,52 @@
+"""Pages of HTML that need nothing else: no network, no server, no other file."""
+
+import hashlib
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.files import write_text
+from harness.reports.columns import duration
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(path: Path, template: str, **content: object) -> None:
+    """Write the page of a template; one that is there already with the same bytes is left alone."""
+    text = _environment().get_template(template).render(content)
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text, durable=False)
+
+
+def embedded(picture: Path) -> str:
+    """The URI that holds a PNG itself."""
+    return "data:image/png;base64," + b64encode(picture.read_bytes()).decode()
+
+
+@cache
+def _environment() -> Environment:
+    """What all pages share: texts are escaped, and browsers told to run no script but ours and fetch nothing."""
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    sources = {"img-src": "data:", "style-src": _source(style), "script-src": _source(script)}
+    policy = {"default-src": "'none'", **sources, "base-uri": "'none'", "form-action": "'none'"}
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = lambda seconds: duration(seconds / 3600)
+    environment.globals |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": "; ".join(f"{kind} {source}" for kind, source in policy.items()),
+    }
+    return environment
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
