@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from harness.reports import published, runpage
@@ -10,21 +11,21 @@ from harness.reports.section import Section
 from harness.reports.series import Series, said
 from harness.reports.stability import Study
 from harness.reports.tables import DOUBT, FRONT, Table
-from harness.reports.webpage import embedded, write_page
+from harness.reports.webpage import packed, write_page
 
 SAMPLES = 24
 """Of how many series, the best, sample grids are shown: the page holds them all."""
 
-Figures = Mapping[str, Sequence[tuple[str, Path]]]
-"""What was drawn, by the name of a section or study: what each figure shows, and its path below the folder."""
+Figures = Sequence[tuple[str, Path]]
+"""What each shows, and its path below the folder of the reports."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of the page: one dataset and protocol, one study, or what was published of a dataset.
 
-    label: what must be said above its numbers. sortable: whether they compare at all. front: the keys of the series on the Pareto front. samples: sample grids,
-    with the series that each is of. Pictures are URIs that hold them.
+    label: what must be said above its numbers. sortable: whether these compare at all. front: the keys of the series on
+    the Pareto front. samples: sample grids, with the series that each is of. Pictures are URIs that hold them.
     """
 
     id: str
@@ -42,13 +43,17 @@ class Part:
 
 
 def write(
-    folder: Path, rows: Sequence[Row], sections: Sequence[Section], studies: Sequence[Study], figures: Figures
+    folder: Path,
+    rows: Sequence[Row],
+    sections: Sequence[Section],
+    studies: Sequence[Study],
+    drawn: Mapping[str, Figures],
 ) -> None:
-    """Write the page and those of all runs into a folder, where the figures are already."""
-    drawn = {name: [(text, embedded(folder / path)) for text, path in found] for name, found in figures.items()}
+    """Write the page and those of all runs; drawn: the figures of each section and study, by its name."""
+    figures = {name: [(text, packed(folder / path)) for text, path in found] for name, found in drawn.items()}
     parts = [
-        *(_compared(section, drawn.get(section.name, [])) for section in sections),
-        *(_studied(study, drawn.get(study.name, [])) for study in studies),
+        *(_compared(section, figures[section.name]) for section in sections),
+        *(_studied(study, figures[study.name]) for study in studies),
         *(_published(data) for data in dict.fromkeys(one.data for one in published.everything())),
     ]
     write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
@@ -56,7 +61,8 @@ def write(
 
 
 def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
-    grids = [(series, series.done[0].file("samples.png")) for series in section.series if series.done]
+    files = ((series, series.done[0].file("samples.png")) for series in section.series if series.done)
+    grids = islice(((series, path) for series, path in files if path), SAMPLES)
     return Part(
         id=section.name,
         title=section.heading,
@@ -66,7 +72,7 @@ def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
         daggers=section.daggers(),
         footnotes=section.footnotes(),
         front=section.front,
-        samples=[(series, embedded(path)) for series, path in grids if path][:SAMPLES],
+        samples=[(series, packed(path)) for series, path in grids],
         figures=figures,
     )
 

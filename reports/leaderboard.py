@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.files import replacing, write_text
-from harness.reports import published
+from harness.reports import html, published
 from harness.reports.drawn import figures
+from harness.reports.html import Figures
 from harness.reports.latex import latex
 from harness.reports.rows import Row, rows
 from harness.reports.section import Section
@@ -25,10 +26,6 @@ page of details. Of a single seed it is the value, with its 95 % interval where 
 done of all; only those that are done enter a number. Why one with † is doubtful stands on the page of details too."""
 
 
-Figures = Sequence[tuple[str, Path]]
-"""What each shows, and its path below the folder of the reports."""
-
-
 def write(config: Config, source: str = "folders") -> Path:
     """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
     folder = Path(config["reports"]).absolute()
@@ -45,6 +42,7 @@ def write(config: Config, source: str = "folders") -> Path:
     with replacing(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
     write_text(folder / "LEADERBOARD.md", _overview(sections, varied))
+    html.write(folder, found, sections, varied, drawn)
     return folder / "LEADERBOARD.md"
 
 

@@ -8,9 +8,9 @@ from harness import record
 from harness.files import one_name
 from harness.record import Score
 from harness.reports.charts import POINTS, charts
-from harness.reports.webpage import embedded, write_page
 from harness.reports.recipe import changes
 from harness.reports.rows import Row
+from harness.reports.webpage import embedded, write_page
 
 PICTURES = {
     "samples": "Samples",

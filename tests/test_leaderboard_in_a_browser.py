@@ -10,7 +10,6 @@ from playwright.sync_api import Page
 
 from harness.record import ProtocolTag, Selection
 from harness.reports import html
-from harness.reports.rows import Row
 from harness.reports.section import Section
 
 NASTY = "method.x=<script>alert(1)</script>"
@@ -20,7 +19,7 @@ TUNED = {"learning rate": Selection(by="accuracy", split=["test"])}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pages of ten ranked series, one of two seeds, of one that is not ranked, of a single run under another protocol."""
+    """Pages of ten series that are ranked, one that is not, and one under another protocol."""
     place = tmp_path_factory.mktemp("board")
     doubt = {"warnings": ["few restarts"]}
     runs = [
@@ -32,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(row(place, f"m{number}", scores=scores(20 + number, 40.0 + number)) for number in range(6)),
     ]
     quick = [row(place, "trades", protocol=QUICK)]
-    html.write(place / "reports", runs + quick, [Section(runs), Section(quick)], [], {})
+    sections = [Section(runs), Section(quick)]
+    html.write(place / "reports", runs + quick, sections, [], {section.name: [] for section in sections})
     return place / "reports"
 
 
