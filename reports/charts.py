@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
-POINTS = 120
+POINTS = 80
 """About as many of the logged steps are drawn; all of them where there are fewer."""
 
 WIDTH, HEIGHT = 240, 90
@@ -26,15 +27,20 @@ class Chart:
 
 
 def charts(text: str) -> list[Chart]:
-    """A chart for each figure of a metrics.jsonl, in the order in which they appear; a line cut short is left out."""
-    lines = [line for line in text.split("\n")[:-1] if line]
-    chosen = lines[:: max(1, len(lines) // POINTS)]
+    """A chart for each figure of a metrics.jsonl, in the order in which they appear; damaged lines are left out."""
+    lines = [line for line in text.splitlines() if line.endswith("}")]
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for line in map(json.loads, dict.fromkeys([*chosen, *lines[-1:]])):
+    for line in _read(dict.fromkeys([*lines[:: max(1, len(lines) // POINTS)], *lines[-1:]])):
         for key, value in line.items():
             if key != "images" and isfinite(value):
                 values[key].append((line["images"], value))
     return [_chart(key, points) for key, points in values.items()]
+
+
+def _read(lines: Iterable[str]) -> Iterator[dict[str, float]]:
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:

@@ -25,9 +25,12 @@ class Change:
 
 
 def changes(text: str) -> list[Change] | None:
-    """The fields of a frozen config that differ from its recipe as that is now; None where there is no such recipe."""
-    config = yaml.load(text, YAML)
-    normal, here = recipe(config["method"]["name"], config["data"]["name"]), _fields(config)
+    """The fields of a frozen config that differ from its recipe as that is now; None where either cannot be read."""
+    try:
+        config = yaml.load(text, YAML)
+        normal, here = recipe(config["method"]["name"], config["data"]["name"]), _fields(config)
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None
     if normal is None:
         return None
     different = [key for key in {**here, **normal} if (key in here, here.get(key)) != (key in normal, normal.get(key))]

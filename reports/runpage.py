@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import record
 from harness.files import one_name
 from harness.record import Score
 from harness.reports.charts import POINTS, charts
-from harness.reports.recipe import changes
+from harness.reports.recipe import Change, changes
 from harness.reports.rows import Row
 from harness.reports.webpage import embedded, write_page
 
@@ -26,16 +25,18 @@ def pages(folder: Path, rows: Sequence[Row]) -> None:
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
-    for row in rows:
-        page(folder / f"{one_name(row.name)}.html", row, series[row.series])
+    for siblings in series.values():
+        config = _text(siblings[0], "config.yaml")
+        differences = changes(config) if config else None  # the seed is no part of a recipe
+        for row in siblings:
+            page(folder / f"{one_name(row.name)}.html", row, siblings, differences)
 
 
-def page(path: Path, row: Row, siblings: Sequence[Row]) -> None:
-    """Write the page of a run; siblings are the runs of its series."""
+def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:
+    """Write the page of a run; siblings are the runs of its series, whose configs differ from the recipe alike."""
     tables: dict[str, list[Score]] = defaultdict(list)
     for score in row.scores.values():
         tables[score.table].append(score)
-    kept, config, curves = row.file("record.json"), _text(row, "config.yaml"), _text(row, "metrics.jsonl")
     found = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
     write_page(
         path,
@@ -45,11 +46,10 @@ def page(path: Path, row: Row, siblings: Sequence[Row]) -> None:
         tables=tables,
         failure=_text(row, "failure.md"),
         pictures=[(embedded(picture), text) for picture, text in found if picture],
-        charts=charts(curves),
+        charts=charts(_text(row, "metrics.jsonl")),
         points=POINTS,
-        config=config,
-        changes=changes(config) if config else None,
-        canaries=record.glance(kept).get("canaries", {}) if kept else {},
+        config=_text(row, "config.yaml"),
+        changes=differences,
     )
 
 

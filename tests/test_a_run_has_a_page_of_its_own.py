@@ -88,12 +88,12 @@ def test_a_frozen_recipe_differs_from_itself_in_nothing() -> None:
         ("method.joint.contrast.curriculum.images", "1000", "–"),
     ]
     config["method"]["name"] = "of_another_harness"
-    assert changes(yaml.safe_dump(config)) is None
+    assert changes(yaml.safe_dump(config)) is changes("damaged: [") is changes("damaged") is None
 
 
-def test_curves_are_drawn_from_end_to_end_and_survive_a_cut_line_and_numbers_that_are_none() -> None:
+def test_curves_are_drawn_from_end_to_end_and_survive_damaged_lines_and_numbers_that_are_none() -> None:
     lines = [{"images": step, "a": float(step)} for step in range(1, 1001)] + [{"images": 1001, "a": float("nan")}]
-    (chart,) = charts("".join(f"{json.dumps(line)}\n" for line in lines) + '{"images": 10')
+    (chart,) = charts("".join(f"{json.dumps(line)}\n" for line in lines) + '{"im{"a": 7}\n{"images": 10')
     assert (chart.low, chart.high, chart.first) == ("1", "993", "1")
     points = [tuple(map(float, point.split(","))) for point in chart.points.split()]
     assert POINTS / 2 < len(points) < 2 * POINTS
@@ -107,13 +107,14 @@ def test_a_run_that_failed_says_how_and_the_other_seeds_are_linked(shown: dict[s
 
 
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
-    files = {"failure.md": NASTY, "record.json": json.dumps({"state": "done", "canaries": {NASTY: 1.0}})}
+    files = {"failure.md": NASTY}
     files |= {
         "config.yaml": f"{CONFIG}noise: {json.dumps(NASTY)}\n",
         "metrics.jsonl": json.dumps({"images": 1, NASTY: 2.0}) + "\n",
     }
     doubt = scores(81, 2.5, warnings=[NASTY], table=NASTY)
-    nasty = row(tmp_path, texts=files, overrides=NASTY, reason=NASTY, model=NASTY, notes={NASTY: NASTY}, scores=doubt)
+    told = {"overrides": NASTY, "reason": NASTY, "model": NASTY, "notes": {NASTY: NASTY}, "canaries": {NASTY: 1.0}}
+    nasty = row(tmp_path, texts=files, scores=doubt, **told)
     pages(tmp_path / "pages", [nasty])
     text = (tmp_path / "pages" / f"{nasty.name}.html").read_text()
     assert text.count("<script") == 1 and text.count("<img") == 2
