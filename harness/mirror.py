@@ -21,8 +21,8 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 """How many of a kind MLflow takes at once."""
 
 FILES = (
-    "config.yaml", "record.json", "metrics.jsonl", "selection.json", "samples.png", "reliability.png",
-    "counterfactuals.png", "failure.md",
+    "config.yaml", "record.json", "metrics.jsonl", "selection.json", "failure.md",
+    "samples.png", "reliability.png", "reliability.json", "counterfactuals.png", "counterfactual_strip.png",
 )  # fmt: skip
 STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 """What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
