@@ -15,6 +15,7 @@ from commandline import harness, quick
 import harness as api
 from harness import patience, record, store, tracking
 from harness.errors import UserError
+from harness.reports.rows import rows
 
 ARGUMENTS = [*quick("at", steps=8), "threads=1", "~protocol.selection"]
 FEWER = [f"~protocol.metrics.{name}" for name in ("fidelity", "calibration", "ood", "counterfactuals")]
@@ -121,4 +122,4 @@ def test_a_silent_store_is_waited_for_seconds_not_minutes():
 def test_reading_from_a_store_that_is_away_says_what_to_do(tmp_path):
     (run,) = api.plan(*ARGUMENTS, f"runs={tmp_path}", "tracking=http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
-        tracking.results(run.config)
+        rows(run.config, "mlflow")
