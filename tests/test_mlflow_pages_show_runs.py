@@ -32,10 +32,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]
         for images in (0, 800, 1600):
             Image.new("L", (260, 104), 64 + images // 10).save(glimpses / f"{images:010d}.png")
         runs.append(finish(run, robust(accuracy, low=accuracy - 4, high=accuracy + 4)))
-    assert all(tracking.push(run, tracking.multirun("four methods", runs)) for run in runs)
+    assert all(tracking.push(run) for run in runs)
     with mlflow_server(folder, tracking.uri(runs[0].config)) as url, browser(1600, 1000) as page:
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)
+        page.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
         yield f"{url}/#/experiments/1", page
 
 
