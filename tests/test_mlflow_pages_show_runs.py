@@ -34,17 +34,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]
         runs.append(finish(run, robust(accuracy, low=accuracy - 4, high=accuracy + 4)))
     assert all(tracking.push(run) for run in runs)
     with mlflow_server(folder, tracking.uri(runs[0].config)) as url, browser(1600, 1000) as page:
-        page.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        page.goto(f"{url}/#/experiments/1/runs")
+        page.get_by_role("button", name="Close", exact=True).click()  # MLflow's assistant, for good
         yield f"{url}/#/experiments/1", page
 
 
 def opened(pages: tuple[str, Page], path: str) -> Page:
-    """A page of the experiment, without the assistant beside it."""
+    """A page of the experiment."""
     url, page = pages
     page.goto("about:blank")
     page.goto(f"{url}/{path}{'&' if '?' in path else '?'}workflowType=machine_learning")
-    page.add_style_tag(content="aside, [data-component-id*=assistant] {display: none}")
     return page
 
 
@@ -69,7 +70,9 @@ def test_four_methods_side_by_side_and_a_curve(pages: tuple[str, Page]) -> None:
 def test_a_grid_of_samples(pages: tuple[str, Page]) -> None:
     page = opened(pages, "runs?compareRunsMode=CHART")
     page.get_by_placeholder("Search metric charts").fill("train/samples")
-    image = page.locator("img[src*=blob], img[src*=artifact]").first
+    card = page.get_by_test_id("experiment-view-compare-runs-card").first
+    card.get_by_role("button").first.click()  # enlarged, as the parameters stand above the pictures
+    image = page.get_by_role("dialog").locator("img").first
     expect(image).to_be_visible()
     assert image.evaluate("image => image.naturalWidth") > 100
     shot(page, "mlflow-samples")
