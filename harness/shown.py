@@ -111,7 +111,7 @@ def inputs(run: Run) -> list["DatasetInput"]:
 
 
 def _plain(key: str) -> bool:
-    return key not in ("notes", "study", "selection", "cost", "origin", "scores") and not key.startswith("score.")
+    return key in ("seed", "parameters") or not (key in (*rows.JSON, "scores") or key.startswith("score."))
 
 
 def _line(score: Score) -> str:
