@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from harness.reports import published, runpage
-from harness.reports.rows import Row
+from harness.reports import published
 from harness.reports.section import Section
 from harness.reports.series import Series, said
 from harness.reports.stability import Study
@@ -44,12 +43,11 @@ class Part:
 
 def write(
     folder: Path,
-    rows: Sequence[Row],
     sections: Sequence[Section],
     studies: Sequence[Study],
     drawn: Mapping[str, Figures],
 ) -> None:
-    """Write the page and those of all runs; drawn: the figures of each section and study, by its name."""
+    """Write the page; drawn: the figures of each section and study, by its name."""
     figures = {name: [(text, packed(folder / path)) for text, path in found] for name, found in drawn.items()}
     parts = [
         *(_compared(section, figures[section.name]) for section in sections),
@@ -57,7 +55,6 @@ def write(
         *(_published(data) for data in dict.fromkeys(one.data for one in published.everything())),
     ]
     write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
-    runpage.pages(folder / "runs", rows)
 
 
 def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.files import replacing, write_text
-from harness.reports import html, published
+from harness.reports import html, published, runpage
 from harness.reports.drawn import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
@@ -30,6 +30,13 @@ def write(config: Config, source: str = "folders") -> Path:
     """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
     folder = Path(config["reports"]).absolute()
     found = rows(config, source)
+    with runpage.pages(folder / "runs", found, apart=source == "folders"):
+        _write(folder, found)
+    return folder / "LEADERBOARD.md"
+
+
+def _write(folder: Path, found: Sequence[Row]) -> None:
+    """All but the pages of runs."""
     sections, varied = sectioned(found), studies(found)
     drawn = {one.name: list(figures(one, folder)) for one in sections}
     drawn |= {one.name: list(one.figures(folder)) for one in varied}
@@ -42,8 +49,7 @@ def write(config: Config, source: str = "folders") -> Path:
     with replacing(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
     write_text(folder / "LEADERBOARD.md", _overview(sections, varied))
-    html.write(folder, found, sections, varied, drawn)
-    return folder / "LEADERBOARD.md"
+    html.write(folder, sections, varied, drawn)
 
 
 def sectioned(found: Sequence[Row]) -> list[Section]:

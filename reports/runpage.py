@@ -1,13 +1,15 @@
 """A page for each run: its scores, pictures, curves, config, cost and origin, and what is doubtful in them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from harness.files import one_name
 from harness.record import Score
+from harness.reports.beside import beside
 from harness.reports.charts import POINTS, charts
-from harness.reports.recipe import Change, changes
+from harness.reports.recipe import Change, changes, recipe
 from harness.reports.rows import Row
 from harness.reports.webpage import embedded, write_page
 
@@ -20,16 +22,31 @@ PICTURES = {
 """The pictures of a run's folder, and what they show."""
 
 
-def pages(folder: Path, rows: Sequence[Row]) -> None:
-    """Write a page for each run into a folder; each is linked with the other seeds of its series."""
+@contextmanager
+def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[None]:
+    """Write a page for each run into a folder, linked with the other seeds of its series, by the end of the body.
+
+    apart: copies of this process write them meanwhile; for rows whose files need no connection, which none may share.
+    """
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
-    for siblings in series.values():
+    for method, data in {(row.method, row.data) for row in rows}:
+        recipe(method, data)  # known here, it is known to all copies of this process
+    alike = list(series.values())
+
+    def write(number: int) -> None:
+        siblings = alike[number]
         config = _text(siblings[0], "config.yaml")
         differences = changes(config) if config else None  # the seed is no part of a recipe
         for row in siblings:
             page(folder / f"{one_name(row.name)}.html", row, siblings, differences)
+
+    with beside(write, len(alike)) if apart else nullcontext():
+        yield
+        if not apart:
+            for number in range(len(alike)):
+                write(number)
 
 
 def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:

@@ -5,10 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
+from math import fsum, nan, sqrt
 from statistics import fmean
-
-import numpy as np
 
 from harness.record import Score, Selection
 from harness.reports.rows import Row
@@ -37,7 +35,15 @@ class Series:
 
     def scores(self, key: str) -> list[Score]:
         """One score of all seeds that have it."""
-        return [run.scores[key] for run in self.done if key in run.scores]
+        return self._scores.get(key, [])
+
+    @cached_property
+    def _scores(self) -> dict[str, list[Score]]:
+        found: dict[str, list[Score]] = defaultdict(list)
+        for run in self.done:
+            for key, score in run.scores.items():
+                found[key].append(score)
+        return found
 
     def mean(self, key: str) -> float:
         """The mean over seeds; NaN where there is none."""
@@ -46,8 +52,9 @@ class Series:
 
     def sd(self, key: str) -> float:
         """The sample standard deviation over seeds; NaN where there is one or none."""
-        values = [score.value for score in self.scores(key)]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else nan
+        mean, values = self.mean(key), [score.value for score in self.scores(key)]
+        squares = fsum((value - mean) ** 2 for value in values)
+        return sqrt(squares / (len(values) - 1)) if len(values) > 1 else nan
 
     @property
     def seeds(self) -> str:

@@ -38,7 +38,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         row(folder, seed=1, scores=doubt, protocol=quick, overrides="method.joint.bce=0.25", study={"rate": 3.0}),
         row(folder, "jem", texts={"failure.md": "out of memory"}, **lost),
     ]
-    pages(folder / "pages", runs)
+    with pages(folder / "pages", runs, apart=True):
+        pass
     return {f"{run.method}{run.seed}": (folder / "pages" / f"{run.name}.html").read_text() for run in runs}
 
 
@@ -117,7 +118,8 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     doubt = scores(81, 2.5, warnings=[NASTY], table=NASTY)
     told = {"overrides": NASTY, "reason": NASTY, "model": NASTY, "notes": {NASTY: NASTY}, "canaries": {NASTY: 1.0}}
     nasty = row(tmp_path, texts=files, scores=doubt, **told)
-    pages(tmp_path / "pages", [nasty])
+    with pages(tmp_path / "pages", [nasty]):
+        pass
     text = (tmp_path / "pages" / f"{nasty.name}.html").read_text()
     assert text.count("<script") == 1 and text.count("<img") == 2
     assert words(text).count("alert(1)") >= 7
@@ -125,8 +127,10 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes_and_is_not_written_twice(tmp_path: Path) -> None:
     run = row(tmp_path)
-    pages(tmp_path / "pages", [run])
+    with pages(tmp_path / "pages", [run]):
+        pass
     (page,) = (tmp_path / "pages").iterdir()
     before = page.stat().st_ino, page.read_bytes()
-    pages(tmp_path / "pages", [run])
+    with pages(tmp_path / "pages", [run]):
+        pass
     assert (page.stat().st_ino, page.read_bytes()) == before

@@ -29,7 +29,7 @@ LEFT = {
     "git clone": "needs a network",
     ".": "changes the shell in which it is typed",
     "export": "changes the shell in which it is typed",
-    "python -m harness sync all=true tracking=": "needs a server",
+    "python -m harness sync all=true tracking=http://mlflow.example.org:5000": "needs a server",
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/test_the_stability_study_is_fair.py",
 }

@@ -9,7 +9,7 @@ from pages import row, scores
 from playwright.sync_api import Page
 
 from harness.record import ProtocolTag, Selection
-from harness.reports import html
+from harness.reports import html, runpage
 from harness.reports.section import Section
 
 NASTY = "method.x=<script>alert(1)</script>"
@@ -32,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     quick = [row(place, "trades", protocol=QUICK)]
     sections = [Section(runs), Section(quick)]
-    html.write(place / "reports", runs + quick, sections, [], {section.name: [] for section in sections})
+    with runpage.pages(place / "reports" / "runs", runs + quick):
+        html.write(place / "reports", sections, [], {section.name: [] for section in sections})
     return place / "reports"
 
 
