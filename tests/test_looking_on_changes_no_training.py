@@ -66,7 +66,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
     monkeypatch.setattr(glimpse, "SHARE", 0)
     monkeypatch.setattr(tracking, "push", hang)
     monkeypatch.setattr(courier, "LAST", 0.01)
-    (run,) = harness.plan(*quick("jem", steps=16), f"runs={tmp_path}")
+    (run,) = harness.plan(*quick("jem", steps=16), f"runs={tmp_path}", "tracking=null")
     run.freeze()
     with Courier(run, None) as sending:
         assert asked.wait(60)
