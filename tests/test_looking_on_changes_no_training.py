@@ -15,8 +15,8 @@ from harness.runs import Run
 
 
 def trained(folder: Path, with_courier: Courier | None = None) -> Run:
-    """A run of JEM, whose samples come from its buffer, after its only stage."""
-    (run,) = harness.plan(*quick("jem", steps=16), f"runs={folder}")
+    """A run of AT, whose net learns statistics of batches, after its only stage."""
+    (run,) = harness.plan(*quick("at", steps=16), f"runs={folder}")
     train_stage(run, run.trainings[0], Silent(), with_courier)
     return run
 
@@ -61,12 +61,12 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
 
     def hang(*_: object, **__: object) -> bool:
         asked.set()
-        return answered.wait(60)
+        return answered.wait(20)
 
     monkeypatch.setattr(glimpse, "SHARE", 0)
     monkeypatch.setattr(tracking, "push", hang)
     monkeypatch.setattr(courier, "LAST", 0.01)
-    (run,) = harness.plan(*quick("jem", steps=16), f"runs={tmp_path}", "tracking=null")
+    (run,) = harness.plan(*quick("at", steps=16), f"runs={tmp_path}", "tracking=null")
     run.freeze()
     with Courier(run, None) as sending:
         assert asked.wait(60)
