@@ -24,7 +24,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     first.kill()
     first.communicate()
     desk.type()
-    until(lambda: desk.states.count("running") > 2, "several runs are going on", 200)
+    until(lambda: "running" in desk.states and begun(desk) > 2, "a run is going on, and not the first", 400)
     cluster.kill("slurmctld")
     desk.type(status=2)
     cluster.controller()
@@ -42,6 +42,11 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     assert not missing, f"not on the leaderboard: {missing}"
     assert len(list(folder.glob("runs/*/record.json"))) == 12
     return "12 records, one leaderboard with the 4 methods"
+
+
+def begun(desk: Desk) -> int:
+    """How many of its runs do not wait any more."""
+    return sum((run.folder / "started").exists() for run in desk.runs)
 
 
 def _study(folder: Path) -> None:
