@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
-POINTS = 80
+POINTS = 60
 """About as many of the logged steps are drawn; all of them where there are fewer."""
 
 WIDTH, HEIGHT = 240, 90
