@@ -47,12 +47,7 @@ def compose(
     before, checked = sys.argv, BasicSweeper.validate_batch_is_legal
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
-        OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
-        # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
-        OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
-        # For radii that the field counts in 255ths of a pixel: ${of_255:8}
-        OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
-        OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+        _resolve(scratch)
         sys.argv = [before[0], *arguments]
         try:
             # Hydra composes sweeps twice, to find mistakes before a run begins; here all are composed before one begins
@@ -72,6 +67,18 @@ def compose(
         sys.exit(0)  # one of Hydra's own flags, which has been answered
     command = _command(verb, typed or arguments)
     return [{**config, "overrides": changes, "command": command} for config, changes in resolved]
+
+
+def _resolve(scratch: str) -> None:
+    """Tell OmegaConf what configs may say in ${…}."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
+    # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
+    OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
+    # For radii that the field counts in 255ths of a pixel: ${of_255:8}
+    OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
 def _refuse(arguments: list[str]) -> None:
