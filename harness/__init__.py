@@ -33,8 +33,8 @@ def plan(*overrides: str) -> "list[Run]":
 
 def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
+    from harness.dispatch.launch import freeze
     from harness.execute import Silent, execute
-    from harness.launch import freeze
     from harness.preflight import importable, ready_to_judge
     from harness.runs import OVER
 
@@ -61,6 +61,6 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
     """All runs, a row each; overrides such as runs=FOLDER say whose. source: "folders", or "mlflow", with the same."""
     from harness.compose import compose
-    from harness.reports.rows import frame, rows
+    from harness.rows import frame, rows
 
     return frame(rows(compose(list(overrides))[0], source))

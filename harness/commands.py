@@ -9,8 +9,8 @@ from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sam
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import OVER, Config, Run
-from harness.store import on
 from harness.terminal import console, runs_table
+from harness.tracking.store import on
 
 if TYPE_CHECKING:  # so that the light commands stay light
     from harness.trained import Trained
@@ -27,7 +27,7 @@ CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "exper
 def run(configs: list[Config]) -> int:
     """Do what is left of the runs; 1 if one failed."""
     from harness import tracking
-    from harness.launch import launch
+    from harness.dispatch.launch import launch
     from harness.preflight import check_all, ready_to_judge
     from harness.ranks import join
     from harness.terminal import scores_table
@@ -111,7 +111,7 @@ def status(configs: list[Config], asked: Status) -> int:
 
 def cancel(configs: list[Config], words: list[str], asked: Cancel) -> int:
     """End runs that are queued or running."""
-    from harness.cancel import cancel
+    from harness.dispatch.cancel import cancel
 
     for line in cancel(words, Path(_one(configs)["runs"]), asked.all):
         console.print(line, markup=False, soft_wrap=True)
@@ -142,7 +142,7 @@ def sync(configs: list[Config], asked: Sync) -> int:
     """Send MLflow what it is owed; 1 if it did not get everything."""
     from harness import tracking
     from harness.runs import folders, load
-    from harness.spool import owe
+    from harness.tracking.spool import owe
 
     config = _one(configs)
     root = Path(config["runs"]).absolute()

@@ -13,11 +13,9 @@ import torch
 
 from harness import pace, record
 from harness.build import outliers
-from harness.courier import Courier
 from harness.device import prepare
 from harness.errors import CanaryFailed, Diverged, UserError, first_line
 from harness.files import read_json, swept, write_json, write_text
-from harness.glimpse import Glimpses
 from harness.initial import check_accuracy
 from harness.judge import judged, record_of
 from harness.loader import GONE, KILLED
@@ -26,10 +24,12 @@ from harness.progress import Diary, begun
 from harness.ranks import Lost, World, join
 from harness.record import Record
 from harness.runs import Run, Training, lock, locked
-from harness.spool import Multirun
 from harness.stop import hears, heeded
-from harness.store import on
 from harness.streams import Materials
+from harness.tracking.courier import Courier
+from harness.tracking.glimpse import Glimpses
+from harness.tracking.spool import Multirun
+from harness.tracking.store import on
 from harness.train import Progress, train
 from harness.trained import trained
 

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.dispatch.slurm import submitted
 from harness.runs import find, state
-from harness.slurm import submitted
 
 
 def work(word: str, root: Path) -> Path:

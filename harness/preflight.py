@@ -3,15 +3,16 @@
 import multiprocessing
 from pathlib import Path
 
-from harness import build, evaluate, foreign, store
+from harness import build, evaluate, foreign
 from harness.device import choose_device
+from harness.dispatch.launch import launcher
 from harness.errors import UserError
-from harness.launch import launcher
 from harness.record import Selection
 from harness.registry import make
 from harness.runs import Run, fingerprint
 from harness.settings import settings
 from harness.streams import check_shares
+from harness.tracking import store
 
 GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
 """The parts of a config that are checked by what they build."""

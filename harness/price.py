@@ -10,8 +10,8 @@ from rich.table import Table
 from harness import pace
 from harness.device import prepare
 from harness.disk import Disk, disk, free, size
+from harness.dispatch.launch import launcher
 from harness.files import read_lines
-from harness.launch import launcher
 from harness.pace import Pace, Paces
 from harness.runs import OVER, Run, Training
 from harness.status import duration

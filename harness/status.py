@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import slurm
+from harness.dispatch import slurm
+from harness.dispatch.slurm import Ended, Queued, Submitted, submitted
 from harness.errors import UserError
 from harness.files import read_json, read_lines
 from harness.record import glance
 from harness.runs import OVER, RunState, locked, state
-from harness.slurm import Ended, Queued, Submitted, submitted
 
 RowState = RunState | Literal["unreadable"]
 

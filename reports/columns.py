@@ -7,9 +7,9 @@ from math import isnan
 from statistics import fmean
 
 from harness.record import Cost, Score
-from harness.reports.rows import Row
 from harness.reports.series import Series
 from harness.reports.tables import DOUBT, Cell
+from harness.rows import Row
 
 NONE = Cell("–")
 

@@ -8,12 +8,12 @@ from harness.reports import html, published, runpage
 from harness.reports.drawn import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
-from harness.reports.rows import Row, rows
 from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
 from harness.reports.tidy import tidy
+from harness.rows import Row, rows
 from harness.runs import Config
 
 MADE = "Made by `python -m harness report`; do not edit."

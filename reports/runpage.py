@@ -10,8 +10,8 @@ from harness.record import Score
 from harness.reports.beside import beside
 from harness.reports.charts import POINTS, charts
 from harness.reports.recipe import Change, changes, recipe
-from harness.reports.rows import Row
 from harness.reports.webpage import embedded, write_page
+from harness.rows import Row
 
 PICTURES = {
     "samples": "Samples",

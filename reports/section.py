@@ -8,9 +8,9 @@ from math import inf, isnan, nan
 
 from harness.record import Score
 from harness.reports.columns import NET, STATES, Column, Measured, costs
-from harness.reports.rows import Row
 from harness.reports.series import Series, daggers, judged, said, title
 from harness.reports.tables import FRONT, Cell, Table
+from harness.rows import Row
 
 BARRED = "Not ranked: tuned on the test split"
 MAIN = ("", BARRED)

@@ -9,7 +9,7 @@ from math import fsum, nan, sqrt
 from statistics import fmean
 
 from harness.record import Score, Selection
-from harness.reports.rows import Row
+from harness.rows import Row
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.reports.rows import Row
 from harness.reports.series import barred
+from harness.rows import Row
 
 
 def tidy(found: Sequence[Row]) -> pd.DataFrame:

@@ -5,10 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from harness import shown, store
 from harness.errors import UserError
-from harness.reports.rows import Find, Row, of_tags
+from harness.rows import Find, Row, of_tags
 from harness.runs import Config
+from harness.tracking import shown, store
 
 if TYPE_CHECKING:
     import mlflow.entities as ml

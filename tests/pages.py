@@ -9,7 +9,7 @@ from matplotlib.image import imsave
 
 from harness.files import write_text
 from harness.record import Cost, Origin, ProtocolTag, Score, StageCost
-from harness.reports.rows import Row
+from harness.rows import Row
 
 ORIGIN = Origin(
     command="python -m harness",

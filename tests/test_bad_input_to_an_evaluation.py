@@ -86,7 +86,7 @@ def test_a_run_that_is_over_needs_nothing_any_more(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "harness.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
     )
-    monkeypatch.setattr("harness.launch.launch", lambda runs: 0)
+    monkeypatch.setattr("harness.dispatch.launch.launch", lambda runs: 0)
     monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config["seed"] == 0 else "new"))
     assert commands.run(runs) == 0
     assert asked == [1]

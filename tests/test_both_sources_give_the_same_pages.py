@@ -14,7 +14,7 @@ from harness import record, tracking
 from harness.errors import UserError
 from harness.files import write_text
 from harness.reports import leaderboard
-from harness.reports.rows import Row, of_tags, rows, tags
+from harness.rows import Row, of_tags, rows, tags
 from harness.runs import Run
 
 

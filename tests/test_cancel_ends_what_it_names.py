@@ -10,7 +10,7 @@ import pytest
 from slurm_of_paper import asked, install, submitted
 
 import harness
-from harness.cancel import cancel
+from harness.dispatch.cancel import cancel
 from harness.errors import UserError
 
 HERE = socket.gethostname()

@@ -4,8 +4,8 @@ import pytest
 from commandline import quick
 
 import harness
+from harness.dispatch.launch import launch
 from harness.execute import RunFailed
-from harness.launch import launch
 from harness.methods.at import Robust
 
 

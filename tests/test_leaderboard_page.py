@@ -18,9 +18,9 @@ from harness.reports.drawn import figures
 from harness.reports.plots.grids import GAP, grids
 from harness.reports.plots.style import looks
 from harness.reports.plots.tradeoff import Point, Scale, Value, tradeoff
-from harness.reports.rows import Row, rows
 from harness.reports.section import Section
 from harness.reports.series import Series, daggers
+from harness.rows import Row, rows
 from harness.runs import Run
 
 JOINT = {"contrast": {"walk": WALK, "curriculum": None}, "training": TRAINING}

@@ -7,11 +7,12 @@ import pytest
 from commandline import quick
 
 import harness
-from harness import courier, glimpse, tracking
-from harness.courier import Courier
+from harness import tracking
 from harness.execute import Silent, train_stage
-from harness.glimpse import Glimpses
 from harness.runs import Run
+from harness.tracking import courier, glimpse
+from harness.tracking.courier import Courier
+from harness.tracking.glimpse import Glimpses
 
 
 def trained(folder: Path, with_courier: Courier | None = None) -> Run:

@@ -11,9 +11,10 @@ from mlflow import MlflowClient
 from mlflow_server import Gate, mlflow_server
 from test_tracking_mirror import finish, log, make, mirrored, robust, root  # noqa: F401 - a fixture
 
-from harness import patience, spool, tracking
-from harness.courier import Courier
+from harness import patience, tracking
 from harness.runs import Run
+from harness.tracking import spool
+from harness.tracking.courier import Courier
 
 AUTHENTICATION = """[mlflow]
 default_permission = EDIT

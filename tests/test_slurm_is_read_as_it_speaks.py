@@ -3,9 +3,9 @@
 import pytest
 from fake_slurm import FakeSlurm
 
-from harness import slurm
+from harness.dispatch import slurm
+from harness.dispatch.slurm import Ended, Queued, Submitted
 from harness.errors import UserError
-from harness.slurm import Ended, Queued, Submitted
 
 QUEUE = [
     "harness-1ee43284|0|4711_0|RUNNING|None",

@@ -14,7 +14,7 @@ from test_tracking_mirror import a_row, finish, make
 from harness import record
 from harness.reports import leaderboard, stability
 from harness.reports.plots.maps import FATES, Map, maps
-from harness.reports.rows import Row
+from harness.rows import Row
 
 GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
 

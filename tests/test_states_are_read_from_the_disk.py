@@ -71,7 +71,7 @@ def test_a_frozen_run_is_read_back_as_it_was(run):
 
 
 def test_done_runs_are_left_out_and_failed_ones_wait_for_retry(run):
-    from harness.launch import freeze
+    from harness.dispatch.launch import freeze
 
     run.freeze()
     (run.folder / "failure.md").write_text("# it failed\n\nwhy\n")

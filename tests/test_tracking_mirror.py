@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import mirror, record, shown, tracking
+from harness import record, tracking
 from harness.errors import UserError
 from harness.evaluate import tag
-from harness.reports.rows import Row, rows
+from harness.rows import Row, rows
 from harness.runs import Run, lock
+from harness.tracking import mirror, shown
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
 TRAINING = {"epochs": 1, "batch": 32, "optimizer": "sgd", "lr": 0.1}

@@ -13,9 +13,10 @@ import pytest
 from commandline import harness, quick
 
 import harness as api
-from harness import patience, record, store, tracking
+from harness import patience, record, tracking
 from harness.errors import UserError
-from harness.reports.rows import rows
+from harness.rows import rows
+from harness.tracking import store
 
 ARGUMENTS = [*quick("at", steps=8), "threads=1", "~protocol.selection"]
 FEWER = [f"~protocol.metrics.{name}" for name in ("fidelity", "calibration", "ood", "counterfactuals")]

@@ -11,7 +11,8 @@ from threading import Lock
 from cluster import until
 from commandline import bare, harness, start
 
-from harness import plan, record, slurm
+from harness import plan, record
+from harness.dispatch import slurm
 from harness.record import Record
 from harness.runs import Run
 

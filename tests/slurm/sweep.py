@@ -6,7 +6,7 @@ from cluster import Cluster, call, until
 from commandline import QUICK, STAGES, harness
 from desk import Desk
 
-from harness import slurm
+from harness.dispatch import slurm
 
 METHODS = ("atjem", "jem", "at", "generative")
 STEPS = 300

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
-from harness import slurm
+from harness.dispatch import slurm
+from harness.dispatch.slurm import Queued
 from harness.errors import UserError
 from harness.files import read_json
 from harness.runs import find, folders, load, locked, state
-from harness.slurm import Queued
 from harness.status import stage_folders
 
 PATIENCE = 10

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from harness import rows
 from harness.record import Score
-from harness.reports import rows
-from harness.reports.rows import Row
+from harness.rows import Row
 from harness.runs import Run, fingerprint, placeless
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from types import TracebackType
 from harness import tracking
 from harness.patience import tried
 from harness.runs import Run
-from harness.spool import Multirun, owe
-from harness.store import uri
-from harness.usage import Usage
+from harness.tracking.spool import Multirun, owe
+from harness.tracking.store import uri
+from harness.tracking.usage import Usage
 
 LAST = 20
 """Seconds that the end of a run waits for the last push; what is not sent by then stays owed."""

@@ -11,16 +11,16 @@ from uuid import uuid4
 import submitit
 from submitit.core.utils import FailedJobError
 
-from harness import slurm
+from harness.dispatch import slurm
+from harness.dispatch.jobs import Job, freeze, jobs
+from harness.dispatch.slurm import Submitted
+from harness.dispatch.snapshot import SAFE, snapshot
 from harness.errors import UserError
 from harness.files import locked_file
-from harness.jobs import Job, freeze, jobs
 from harness.runs import Run
 from harness.settings import settings
-from harness.slurm import Submitted
-from harness.snapshot import SAFE, snapshot
-from harness.spool import Multirun
 from harness.terminal import console
+from harness.tracking.spool import Multirun
 
 RESTARTS = 1000
 """How often a job may run out of time or be preempted, and go on: as good as always."""

@@ -11,7 +11,7 @@ from submitit.helpers import Checkpointable
 from harness.errors import Diverged
 from harness.execute import Silent, execute, train_alone
 from harness.runs import Run, Training, load
-from harness.spool import Multirun
+from harness.tracking.spool import Multirun
 
 
 @dataclass(frozen=True)

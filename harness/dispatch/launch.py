@@ -10,18 +10,18 @@ import submitit
 from submitit.helpers import environment_variables
 
 from harness import tracking
+from harness.dispatch.jobs import freeze, jobs
+from harness.dispatch.snapshot import environment, snapshot
+from harness.dispatch.submit import Slurm
 from harness.errors import UserError, near
 from harness.execute import RunFailed, execute
-from harness.jobs import freeze, jobs
 from harness.ranks import Lost, join
 from harness.registry import make
 from harness.runs import OVER, Config, Run
 from harness.settings import settings
-from harness.snapshot import environment, snapshot
-from harness.spool import Multirun, owe
-from harness.store import on
-from harness.submit import Slurm
 from harness.terminal import Display, Reporter
+from harness.tracking.spool import Multirun, owe
+from harness.tracking.store import on
 
 A_WEEK = 7 * 24 * 60
 """Minutes: submitit's local executor ends a job after 5 unless told otherwise."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness import spool
 from harness.patience import away, tried
 from harness.runs import Config, Run, fingerprint
-from harness.spool import Multirun
-from harness.store import LOCKED, connect, experiment, uri
+from harness.tracking import spool
+from harness.tracking.spool import Multirun
+from harness.tracking.store import LOCKED, connect, experiment, uri
 
 
 def prepare(config: Config) -> None:
@@ -33,7 +33,7 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
     A store that could not be reached is left alone for a while, unless this is the last push of the run. A run that is
     over, or stands still, is owed no longer when it was sent.
     """
-    from harness.mirror import Mirror
+    from harness.tracking.mirror import Mirror
 
     def send() -> bool:
         with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from PIL import Image
 
-from harness import shown, store
+from harness import rows
 from harness.files import read_json, read_lines, write_json
-from harness.reports import rows
 from harness.runs import OVER, Run
-from harness.shown import Point
-from harness.spool import Multirun
+from harness.tracking import shown, store
+from harness.tracking.shown import Point
+from harness.tracking.spool import Multirun
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 """How many of a kind MLflow takes at once."""
@@ -92,7 +92,7 @@ class Mirror:
 
     def _send_images(self, tags: dict[str, str]) -> None:
         """The grids of samples over training, under the names that MLflow's charts of images go by."""
-        from harness.glimpse import glimpses
+        from harness.tracking.glimpse import glimpses
 
         if grids := glimpses(self.run):
             tags["mlflow.loggedImages"] = "True"
@@ -117,7 +117,7 @@ class Mirror:
 
     def _send_model(self) -> None:
         """The weights, once, as a model of MLflow's that executes nothing when it is read."""
-        from harness.served import describe, weights
+        from harness.tracking.served import describe, weights
 
         if self.note["model"] or (path := weights(self.run)) is None:
             return
