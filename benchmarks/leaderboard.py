@@ -45,7 +45,7 @@ def scores(rng: random.Random) -> dict[str, Score]:
 
 def record(run: Run, rng: random.Random, state: str) -> Record:
     """A record of the size of those of the digits protocol."""
-    from harness.evaluate import tag
+    from harness.runs import tag
 
     stage = StageCost(
         name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,

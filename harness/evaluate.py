@@ -18,9 +18,9 @@ from harness.method import Method
 from harness.metric import Metric, Result, Subject
 from harness.microbatch import InMicroBatches
 from harness.parts import read_part, write_part
-from harness.record import ProtocolTag, Selection
+from harness.record import Selection
 from harness.registry import find, make
-from harness.runs import Run, fingerprint, placeless
+from harness.runs import Run
 from harness.sample import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.select import Steps, tuned, with_steps
 from harness.trained import last, state, trained
@@ -30,11 +30,6 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 """What is done one after the other; the pieces of one phase need nothing of each other."""
 
 Tell = Callable[[str], None]
-
-
-def tag(protocol: dict[str, Any]) -> ProtocolTag:
-    """A protocol's id, the hash of its contents, and its label."""
-    return ProtocolTag(id=protocol["id"], hash=fingerprint(placeless(protocol)), label=protocol.get("label", ""))
 
 
 def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:

@@ -4,14 +4,14 @@ from typing import Any
 
 import torch
 
-from harness import evaluate, pace, record
+from harness import pace, record
 from harness.device import full_precision, peak_memory_mb
 from harness.evaluate import Evaluation
 from harness.files import read_json, write_text
 from harness.origin import origin, uncommitted
 from harness.ranks import join
 from harness.record import Cost, Record, StageCost
-from harness.runs import Run
+from harness.runs import Run, tag
 from harness.spread import Hear, evaluators, work
 
 
@@ -68,7 +68,7 @@ def record_of(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: 
         notes=config["notes"],
         study=config["study"],
         init=run.init or "",
-        protocol=evaluate.tag(config["protocol"]),
+        protocol=tag(config["protocol"]),
         origin=origin(config["command"], device),
         **{"selection": record.selections(run.config["selection"]), **found},
     )

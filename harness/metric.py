@@ -13,7 +13,6 @@ from harness.data import Dataset, Split, gather
 from harness.energy import EnergyModel
 from harness.errors import Diverged, UserError
 from harness.features import Features, features
-from harness.intervals import wilson
 from harness.parts import Part
 from harness.record import Score
 from harness.sample import Samples, Sampling
@@ -121,16 +120,3 @@ def sound(logits: Tensor) -> Tensor:
     if len(logits) > 1 and (logits == logits[0]).all():
         raise Diverged("the logits are the same for every image: nothing was learned, or the weights are dead")
     return logits
-
-
-def share(title: str, outcomes: str, warnings: list[str] | None = None) -> Score:
-    """A share of right outcomes in %, with its 95 % Wilson interval."""
-    right, n = outcomes.count("1"), len(outcomes)
-    low, high = (100 * bound for bound in wilson(right, n))
-    value = 100 * right / n
-    return Score(title=title, value=value, low=low, high=high, n=n, unit="%", better="higher", warnings=warnings or [])
-
-
-def bits(right: Tensor) -> str:
-    """A boolean tensor, N, as a string of 1 and 0."""
-    return "".join("1" if one else "0" for one in right.tolist())

@@ -110,8 +110,6 @@ def _recorded(found: record.Record, find: Find) -> Row:
 
 
 def _begun(run: Run, state: RunState, find: Find) -> Row:
-    from harness.evaluate import tag
-
     return Row(
         name=run.name,
         fingerprint=run.fingerprint,
@@ -119,7 +117,7 @@ def _begun(run: Run, state: RunState, find: Find) -> Row:
         **{kind: run.config[kind]["name"] for kind in ("method", "data", "model")},
         seed=run.config["seed"],
         state=state,
-        protocol=tag(run.config["protocol"]),
+        protocol=runs.tag(run.config["protocol"]),
         overrides=" ".join(run.config["overrides"]),
         notes=run.config.get("notes", {}),
         study=run.config.get("study", {}),

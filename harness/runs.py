@@ -49,6 +49,11 @@ def fingerprint(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def tag(protocol: Config) -> record.ProtocolTag:
+    """A protocol's id, the hash of its contents, and its label."""
+    return record.ProtocolTag(id=protocol["id"], hash=fingerprint(placeless(protocol)), label=protocol.get("label", ""))
+
+
 @dataclass(frozen=True)
 class Training:
     """A stage to train: named by all that its weights depend on, so that runs which agree in it share it."""

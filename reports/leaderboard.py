@@ -1,6 +1,8 @@
 """The leaderboard: an overview, a page for each dataset and protocol, and the same tables as CSV and LaTeX."""
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.files import replacing, write_text
@@ -29,10 +31,21 @@ done of all; only those that are done enter a number. Why one with † is doubtf
 def write(config: Config, source: str = "folders") -> Path:
     """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
     folder = Path(config["reports"]).absolute()
-    found = rows(config, source)
-    with runpage.pages(folder / "runs", found, apart=source == "folders"):
-        _write(folder, found)
+    with _hoarding():
+        found = rows(config, source)
+        with runpage.pages(folder / "runs", found, apart=source == "folders"):
+            _write(folder, found)
     return folder / "LEADERBOARD.md"
+
+
+@contextmanager
+def _hoarding() -> Iterator[None]:
+    """No search for garbage meanwhile: among thousands of rows, which all stay, it takes longer than reading them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _write(folder: Path, found: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import yaml
 
-from harness.metric import share
+from harness.outcomes import share
 from harness.record import Score
 from harness.registry import build, configs
 from harness.reports.columns import NONE

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.compose import compose
-from harness.evaluate import tag
 from harness.registry import names
+from harness.runs import tag
 
 PUBLISHED = {
     ("digits", "digits"): ("digits-2", "6a670b45c979"),

@@ -4,9 +4,10 @@ from documents import ROOT
 from test_protocols_change_their_id_with_their_content import PUBLISHED
 
 from harness.compose import compose
-from harness.evaluate import metrics, tag
+from harness.evaluate import metrics
 from harness.metrics.robustness import Robustness
 from harness.registry import names
+from harness.runs import tag
 
 PAGE = (ROOT / "docs" / "protocols.md").read_text()
 

@@ -14,9 +14,8 @@ import pytest
 
 from harness import record, tracking
 from harness.errors import UserError
-from harness.evaluate import tag
 from harness.rows import Row, rows
-from harness.runs import Run, lock
+from harness.runs import Run, lock, tag
 from harness.tracking import mirror, shown
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}

@@ -3,7 +3,8 @@
 from typing import ClassVar, Literal
 
 from harness.data import Split
-from harness.metric import Metric, Part, Result, Subject, bits, share
+from harness.metric import Metric, Part, Result, Subject
+from harness.outcomes import bits, share
 from harness.settings import settings
 
 

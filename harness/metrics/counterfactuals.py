@@ -12,7 +12,8 @@ from harness.data import Dataset, Split
 from harness.errors import UserError
 from harness.features import Features, enough, source
 from harness.intervals import of_mean
-from harness.metric import Metric, Result, Subject, bits, share
+from harness.metric import Metric, Result, Subject
+from harness.outcomes import bits, share
 from harness.parts import Part
 from harness.pictures import Cell, difference, short, table
 from harness.randomness import derive

@@ -10,7 +10,8 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 
 from harness.data import Split
-from harness.metric import Metric, Part, Result, Subject, bits, share
+from harness.metric import Metric, Part, Result, Subject
+from harness.outcomes import bits, share
 from harness.settings import settings
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
