@@ -7,7 +7,21 @@ from itertools import takewhile
 
 from harness import commands
 from harness.again import UNSAID
-from harness.arguments import Asked, Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, Sync, filled, split
+from harness.arguments import (
+    Asked,
+    Bench,
+    Cancel,
+    Evaluate,
+    Explain,
+    Logs,
+    Plan,
+    Report,
+    Sample,
+    Status,
+    Sync,
+    filled,
+    split,
+)
 from harness.compose import compose
 from harness.errors import UserError, near
 from harness.runs import Config
@@ -47,6 +61,7 @@ VERBS = {
     "compare": Verb(commands.compare, words=("RUN", "RUN")),
     "list": Verb(commands.list_choices),
     "check": Verb(commands.check),
+    "bench": Verb(commands.bench, own=Bench),
 }
 
 

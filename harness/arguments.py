@@ -104,7 +104,20 @@ class Sync:
     example: ClassVar[str] = "tracking=http://127.0.0.1:5000 all=true"
 
 
-Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report | Sync
+@settings
+class Bench:
+    """rounds: how often each step is timed, in turn with the others. stage: the one to measure; null for all."""
+
+    rounds: int = 5
+    stage: str | None = None
+    example: ClassVar[str] = "method=atjem data=cifar10 stage=joint rounds=3"
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError("rounds must be 1 or more")
+
+
+Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report | Sync | Bench
 
 
 def split(kind: type[Asked] | None, arguments: list[str]) -> tuple[dict[str, str], list[str]]:

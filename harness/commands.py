@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.arguments import Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, Sync
+from harness.arguments import Bench, Cancel, Evaluate, Explain, Logs, Plan, Report, Sample, Status, Sync
 from harness.errors import CanaryFailed, Diverged, UserError, near
 from harness.registry import names
 from harness.runs import OVER, Config, Run
@@ -192,6 +192,29 @@ def check(configs: list[Config]) -> int:
             if problem is not None:
                 console.print(f"       {problem}", markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def bench(configs: list[Config], asked: Bench) -> int:
+    """Measure the training steps of a run against the way they are usually written, and against their bare passes."""
+    from harness.bench import show
+    from harness.bench.of_runs import of_stage
+    from harness.device import prepare
+
+    run = Run(_one(configs))
+    wanted = [training for training in run.trainings if asked.stage in (None, training.name)]
+    if not wanted:
+        named = [training.name for training in run.trainings]
+        raise UserError(
+            f"There is no stage '{asked.stage}' in {run.config['method']['name']}. {near(asked.stage or '', named)}"
+        )
+    costs = []
+    for training in wanted:
+        costs.append(of_stage(run, training, prepare(run.config), asked.rounds))
+        console.print(show.variants(costs[-1]), show.sections(costs[-1]))
+    for line in dict.fromkeys(line for one in costs for line in show.notes(one)):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Written: {show.keep(run, costs, Path(run.config['reports']))}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _model(word: str, overrides: list[str]) -> "Trained":

@@ -27,7 +27,10 @@ class EnergyModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits f(x), N x K, of images x."""
-        return self.net((x - self.mean) / self.std)
+        pixels = (x - self.mean) / self.std
+        if torch.is_autocast_enabled(x.device.type):  # precision.py: what is faster in bf16
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return self.net(pixels).to(pixels.dtype)
 
     def energy(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Energies, N: E(x, y) where labels are given, else E(x)."""

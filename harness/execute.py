@@ -191,7 +191,8 @@ def _pace(run: Run, training: Training, device: torch.device) -> None:
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
     source = outliers(run) if "outliers" in training.stage.needs else None
     config, key = run.config, (run.config["seed"], training.name)
-    return Materials(run.data, source, key, device, config["workers"], join(), config["accumulate"], made_with())
+    how = (config["workers"], join(), config["accumulate"], made_with(), config.get("compile", False))
+    return Materials(run.data, source, key, device, *how)
 
 
 def _lines(curves: list[dict[str, Any]]) -> str:

@@ -66,6 +66,11 @@ class Stage(ABC):
     """The replay buffers in the state: their rows are dealt out to the processes of a run, and taken through Share."""
     training: Training
 
+    @property
+    def twice(self) -> bool:
+        """Whether the loss holds gradients, which learning then takes the gradient of."""
+        return False
+
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The state at step 0."""
         return {}
@@ -82,7 +87,7 @@ class Stage(ABC):
         """
 
     def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
-        """Change the state by what the loss saw in all images of a step; figures to watch."""
+        """Change the state by what the loss saw in all images of a step, as doubles on the CPU; figures to watch."""
         return {}
 
     def late(self, state: State) -> State:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
+from harness.precision import Precision
 from harness.settings import settings
 
 
@@ -24,6 +25,7 @@ class Training:
     ema: decay of the averaged weights, which then are the stage's result; null for the weights themselves.
     freeze_norm: batch normalisation stays in evaluation mode.
     sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
+    precision: in which the net computes when it learns; walks have their own.
     bound: a loss beyond it, or one that is not finite, ends the run as diverged.
     """
 
@@ -45,6 +47,7 @@ class Training:
     sharpness: float = 0.0
     adaptive: bool = True
     bound: float = 1e8
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "bound"):

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from harness.clock import section
+from harness.precision import Precision, computing
 from harness.settings import settings
 
 Objective = Callable[[Tensor], Tensor]
@@ -34,6 +36,7 @@ class Walk:
     keep: the last iterate, or per image the best of all, the start included.
     statistics: that batch normalisation uses on the way: the running ones, or those of the batch, whose images then
     share their fate and enter the running statistics at each step, as in the JEM++ family's training.
+    precision: in which the net computes on the way; a sampler's is fp32.
     """
 
     steps: int
@@ -47,6 +50,7 @@ class Walk:
     clamp: bool = True
     keep: Literal["last", "best"] = "last"
     statistics: Literal["running", "batch"] = "running"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -61,6 +65,13 @@ class Walk:
             raise ValueError(f"momentum must be in [0, 1), not {self.momentum}")
         if not self.noise >= 0:
             raise ValueError(f"noise must be 0 or more, not {self.noise}")
+
+    @property
+    def kind(self) -> str:
+        """What such a walk is called: an attack stays in a ball, SGLD adds noise, and contrastive PGD does neither."""
+        if self.eps is not None:
+            return "attack"
+        return "SGLD" if self.noise else "contrastive PGD"
 
 
 def cross_entropy(labels: Tensor) -> Objective:
@@ -105,7 +116,8 @@ def walk(
     x, centre = start.detach().clone(), start if centre is None else centre
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
-    with frozen(model, evaluating=how.statistics == "running"):
+    evaluating = how.statistics == "running"
+    with section(how.kind), frozen(model, evaluating), computing(how.precision, start.device):
         for _ in range(how.steps if steps is None else steps):
             gradient, value = slope(model, x, objective)
             if how.keep == "best":

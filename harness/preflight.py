@@ -7,6 +7,7 @@ from harness import build, evaluate, foreign
 from harness.device import choose_device
 from harness.dispatch.launch import launcher
 from harness.errors import UserError
+from harness.precision import Precision
 from harness.record import Selection
 from harness.registry import make
 from harness.runs import Run, fingerprint
@@ -44,6 +45,9 @@ class Common:
     retry: bool
     overrides: list[str]
     command: str
+    precision: Precision = "fp32"
+    walk_precision: Precision = "fp32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -113,6 +117,8 @@ def _check(run: Run) -> None:
         path = Path(run.config["init"])
         foreign.check(foreign.read(path), model.net, path)
     build.outliers(run).ready()
+    if run.method.sampler.precision != "fp32":
+        raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
     evaluate.metrics(run.config["protocol"])
     evaluate.sampling(run.config["protocol"])
     evaluate.selection(run.config["protocol"])

@@ -35,7 +35,8 @@ def measured(run: Run, training: Training) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
     device, source = prepare(run.config), outliers(run) if "outliers" in training.stage.needs else None
     config, key = run.config, (run.config["seed"], training.name)
-    materials = Materials(run.data, source, key, device, config["workers"], accumulate=config["accumulate"])
+    how = {"accumulate": config["accumulate"], "compile": config["compile"]}
+    materials = Materials(run.data, source, key, device, config["workers"], **how)
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(training.stage, initial(run).to(device), materials, Path(folder))
         begun, loop.state = loop.state, training.stage.late(loop.state)

@@ -33,7 +33,7 @@ IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 PLACES = ("root", "download")
 """Fields that say where files are, not what they hold."""
 
-LATER = {"stored": "float32"}
+LATER = {"stored": "float32", "precision": "fp32"}
 """Fields that came later, where they say what was done before they came: left out of names, so that runs keep them."""
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -19,7 +19,7 @@ class Materials:
     """What a stage trains on, and with; `key` is the root of all its randomness, `workers` load images.
 
     world: the processes that share each batch. accumulate: in how many pieces, one after the other, a process works
-    through its part. made_with: the code that trains, in words.
+    through its part. made_with: the code that trains, in words. compile: the net, while it learns.
     """
 
     data: Dataset
@@ -30,6 +30,7 @@ class Materials:
     world: World = ALONE
     accumulate: int = 1
     made_with: str = ""
+    compile: bool = False
 
 
 def remaining(

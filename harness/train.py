@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +13,15 @@ import torch
 from torch import Tensor
 
 from harness import checkpoint
+from harness.clock import section
+from harness.compiled import compiled
 from harness.device import peak_memory_mb
 from harness.energy import EnergyModel
 from harness.errors import Diverged, UserError
 from harness.files import append_line, read_lines, write_json, write_text
 from harness.method import Batch, Loss, Stage, State, Stream
 from harness.optimise import averaged, optimizer, sharpest
+from harness.precision import computing
 from harness.randomness import generator
 from harness.replicas import alike, average, synchronised
 from harness.share import Share
@@ -93,6 +97,8 @@ class Loop:
         self.statistics = synchronised(model, self.world, materials.accumulate, materials.device)
         self.optimizer = optimizer(list(model.parameters()), how)
         self.average = None if how.ema is None else averaged(model, how.ema)
+        if materials.compile:
+            compiled(model, stage)
         state = stage.state(materials.data, self.rng("state"))
         self.state: State = {k: self.world.dealt(v) if k in stage.dealt else v for k, v in state.items()}
         self.constants: State = {k: v.to(materials.device) for k, v in stage.constants(materials.data).items()}
@@ -161,20 +167,32 @@ class Loop:
         how = self.stage.training
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = [self._backward(self.loss(step, batch, piece)) for piece in range(self.materials.accumulate)]
-        figures = self._figures(losses, step)
+        with section("forward and backward"), self._computing():
+            losses = [self._backward(self.loss(step, batch, piece)) for piece in range(self.materials.accumulate)]
+        with section("figures"):
+            figures = self._figures(losses, step)
         average(self.model, self.world)
         if how.sharpness:
-            self._sharpen(losses)
+            with section("forward and backward"), self._computing():
+                self._sharpen(losses)
+        with section("optimiser and average"):
+            self._update(how.rate(step, self.steps))
+        if (step + 1) % self.logged_every == 0 or step + 1 == self.steps:
+            with section("logging"):
+                self._log(step + 1, figures)
+        return figures
+
+    def _computing(self) -> AbstractContextManager[None]:
+        return computing(self.stage.training.precision, self.materials.device)
+
+    def _update(self, rate: float) -> None:
+        """Change the weights by their gradients, and the averaged ones by them."""
         for group in self.optimizer.param_groups:
-            group["lr"] = how.rate(step, self.steps)
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.model)
-        if (step + 1) % self.logged_every == 0 or step + 1 == self.steps:
-            self._log(step + 1, figures)
-        return figures
 
     def _backward(self, loss: Loss) -> Loss:
         """Add a piece's gradients, and let go of its graph."""
@@ -193,19 +211,21 @@ class Loop:
             average(self.model, self.world)
 
     def _figures(self, losses: list[Loss], step: int) -> dict[str, float]:
-        """Means of the terms and figures; the stage's state advances by what all of them saw."""
+        """Means of the terms and figures; the stage's state advances by what all of them saw. The one time that a step
+        waits for its device."""
         each = [
-            {k: torch.as_tensor(v).detach().double().cpu() for k, v in (loss.terms | loss.monitors).items()}
-            for loss in losses
+            {k: torch.as_tensor(v, device=self.materials.device).detach().double() for k, v in figures.items()}
+            for figures in (loss.terms | loss.monitors for loss in losses)
         ]
         means = self.world.mean(torch.stack([torch.stack([one[k] for one in each]).mean() for k in each[0]]))
-        figures = dict(zip(each[0], means.tolist(), strict=True))
+        seen = {k: self.world.gathered(torch.cat([loss.seen[k] for loss in losses])) for k in losses[0].seen}
+        read = dict(zip(["means", *seen], _read([means, *seen.values()]), strict=True))
+        figures = dict(zip(each[0], read.pop("means").tolist(), strict=True))
         total = sum(figures[name] for name in losses[0].terms)
         if not abs(total) <= self.stage.training.bound:  # so written, NaN fails too
             terms = ", ".join(f"{name} {figures[name]:.4g}" for name in losses[0].terms)
             raise Diverged(f"loss {total:.4g} at step {step + 1} of {self.steps} ({terms})")
-        seen = {k: self.world.gathered(torch.cat([loss.seen[k] for loss in losses])) for k in losses[0].seen}
-        return figures | self.stage.advance(self.state, seen)
+        return figures | self.stage.advance(self.state, read)
 
     def _log(self, step: int, figures: dict[str, float]) -> None:
         if self.world.rank:
@@ -288,3 +308,9 @@ class Loop:
             "statistics": self.statistics,
             "made_with": self.made_with,
         }
+
+
+def _read(tensors: list[Tensor]) -> list[Tensor]:
+    """Tensors as doubles in the memory of the CPU, brought there together."""
+    flat = torch.cat([x.double().flatten() for x in tensors]).cpu()
+    return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors, strict=True)]

@@ -127,6 +127,11 @@ class Joint(Stage):
     r1: float = 0.0
     needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
 
+    @property
+    def twice(self) -> bool:
+        """With the gradient penalty."""
+        return self.r1 > 0
+
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The curriculum's."""
         return self.contrast.state(self.training.batch)

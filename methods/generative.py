@@ -31,6 +31,11 @@ class Generate(Stage):
     r1: float = 0.0
     needs: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
 
+    @property
+    def twice(self) -> bool:
+        """With the gradient penalty."""
+        return self.r1 > 0
+
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The curriculum's."""
         return self.contrast.state(self.training.batch)

@@ -1,0 +1,95 @@
+"""AT-JEM's joint training step on a net of the papers: python benchmarks/training_step.py wrn-34-10 --batch 128 --T 40.
+
+Beside the step as it is usually written and the bare passes of its net, as `python -m harness bench` measures it, but
+with nothing installed beside torch, torchvision and timm, as on a machine that was lent for its GPU. Prints a markdown
+table; random images stand in for the data.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+import harness  # noqa: E402 - from this checkout, which keeps its packages side by side
+
+harness.__path__.append(str(ROOT))
+
+from harness.bench.standin import RandomImages, RandomOutliers  # noqa: E402
+from harness.bench.steps import OURS, Cost, cost  # noqa: E402
+from harness.energy import EnergyModel  # noqa: E402
+from harness.methods.atjem import Contrast, Joint  # noqa: E402
+from harness.optimise import Training  # noqa: E402
+from harness.pgd import Walk  # noqa: E402
+from harness.streams import Materials  # noqa: E402
+from harness.train import Loop  # noqa: E402
+
+NETS = ("wrn-28-10", "wrn-34-10", "resnet50")
+
+
+def net(name: str, classes: int) -> nn.Module:
+    """A net of the papers, untrained."""
+    if name == "resnet50":
+        import timm
+
+        return timm.create_model(name, num_classes=classes)
+    from harness.models.wrn import WRN
+
+    _, depth, widen = name.split("-")
+    return WRN(classes, 3, int(depth), int(widen), variant="standard", norm="batch", momentum=0.1)
+
+
+def joint(asked: argparse.Namespace) -> Joint:
+    """AT-JEM's second stage, as published but for what was asked for."""
+    photographs = asked.net == "resnet50"
+    walk = Walk(asked.T, 2.0 if photographs else 0.1, precision=asked.walk_precision)
+    steps, step, eps = (3, 2.0, 3.0) if photographs else (10, 0.1, 0.5)
+    attack = Walk(steps, step, eps, precision=asked.walk_precision)
+    training = Training(1, asked.batch, "sgd", 1e-3, ema=0.999, freeze_norm=True, precision=asked.precision)
+    return Joint(Contrast(walk, None), attack, training)
+
+
+def measured(asked: argparse.Namespace) -> Cost:
+    """The step's cost on the device that was asked for."""
+    torch.manual_seed(0)
+    device = torch.device(asked.device)
+    shape, classes = ((3, 256, 256), 1000) if asked.net == "resnet50" else ((3, 32, 32), 10)
+    data = RandomImages(shape, classes)
+    model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
+    materials = Materials(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    with tempfile.TemporaryDirectory() as folder:
+        return cost(asked.net, Loop(joint(asked), model, materials, Path(folder)), asked.rounds, named, True)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("net", choices=NETS)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--T", type=int, default=40, help="steps of the contrastive walk")
+    for name in ("--precision", "--walk-precision"):
+        parser.add_argument(name, choices=("fp32", "tf32", "bf16"), default="fp32")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    found = measured(asked)
+    print(f"{' '.join(sys.argv[1:])}: {found.device}, torch {torch.__version__}\n")
+    print("| step | images/s | ms | times ours | memory, MB |\n| --- | --- | --- | --- | --- |")
+    for name, seconds in found.seconds.items():
+        usual, ratio = median(seconds), found.ratio(name)
+        times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
+        print(f"| {name} | {asked.batch / usual:.4g} | {1e3 * usual:.4g} | {times} | {found.memory[name] / 1e6:.0f} |")
+    print("\n| section | ms |\n| --- | --- |")
+    for name, usual in found.sections.items():
+        print(f"| {name} | {1e3 * usual:.4g} |")
+
+
+if __name__ == "__main__":
+    main()

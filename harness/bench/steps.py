@@ -1,0 +1,112 @@
+"""A stage's training step, timed in turn with the step as it is usually written and with the bare passes of the net."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from harness.bench.memory import peak
+from harness.bench.passes import bare, counted
+from harness.bench.reference import LOSSES, Reference
+from harness.clock import Clock
+from harness.method import Batch
+from harness.train import Loop
+
+OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step of a stage takes.
+
+    seconds: of each variant, in each round, one after the other. sections: of ours, medians over rounds; data: of
+    fetching a batch. memory: the most bytes that a variant holds beyond what stays.
+    """
+
+    stage: str
+    device: str
+    batch: int
+    standin: bool
+    seconds: dict[str, list[float]]
+    sections: dict[str, float]
+    memory: dict[str, int]
+
+    @property
+    def images_per_second(self) -> float:
+        """Of ours: labelled images, without fetching them."""
+        return self.batch / median(self.seconds[OURS])
+
+    def ratio(self, to: str) -> tuple[float, float, float] | None:
+        """How many times as long a variant takes as ours: the median over rounds, the lowest and the highest."""
+        if to not in self.seconds:
+            return None
+        ratios = [other / own for own, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
+        return median(ratios), min(ratios), max(ratios)
+
+
+def cost(name: str, loop: Loop, rounds: int, on: str, standin: bool = False) -> Cost:
+    """Measure a stage where its steps cost most; `on`: the device, in words."""
+    loop.state = loop.stage.late(loop.state)
+    device = loop.materials.device
+    waiting, batch = _fetched(loop, rounds)
+    plain = deepcopy(loop.model)  # which is not compiled
+    before = deepcopy(plain.state_dict())
+
+    def afresh(step: Callable[[], object]) -> Callable[[], float]:
+        """The step from the same weights each time, timed."""
+
+        def timed() -> float:
+            for model in (loop.model, plain):
+                model.load_state_dict(before)
+            return _seconds(step, device)
+
+        return timed
+
+    def ours() -> object:
+        return loop.step(0, batch)
+
+    with counted(loop.model) as passes:
+        ours()
+    images = torch.cat([x.to(device) for x in batch.images.values()])
+    variants: dict[str, Callable[[], object]] = {OURS: ours}
+    if type(loop.stage) in LOSSES:
+        state = {key: value.clone() for key, value in loop.state.items()}
+        reference = Reference(loop.stage, plain, deepcopy(plain), state)
+        variants[REFERENCE] = lambda: reference.step(batch)
+    variants[FLOOR] = bare(plain, passes, images)
+    for step in variants.values():
+        afresh(step)()
+    clocks = [Clock(device) for _ in range(rounds)]
+    seconds: dict[str, list[float]] = {key: [] for key in variants}
+    for clock in clocks:
+        for key, step in variants.items():
+            seconds[key].append(afresh(step)())
+        with clock.running():
+            afresh(ours)()
+    memory = {key: peak(step, device) for key, step in variants.items()}
+    sections = {key: median(clock.seconds[key] for clock in clocks) for key in clocks[0].seconds}
+    sections["data"] = median(waiting)
+    return Cost(name, on, loop.stage.training.batch, standin, seconds, sections, memory)
+
+
+def _fetched(loop: Loop, rounds: int) -> tuple[list[float], Batch]:
+    """The seconds that fetching batches takes, and one of them; the first also opens what they are read from."""
+    batches, waiting = loop.remaining(), []
+    _, batch = next(batches)
+    for _ in range(min(rounds, loop.steps - 1)):
+        waiting.append(_seconds(lambda: next(batches), loop.materials.device))
+    return waiting or [0.0], batch
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    started = now()
+    work()
+    return now() - started

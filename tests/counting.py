@@ -1,0 +1,50 @@
+"""What a piece of work asks of the machine, counted: reads by the host, and tensors that are allocated."""
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+READS = (
+    *(getattr(torch.Tensor, name) for name in ("item", "tolist", "cpu", "numpy")),
+    *(getattr(torch.Tensor, name) for name in ("__bool__", "__int__", "__float__", "__index__")),
+)
+"""What makes the host wait for the device that a tensor is on."""
+
+
+class Reads(TorchFunctionMode):
+    """Counts the reads of tensors that are on the device: all but those of `home` and what is made of these alone.
+
+    So it finds on the CPU what would make a GPU's host wait. A tensor that was read by .cpu() is at home from then on.
+    """
+
+    def __init__(self, home):
+        super().__init__()
+        self.count, self.home = 0, {id(tensor): tensor for tensor in home}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        given = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)]
+        at_home = bool(given) and all(id(x) in self.home for x in given)
+        self.count += function in READS and not at_home
+        found = function(*args, **(kwargs or {}))
+        if at_home or function is torch.Tensor.cpu:
+            self.home |= {id(x): x for x in tree_leaves(found) if isinstance(x, torch.Tensor)}
+        return found
+
+
+class Allocations(TorchDispatchMode):
+    """Counts the tensors that operators return in memory of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        given = {memory(x) for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)}
+        self.count += len({memory(x) for x in tree_leaves(found) if isinstance(x, torch.Tensor)} - given)
+        return found
+
+
+def memory(x):
+    return x.untyped_storage()._cdata
