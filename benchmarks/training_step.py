@@ -25,15 +25,14 @@ from harness.bench.steps import OURS, Cost, cost  # noqa: E402
 from harness.energy import EnergyModel  # noqa: E402
 from harness.methods.atjem import Contrast, Joint  # noqa: E402
 from harness.optimise import Training  # noqa: E402
-from harness.pgd import Walk  # noqa: E402
+from harness.pgd import Walk, joint_logit, slope  # noqa: E402
+from harness.precision import computing  # noqa: E402
 from harness.streams import Materials  # noqa: E402
 from harness.train import Loop  # noqa: E402
 
-NETS = ("wrn-28-10", "wrn-34-10", "resnet50")
-
 
 def net(name: str, classes: int) -> nn.Module:
-    """A net of the papers, untrained."""
+    """A net of the papers, untrained: resnet50, or wrn-DEPTH-WIDTH."""
     if name == "resnet50":
         import timm
 
@@ -54,6 +53,19 @@ def joint(asked: argparse.Namespace) -> Joint:
     return Joint(Contrast(walk, None), attack, training)
 
 
+def agreement(model: EnergyModel, asked: argparse.Namespace) -> tuple[float, float]:
+    """How near the directions of a contrastive step are to those of fp32: mean and lowest cosine over a batch."""
+    data = RandomImages((3, 256, 256) if asked.net == "resnet50" else (3, 32, 32), 10)
+    x, y = (part[: asked.batch].to(model.mean.device) for part in data.tensors("train"))
+    model.eval()
+    with computing("fp32", x.device):
+        exact, _ = slope(model, x, joint_logit(y))
+    with computing(asked.walk_precision, x.device):
+        rounded, _ = slope(model, x, joint_logit(y))
+    cosines = torch.nn.functional.cosine_similarity(exact.flatten(1), rounded.flatten(1))
+    return float(cosines.mean()), float(cosines.min())
+
+
 def measured(asked: argparse.Namespace) -> Cost:
     """The step's cost on the device that was asked for."""
     torch.manual_seed(0)
@@ -63,6 +75,9 @@ def measured(asked: argparse.Namespace) -> Cost:
     model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
     materials = Materials(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    if asked.walk_precision != "fp32":
+        cosines = agreement(model, asked)
+        print("Cosine with fp32 of the directions of a step, mean and lowest: {:.4f}, {:.4f}".format(*cosines))
     with tempfile.TemporaryDirectory() as folder:
         return cost(asked.net, Loop(joint(asked), model, materials, Path(folder)), asked.rounds, named, True)
 
@@ -70,7 +85,7 @@ def measured(asked: argparse.Namespace) -> Cost:
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("net", choices=NETS)
+    parser.add_argument("net", help="resnet50, at 256 pixels, or wrn-DEPTH-WIDTH, at 32")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--T", type=int, default=40, help="steps of the contrastive walk")
     for name in ("--precision", "--walk-precision"):

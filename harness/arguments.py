@@ -106,10 +106,14 @@ class Sync:
 
 @settings
 class Bench:
-    """rounds: how often each step is timed, in turn with the others. stage: the one to measure; null for all."""
+    """rounds: how often each step is timed, in turn with the others. stage: the one to measure; null for all.
+
+    fit: find the largest batch that memory holds, in place of timing.
+    """
 
     rounds: int = 5
     stage: str | None = None
+    fit: bool = False
     example: ClassVar[str] = "method=atjem data=cifar10 stage=joint rounds=3"
 
     def __post_init__(self) -> None:

@@ -197,7 +197,7 @@ def check(configs: list[Config]) -> int:
 def bench(configs: list[Config], asked: Bench) -> int:
     """Measure the training steps of a run against the way they are usually written, and against their bare passes."""
     from harness.bench import show
-    from harness.bench.of_runs import of_stage
+    from harness.bench.of_runs import largest_batch, of_stage
     from harness.device import prepare
 
     run = Run(_one(configs))
@@ -207,9 +207,14 @@ def bench(configs: list[Config], asked: Bench) -> int:
         raise UserError(
             f"There is no stage '{asked.stage}' in {run.config['method']['name']}. {near(asked.stage or '', named)}"
         )
-    costs = []
+    device, costs = prepare(run.config), []
+    if asked.fit:
+        for training in wanted:
+            most = largest_batch(run, training, device)
+            console.print(f"stage {training.name}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
+        return 0
     for training in wanted:
-        costs.append(of_stage(run, training, prepare(run.config), asked.rounds))
+        costs.append(of_stage(run, training, device, asked.rounds))
         console.print(show.variants(costs[-1]), show.sections(costs[-1]))
     for line in dict.fromkeys(line for one in costs for line in show.notes(one)):
         console.print(line, markup=False, soft_wrap=True)

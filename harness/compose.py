@@ -111,7 +111,8 @@ def _changes(override: str) -> bool:
     """Whether an override changes what the recipe of its method and data says."""
     key = override.lstrip("+~").partition("=")[0]
     group, _, field = key.partition(".")
-    return group in (*IDENTITY, "init") and key not in ("method", "data", "protocol", "seed") and field not in PLACES
+    kinds = (*IDENTITY, "init", "precision", "walk_precision")
+    return group in kinds and key not in ("method", "data", "protocol", "seed") and field not in PLACES
 
 
 def _command(verb: str, arguments: list[str]) -> str:

@@ -40,7 +40,8 @@ def of_evaluation(run: Run) -> str:
 
 
 def note(folder: Path, key: str, device: torch.device, processes: int, **took: float) -> None:
-    """Keep what was measured: `seconds_per_step` and `steps` of a stage, or the `seconds` of an evaluation."""
+    """Keep what was measured: `seconds_per_step` and `steps` of a stage, or the `seconds` of an evaluation; upper: 1
+    where it may also take less."""
     write_json(folder / "pace.json", {"key": key, "device": name(device), "processes": processes, **took})
 
 
@@ -55,11 +56,12 @@ class Paces:
 
     def __init__(self, root: Path) -> None:
         self.known: dict[str, list[Pace]] = defaultdict(list)
-        for path in (*root.glob("stages/*/pace.json"), *root.glob("*/pace.json")):
+        for path in (*root.glob("stages/*/pace.json"), *root.glob("bench/*/pace.json"), *root.glob("*/pace.json")):
             try:
                 seen = read_json(path)
                 seconds = seen["seconds_per_step"] if "seconds_per_step" in seen else seen["seconds"]
-                self.known[seen["key"]].append(Pace(seconds * seen["processes"], seen["device"]))
+                upper = bool(seen.get("upper"))
+                self.known[seen["key"]].append(Pace(seconds * seen["processes"], seen["device"], upper))
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # what is of another make tells nothing of ours
 

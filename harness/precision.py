@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,7 +14,8 @@ bits, and images in channels-last order, which is faster then; weights, sums, lo
 @contextmanager
 def computing(precision: Precision, device: torch.device) -> Iterator[None]:
     """Nets in this precision inside; it holds for what is begun there, also where another one holds outside."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn  # torch's own hints lack the flag
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
     try:

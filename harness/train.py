@@ -166,7 +166,6 @@ class Loop:
         """One optimiser step; the loss terms and figures of it, as means over the whole batch."""
         how = self.stage.training
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
         with section("forward and backward"), self._computing():
             losses = [self._backward(self.loss(step, batch, piece)) for piece in range(self.materials.accumulate)]
         with section("figures"):

@@ -113,7 +113,8 @@ def _binary(reference: Reference, batch: Batch, score: Callable[[Tensor, Tensor]
     if reference.stage.r1:
         (gradient,) = torch.autograd.grad(of_real.sum(), x, create_graph=True)
         loss = loss + reference.stage.r1 * gradient.square().flatten(1).sum(1).mean() / 2
-    of_real.mean().item(), of_contrastive.mean().item()
+    for score_of in (of_real, of_contrastive):
+        score_of.mean().item()
     return loss
 
 
@@ -136,7 +137,8 @@ def _energy(reference: Reference, batch: Batch) -> Tensor:
     buffer[places] = sampled if buffer.dtype.is_floating_point else (sampled.clamp(0, 1) * 255).to(torch.uint8)
     s_real, s_sampled = model(real).logsumexp(1).mean(), model(sampled).logsumexp(1).mean()
     logits = model(x)
-    s_real.item(), s_sampled.item(), (logits.argmax(1) == y).float().mean().item()
+    for figure in (s_real, s_sampled, (logits.argmax(1) == y).float().mean()):
+        figure.item()
     return s_sampled - s_real + cross_entropy(logits, y)
 
 
