@@ -106,19 +106,21 @@ class Sync:
 
 @settings
 class Bench:
-    """rounds: how often each step is timed, in turn with the others. stage: the one to measure; null for all.
+    """of: training steps, or sampling n images. rounds: how often each is timed, in turn with the others.
 
-    fit: find the largest batch that memory holds, in place of timing.
+    stage: the one to measure; null for all. fit: find the largest batch that memory holds, in place of timing.
     """
 
+    of: Literal["training", "sampling"] = "training"
     rounds: int = 5
     stage: str | None = None
+    n: int = 100
     fit: bool = False
     example: ClassVar[str] = "method=atjem data=cifar10 stage=joint rounds=3"
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError("rounds must be 1 or more")
+        if self.rounds < 1 or self.n < 1:
+            raise ValueError("rounds and n must be 1 or more")
 
 
 Asked = Evaluate | Sample | Explain | Plan | Status | Cancel | Logs | Report | Sync | Bench

@@ -195,27 +195,20 @@ def check(configs: list[Config]) -> int:
 
 
 def bench(configs: list[Config], asked: Bench) -> int:
-    """Measure the training steps of a run against the way they are usually written, and against their bare passes."""
-    from harness.bench import show
-    from harness.bench.of_runs import largest_batch, of_stage
+    """Measure a run's training steps, or its sampling, against the usual way to write them and their bare passes."""
+    from harness.bench import of_runs, show
     from harness.device import prepare
 
     run = Run(_one(configs))
-    wanted = [training for training in run.trainings if asked.stage in (None, training.name)]
-    if not wanted:
-        named = [training.name for training in run.trainings]
-        raise UserError(
-            f"There is no stage '{asked.stage}' in {run.config['method']['name']}. {near(asked.stage or '', named)}"
-        )
-    device, costs = prepare(run.config), []
+    device = prepare(run.config)
     if asked.fit:
-        for training in wanted:
-            most = largest_batch(run, training, device)
-            console.print(f"stage {training.name}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
+        for stage, most in of_runs.fits(run, device, asked.stage):
+            console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
         return 0
-    for training in wanted:
-        costs.append(of_stage(run, training, device, asked.rounds))
-        console.print(show.variants(costs[-1]), show.sections(costs[-1]))
+    costs = []
+    for cost in of_runs.costs(run, device, asked):
+        costs.append(cost)
+        console.print(show.variants(cost), show.sections(cost))
     for line in dict.fromkeys(line for one in costs for line in show.notes(one)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"Written: {show.keep(run, costs, Path(run.config['reports']))}", markup=False, soft_wrap=True)

@@ -36,10 +36,11 @@ def batches(
     on_bad_image: OnBadImage = "fail",
     skipped: set[str] | None = None,
     own: range | None = None,
+    pinned: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
 
-    own: which of a batch's images; all by default.
+    own: which of a batch's images; all by default. pinned: in memory that a GPU can copy from while it works.
 
     An image that cannot be read raises UserError, or with on_bad_image="skip" the next one stands in for it and
     its path is added to `skipped`.
@@ -50,6 +51,7 @@ def batches(
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=apart,
+        pin_memory=pinned,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
     for images, labels, bad in _loaded(loader):

@@ -65,6 +65,7 @@ class StageCost(_Frozen):
 
     skipped: image files that could not be read and were passed over. processes and accumulate: how a batch was shared,
     and statistics: what batch normalisation then saw at a time. made_with: the code that trained it, all there were.
+    joules: energy of the GPUs, other work on them included; null where they do not tell.
     """
 
     name: str
@@ -80,6 +81,7 @@ class StageCost(_Frozen):
     accumulate: int = 1
     statistics: str = ""
     made_with: list[str] = []
+    joules: float | None = None
 
 
 class Cost(_Frozen):
@@ -89,6 +91,12 @@ class Cost(_Frozen):
     training_seconds: float
     evaluation_seconds: float
     peak_memory_mb: int
+
+    @property
+    def training_kwh(self) -> float | None:
+        """Energy of the GPUs in training, in kWh; None where one of the stages does not tell."""
+        found = [stage.joules for stage in self.stages]
+        return None if None in found or not found else sum(filter(None, found)) / 3.6e6
 
 
 class Origin(_Frozen):

@@ -63,7 +63,8 @@ def _stream(
     seed, size = derive(*materials.key, "stream", stream), stage.training.size(stream)
     part = size // world.size
     own = range(world.rank * part, (world.rank + 1) * part)
-    return batches(view, length, size, seed, start, steps, materials.workers, source.on_bad_image, skipped, own)
+    pinned = materials.device.type == "cuda"
+    return batches(view, length, size, seed, start, steps, materials.workers, source.on_bad_image, skipped, own, pinned)
 
 
 def check_shares(stage: Stage, processes: int, pieces: int) -> None:

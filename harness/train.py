@@ -25,6 +25,7 @@ from harness.precision import computing
 from harness.randomness import generator
 from harness.replicas import alike, average, synchronised
 from harness.share import Share
+from harness.spent import Spent
 from harness.stop import Leave, deferred
 from harness.streams import Materials, check_shares, remaining
 
@@ -103,8 +104,9 @@ class Loop:
         self.state: State = {k: self.world.dealt(v) if k in stage.dealt else v for k, v in state.items()}
         self.constants: State = {k: v.to(materials.device) for k, v in stage.constants(materials.data).items()}
         self.writer = checkpoint.Writer()
-        self.start, self.spent, self.resumed = 0, 0.0, 0
-        self.started_at = self.saved_at = time.monotonic()
+        self.start, self.resumed = 0, 0
+        self.spent = Spent(materials.device, self.world)
+        self.saved_at = time.monotonic()
 
     def rng(self, *key: int | str) -> torch.Generator:
         """A generator for one use in one step."""
@@ -113,8 +115,8 @@ class Loop:
     def resume(self) -> None:
         """Continue from the newest sound checkpoint, if there is one; forget what was logged after it."""
         path = self.world.once(lambda: checkpoint.newest(self.folder / "checkpoints"))
-        if path is not None:
-            content = checkpoint.load(path)
+        content = None if path is None else checkpoint.load(path)
+        if content is not None:
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
             if self.average is not None:
@@ -122,8 +124,7 @@ class Loop:
             for name, value in self.state.items():
                 saved = content["state"][name]
                 value.copy_(self.world.dealt(saved) if name in self.stage.dealt else saved)
-            self.start, self.spent = content["step"], content["seconds"]
-            self.resumed = content["resumed"] + 1
+            self.start, self.resumed = content["step"], content["resumed"] + 1
             self.skipped = set(content["skipped"])
             self.made_with = content.get("made_with", [])
         if self.made_with[-1:] != [self.materials.made_with]:
@@ -131,7 +132,8 @@ class Loop:
             if len(self.made_with) > 1 and self.world.rank == 0:
                 log.warning("%s was trained with %s so far, and goes on with %s.", self.folder, *self.made_with[-2:])
         self.world.once(self._forget)
-        self.started_at = self.saved_at = time.monotonic()
+        self.spent.begin(content)
+        self.saved_at = time.monotonic()
 
     def _forget(self) -> None:
         lines = [line for line in read_lines(self.curves) if line["step"] <= self.start]
@@ -141,11 +143,6 @@ class Loop:
     def curves(self) -> Path:
         """The stage's metrics.jsonl."""
         return self.folder / "metrics.jsonl"
-
-    @property
-    def seconds(self) -> float:
-        """Training time so far, interruptions not counted."""
-        return self.spent + time.monotonic() - self.started_at
 
     def remaining(self) -> Iterator[tuple[int, Batch]]:
         """The steps that are left, with this process's parts of their batches."""
@@ -232,7 +229,7 @@ class Loop:
         line = {
             "step": step,
             "images": step * self.stage.training.batch,
-            "seconds": round(self.seconds, 2),
+            "seconds": round(self.spent.seconds, 2),
             **figures,
         }
         append_line(self.curves, line)
@@ -247,7 +244,8 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "state": self._whole_state(),
-            "seconds": self.seconds,
+            "seconds": self.spent.seconds,
+            "joules": self.spent.joules(),
             "resumed": self.resumed,
             "skipped": self._all_skipped(),
             "made_with": self.made_with,
@@ -283,22 +281,23 @@ class Loop:
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {self.steps} steps")
         self.skipped.update(self._all_skipped())
-        self.world.once(lambda: self._write(weights, state))
+        joules = self.spent.joules()
+        self.world.once(lambda: self._write(weights, state, joules))
 
-    def _write(self, weights: dict[str, Tensor], state: State) -> None:
+    def _write(self, weights: dict[str, Tensor], state: State, joules: float | None) -> None:
         checkpoint.save_tensors(self.folder / "weights.safetensors", weights)
         checkpoint.save_tensors(self.folder / "state.safetensors", state)
-        write_json(self.folder / "done.json", self._cost())
+        write_json(self.folder / "done.json", self._cost() | {"joules": joules and round(joules, 1)})
         for path in checkpoint.saved(self.folder / "checkpoints"):
             path.unlink()
 
     def _cost(self) -> dict[str, Any]:
-        images = self.steps * self.stage.training.batch
+        images, seconds = self.steps * self.stage.training.batch, self.spent.seconds
         return {
             "steps": self.steps,
             "images": images,
-            "seconds": round(self.seconds, 2),
-            "images_per_second": round(images / self.seconds, 2),
+            "seconds": round(seconds, 2),
+            "images_per_second": round(images / seconds, 2),
             "peak_memory_mb": peak_memory_mb(self.materials.device),
             "resumed": self.resumed,
             "skipped": len(self.skipped),

@@ -89,6 +89,7 @@ def costs(series: list[Series]) -> list[Column]:
         _mean("parameters", lambda run: run.parameters or None, _count),
         _mean("GPU-hours", lambda run: _device_hours(run, "cuda")),
         _mean("core-hours", lambda run: _device_hours(run, "cpu")),
+        _mean("energy of GPUs, kWh", lambda run: run.cost and run.cost.training_kwh),
         _mean("images/s", lambda run: run.cost and _pace(run.cost), lambda pace: f"{pace:.0f}"),
         _mean("peak memory, GB", lambda run: run.cost and run.cost.peak_memory_mb / 1000),
         _mean("evaluation, min", lambda run: run.cost and run.cost.evaluation_seconds / 60),

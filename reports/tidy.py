@@ -27,6 +27,7 @@ def _facts(row: Row) -> dict[str, object]:
         "training_seconds": cost and cost.training_seconds,
         "evaluation_seconds": cost and cost.evaluation_seconds,
         "peak_memory_mb": cost and cost.peak_memory_mb,
+        "training_kwh": cost and cost.training_kwh,
         "hardware": origin and origin.hardware,
         "commit": origin and origin.commit,
         **{f"study/{factor}": value for factor, value in sorted(row.study.items())},

@@ -70,7 +70,8 @@ def test_four_methods_side_by_side_and_a_curve(pages: tuple[str, Page]) -> None:
 def test_a_grid_of_samples(pages: tuple[str, Page]) -> None:
     page = opened(pages, "runs?compareRunsMode=CHART")
     page.get_by_placeholder("Search metric charts").fill("train/samples")
-    card = page.get_by_test_id("experiment-view-compare-runs-card").first
+    cards = page.get_by_test_id("experiment-view-compare-runs-card")
+    card = cards.filter(has=page.get_by_role("heading", name="train/samples"))  # others go when the search is done
     card.get_by_role("button").first.click()  # enlarged, as the parameters stand above the pictures
     image = page.get_by_role("dialog").locator("img").first
     expect(image).to_be_visible()

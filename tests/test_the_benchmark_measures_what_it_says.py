@@ -12,7 +12,7 @@ import torch
 import harness
 from harness import __main__ as command
 from harness.bench.memory import peak
-from harness.bench.of_runs import largest_batch
+from harness.bench.of_runs import _loop, _needed, largest_batch
 from harness.bench.passes import bare, counted
 from harness.bench.reference import LOSSES, Reference
 from harness.bench.standin import RandomImages, RandomOutliers
@@ -134,6 +134,16 @@ def test_the_command_prints_and_keeps_what_it_measured_and_plan_knows_it(type_, 
     assert price.pace(run.trainings[0]) is None and price.pace(run.trainings[1]).upper
 
 
+@pytest.mark.parametrize("method", ["atjem", "jem"])
+def test_sampling_is_measured_too(method, type_, tmp_path):
+    status, told = type_("bench", "of=sampling", f"method={method}", "n=20", "rounds=2", *SMALL)
+    assert status == 0, told
+    for word in ("sampling", "reference", "floor", "SGLD" if method == "jem" else "contrastive PGD"):
+        assert word in told
+    (path,) = (tmp_path / "reports" / "bench").glob("*sampling*.json")
+    assert json.loads(path.read_text())[0]["batch"] == 20
+
+
 def test_random_images_stand_in_for_files_that_are_not_here_and_that_is_said(type_):
     small = ("model.depth=10", "model.widen=1", "method.classify.training.batch=4", "threads=1", "workers=0")
     status, told = type_("bench", "method=standard", "data=cifar10", "rounds=1", *small)
@@ -152,11 +162,14 @@ def test_a_stage_that_is_not_there_is_explained(type_):
     assert status == 2 and "joint" in told and "Traceback" not in told
 
 
-def test_the_largest_batch_is_found_by_how_memory_grows(monkeypatch):
-    (run,) = harness.plan("method=standard", *SMALL)
-    most = largest_batch(run, run.trainings[0], CPU)
-    monkeypatch.setattr("harness.bench.of_runs.SPARED", 0.45)
-    assert most > 1000 and 0.3 * most < largest_batch(run, run.trainings[0], CPU) < 0.7 * most
+@pytest.mark.parametrize(("method", "stage"), [("standard", "classify"), ("atjem", "joint"), ("jem", "energy")])
+def test_the_largest_batch_is_found_by_how_memory_grows(method, stage, monkeypatch):
+    (run,) = harness.plan(f"method={method}", *SMALL)
+    training = next(training for training in run.trainings if training.name == stage)
+    monkeypatch.setattr("harness.bench.of_runs._free", lambda device: 15_000_000)
+    most = largest_batch(run, training, CPU)
+    with _loop(run, training, CPU, most) as loop:
+        assert 12e6 < _needed(loop) < 15e6, "it takes nine tenths of the memory"
 
 
 def test_it_runs_where_only_torch_torchvision_and_timm_are_installed(tmp_path):

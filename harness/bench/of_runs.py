@@ -12,20 +12,45 @@ import psutil
 import torch
 
 from harness import pace
+from harness.arguments import Bench
 from harness.bench.memory import peak
+from harness.bench.sampling import of_sampling
 from harness.bench.standin import of_data, of_outliers
 from harness.bench.steps import OURS, Cost, cost
 from harness.build import initial, outliers
+from harness.errors import UserError, near
 from harness.optimise import Training as How
 from harness.runs import Run, Training, fingerprint
 from harness.streams import Materials
 from harness.train import Loop
 
-TRIED = (2, 4)
-"""Batches whose memory tells how it grows."""
+GROWN = 4
+"""Batches are doubled until their memory is so many times that of two images; of less the weights are a large part."""
 
 SPARED = 0.9
 """The share of the free memory that a batch may fill: what is freed in pieces cannot all be had."""
+
+
+def costs(run: Run, device: torch.device, asked: Bench) -> Iterator[Cost]:
+    """What the stages of a run cost, or its sampling; UserError where it has no such stage."""
+    if asked.of == "sampling":
+        yield of_sampling(run, device, asked.rounds, asked.n)
+        return
+    for training in _wanted(run, asked.stage):
+        yield of_stage(run, training, device, asked.rounds)
+
+
+def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[str, int]]:
+    """The largest batch of each stage, or of the one that is named."""
+    for training in _wanted(run, stage):
+        yield training.name, largest_batch(run, training, device)
+
+
+def _wanted(run: Run, stage: str | None) -> list[Training]:
+    if found := [training for training in run.trainings if stage in (None, training.name)]:
+        return found
+    known = near(str(stage), [training.name for training in run.trainings])
+    raise UserError(f"There is no stage '{stage}' in method={run.config['method']['name']}. {known}")
 
 
 def of_stage(run: Run, training: Training, device: torch.device, rounds: int) -> Cost:
@@ -41,18 +66,28 @@ def of_stage(run: Run, training: Training, device: torch.device, rounds: int) ->
 
 
 def largest_batch(run: Run, training: Training, device: torch.device) -> int:
-    """The labelled images that a step of a stage has memory for, with accumulate=1, by how two small batches grow."""
-    needed: list[int] = []
-    free = 0
-    for batch in TRIED:
+    """The labelled images that a step of a stage has memory for, with accumulate=1, by how small batches grow."""
+    tried: list[tuple[int, int]] = []
+    batch = 2
+    while not tried or tried[-1][1] < GROWN * tried[0][1]:
         with _loop(run, training, device, batch) as loop:
-            loop.state = loop.stage.late(loop.state)
-            step, images = next(loop.remaining())
-            loop.step(step, images)  # the first also makes the optimiser's buffers, which stay
-            needed.append(peak(lambda loop=loop, step=step, images=images: loop.step(step, images), device))
-            free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    each = (needed[1] - needed[0]) / (TRIED[1] - TRIED[0])
-    return int((SPARED * free - (needed[0] - TRIED[0] * each)) / each)
+            tried.append((batch, _needed(loop)))
+        batch *= 2
+    (less, low), (more, high) = tried[-2:]
+    each = (high - low) / (more - less)
+    return int((SPARED * _free(device) - low) / each) + less
+
+
+def _needed(loop: Loop) -> int:
+    """The bytes that a step takes where it costs most."""
+    loop.state = loop.stage.late(loop.state)
+    step, images = next(loop.remaining())
+    loop.step(step, images)  # the first also makes the optimiser's buffers, which stay
+    return peak(lambda: loop.step(step, images), loop.materials.device)
+
+
+def _free(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 @contextmanager

@@ -50,33 +50,34 @@ class Reference:
                     mean.copy_(value)
         return {"loss": loss.item()}
 
-    def walk(self, x: Tensor, objective: Callable[[Tensor], Tensor], how: Walk, steps: int) -> Tensor:
-        """Images that climb an objective of their logits, one value for each."""
-        start, self.last = x, 0.0
-        self.model.eval()
-        for _ in range(steps):
-            x = x.detach().requires_grad_(True)
-            value = objective(self.model(x)).sum()
-            (gradient,) = torch.autograd.grad(value, x)
-            self.last = value.item()
-            x = x.detach()
-            if how.direction == "unit":
-                length = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-                gradient = gradient.sign() if how.norm == "linf" else gradient / (length + 1e-10)
-            x = x + how.step * gradient
-            if how.noise:
-                x = x + how.noise * torch.randn_like(x)
-            if how.eps is not None:
-                offset = x - start
-                if how.norm == "linf":
-                    offset = offset.clamp(-how.eps, how.eps)
-                else:
-                    offset = offset.renorm(p=2, dim=0, maxnorm=how.eps)
-                x = start + offset
-            if how.clamp:
-                x = x.clamp(0, 1)
-        self.model.train()
-        return x.detach()
+
+def plain_walk(
+    model: EnergyModel, start: Tensor, objective: Callable[[Tensor], Tensor], how: Walk, steps: int
+) -> Tensor:
+    """Images that climb an objective of their logits, one value for each."""
+    x = start
+    model.eval()
+    for _ in range(steps):
+        x = x.detach().requires_grad_(True)
+        value = objective(model(x)).sum()
+        (gradient,) = torch.autograd.grad(value, x)
+        value.item()
+        x = x.detach()
+        if how.direction == "unit":
+            length = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            gradient = gradient.sign() if how.norm == "linf" else gradient / (length + 1e-10)
+        x = x + how.step * gradient
+        if how.noise:
+            x = x + how.noise * torch.randn_like(x)
+        if how.eps is not None:
+            offset = x - start
+            linf = how.norm == "linf"
+            offset = offset.clamp(-how.eps, how.eps) if linf else offset.renorm(p=2, dim=0, maxnorm=how.eps)
+            x = start + offset
+        if how.clamp:
+            x = x.clamp(0, 1)
+    model.train()
+    return x.detach()
 
 
 def _classify(reference: Reference, batch: Batch) -> Tensor:
@@ -87,9 +88,10 @@ def _classify(reference: Reference, batch: Batch) -> Tensor:
 
 
 def _robust(reference: Reference, batch: Batch) -> Tensor:
-    x, y, how = batch.images["labelled"], batch.labels["labelled"], reference.stage.attack
-    attacked = reference.walk(x, lambda logits: cross_entropy(logits, y, reduction="none"), how, how.steps)
-    logits = reference.model(attacked)
+    model, how = reference.model, reference.stage.attack
+    x, y = batch.images["labelled"], batch.labels["labelled"]
+    attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), how, how.steps)
+    logits = model(attacked)
     (logits.argmax(1) == y).float().mean().item()
     return cross_entropy(logits, y)
 
@@ -101,7 +103,7 @@ def _binary(reference: Reference, batch: Batch, score: Callable[[Tensor, Tensor]
     def joint(logits: Tensor) -> Tensor:
         return logits.gather(1, y[:, None])[:, 0]
 
-    contrastive = reference.walk(batch.images["outliers"], joint, how, steps)
+    contrastive = plain_walk(model, batch.images["outliers"], joint, how, steps)
     model.eval()
     with torch.no_grad():
         difference = joint(model(real))[:, None] - joint(model(contrastive))[None]
@@ -133,7 +135,7 @@ def _energy(reference: Reference, batch: Batch) -> Tensor:
     kept = buffer[places] if buffer.dtype.is_floating_point else buffer[places].float() / 255
     fresh = torch.rand(len(real), 1, 1, 1, device=buffer.device) < chains.restart
     start = torch.where(fresh, torch.rand_like(kept), kept)
-    sampled = reference.walk(start, lambda logits: logits.logsumexp(1), chains.walk, chains.walk.steps)
+    sampled = plain_walk(model, start, lambda logits: logits.logsumexp(1), chains.walk, chains.walk.steps)
     buffer[places] = sampled if buffer.dtype.is_floating_point else (sampled.clamp(0, 1) * 255).to(torch.uint8)
     s_real, s_sampled = model(real).logsumexp(1).mean(), model(sampled).logsumexp(1).mean()
     logits = model(x)

@@ -1,5 +1,6 @@
 """What was measured of steps, as a table for people and as JSON for programs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from harness.bench.steps import FLOOR, OURS, REFERENCE, Cost
 from harness.disk import size
-from harness.files import one_name, write_json
+from harness.files import write_json
 from harness.runs import Run
 
 ORDER = (
@@ -27,7 +28,7 @@ ORDER = (
 
 def variants(cost: Cost) -> Table:
     """How long a step takes ours and the others, how many times as long as ours, and what it holds."""
-    title = f"stage {cost.stage}, {cost.device}, {cost.batch} images"
+    title = f"{cost.what}, {cost.device}, {cost.batch} images"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
     for name, seconds in cost.seconds.items():
         usual = median(seconds)
@@ -41,7 +42,7 @@ def sections(cost: Cost) -> Table:
     """Where the time of our step goes."""
     table = Table("section", "ms", "share")
     whole = sum(cost.sections.values())
-    for name in sorted(cost.sections, key=ORDER.index):
+    for name in sorted(cost.sections, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
         seconds = cost.sections[name]
         table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / whole:.1f} %")
     return table
@@ -51,15 +52,15 @@ def notes(cost: Cost) -> list[str]:
     """What must be known of the numbers."""
     lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
     if REFERENCE not in cost.seconds:
-        lines.append("No reference is written for this stage; the floor is the bare passes of the net.")
+        lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
     if cost.standin:
-        lines.append("Random images stand in for the dataset, whose files are not here: `data` says nothing of it.")
+        lines.append("Random images stand in for the data, whose files are not here: fetching them says nothing.")
     return lines
 
 
 def keep(run: Run, costs: Sequence[Cost], folder: Path) -> Path:
     """Write what was measured of a run's stages as JSON; the file."""
-    parts = (run.config[kind]["name"] for kind in ("method", "data", "model"))
-    path = folder / "bench" / one_name("-".join([*parts, costs[0].device.split(",")[0].replace(" ", "_")]) + ".json")
+    what = [run.config["method"]["name"], run.config["data"]["name"], run.config["model"]["name"], costs[0].what]
+    path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
     write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])
     return path

@@ -21,13 +21,13 @@ OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step of a stage takes.
+    """What some work takes: a step of a stage, or sampling.
 
-    seconds: of each variant, in each round, one after the other. sections: of ours, medians over rounds; data: of
+    batch: the images of it. seconds: of each variant, by round. sections: of ours, medians over rounds; data: of
     fetching a batch. memory: the most bytes that a variant holds beyond what stays.
     """
 
-    stage: str
+    what: str
     device: str
     batch: int
     standin: bool
@@ -55,44 +55,46 @@ def cost(name: str, loop: Loop, rounds: int, on: str, standin: bool = False) -> 
     waiting, batch = _fetched(loop, rounds)
     plain = deepcopy(loop.model)  # which is not compiled
     before = deepcopy(plain.state_dict())
-
-    def afresh(step: Callable[[], object]) -> Callable[[], float]:
-        """The step from the same weights each time, timed."""
-
-        def timed() -> float:
-            for model in (loop.model, plain):
-                model.load_state_dict(before)
-            return _seconds(step, device)
-
-        return timed
-
     steps = cycle(range(loop.steps))  # each draws anew, so that no chain is walked on and on
 
     def ours() -> object:
         return loop.step(next(steps), batch)
 
+    def afresh() -> None:
+        for model in (loop.model, plain):
+            model.load_state_dict(before)
+
     with counted(loop.model) as passes:
         ours()
-    images = torch.cat([x.to(device) for x in batch.images.values()])
     variants: dict[str, Callable[[], object]] = {OURS: ours}
     if type(loop.stage) in LOSSES:
         state = {key: value.clone() for key, value in loop.state.items()}
         reference = Reference(loop.stage, plain, deepcopy(plain), state)
         variants[REFERENCE] = lambda: reference.step(batch)
-    variants[FLOOR] = bare(plain, passes, images)
-    for step in variants.values():
-        afresh(step)()
-    clocks = [Clock(device) for _ in range(rounds)]
-    seconds: dict[str, list[float]] = {key: [] for key in variants}
-    for turn, clock in enumerate(clocks):
-        with clock.running():
-            afresh(ours)()
-        for key in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each is first in turn
-            seconds[key].append(afresh(variants[key])())
-    memory = {key: peak(step, device) for key, step in variants.items()}
-    sections = {key: median(clock.seconds[key] for clock in clocks) for key in clocks[0].seconds}
+    variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
+    seconds, sections, memory = in_turn(variants, afresh, rounds, device)
     sections["data"] = median(waiting)
-    return Cost(name, on, loop.stage.training.batch, standin, seconds, sections, memory)
+    return Cost(f"stage {name}", on, loop.stage.training.batch, standin, seconds, sections, memory)
+
+
+def in_turn(
+    variants: dict[str, Callable[[], object]], afresh: Callable[[], None], rounds: int, device: torch.device
+) -> tuple[dict[str, list[float]], dict[str, float], dict[str, int]]:
+    """Each variant's seconds by round, the sections of the first one, and each one's memory; `afresh` comes before."""
+    for work in variants.values():
+        afresh()
+        work()  # the first time is another
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    clocks = [Clock(device) for _ in range(rounds)]
+    for turn, clock in enumerate(clocks):
+        afresh()
+        with clock.running():
+            variants[OURS]()
+        for name in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each is first in turn
+            afresh()
+            seconds[name].append(_seconds(variants[name], device))
+    sections = {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
+    return seconds, sections, {name: peak(work, device) for name, work in variants.items()}
 
 
 def _fetched(loop: Loop, rounds: int) -> tuple[list[float], Batch]:

@@ -1,0 +1,35 @@
+"""Drawing samples, timed in turn with the walk as it is usually written and with the bare passes of the net."""
+
+import torch
+
+from harness import pace
+from harness.bench.passes import bare, counted
+from harness.bench.reference import plain_walk
+from harness.bench.standin import of_data, of_outliers
+from harness.bench.steps import FLOOR, OURS, REFERENCE, Cost, in_turn
+from harness.build import initial, outliers
+from harness.pgd import joint_logit
+from harness.randomness import generator
+from harness.runs import Run
+from harness.sample import draw_of
+
+
+def of_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Cost:
+    """What it costs to draw so many samples by the sampler of a run; from initial weights, which are as fast as any."""
+    data, how = of_data(run.data), run.method.sampler
+    source, model = of_outliers(outliers(run), data), initial(run).to(device)
+    labels = torch.arange(count, device=device) % len(data.classes)
+    starts = source.starts(range(count)).to(device)
+    state = run.trainings[-1].stage.state(data, generator(device, "state")) if run.trainings else {}
+
+    def ours() -> object:
+        return draw_of(run.method, model, state, source, labels, 0, range(count))
+
+    def reference() -> object:
+        return plain_walk(model, starts, joint_logit(labels), how, how.steps)
+
+    with counted(model) as passes:
+        ours()
+    variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}
+    seconds, sections, memory = in_turn(variants, lambda: None, rounds, device)
+    return Cost("sampling", pace.name(device), count, data is not run.data, seconds, sections, memory)

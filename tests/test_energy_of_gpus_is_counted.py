@@ -1,0 +1,76 @@
+"""The energy of GPUs is counted over interruptions where they tell it, and nothing is made up where they do not."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pages import COST, STAGE, row
+
+from harness.ranks import ALONE
+from harness.reports.columns import costs
+from harness.reports.series import Series
+from harness.spent import Spent, meter
+
+GPU = torch.device("cuda", 0)
+
+
+class Refused(Exception):
+    """What NVML raises."""
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    """A driver whose only GPU tells `nvml.joules`, or refuses where that is None."""
+    fake = SimpleNamespace(joules=100.0, NVMLError=Refused, nvmlInit=lambda: None)
+
+    def consumption(handle):
+        assert handle == "GPU-0a1b"
+        if fake.joules is None:
+            raise Refused
+        return fake.joules * 1000
+
+    fake.nvmlDeviceGetHandleByUUID, fake.nvmlDeviceGetTotalEnergyConsumption = lambda uuid: uuid, consumption
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(uuid="0a1b"))
+    return fake
+
+
+def test_energy_is_what_was_used_since_the_beginning_and_before_it(nvml):
+    spent = Spent(GPU, ALONE)
+    nvml.joules += 5
+    assert spent.joules() == 5
+    again = Spent(GPU, ALONE)
+    nvml.joules += 1000  # of others, while nothing trains
+    again.begin({"seconds": 7.0, "joules": spent.joules() - 1000})
+    nvml.joules += 3
+    assert again.joules() == 8 and again.seconds >= 7
+
+
+@pytest.mark.parametrize("before", [{"seconds": 7.0, "joules": None}, {"seconds": 7.0}])
+def test_energy_is_unknown_where_it_was_once(nvml, before):
+    spent = Spent(GPU, ALONE)
+    spent.begin(before)
+    assert spent.joules() is None and spent.seconds >= 7
+
+
+def test_a_gpu_that_does_not_tell_and_a_cpu_have_none(nvml):
+    nvml.joules = None
+    assert Spent(GPU, ALONE).joules() is None
+    assert Spent(torch.device("cpu"), ALONE).joules() is None
+    assert meter(torch.device("cpu")) != meter(torch.device("cpu")), "not a number"
+
+
+def test_a_run_has_the_energy_of_all_its_stages_or_none():
+    stages = [STAGE.model_copy(update={"joules": joules}) for joules in (1.8e6, 3.6e6)]
+    assert COST.model_copy(update={"stages": stages}).training_kwh == 1.5
+    assert COST.model_copy(update={"stages": [*stages, STAGE]}).training_kwh is None
+    assert COST.model_copy(update={"stages": []}).training_kwh is None
+
+
+def test_the_table_of_costs_shows_it_where_it_is_known(tmp_path):
+    known = COST.model_copy(update={"stages": [STAGE.model_copy(update={"joules": 7.2e6})]})
+    for cost, wanted in ((known, "2"), (COST, None)):
+        series = Series([row(tmp_path / str(wanted), cost=cost)])
+        cells = {column.header: column.cell(series).text for column in costs([series])}
+        assert cells.get("energy of GPUs, kWh") == wanted and "peak memory, GB" in cells
