@@ -25,7 +25,7 @@ from harness.ranks import Lost, World, join
 from harness.record import Record
 from harness.runs import Run, Training, lock, locked
 from harness.stop import hears, heeded
-from harness.streams import Materials
+from harness.streams import Materials, hardware
 from harness.tracking.courier import Courier
 from harness.tracking.glimpse import Glimpses
 from harness.tracking.spool import Multirun
@@ -191,8 +191,7 @@ def _pace(run: Run, training: Training, device: torch.device) -> None:
 def _materials(run: Run, training: Training, device: torch.device) -> Materials:
     source = outliers(run) if "outliers" in training.stage.needs else None
     config, key = run.config, (run.config["seed"], training.name)
-    how = (config["workers"], join(), config["accumulate"], made_with(), config.get("compile", False))
-    return Materials(run.data, source, key, device, *how)
+    return Materials(run.data, source, key, device, world=join(), made_with=made_with(), **hardware(config))
 
 
 def _lines(curves: list[dict[str, Any]]) -> str:

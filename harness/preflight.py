@@ -48,6 +48,7 @@ class Common:
     precision: Precision = "fp32"
     walk_precision: Precision = "fp32"
     compile: bool = False
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

@@ -15,7 +15,7 @@ from harness.errors import Diverged
 from harness.pace import Pace
 from harness.price import Price
 from harness.runs import Run, Training
-from harness.streams import Materials
+from harness.streams import Materials, hardware
 from harness.train import Loop
 
 STEPS = 5
@@ -35,8 +35,7 @@ def measured(run: Run, training: Training) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
     device, source = prepare(run.config), outliers(run) if "outliers" in training.stage.needs else None
     config, key = run.config, (run.config["seed"], training.name)
-    how = {"accumulate": config["accumulate"], "compile": config["compile"]}
-    materials = Materials(run.data, source, key, device, config["workers"], **how)
+    materials = Materials(run.data, source, key, device, **hardware(config))
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(training.stage, initial(run).to(device), materials, Path(folder))
         begun, loop.state = loop.state, training.stage.late(loop.state)

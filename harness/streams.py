@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ class Materials:
     """What a stage trains on, and with; `key` is the root of all its randomness, `workers` load images.
 
     world: the processes that share each batch. accumulate: in how many pieces, one after the other, a process works
-    through its part. made_with: the code that trains, in words. compile: the net, while it learns.
+    through its part. made_with: the code that trains, in words. compile: the net, while it learns. recompute: its
+    activations, where memory is short.
     """
 
     data: Dataset
@@ -31,6 +33,12 @@ class Materials:
     accumulate: int = 1
     made_with: str = ""
     compile: bool = False
+    recompute: bool = False
+
+
+def hardware(config: dict[str, Any]) -> dict[str, Any]:
+    """What a config says of how its materials are worked on; one of an older harness says less."""
+    return {key: config[key] for key in ("workers", "accumulate", "compile", "recompute") if key in config}
 
 
 def remaining(

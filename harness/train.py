@@ -23,6 +23,7 @@ from harness.method import Batch, Loss, Stage, State, Stream
 from harness.optimise import averaged, optimizer, sharpest
 from harness.precision import computing
 from harness.randomness import generator
+from harness.recompute import recompute
 from harness.replicas import alike, average, synchronised
 from harness.share import Share
 from harness.spent import Spent
@@ -98,6 +99,8 @@ class Loop:
         self.statistics = synchronised(model, self.world, materials.accumulate, materials.device)
         self.optimizer = optimizer(list(model.parameters()), how)
         self.average = None if how.ema is None else averaged(model, how.ema)
+        if materials.recompute:
+            recompute(model, self.statistics)
         if materials.compile:
             compiled(model, stage)
         state = stage.state(materials.data, self.rng("state"))

@@ -21,7 +21,7 @@ from harness.build import initial, outliers
 from harness.errors import UserError, near
 from harness.optimise import Training as How
 from harness.runs import Run, Training, fingerprint
-from harness.streams import Materials
+from harness.streams import Materials, hardware
 from harness.train import Loop
 
 GROWN = 4
@@ -97,10 +97,10 @@ def _loop(run: Run, training: Training, device: torch.device, batch: int | None 
     data = of_data(run.data)
     source = of_outliers(outliers(run), data) if "outliers" in stage.needs else None
     key, config = (run.config["seed"], training.name), run.config
-    how: dict[str, Any] = {"accumulate": config["accumulate"], "compile": config["compile"]}
+    how = hardware(config)
     if batch is not None:
         stage, how["accumulate"] = replace(stage, training=_smaller(stage.training, batch)), 1
-    materials = Materials(data, source, key, device, config["workers"], **how)
+    materials = Materials(data, source, key, device, **how)
     with tempfile.TemporaryDirectory() as folder:
         yield Loop(stage, initial(run).to(device), materials, Path(folder))
 

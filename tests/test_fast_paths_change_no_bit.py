@@ -1,0 +1,70 @@
+"""What is done for speed, and is said to be exact, gives the same bits as the plain way in fp32 on the CPU."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import harness
+from harness import pgd
+from harness.build import initial, outliers
+from harness.methods.atjem import area_under_curve
+from harness.pgd import Walk, cross_entropy, joint_logit, walk
+from harness.streams import Materials
+from harness.train import Loop
+
+CPU = torch.device("cpu")
+SMALL = ("threads=1", "tracking=off", "model.width=8")
+
+
+def loop_of(method, stage, folder):
+    (run,) = harness.plan(f"method={method}", *SMALL)
+    training = next(training for training in run.trainings if training.name == stage)
+    source = outliers(run) if "outliers" in training.stage.needs else None
+    loop = Loop(training.stage, initial(run), Materials(run.data, source, (0,), CPU), folder)
+    loop.state = training.stage.late(loop.state)
+    loop.resume()
+    return loop
+
+
+@pytest.mark.parametrize("how", [Walk(5, 0.1), Walk(5, 0.1, eps=0.5, keep="best", momentum=0.9)])
+def test_a_walk_without_gradients_of_the_weights(how, monkeypatch):
+    @contextmanager
+    def thawed(model, evaluating=True):
+        training = model.training
+        model.train(not evaluating)
+        yield
+        model.train(training)
+
+    model = initial(harness.plan("method=atjem", *SMALL)[0])
+    x, y = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
+    for objective in (joint_logit(y), cross_entropy(y)):
+        fast = walk(model, x, objective, how)
+        with monkeypatch.context() as patch:
+            patch.setattr(pgd, "frozen", thawed)
+            plain = walk(model, x, objective, how)
+        assert torch.equal(fast, plain) and not torch.equal(fast, x)
+
+
+@pytest.mark.parametrize(("method", "stage"), [("atjem", "joint"), ("generative", "generate"), ("jem", "energy")])
+def test_figures_that_are_read_together(method, stage, tmp_path):
+    loop, other = (loop_of(method, stage, tmp_path / name) for name in ("fast", "plain"))
+    step, batch = next(loop.remaining())
+    figures = loop.step(step, batch)
+    other.model.train()
+    loss = other.loss(step, batch)
+    for name, value in (loss.terms | loss.monitors).items():
+        assert figures[name] == float(value)
+    if loss.seen:
+        assert figures["auc"] == area_under_curve(loss.seen["real"], loss.seen["contrastive"])
+
+
+def test_the_auc_of_the_logits_that_are_there(tmp_path):
+    loop = loop_of("atjem", "joint", tmp_path)
+    step, batch = next(loop.remaining())
+    loop.model.train()
+    seen = loop.loss(step, batch).seen
+    with torch.no_grad():
+        alone = joint_logit(batch.labels["real"])(loop.model(batch.images["real"]))
+    assert area_under_curve(alone, seen["contrastive"]) == area_under_curve(seen["real"], seen["contrastive"])
+    torch.testing.assert_close(alone, seen["real"], rtol=1e-5, atol=1e-5)
