@@ -106,12 +106,12 @@ class Sync:
 
 @settings
 class Bench:
-    """of: training steps, or sampling n images. rounds: how often each is timed, in turn with the others.
+    """of: training steps, sampling n images, or attacking n of them. rounds: how often each is timed, in turn.
 
     stage: the one to measure; null for all. fit: find the largest batch that memory holds, in place of timing.
     """
 
-    of: Literal["training", "sampling"] = "training"
+    of: Literal["training", "sampling", "attacks"] = "training"
     rounds: int = 5
     stage: str | None = None
     n: int = 100

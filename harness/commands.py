@@ -195,7 +195,7 @@ def check(configs: list[Config]) -> int:
 
 
 def bench(configs: list[Config], asked: Bench) -> int:
-    """Measure a run's training steps, or its sampling, against the usual way to write them and their bare passes."""
+    """Measure a run's training steps, sampling or attacks, beside the usual way to write them and their bare passes."""
     from harness.bench import of_runs, show
     from harness.device import prepare
 

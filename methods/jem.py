@@ -85,13 +85,17 @@ class Energy(Stage):
         noise = torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)
         return {"buffer": kept(noise, self.chains.stored)}
 
+    def constants(self, data: Dataset) -> State:
+        """The classes, which a conditional buffer has a block for each of."""
+        return {"classes": torch.arange(len(data.classes))}
+
     def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
         """The difference of mean scores plus cross-entropy."""
         real, labelled = (self._noisy(batch.images[stream], share) for stream in ("real", "labelled"))
         y = batch.labels["labelled"]
+        chains = self.chains.draw(model, state, batch.whole["real"], len(state["classes"]), share)
         s_real = marginal_score(model(real))
         logits = model(labelled)
-        chains = self.chains.draw(model, state, batch.whole["real"], logits.shape[1], share)
         s_chains = marginal_score(model(chains))
         terms = {
             "px": self.px * (s_chains.mean() - s_real.mean()),

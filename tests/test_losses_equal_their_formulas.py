@@ -152,7 +152,8 @@ def test_jem_is_the_difference_of_mean_scores_plus_cross_entropy(net, small, bat
     buffer = torch.rand(5 if conditional else B, 1, 4, 4, dtype=torch.double, generator=rng(9))
     alike = 3 if conditional else 1  # blocks of images that are alike, so that it does not matter which is drawn
     stage = Energy(Chains(walk, buffer=alike * len(buffer), restart=0, conditional=conditional), TRAINING)
-    loss = stage.loss(net.train(), batch, {"buffer": buffer.repeat_interleave(alike, 0)}, Share(rng()))
+    state = {"buffer": buffer.repeat_interleave(alike, 0), "classes": torch.arange(5)}
+    loss = stage.loss(net.train(), batch, state, Share(rng()))
     x, real, _, y, y_real = arrays(batch)
     start, gradient = buffer.numpy(), by_hand.ascent_of_marginal(small)
     if conditional:
@@ -175,7 +176,7 @@ def test_jem_trains_on_images_with_noise_of_sigma(net, batch):
     labels = {stream: y.repeat(400) for stream, y in batch.labels.items()}
     chains = Chains(Walk(steps=1, step=0.05, direction="raw", clamp=False), buffer=B * 400)
     stage = Energy(chains, TRAINING, sigma=0.2)
-    state = {"buffer": torch.rand(B * 400, 1, 4, 4, dtype=torch.double, generator=rng(9))}
+    state = {"buffer": torch.rand(B * 400, 1, 4, 4, dtype=torch.double, generator=rng(9)), "classes": torch.arange(5)}
     stage.loss(net, Batch(many, labels), state, Share(rng()))
     for stream in ("real", "labelled"):
         noise = min((x - many[stream] for x in seen), key=lambda d: d.abs().mean()) / 0.2
@@ -204,9 +205,8 @@ def one_loss(net, batch, name, **weights):
         stage = Joint(CONTRAST, ATTACK, TRAINING, **weights)
         return stage.loss(net.train(), batch, state_of(stage), Share(rng()))
     stage = Energy(Chains(Walk(steps=2, step=0.05, direction="raw", clamp=False), buffer=B), TRAINING, **weights)
-    return stage.loss(
-        net.train(), batch, {"buffer": torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9))}, Share(rng())
-    )
+    state = {"buffer": torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9)), "classes": torch.arange(5)}
+    return stage.loss(net.train(), batch, state, Share(rng()))
 
 
 @pytest.mark.parametrize(("stage", "off", "left"), [

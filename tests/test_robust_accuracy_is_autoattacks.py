@@ -206,7 +206,7 @@ def test_two_or_three_classes_are_attacked_without_the_loss_that_needs_four(unde
 
 def test_no_number_of_targets_means_all_other_classes(undefended, digits):
     of, every = subject(undefended, digits), Robustness("test", "L2", 0.5, targets=None, chunk=12, seed=0)
-    assert every._autoattack(of).apgd_targeted.n_target_classes == 9
+    assert every.autoattack(of).apgd_targeted.n_target_classes == 9
 
 
 def test_radii_of_255ths_are_written_so():

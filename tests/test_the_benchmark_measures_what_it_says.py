@@ -1,6 +1,7 @@
 """The benchmark's other steps do the work of ours: the reference learns the same, the floor makes the same passes."""
 
 import json
+import os
 import subprocess
 import sys
 from copy import deepcopy
@@ -28,13 +29,11 @@ LACKING = ("hydra", "omegaconf", "pydantic", "mlflow", "submitit", "rich", "pand
 CPU = torch.device("cpu")
 SMALL = ("threads=1", "tracking=off", "model.width=4")
 STAGES = {"standard": "classify", "at": "robust", "atjem": "joint", "generative": "generate", "jem": "energy"}
-PLAIN = {"at": ["method.robust.attack.momentum=0", "method.robust.attack.keep=last"]}
-"""What published implementations of a stage do not have."""
 
 
-def ready(method, folder, *more):
+def ready(method, folder):
     """A stage's loop where steps cost most, and a batch."""
-    (run,) = harness.plan(f"method={method}", *SMALL, *more)
+    (run,) = harness.plan(f"method={method}", *SMALL)
     training = next(training for training in run.trainings if training.name == STAGES[method])
     source = outliers(run) if "outliers" in training.stage.needs else None
     loop = Loop(training.stage, initial(run), Materials(run.data, source, (0,), CPU), folder)
@@ -60,8 +59,8 @@ def type_(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("method", [method for method in STAGES if method != "jem"])  # whose chains are random
 def test_the_reference_learns_what_we_learn(method, tmp_path):
-    loop, batch = ready(method, tmp_path, *PLAIN.get(method, []))
-    other, _ = ready(method, tmp_path / "other", *PLAIN.get(method, []))
+    loop, batch = ready(method, tmp_path)
+    other, _ = ready(method, tmp_path / "other")
     reference = Reference(other.stage, other.model, deepcopy(other.model), other.state)
     loop.step(0, batch)
     for group in reference.optimizer.param_groups:
@@ -144,6 +143,21 @@ def test_sampling_is_measured_too(method, type_, tmp_path):
     assert json.loads(path.read_text())[0]["batch"] == 20
 
 
+def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.metrics.robustness.STANDARD", ("apgd-ce", "square"))  # the others take their time
+    run = ("method=standard", "method.classify.training.epochs=3", *SMALL)
+    status, told = type_("bench", "of=attacks", *run)
+    assert status == 2 and "not trained yet" in told and "Traceback" not in told
+    status, told = type_(*run, "protocol=digits_stability")
+    assert status == 0, told
+    status, told = type_("bench", "of=attacks", "protocol=digits_stability", *run)
+    assert status == 2 and "attacks nothing" in told
+    status, told = type_("bench", "of=attacks", "n=4", "rounds=1", "protocol.metrics.robustness.eps=0.01", *run)
+    assert status == 0, told
+    for word in ("harness", "reference", "floor", "apgd-ce", "square", "4 images"):
+        assert word in told
+
+
 def test_random_images_stand_in_for_files_that_are_not_here_and_that_is_said(type_):
     small = ("model.depth=10", "model.widen=1", "method.classify.training.batch=4", "threads=1", "workers=0")
     status, told = type_("bench", "method=standard", "data=cifar10", "rounds=1", *small)
@@ -174,10 +188,11 @@ def test_the_largest_batch_is_found_by_how_memory_grows(method, stage, monkeypat
 
 def test_it_runs_where_only_torch_torchvision_and_timm_are_installed(tmp_path):
     code = (
-        f"import sys, runpy; sys.path[:] = [p for p in sys.path if 'main' not in p]\n"
+        "import sys, runpy; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
         f"for name in {LACKING!r}: sys.modules[name] = None\n"
         "sys.argv = ['training_step.py', 'wrn-10-1', '--batch', '1', '--T', '1', '--rounds', '1', '--device', 'cpu']\n"
         f"runpy.run_path({str(ROOT / 'benchmarks' / 'training_step.py')!r}, run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True)
+    apart = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # else torch imports the harness that is installed
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=apart, text=True, capture_output=True)
     assert "| reference |" in done.stdout and "contrastive PGD" in done.stdout, done.stderr

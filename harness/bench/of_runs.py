@@ -13,6 +13,7 @@ import torch
 
 from harness import pace
 from harness.arguments import Bench
+from harness.bench.attacking import of_attacks
 from harness.bench.memory import peak
 from harness.bench.sampling import of_sampling
 from harness.bench.standin import of_data, of_outliers
@@ -32,7 +33,10 @@ SPARED = 0.9
 
 
 def costs(run: Run, device: torch.device, asked: Bench) -> Iterator[Cost]:
-    """What the stages of a run cost, or its sampling; UserError where it has no such stage."""
+    """What the stages of a run cost, its sampling, or attacks on it; UserError where it has no such stage."""
+    if asked.of == "attacks":
+        yield from of_attacks(run, device, asked.rounds, asked.n)
+        return
     if asked.of == "sampling":
         yield of_sampling(run, device, asked.rounds, asked.n)
         return

@@ -54,30 +54,49 @@ class Reference:
 def plain_walk(
     model: EnergyModel, start: Tensor, objective: Callable[[Tensor], Tensor], how: Walk, steps: int
 ) -> Tensor:
-    """Images that climb an objective of their logits, one value for each."""
-    x = start
+    """Images that climb an objective of their logits, one value for each; the best on the way where that is kept."""
+    x = best = start
+    highest, velocity = start.new_full((len(start),), -torch.inf), torch.zeros_like(start)
     model.eval()
     for _ in range(steps):
         x = x.detach().requires_grad_(True)
-        value = objective(model(x)).sum()
-        (gradient,) = torch.autograd.grad(value, x)
-        value.item()
-        x = x.detach()
-        if how.direction == "unit":
-            length = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-            gradient = gradient.sign() if how.norm == "linf" else gradient / (length + 1e-10)
-        x = x + how.step * gradient
-        if how.noise:
-            x = x + how.noise * torch.randn_like(x)
-        if how.eps is not None:
-            offset = x - start
-            linf = how.norm == "linf"
-            offset = offset.clamp(-how.eps, how.eps) if linf else offset.renorm(p=2, dim=0, maxnorm=how.eps)
-            x = start + offset
-        if how.clamp:
-            x = x.clamp(0, 1)
+        value = objective(model(x))
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+        value.sum().item()
+        x, value = x.detach(), value.detach()
+        if how.keep == "best":
+            best, highest = _higher(best, highest, x, value)
+        if how.momentum:
+            gradient = velocity = how.momentum * velocity + gradient / (_length(gradient, 1) + 1e-10)
+        x = _step(x, start, gradient, how)
+    if how.keep == "best":
+        with torch.no_grad():
+            x, _ = _higher(best, highest, x, objective(model(x)))
     model.train()
     return x.detach()
+
+
+def _step(x: Tensor, start: Tensor, gradient: Tensor, how: Walk) -> Tensor:
+    if how.direction == "unit":
+        gradient = gradient.sign() if how.norm == "linf" else gradient / (_length(gradient, 2) + 1e-10)
+    x = x + how.step * gradient
+    if how.noise:
+        x = x + how.noise * torch.randn_like(x)
+    if how.eps is not None:
+        offset = x - start
+        linf = how.norm == "linf"
+        offset = offset.clamp(-how.eps, how.eps) if linf else offset.renorm(p=2, dim=0, maxnorm=how.eps)
+        x = start + offset
+    return x.clamp(0, 1) if how.clamp else x
+
+
+def _length(gradient: Tensor, p: int) -> Tensor:
+    return gradient.flatten(1).norm(p=p, dim=1).view(-1, 1, 1, 1)
+
+
+def _higher(best: Tensor, highest: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    better = value > highest
+    return torch.where(better.view(-1, 1, 1, 1), x, best), torch.where(better, value, highest)
 
 
 def _classify(reference: Reference, batch: Batch) -> Tensor:

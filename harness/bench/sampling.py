@@ -6,7 +6,7 @@ from harness import pace
 from harness.bench.passes import bare, counted
 from harness.bench.reference import plain_walk
 from harness.bench.standin import of_data, of_outliers
-from harness.bench.steps import FLOOR, OURS, REFERENCE, Cost, in_turn
+from harness.bench.steps import FLOOR, OURS, REFERENCE, Cost, held, in_turn
 from harness.build import initial, outliers
 from harness.pgd import joint_logit
 from harness.randomness import generator
@@ -31,5 +31,6 @@ def of_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Cost
     with counted(model) as passes:
         ours()
     variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}
-    seconds, sections, memory = in_turn(variants, lambda: None, rounds, device)
-    return Cost("sampling", pace.name(device), count, data is not run.data, seconds, sections, memory)
+    seconds, sections = in_turn(variants, lambda: None, rounds, device)
+    held_by = held(variants, device)
+    return Cost("sampling", pace.name(device), count, data is not run.data, seconds, sections, held_by)

@@ -34,7 +34,8 @@ def variants(cost: Cost) -> Table:
         usual = median(seconds)
         ratio = cost.ratio(name)
         times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
-        table.add_row(name, f"{cost.batch / usual:,.4g}", f"{1e3 * usual:,.4g}", times, size(cost.memory[name]))
+        memory = size(cost.memory[name]) if cost.memory else "–"
+        table.add_row(name, f"{cost.batch / usual:,.4g}", f"{1e3 * usual:,.4g}", times, memory)
     return table
 
 

@@ -21,10 +21,10 @@ OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
 
 @dataclass(frozen=True)
 class Cost:
-    """What some work takes: a step of a stage, or sampling.
+    """What some work takes: a step of a stage, sampling, or attacking.
 
     batch: the images of it. seconds: of each variant, by round. sections: of ours, medians over rounds; data: of
-    fetching a batch. memory: the most bytes that a variant holds beyond what stays.
+    fetching a batch. memory: the most bytes that a variant holds beyond what stays; empty where it was not asked for.
     """
 
     what: str
@@ -72,15 +72,15 @@ def cost(name: str, loop: Loop, rounds: int, on: str, standin: bool = False) -> 
         reference = Reference(loop.stage, plain, deepcopy(plain), state)
         variants[REFERENCE] = lambda: reference.step(batch)
     variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
-    seconds, sections, memory = in_turn(variants, afresh, rounds, device)
+    seconds, sections = in_turn(variants, afresh, rounds, device)
     sections["data"] = median(waiting)
-    return Cost(f"stage {name}", on, loop.stage.training.batch, standin, seconds, sections, memory)
+    return Cost(f"stage {name}", on, loop.stage.training.batch, standin, seconds, sections, held(variants, device))
 
 
 def in_turn(
     variants: dict[str, Callable[[], object]], afresh: Callable[[], None], rounds: int, device: torch.device
-) -> tuple[dict[str, list[float]], dict[str, float], dict[str, int]]:
-    """Each variant's seconds by round, the sections of the first one, and each one's memory; `afresh` comes before."""
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Each variant's seconds by round, and the sections of ours; `afresh` comes before."""
     for work in variants.values():
         afresh()
         work()  # the first time is another
@@ -93,8 +93,12 @@ def in_turn(
         for name in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each is first in turn
             afresh()
             seconds[name].append(_seconds(variants[name], device))
-    sections = {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
-    return seconds, sections, {name: peak(work, device) for name, work in variants.items()}
+    return seconds, {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
+
+
+def held(variants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, int]:
+    """The most bytes that each variant holds beyond what stays."""
+    return {name: peak(work, device) for name, work in variants.items()}
 
 
 def _fetched(loop: Loop, rounds: int) -> tuple[list[float], Batch]:

@@ -9,6 +9,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor
 
+from harness.clock import section
 from harness.data import Split
 from harness.metric import Metric, Part, Result, Subject
 from harness.outcomes import bits, share
@@ -50,7 +51,7 @@ class Robustness(Metric):
 
     def shards(self, subject: Subject) -> int:
         """One for each chunk."""
-        return -(-len(self._indices(subject)) // self.chunk)
+        return -(-len(self.indices(subject)) // self.chunk)
 
     def score(self, subject: Subject, shard: int) -> Part:
         """For each attack in turn, which of the chunk's images still stand; and what AutoAttack warned of."""
@@ -59,18 +60,18 @@ class Robustness(Metric):
 
     def attack(self, subject: Subject, shard: int) -> tuple[Tensor, Part]:
         """A chunk's images, those that fell as they were when they did; and its part."""
-        x, y = subject.images(self.split, self._indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
-        attack, classes = self._autoattack(subject), len(subject.data.classes)
+        x, y = subject.images(self.split, self.indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
+        attack, classes = self.autoattack(subject), len(subject.data.classes)
         with torch.no_grad():
             standing = subject.model(x).argmax(1) == y
         attacked, outcomes, warnings = x.clone(), {"clean": bits(standing)}, set[str]()
         for name in STANDARD:
-            if name == "apgd-t" and classes < FEWEST:
+            if name not in possible(classes):
                 warnings.add(f"with {classes} classes the targeted DLR loss does not exist: APGD-T was left out")
             elif standing.any():
                 subject.tell(f"{name}: {int(standing.sum())} of {len(y)} stand")
                 attack.attacks_to_run = [name]
-                with _warnings() as heard:
+                with _warnings() as heard, section(name):
                     images, predicted = attack.run_standard_evaluation(x[standing], y[standing], batch_size=self.chunk)
                 attacked[standing] = images
                 standing[standing.clone()] = predicted == y[standing]
@@ -81,8 +82,17 @@ class Robustness(Metric):
     def so_far(self, subject: Subject, parts: list[Part]) -> str:
         """Accuracy of the images that are done, and how many are left."""
         standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
-        left = len(self._indices(subject)) - len(standing)
+        left = len(self.indices(subject)) - len(standing)
         return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {left} images left"
+
+    def autoattack(self, subject: Subject) -> AutoAttack:
+        """AutoAttack's standard version as the protocol wants it, of the attacks that so many classes allow."""
+        attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
+        most = len(subject.data.classes) - 1
+        targets = min(self.targets or most, most)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        attack.attacks_to_run = possible(most + 1)
+        return attack
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """Accuracy after all attacks, and per attack which images stood."""
@@ -102,17 +112,16 @@ class Robustness(Metric):
         of_255 = 255 * self.eps
         return f"{of_255:.0f}/255" if abs(of_255 - round(of_255)) < 1e-9 and self.eps < 1 else f"{self.eps:g}"
 
-    def _indices(self, subject: Subject) -> list[int]:
+    def indices(self, subject: Subject) -> list[int]:
+        """The images of the split that are attacked."""
         there = len(subject.data.labels(self.split))
         count = min(self.count or there, there)
         return [index * there // count for index in range(count)]
 
-    def _autoattack(self, subject: Subject) -> AutoAttack:
-        attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
-        most = len(subject.data.classes) - 1
-        targets = min(self.targets or most, most)
-        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-        return attack
+
+def possible(classes: int) -> list[str]:
+    """The attacks that so many classes allow."""
+    return [name for name in STANDARD if name != "apgd-t" or classes >= FEWEST]
 
 
 @contextmanager
