@@ -144,7 +144,7 @@ def test_sampling_is_measured_too(method, type_, tmp_path):
 
 
 def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.metrics.robustness.STANDARD", ("apgd-ce", "square"))  # the others take their time
+    monkeypatch.setattr("harness.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t"))  # the others take their time
     run = ("method=standard", "method.classify.training.epochs=3", *SMALL)
     status, told = type_("bench", "of=attacks", *run)
     assert status == 2 and "not trained yet" in told and "Traceback" not in told
@@ -154,7 +154,7 @@ def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
     assert status == 2 and "attacks nothing" in told
     status, told = type_("bench", "of=attacks", "n=4", "rounds=1", "protocol.metrics.robustness.eps=0.01", *run)
     assert status == 0, told
-    for word in ("harness", "reference", "floor", "apgd-ce", "square", "4 images"):
+    for word in ("harness", "reference", "floor", "apgd-ce", "apgd-t", "4 images"):
         assert word in told
 
 
