@@ -31,9 +31,9 @@ def compose(
     arguments fit no config.
     """
     import hydra
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException, OverrideParseException
+    from hydra.plugins.sweeper import Sweeper
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -44,14 +44,14 @@ def compose(
         said = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))  # as typed, not resolved
         collected.append((cfg, [override for override in said if _changes(override)]))
 
-    before, checked = sys.argv, BasicSweeper.validate_batch_is_legal
+    before, checked = sys.argv, Sweeper.validate_batch_is_legal
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         _resolve(scratch)
         sys.argv = [before[0], *arguments]
         try:
             # Hydra composes sweeps twice, to find mistakes before a run begins; here all are composed before one begins
-            BasicSweeper.validate_batch_is_legal = lambda self, batch: None
+            Sweeper.validate_batch_is_legal = lambda self, batch: None
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
             resolved: list[tuple[Config, list[str]]] = []
             for cfg, changes in collected:
@@ -62,7 +62,7 @@ def compose(
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain(str(error))) from None
         finally:
-            sys.argv, BasicSweeper.validate_batch_is_legal = before, checked
+            sys.argv, Sweeper.validate_batch_is_legal = before, checked
     if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
     command = _command(verb, typed or arguments)

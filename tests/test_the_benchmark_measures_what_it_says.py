@@ -123,10 +123,20 @@ def test_a_section_has_the_time_of_what_is_in_no_inner_one(monkeypatch):
 def test_the_command_prints_and_keeps_what_it_measured_and_plan_knows_it(type_, tmp_path):
     status, told = type_("bench", "method=atjem", "stage=joint", "rounds=2", *SMALL)
     assert status == 0, told
-    for word in ("harness", "reference", "floor", "contrastive PGD", "attack", "forward and backward", "data"):
+    for word in (
+        "harness",
+        "reference",
+        "floor",
+        "contrastive PGD",
+        "attack",
+        "forward and backward",
+        "data",
+        "checkpoint",
+    ):
         assert word in told
     (path,) = (tmp_path / "reports" / "bench").glob("*.json")
     (kept,) = json.loads(path.read_text())
+    assert 0 < kept["sections"]["checkpoint"] < kept["sections"]["forward and backward"]
     assert len(kept["seconds"]["harness"]) == 2 and kept["ratios"]["floor"][0] > 0 and not kept["standin"]
     (run,) = harness.plan("method=atjem", *SMALL)
     price = Price(run, Paces(run.root))

@@ -1,6 +1,7 @@
 """The stages of a run, measured from initial weights."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,11 +63,27 @@ def of_stage(run: Run, training: Training, device: torch.device, rounds: int) ->
     with _loop(run, training, device) as loop:
         standin = loop.materials.data is not run.data
         found = cost(training.name, loop, rounds, pace.name(device), standin)
+        found.sections["checkpoint"] = _stall(loop) * _share(found, run.config["checkpoint_seconds"])
     key = pace.of_stage(run, training)
     folder = run.root / "bench" / fingerprint([key, found.device])
     seconds = median(found.seconds[OURS]) + (0 if standin else found.sections["data"])
     pace.note(folder, key, device, 1, seconds_per_step=seconds, steps=rounds, upper=True)
     return found
+
+
+def _stall(loop: Loop) -> float:
+    """The seconds that training stands still for a checkpoint; it is written beside the work, which goes on."""
+    with loop.writer:
+        loop.save(0)  # the first time is another
+        started = time.perf_counter()
+        loop.begin_saving(1)
+        return time.perf_counter() - started
+
+
+def _share(found: Cost, every: float) -> float:
+    """How many checkpoints there are for each step, where one is due after so many seconds."""
+    step = median(found.seconds[OURS])
+    return step / max(step, every)
 
 
 def largest_batch(run: Run, training: Training, device: torch.device) -> int:

@@ -22,6 +22,7 @@ ORDER = (
     "figures",
     "optimiser and average",
     "logging",
+    "checkpoint",
 )
 """The sections of a step, as they are shown."""
 
