@@ -1,6 +1,8 @@
 """status --watch ends when nothing is to be expected any more, or at Ctrl-C, without a word of Python."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -41,10 +43,13 @@ def test_it_does_not_wait_for_what_nobody_works_on(run, tmp_path):
 
 
 def test_ctrl_c_ends_it_with_the_table(run, tmp_path):
-    with runs.lock(run):
-        watching = start("status", "watch=true", folder=tmp_path)
-        with pytest.raises(subprocess.TimeoutExpired):
-            watching.wait(5)
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "harness", "status", "watch=true"]
+    with runs.lock(run), os.fdopen(screen, "rb", buffering=0) as seen:
+        watching = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=subprocess.PIPE)
+        os.close(terminal)
+        while b"1 running" not in seen.read(10_000):
+            assert watching.poll() is None
         watching.send_signal(signal.SIGINT)
-        out, err = watching.communicate(timeout=60)
-    assert (watching.returncode, err) == (0, "") and "1 running" in out
+        _, err = watching.communicate(timeout=60)
+        assert (watching.returncode, err) == (0, b"") and b"1 running" in seen.read(10_000)

@@ -1,0 +1,40 @@
+"""Runs that are executed at a time on one machine have each their share of its cores, where nothing else is said."""
+
+import os
+
+import pytest
+import torch
+
+from harness.compose import compose
+from harness.device import prepare
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """How many threads a process takes by a config, twice prepared."""
+    taken = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+
+    def threads(*overrides):
+        (config,) = compose(["device=cpu", "threads=null", *overrides])
+        prepare(config)
+        prepare(config)
+        return taken
+
+    return threads
+
+
+@pytest.mark.parametrize("parallel", [1, 2, CORES, 10 * CORES])
+def test_each_has_its_share(threads, parallel):
+    assert threads("launcher=processes", f"launcher.parallel={parallel}") == [max(1, CORES // parallel)] * 2
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm"])
+def test_one_run_alone_has_what_torch_takes(threads, launcher):
+    assert threads(f"launcher={launcher}") == []
+
+
+def test_what_the_config_says_holds(threads):
+    assert threads("launcher=processes", "threads=7") == [7, 7]
