@@ -1,10 +1,11 @@
 """Every recipe and study of CIFAR and ImageNet composes and plans; each method takes two steps on each of its nets.
 
-Data lie on the disk in the real formats, few of them. Nets are the real ones; those that are too large for a small
-machine at 256 pixels see smaller images, and have a first stage in place of their checkpoint.
+Data lie on the disk in the real formats, few of them, and walks are short. Nets are the real ones; those that are too
+large for a small machine at 256 pixels see smaller images, and have a first stage in place of their checkpoint.
 """
 
 import shutil
+from functools import cache
 
 import on_disk
 import pytest
@@ -15,6 +16,7 @@ from harness.checkpoint import save_tensors
 from harness.compose import compose
 from harness.execute import Silent, train_stage
 from harness.files import read_json
+from harness.methods.jempp import class_gaussians
 from harness.models.timm import timm_net
 from harness.registry import names
 
@@ -45,10 +47,17 @@ def disk(tmp_path_factory):
     shutil.rmtree(folder)  # gigabytes of weights
 
 
+@pytest.fixture(scope="module")
+def gaussians():
+    """Those of CIFAR-10's classes, made once for all methods that begin at them: ten covariances of 3,072 pixels."""
+    return cache(class_gaussians)
+
+
 @pytest.fixture
-def planned(disk, monkeypatch):
+def planned(disk, gaussians, monkeypatch):
     """Plans a choice on these data, with two steps of two images for each stage."""
     monkeypatch.chdir(disk)
+    monkeypatch.setattr("harness.methods.jempp.class_gaussians", gaussians)
 
     def plan(choice, *more):
         config = compose([*choice.split(), *more])[0]
@@ -72,6 +81,15 @@ def planned(disk, monkeypatch):
     return plan
 
 
+def shortened(part, path="method"):
+    """The overrides that leave two steps of each walk, below a part of a config."""
+    for key, value in part.items():
+        if isinstance(value, dict):
+            yield from shortened(value, f"{path}.{key}")
+        elif key == "steps":
+            yield f"{path}.steps={min(value, 2)}"
+
+
 def first_of_each_kind(choices):
     """The first choice of each method, net and kind of data; others differ from it in numbers alone."""
     kinds = {}
@@ -89,8 +107,9 @@ STEPPING = [*first_of_each_kind(TRAINED), TINY]
 @pytest.mark.parametrize("choice", STEPPING)
 def test_two_steps_of_every_stage(choice, planned):
     """Each stage is left with weights, and says that it took two steps."""
-    net = compose(choice.split())[0]["model"]["name"]
-    run = planned(choice, *["data.size=64"] * (net in LARGE))[0]
+    config = compose(choice.split())[0]
+    small = ["data.size=64"] * (config["model"]["name"] in LARGE)
+    run = planned(choice, *small, *shortened(config["method"]))[0]
     for training in run.trainings:
         train_stage(run, training, Silent())
         assert read_json(training.folder / "done.json")["steps"] == 2
