@@ -1,8 +1,8 @@
 """Every block of code of the README and the docs does what it says.
 
 A page is tried from top to bottom: files that it shows are written, Python is run, commands are typed. A run on digits
-is done, with four steps to a stage and a small evaluation; sweeps, and runs on other data or on a cluster, are planned:
-each override must fit, and all that the config means is built, without data.
+is done, with four steps to a stage and a small evaluation, and a benchmark, in one round; sweeps, and runs on other
+data or on a cluster, are planned: each override must fit, and all that the config means is built, without data.
 """
 
 import re
@@ -30,6 +30,7 @@ LEFT = {
     ".": "changes the shell in which it is typed",
     "export": "changes the shell in which it is typed",
     "python -m harness sync all=true tracking=http://mlflow.example.org:5000": "needs a server",
+    "python -m harness bench method=at of=attacks": "is tried by tests/test_the_benchmark_measures_what_it_says.py",
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/test_the_stability_study_is_fair.py",
 }
@@ -118,7 +119,7 @@ def do(line, world, type_):
 def of_harness(words, world, type_, alone):
     """A command of the harness: done if it ends soon, else planned."""
     runs = iter(world.runs * 2)
-    words = [OF_A_RUN.sub(lambda _: next(runs).name, word) for word in words]
+    words = [re.sub(r"^rounds=\d+", "rounds=1", OF_A_RUN.sub(lambda _: next(runs).name, word)) for word in words]
     flags = {"--help", "--cfg", "--info", "-sc"} & set(words)
     verb = words.pop(0) if words and words[0] in command.VERBS else "run"
     file = next((word[4:] for word in words if re.fullmatch(r"run=\S+\.\w+", word)), None)
