@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
-from harness import commands
+from harness import commands, help
 from harness.again import UNSAID
 from harness.arguments import (
     Asked,
@@ -69,6 +69,9 @@ def main() -> None:
     """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
+    if {"--help", "-h"} & {*arguments}:
+        print(_help(name))
+        sys.exit(0)
     try:
         words, verb = _words(name, arguments), VERBS[name]
         named = [words] if verb.many else words
@@ -87,6 +90,11 @@ def main() -> None:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def _help(name: str) -> str:
+    verb = VERBS[name]
+    return help.of_all(commands.CHOICES) if name == "run" else help.of_one(name, verb.act, verb.words, verb.own)
 
 
 def _words(verb: str, arguments: list[str]) -> list[str]:

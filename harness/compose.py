@@ -27,7 +27,7 @@ def compose(
 
     typed: the arguments of the command, where some of them are not Hydra's. parts: what takes the place of parts of
     the config before what refers to them is resolved.
-    Hydra's own flags (--help, --cfg job, --info all, -sc …) do what they say and leave. UserError where the
+    Hydra's own flags (--cfg job, --info all, -sc …) do what they say and leave. UserError where the
     arguments fit no config.
     """
     import hydra
