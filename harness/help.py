@@ -45,9 +45,7 @@ def of_one(verb: str, act: Callable[..., int], words: tuple[str, ...], own: type
     if own:
         lines += ["", getdoc(own) or "", "", f"Its own arguments: {', '.join(map(_shown, fields(own)))}"]
         lines += [f"Such as: python -m harness {verb} {own.example}"]
-    return "\n".join(
-        [*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."]
-    )
+    return "\n".join([*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."])
 
 
 def _shown(field: Field[Any]) -> str:
