@@ -90,8 +90,8 @@ METHODS = {
 OTHERS = [Look(*pair, LONG) for pair in product((PURPLE, ORANGE, VERMILION, SKY, GREY, BLACK), "<ph")]
 """One of these, by its name, is any other method's."""
 
-VARIANTS = list(zip("8p<h^D", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), strict=True))
-"""What replaces a method's own marker and line in its second series, its third, …"""
+VARIANTS = list(zip("<pD^h8", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), strict=True))
+"""What replaces a method's own marker and line in its second series, its third, …; an octagon looks like a circle."""
 
 
 def looks(methods: Sequence[str]) -> list[Look]:
