@@ -23,6 +23,7 @@ def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Itera
     """
     if any(not training.done for training in run.trainings[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
+    run.data.ready()
     evaluation = Evaluation(run, device)
     found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
     if not found:
