@@ -1,10 +1,13 @@
-"""What the tests share: a small net in float64, a small batch, the digits, and a stage's loop on them."""
+"""What the tests share: small nets, a small batch, the digits, a stage's loop on them, and a line to type into."""
+
+import sys
 
 import hypothesis
 import pytest
 import torch
 from torch import nn
 
+from harness import __main__ as command
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
 from harness.energy import EnergyModel
@@ -80,3 +83,21 @@ def loop(digits, tmp_path):
         return Loop(stage, model, Materials(digits, Fields(digits, count=40), ("test",), CPU), tmp_path / "stage")
 
     return make
+
+
+@pytest.fixture
+def type_(monkeypatch, tmp_path, capsys):
+    """Types a command of the harness in an empty folder: its status and what it printed, out and err.
+
+    In this process, which saves the seconds of a new one; an error that is not explained is raised here.
+    """
+
+    def type_(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as left:
+            command.main()
+        told = capsys.readouterr()
+        return left.value.code, told.out, told.err
+
+    return type_

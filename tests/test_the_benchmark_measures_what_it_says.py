@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import harness
-from harness import __main__ as command
 from harness.bench.memory import peak
 from harness.bench.of_runs import _loop, _needed, largest_batch
 from harness.bench.passes import bare, counted
@@ -40,21 +39,6 @@ def ready(method, folder):
     loop.state = training.stage.late(loop.state)
     loop.resume()
     return loop, next(loop.remaining())[1]
-
-
-@pytest.fixture
-def type_(monkeypatch, tmp_path, capsys):
-    """Types a command of the harness in an empty folder: its status and what it printed."""
-
-    def type_(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as left:
-            command.main()
-        told = capsys.readouterr()
-        return left.value.code, told.out + told.err
-
-    return type_
 
 
 @pytest.mark.parametrize("method", [method for method in STAGES if method != "jem"])  # whose chains are random
@@ -121,8 +105,8 @@ def test_a_section_has_the_time_of_what_is_in_no_inner_one(monkeypatch):
 
 
 def test_the_command_prints_and_keeps_what_it_measured_and_plan_knows_it(type_, tmp_path):
-    status, told = type_("bench", "method=atjem", "stage=joint", "rounds=2", *SMALL)
-    assert status == 0, told
+    status, told, err = type_("bench", "method=atjem", "stage=joint", "rounds=2", *SMALL)
+    assert status == 0, err
     for word in (
         "harness",
         "reference",
@@ -145,8 +129,8 @@ def test_the_command_prints_and_keeps_what_it_measured_and_plan_knows_it(type_, 
 
 @pytest.mark.parametrize("method", ["atjem", "jem"])
 def test_sampling_is_measured_too(method, type_, tmp_path):
-    status, told = type_("bench", "of=sampling", f"method={method}", "n=20", "rounds=2", *SMALL)
-    assert status == 0, told
+    status, told, err = type_("bench", "of=sampling", f"method={method}", "n=20", "rounds=2", *SMALL)
+    assert status == 0, err
     for word in ("sampling", "reference", "floor", "SGLD" if method == "jem" else "contrastive PGD"):
         assert word in told
     (path,) = (tmp_path / "reports" / "bench").glob("*sampling*.json")
@@ -156,22 +140,22 @@ def test_sampling_is_measured_too(method, type_, tmp_path):
 def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t"))  # the others take their time
     run = ("method=standard", "method.classify.training.epochs=3", *SMALL)
-    status, told = type_("bench", "of=attacks", *run)
-    assert status == 2 and "not trained yet" in told and "Traceback" not in told
-    status, told = type_(*run, "protocol=digits_stability")
-    assert status == 0, told
-    status, told = type_("bench", "of=attacks", "protocol=digits_stability", *run)
-    assert status == 2 and "attacks nothing" in told
-    status, told = type_("bench", "of=attacks", "n=4", "rounds=1", "protocol.metrics.robustness.eps=0.01", *run)
-    assert status == 0, told
+    status, told, err = type_("bench", "of=attacks", *run)
+    assert status == 2 and "not trained yet" in err
+    status, told, err = type_(*run, "protocol=digits_stability")
+    assert status == 0, err
+    status, told, err = type_("bench", "of=attacks", "protocol=digits_stability", *run)
+    assert status == 2 and "attacks nothing" in err
+    status, told, err = type_("bench", "of=attacks", "n=4", "rounds=1", "protocol.metrics.robustness.eps=0.01", *run)
+    assert status == 0, err
     for word in ("harness", "reference", "floor", "apgd-ce", "apgd-t", "4 images"):
         assert word in told
 
 
 def test_random_images_stand_in_for_files_that_are_not_here_and_that_is_said(type_):
     small = ("model.depth=10", "model.widen=1", "method.classify.training.batch=4", "threads=1", "workers=0")
-    status, told = type_("bench", "method=standard", "data=cifar10", "rounds=1", *small)
-    assert status == 0 and "stand in" in told, told
+    status, told, err = type_("bench", "method=standard", "data=cifar10", "rounds=1", *small)
+    assert status == 0 and "stand in" in told, err
 
 
 def test_random_images_have_the_shape_and_classes_that_were_asked_for():
@@ -182,8 +166,8 @@ def test_random_images_have_the_shape_and_classes_that_were_asked_for():
 
 
 def test_a_stage_that_is_not_there_is_explained(type_):
-    status, told = type_("bench", "method=atjem", "stage=join")
-    assert status == 2 and "joint" in told and "Traceback" not in told
+    status, _, err = type_("bench", "method=atjem", "stage=join")
+    assert status == 2 and "joint" in err
 
 
 @pytest.mark.parametrize(("method", "stage"), [("standard", "classify"), ("atjem", "joint"), ("jem", "energy")])

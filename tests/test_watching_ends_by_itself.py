@@ -42,11 +42,18 @@ def test_it_does_not_wait_for_what_nobody_works_on(run, tmp_path):
     assert "1 skipped" in out, err
 
 
+def heeding_ctrl_c():
+    """As at a terminal; what a script has begun in the background, such as these tests, is deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_ends_it_with_the_table(run, tmp_path):
     screen, terminal = pty.openpty()
     command = [sys.executable, "-m", "harness", "status", "watch=true"]
     with runs.lock(run), os.fdopen(screen, "rb", buffering=0) as seen:
-        watching = subprocess.Popen(command, cwd=tmp_path, stdout=terminal, stderr=subprocess.PIPE)
+        watching = subprocess.Popen(
+            command, cwd=tmp_path, stdout=terminal, stderr=subprocess.PIPE, preexec_fn=heeding_ctrl_c
+        )
         os.close(terminal)
         while b"1 running" not in seen.read(10_000):
             assert watching.poll() is None

@@ -90,7 +90,7 @@ METHODS = {
 OTHERS = [Look(*pair, LONG) for pair in product((PURPLE, ORANGE, VERMILION, SKY, GREY, BLACK), "<ph")]
 """One of these, by its name, is any other method's."""
 
-VARIANTS = list(zip("<pD^h8", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), strict=True))
+VARIANTS = list(zip("Dp<h^8", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), strict=True))
 """What replaces a method's own marker and line in its second series, its third, …; an octagon looks like a circle."""
 
 
@@ -99,7 +99,8 @@ def looks(methods: Sequence[str]) -> list[Look]:
     seen, found = Counter[str](), list[Look]()
     for method in methods:
         own = METHODS.get(method) or OTHERS[crc32(method.encode()) % len(OTHERS)]
-        variant = VARIANTS[(seen[method] - 1) % len(VARIANTS)]
+        others = [variant for variant in VARIANTS if variant[0] != own.marker]
+        variant = others[(seen[method] - 1) % len(others)]
         found.append(Look(own.colour, *variant) if seen[method] else own)
         seen[method] += 1
     return found
