@@ -1,18 +1,20 @@
 """What the config of a run changes in the recipe of its method on its dataset."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import yaml
 
 from harness.compose import compose
-from harness.errors import UserError
+from harness.registry import names
 from harness.runs import LATER, YAML, Config, placeless
 
 PARTS = ("method", "model", "outliers", "data")
 """What a recipe sets."""
+
+_recipes: dict[tuple[str, str], dict[str, object]] = {}
+"""Those that are known, by method and dataset."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,20 @@ def changes(text: str) -> list[Change] | None:
     return [Change(key, _shown(normal, key), _shown(here, key)) for key in different]
 
 
-@cache
 def recipe(method: str, data: str) -> dict[str, object] | None:
     """The fields that a method has on a dataset where nothing is overridden; None where the harness lacks one."""
-    try:
-        (config,) = compose([f"method={method}", f"data={data}"])
-    except UserError:
-        return None
-    return _fields(config)
+    if (method, data) not in _recipes:
+        learn([(method, data)])
+    return _recipes.get((method, data))
+
+
+def learn(pairs: Collection[tuple[str, str]]) -> None:
+    """Compose the recipes of pairs of method and dataset, those of a dataset together, which takes half the time."""
+    for data in {data for _, data in pairs} & names("data").keys():
+        methods = sorted({method for method, on in pairs if on == data} & names("method").keys())
+        if methods:
+            configs = compose(["-m", f"method={','.join(methods)}", f"data={data}"])
+            _recipes.update({(config["method"]["name"], data): _fields(config) for config in configs})
 
 
 def _fields(config: Config) -> dict[str, object]:

@@ -9,7 +9,7 @@ from harness.files import one_name
 from harness.record import Score
 from harness.reports.beside import beside
 from harness.reports.charts import POINTS, charts
-from harness.reports.recipe import Change, changes, recipe
+from harness.reports.recipe import Change, changes, learn
 from harness.reports.webpage import embedded, write_page
 from harness.rows import Row
 
@@ -31,8 +31,7 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
-    for method, data in {(row.method, row.data) for row in rows}:
-        recipe(method, data)  # known here, it is known to all copies of this process
+    learn({(row.method, row.data) for row in rows})  # known here, they are known to all copies of this process
     alike = list(series.values())
 
     def write(number: int) -> None:
