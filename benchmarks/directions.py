@@ -7,28 +7,10 @@ logit, from outliers) first go; the mean and the lowest of all images. Prints a 
 import sys
 from pathlib import Path
 
-from torch import Tensor
-from torch.nn.functional import cosine_similarity
-
 import harness
+from harness.bench.agreement import agreement
 from harness.build import outliers
-from harness.energy import EnergyModel
-from harness.pgd import Objective, cross_entropy, joint_logit, slope
-from harness.precision import Precision, computing
-
-
-def direction(model: EnergyModel, x: Tensor, objective: Objective, precision: Precision) -> Tensor:
-    """∇_x of the objective, N x pixels, computed in a precision."""
-    with computing(precision, x.device):
-        gradient, _ = slope(model, x, objective)
-    return gradient.flatten(1).double()
-
-
-def agreement(model: EnergyModel, x: Tensor, objective: Objective) -> str:
-    """The mean cosine and the lowest, over images."""
-    exact, rounded = (direction(model, x, objective, precision) for precision in ("fp32", "bf16"))
-    cosines = cosine_similarity(exact, rounded)
-    return f"{float(cosines.mean()):.4f} | {float(cosines.min()):.4f}"
+from harness.pgd import cross_entropy, joint_logit
 
 
 def main() -> None:
@@ -39,8 +21,9 @@ def main() -> None:
         device, data = model.mean.device, model.run.data
         x, y = (part.to(device) for part in data.tensors("test"))
         starts = outliers(model.run).starts(range(len(x))).to(device)
-        found = agreement(model, x, cross_entropy(y)), agreement(model, starts, joint_logit(y))
-        print("|", " | ".join([model.run.name, model.run.config["model"]["name"], *found]), "|", flush=True)
+        found = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
+        cosines = " | ".join(f"{cosine:.4f}" for cosine in found)
+        print(f"| {model.run.name} | {model.run.config['model']['name']} | {cosines} |", flush=True)
 
 
 if __name__ == "__main__":

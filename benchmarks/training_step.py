@@ -20,13 +20,13 @@ import harness  # noqa: E402 - from this checkout, which keeps its packages side
 
 harness.__path__.append(str(ROOT))
 
+from harness.bench.agreement import agreement  # noqa: E402
 from harness.bench.standin import RandomImages, RandomOutliers  # noqa: E402
 from harness.bench.steps import OURS, Cost, cost  # noqa: E402
 from harness.energy import EnergyModel  # noqa: E402
 from harness.methods.atjem import Contrast, Joint  # noqa: E402
 from harness.optimise import Training  # noqa: E402
-from harness.pgd import Walk, joint_logit, slope  # noqa: E402
-from harness.precision import computing  # noqa: E402
+from harness.pgd import Walk, joint_logit  # noqa: E402
 from harness.streams import Materials  # noqa: E402
 from harness.train import Loop  # noqa: E402
 
@@ -53,19 +53,6 @@ def joint(asked: argparse.Namespace) -> Joint:
     return Joint(Contrast(walk, None), attack, training)
 
 
-def agreement(model: EnergyModel, asked: argparse.Namespace) -> tuple[float, float]:
-    """How near the directions of a contrastive step are to those of fp32: mean and lowest cosine over a batch."""
-    data = RandomImages((3, 256, 256) if asked.net == "resnet50" else (3, 32, 32), 10)
-    x, y = (part[: asked.batch].to(model.mean.device) for part in data.tensors("train"))
-    model.eval()
-    with computing("fp32", x.device):
-        exact, _ = slope(model, x, joint_logit(y))
-    with computing(asked.walk_precision, x.device):
-        rounded, _ = slope(model, x, joint_logit(y))
-    cosines = torch.nn.functional.cosine_similarity(exact.flatten(1), rounded.flatten(1))
-    return float(cosines.mean()), float(cosines.min())
-
-
 def measured(asked: argparse.Namespace) -> Cost:
     """The step's cost on the device that was asked for."""
     torch.manual_seed(0)
@@ -76,7 +63,8 @@ def measured(asked: argparse.Namespace) -> Cost:
     materials = Materials(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     if asked.walk_precision != "fp32":
-        cosines = agreement(model, asked)
+        x, y = (part[: asked.batch].to(device) for part in data.tensors("train"))
+        cosines = agreement(model.eval(), x, joint_logit(y), asked.walk_precision)
         print("Cosine with fp32 of the directions of a step, mean and lowest: {:.4f}, {:.4f}".format(*cosines))
     with tempfile.TemporaryDirectory() as folder:
         return cost(asked.net, Loop(joint(asked), model, materials, Path(folder)), asked.rounds, named, True)
