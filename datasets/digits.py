@@ -4,12 +4,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from harness.data import Branch, Dataset, Items, Split, TensorView
 from harness.settings import settings
+
+IMAGES = 1_797
+"""Of the whole."""
 
 
 @settings
@@ -26,7 +27,7 @@ class Digits(Dataset):
     pad: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.validation, self.test) < 10 or self.validation + self.test > 1787:
+        if min(self.validation, self.test) < 10 or self.validation + self.test > IMAGES - 10:
             raise ValueError("validation and test need 10 images or more each, and so does what they leave of 1,797")
         if self.pad < 0:
             raise ValueError(f"pad must be 0 or more, not {self.pad}")
@@ -49,8 +50,16 @@ class Digits(Dataset):
         """The labels of a split."""
         return self._splits[split][1]
 
+    def count(self, split: Split) -> int:
+        """How many images a split has, which the fields tell."""
+        held_out = {"validation": self.validation, "test": self.test}
+        return held_out.get(split, IMAGES - sum(held_out.values()))
+
     @cached_property
     def _splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+        from sklearn.datasets import load_digits  # slow to import, and a plan needs none of it
+        from sklearn.model_selection import train_test_split
+
         flat, target = map(np.asarray, load_digits(return_X_y=True))
         everything = np.arange(len(target))
         rest, test = train_test_split(everything, test_size=self.test, stratify=target, random_state=self.split_seed)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from harness.errors import UserError
@@ -13,6 +12,8 @@ def held_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     everything = np.arange(len(labels))
     if count == 0:
         return torch.from_numpy(everything), torch.empty(0, dtype=torch.long)
+    from sklearn.model_selection import train_test_split  # slow to import, and often nothing is held out
+
     try:
         parts = train_test_split(everything, test_size=count, stratify=labels.numpy(), random_state=seed)
     except ValueError as error:

@@ -70,6 +70,10 @@ class Dataset(ABC):
     def labels(self, split: Split) -> Tensor:
         """The labels of a split, N, int64, in the order of its indices."""
 
+    def count(self, split: Split) -> int:
+        """How many images a split has."""
+        return len(self.labels(split))
+
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
         """A foreign picture as an image of this dataset's shape, augmented for a branch by the seed alone.
 
@@ -84,7 +88,7 @@ class Dataset(ABC):
     def tensors(self, split: Split) -> tuple[Tensor, Tensor]:
         """All images of a split, not augmented, and their labels; for splits that fit in memory."""
         view = self.view(split, "plain")
-        return gather(view, [(index, 0) for index in range(len(self.labels(split)))])
+        return gather(view, [(index, 0) for index in range(self.count(split))])
 
 
 class Outliers(ABC):

@@ -4,14 +4,10 @@ from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
-from scipy.optimize import root_scalar
-from scipy.stats import binomtest, norm, t
+import scipy  # its modules are slow, and imported when they are first used: a plan uses none
 
 LEVEL = 0.95
 """Of every interval here."""
-
-Z = float(norm.ppf((1 + LEVEL) / 2))
-"""Two-sided quantile of the normal distribution."""
 
 BESIDE = 1e-12
 """The bounds of an area's interval are looked for this far beside it or further; no two areas are so near."""
@@ -19,7 +15,7 @@ BESIDE = 1e-12
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Of a share of right ones among n (Wilson 1927)."""
-    interval = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
+    interval = scipy.stats.binomtest(right, n).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -31,19 +27,20 @@ def newcombe(auc: float, positives: int, negatives: int) -> tuple[float, float]:
     normal scores it is wider than it need be where the area is above 0.95.
     """
     half = (positives + negatives) / 2 - 1
+    z = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
 
     def excess(theta: float, side: int) -> float:
         spread = theta * (1 - theta) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
-        return side * (theta - auc) - Z * sqrt(spread / (positives * negatives))
+        return side * (theta - auc) - z * sqrt(spread / (positives * negatives))
 
-    low = root_scalar(excess, args=(-1,), bracket=(0, auc - BESIDE)).root if auc > BESIDE else 0.0
-    high = root_scalar(excess, args=(1,), bracket=(auc + BESIDE, 1)).root if auc < 1 - BESIDE else 1.0
+    low = scipy.optimize.root_scalar(excess, args=(-1,), bracket=(0, auc - BESIDE)).root if auc > BESIDE else 0.0
+    high = scipy.optimize.root_scalar(excess, args=(1,), bracket=(auc + BESIDE, 1)).root if auc < 1 - BESIDE else 1.0
     return float(low), float(high)
 
 
 def of_mean(mean: float, sd: float, n: int) -> tuple[float, float]:
     """Of the mean of n independent values, of which mean and standard deviation (by n) are given, by Student's t."""
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * sd / sqrt(n - 1)
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / sqrt(n - 1)
     return mean - half, mean + half
 
 
@@ -57,5 +54,5 @@ def jackknife(n: int, statistic: Callable[[np.ndarray], float], value: float, gr
     everyone = np.arange(n)
     without = np.array([statistic(everyone[everyone * groups // n != group]) for group in range(groups)])
     half = sqrt((groups - 1) * float(np.mean((without - without.mean()) ** 2)))
-    quantile = float(t.ppf((1 + LEVEL) / 2, groups - 1))
+    quantile = float(scipy.stats.t.ppf((1 + LEVEL) / 2, groups - 1))
     return value - quantile * half, value + quantile * half

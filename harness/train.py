@@ -89,7 +89,7 @@ class Loop:
         how = stage.training
         self.stage, self.model, self.materials, self.folder = stage, model, materials, folder
         self.world = materials.world
-        self.images = len(materials.data.labels("train"))
+        self.images = materials.data.count("train")
         self.skipped: set[str] = set()
         self.made_with: list[str] = []
         self.steps = how.steps(self.images)

@@ -128,6 +128,14 @@ def test_splits_depend_on_their_seed_alone():
     assert not torch.equal(first.tensors("test")[0], other.tensors("test")[0])
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(10, 890), st.integers(10, 890))
+def test_the_count_of_a_split_is_that_of_its_labels(validation, test):
+    data = Digits(validation=validation, test=test)
+    for split in ("train", "validation", "test"):
+        assert data.count(split) == len(data.labels(split)) == len(data.view(split, "plain"))
+
+
 def keys(count):
     return [(index, 0) for index in range(count)]
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize(
-    "arguments", ["--help", "list", "--cfg job", "status", "cancel all=true", "logs at-digits-s0-00000000"]
-)
-def test_torch_and_mlflow_are_not_imported(arguments, tmp_path):
+def imported(arguments, tmp_path, heavy):
+    """Which of the heavy modules a command imports, beside a folder of a run."""
     run = tmp_path / "runs" / "at-digits-s0-00000000"
     run.mkdir(parents=True)
     (run / "config.yaml").touch()
@@ -19,10 +17,23 @@ def test_torch_and_mlflow_are_not_imported(arguments, tmp_path):
         f"sys.argv[1:] = {arguments.split()!r}\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print('HEAVY', sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+        f"print('HEAVY', *sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True)
-    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+    assert "HEAVY" in done.stdout, done.stdout + done.stderr
+    return done.stdout.partition("HEAVY")[2].split()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "list", "--cfg job", "status", "cancel all=true", "logs at-digits-s0-00000000"]
+)
+def test_torch_and_mlflow_are_not_imported(arguments, tmp_path):
+    assert imported(arguments, tmp_path, {"torch", "mlflow", "pandas"}) == []
+
+
+def test_a_plan_imports_torch_and_nothing_as_heavy(tmp_path):
+    heavy = {"torch", "mlflow", "pandas", "sklearn", "scipy.stats", "torchvision"}
+    assert imported("plan method=atjem", tmp_path, heavy) == ["torch"]
 
 
 def test_the_core_imports_without_hydra_mlflow_and_submitit():

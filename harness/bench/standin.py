@@ -18,15 +18,15 @@ CLASSES = 1000
 
 @settings
 class RandomImages(Dataset):
-    """Uniform noise of a shape, in `count` classes."""
+    """Uniform noise of a shape, in so many classes."""
 
     size: tuple[int, int, int]
-    count: int
+    kinds: int
 
     @property
     def classes(self) -> Sequence[str]:
         """Numbers."""
-        return [str(number) for number in range(self.count)]
+        return [str(number) for number in range(self.kinds)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -39,7 +39,7 @@ class RandomImages(Dataset):
 
     def labels(self, split: Split) -> Tensor:
         """The classes in turn."""
-        return torch.arange(IMAGES) % self.count
+        return torch.arange(IMAGES) % self.kinds
 
 
 @settings

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from harness.data import Dataset, Outliers, Split
 from harness.detector import APGD, OF_LOGITS, PGD, Scorer, scored
@@ -87,7 +86,7 @@ class OOD(Metric):
 
     def _of_data(self, subject: Subject) -> Part:
         found: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
-        for indices in torch.arange(len(subject.data.labels(self.split))).split(BATCH):
+        for indices in torch.arange(subject.data.count(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
             for scorer, values in found.items():
                 values.append(scored(subject.model, images, scorer).numpy())
@@ -154,6 +153,8 @@ class OOD(Metric):
 
 def auroc(data: np.ndarray, outliers: np.ndarray) -> float:
     """P(an image of the data scores higher than an outlier), in [0, 1]; ties count half."""
+    from sklearn.metrics import roc_auc_score  # slow to import, and a plan needs none of it
+
     labels = np.repeat([1, 0], [len(data), len(outliers)])
     return float(roc_auc_score(labels, np.concatenate([data, outliers])))
 

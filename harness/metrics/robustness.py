@@ -114,7 +114,7 @@ class Robustness(Metric):
 
     def indices(self, subject: Subject) -> list[int]:
         """The images of the split that are attacked."""
-        there = len(subject.data.labels(self.split))
+        there = subject.data.count(self.split)
         count = min(self.count or there, there)
         return [index * there // count for index in range(count)]
 
