@@ -50,7 +50,7 @@ class Digits(Dataset):
         """The labels of a split."""
         return self._splits[split][1]
 
-    def count(self, split: Split) -> int:
+    def length(self, split: Split) -> int:
         """How many images a split has, which the fields tell."""
         held_out = {"validation": self.validation, "test": self.test}
         return held_out.get(split, IMAGES - sum(held_out.values()))

@@ -47,7 +47,7 @@ def of_reference(subject: Subject, features: Features, against: Reference) -> di
     n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
     distance whose sampling error is known for any number of images and features.
     """
-    view, n = subject.data.view("train", "plain"), subject.data.count("train")
+    view, n = subject.data.view("train", "plain"), subject.data.length("train")
     found = torch.cat([features(images)["features"] for images in loaded(view, [*evenly(n, REFERENCE)])]).double()
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
     away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
@@ -102,7 +102,7 @@ def _labels_fit(run: Run, subject: Subject, on_test: float, y: Tensor) -> float:
 
     Test images may be much harder than those trained on, but neither easier nor no better than guessed.
     """
-    split: Split = "validation" if subject.data.count("validation") else "train"
+    split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and bool(run.trainings), len(y)
     x, labels = _some(subject, split)
     found = _accuracy(_logits(subject.model, x), labels)
@@ -118,7 +118,7 @@ def _labels_fit(run: Run, subject: Subject, on_test: float, y: Tensor) -> float:
 
 
 def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
-    return subject.images(split, evenly(subject.data.count(split), SEEN))
+    return subject.images(split, evenly(subject.data.length(split), SEEN))
 
 
 def _logits(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

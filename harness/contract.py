@@ -122,7 +122,7 @@ def _loops(run: Run) -> Iterator[tuple[str, Loop]]:
 
 def _loop(run: Run, name: str, stage: Stage, folder: Path, pieces: int = 1) -> Loop:
     """A stage's loop at the tiny size, from untrained weights."""
-    epochs = STEPS * BATCH / run.data.count("train")
+    epochs = STEPS * BATCH / run.data.length("train")
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
     source = outliers(run) if "outliers" in stage.needs else None
     materials = Materials(run.data, source, (0, name), CPU, accumulate=pieces)

@@ -70,7 +70,7 @@ class Dataset(ABC):
     def labels(self, split: Split) -> Tensor:
         """The labels of a split, N, int64, in the order of its indices."""
 
-    def count(self, split: Split) -> int:
+    def length(self, split: Split) -> int:
         """How many images a split has."""
         return len(self.labels(split))
 
@@ -88,7 +88,7 @@ class Dataset(ABC):
     def tensors(self, split: Split) -> tuple[Tensor, Tensor]:
         """All images of a split, not augmented, and their labels; for splits that fit in memory."""
         view = self.view(split, "plain")
-        return gather(view, [(index, 0) for index in range(self.count(split))])
+        return gather(view, [(index, 0) for index in range(self.length(split))])
 
 
 class Outliers(ABC):

@@ -41,7 +41,7 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
     """The first n images of the test split, or of the files in a folder; what they are called, and what to tell."""
     if source == "test":
         data.ready()
-        indices = range(min(n, data.count("test")))
+        indices = range(min(n, data.length("test")))
         images, _ = gather(data.view("test", "plain"), [(index, 0) for index in indices])
         return images, [f"test {index}" for index in indices], []
     folder = Path(source)

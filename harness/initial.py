@@ -55,8 +55,8 @@ def check_accuracy(model: "EnergyModel", data: "Dataset", path: str, least: floa
 
     from harness.data import gather
 
-    split = "validation" if data.count("validation") else "train"
-    count = data.count(split)
+    split = "validation" if data.length("validation") else "train"
+    count = data.length(split)
     indices = range(0, count, max(1, count // SEEN))
     view, right = data.view(split, "plain"), 0
     device = next(model.parameters()).device

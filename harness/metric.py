@@ -54,7 +54,7 @@ class Subject:
         """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once."""
         if split not in self.known:
             found: list[tuple[Tensor, Tensor]] = []
-            for indices in torch.arange(self.data.count(split)).split(BATCH):
+            for indices in torch.arange(self.data.length(split)).split(BATCH):
                 images, labels = self.images(split, indices.tolist())
                 with torch.no_grad():
                     found.append((self.model(images).cpu(), labels.cpu()))

@@ -123,7 +123,7 @@ def _check(run: Run) -> None:
     evaluate.metrics(run.config["protocol"])
     evaluate.sampling(run.config["protocol"])
     evaluate.selection(run.config["protocol"])
-    images = run.data.count("train")
+    images = run.data.length("train")
     for training in run.trainings:
         check_shares(training.stage, chosen.size, run.config["accumulate"])
         if training.stage.training.batch > images:

@@ -69,7 +69,7 @@ class Price:
 def steps_left(run: Run, training: Training) -> int:
     """The steps of a stage that no process has logged yet."""
     logged = read_lines(training.folder / "metrics.jsonl")
-    return training.stage.training.steps(run.data.count("train")) - (logged[-1]["step"] if logged else 0)
+    return training.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
 
 
 def prices_table(prices: Sequence[Price]) -> Table:

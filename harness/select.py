@@ -46,7 +46,7 @@ class Steps:
         of = source(self.features)
         of.ready(weights.get(self.features), data)
         enough(of, self.count, "protocol.selection.count")
-        enough(of, data.count(self.against), f"images of the {self.against} split")
+        enough(of, data.length(self.against), f"images of the {self.against} split")
 
     def candidates(self, steps: int) -> list[int]:
         """Numbers of steps, rising; none where the sampler takes no step or there is nothing to choose from."""

@@ -67,7 +67,7 @@ def _stream(
     if source is None:
         raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
     view = OutlierView(source) if isinstance(source, Outliers) else source.view("train", stream)
-    length = len(source) if isinstance(source, Outliers) else source.count("train")
+    length = len(source) if isinstance(source, Outliers) else source.length("train")
     seed, size = derive(*materials.key, "stream", stream), stage.training.size(stream)
     part = size // world.size
     own = range(world.rank * part, (world.rank + 1) * part)

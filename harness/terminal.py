@@ -62,7 +62,7 @@ def stages_table(prices: "Sequence[Price]") -> Table:
         for training in price.run.trainings:
             if n := uses.pop(training.fingerprint, 0):
                 how = training.stage.training
-                steps = how.steps(price.run.data.count("train"))
+                steps = how.steps(price.run.data.length("train"))
                 done = "[green]done[/]" if training.done else "[dim]to do[/]"
                 row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", str(price.pace(training) or "unknown"))
                 table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, _relative(training.folder))

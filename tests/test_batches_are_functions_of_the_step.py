@@ -130,10 +130,10 @@ def test_splits_depend_on_their_seed_alone():
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(10, 890), st.integers(10, 890))
-def test_the_count_of_a_split_is_that_of_its_labels(validation, test):
+def test_the_length_of_a_split_is_that_of_its_labels(validation, test):
     data = Digits(validation=validation, test=test)
     for split in ("train", "validation", "test"):
-        assert data.count(split) == len(data.labels(split)) == len(data.view(split, "plain"))
+        assert data.length(split) == len(data.labels(split)) == len(data.view(split, "plain"))
 
 
 def keys(count):

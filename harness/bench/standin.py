@@ -18,15 +18,15 @@ CLASSES = 1000
 
 @settings
 class RandomImages(Dataset):
-    """Uniform noise of a shape, in so many classes."""
+    """Uniform noise of a shape, in `count` classes."""
 
     size: tuple[int, int, int]
-    kinds: int
+    count: int
 
     @property
     def classes(self) -> Sequence[str]:
         """Numbers."""
-        return [str(number) for number in range(self.kinds)]
+        return [str(number) for number in range(self.count)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -39,7 +39,7 @@ class RandomImages(Dataset):
 
     def labels(self, split: Split) -> Tensor:
         """The classes in turn."""
-        return torch.arange(IMAGES) % self.kinds
+        return torch.arange(IMAGES) % self.count
 
 
 @settings

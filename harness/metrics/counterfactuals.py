@@ -168,7 +168,7 @@ class Counterfactuals(Metric):
 
     def _indices(self, data: Dataset) -> list[int]:
         """The images that are walked."""
-        there = data.count(self.split)
+        there = data.length(self.split)
         count = min(self.count or there, there)
         return [index * there // count for index in range(count)]
 

@@ -86,7 +86,7 @@ class OOD(Metric):
 
     def _of_data(self, subject: Subject) -> Part:
         found: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
-        for indices in torch.arange(subject.data.count(self.split)).split(BATCH):
+        for indices in torch.arange(subject.data.length(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
             for scorer, values in found.items():
                 values.append(scored(subject.model, images, scorer).numpy())

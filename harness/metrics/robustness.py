@@ -114,7 +114,7 @@ class Robustness(Metric):
 
     def indices(self, subject: Subject) -> list[int]:
         """The images of the split that are attacked."""
-        there = subject.data.count(self.split)
+        there = subject.data.length(self.split)
         count = min(self.count or there, there)
         return [index * there // count for index in range(count)]
 
