@@ -31,6 +31,7 @@ def compose(
     arguments fit no config.
     """
     import hydra
+    from hydra._internal.hydra import Hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException, OverrideParseException
     from hydra.plugins.sweeper import Sweeper
@@ -44,13 +45,15 @@ def compose(
         said = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))  # as typed, not resolved
         collected.append((cfg, [override for override in said if _changes(override)]))
 
-    before, checked = sys.argv, Sweeper.validate_batch_is_legal
+    before = sys.argv, Hydra.get_mode, Sweeper.validate_batch_is_legal
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not as text from Hydra
     with tempfile.TemporaryDirectory() as scratch:
         _resolve(scratch)
-        sys.argv = [before[0], *arguments]
+        sys.argv = [sys.argv[0], *arguments]
         try:
-            # Hydra composes sweeps twice, to find mistakes before a run begins; here all are composed before one begins
+            # Hydra composes once more to be told by configs what -m tells here, and each run of a sweep once more to
+            # find mistakes before the first begins; here all are composed before one begins
+            Hydra.get_mode = lambda self, config_name, overrides: None
             Sweeper.validate_batch_is_legal = lambda self, batch: None
             hydra.main(version_base="1.3", config_path=str(configs("")), config_name="config")(collect)()
             resolved: list[tuple[Config, list[str]]] = []
@@ -62,7 +65,7 @@ def compose(
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain(str(error))) from None
         finally:
-            sys.argv, Sweeper.validate_batch_is_legal = before, checked
+            sys.argv, Hydra.get_mode, Sweeper.validate_batch_is_legal = before
     if not resolved and not {"-m", "--multirun"} & set(arguments):
         sys.exit(0)  # one of Hydra's own flags, which has been answered
     command = _command(verb, typed or arguments)

@@ -21,8 +21,10 @@ from itertools import count
 from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - whatever a child needs is imported once, here
-import sklearn.datasets  # noqa: F401
+import sklearn.datasets
+import sklearn.model_selection  # noqa: F401
 import torch
+import torch._dynamo
 import torch_fidelity  # noqa: F401
 from commandline import STAGES, quick
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commandline import harness, quick
+from commandline import bare, harness
 
 import harness as api
 from harness import commands, record
@@ -150,7 +150,7 @@ def limited(size: int, *arguments: str, folder: Path) -> subprocess.CompletedPro
 
 
 def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(tmp_path):
-    arguments = quick("standard", steps=10)
+    arguments = bare("standard", steps=10, keep=("fidelity",))
     found = limited(60_000, *arguments, folder=tmp_path)  # enough for weights, too little for the extractor's
     assert found.returncode == 1, found.stderr
     assert "cannot be written" in found.stdout and "goes on from there" in found.stdout

@@ -24,12 +24,18 @@ IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
 """Training images on the disk, and how many of them are held out."""
 
 LARGE = ("wrn50_4", "convnext_cvst", "nf_resnet50")
-"""Nets that see images of 64 pixels here."""
+"""Nets that see images of 32 pixels here."""
 
 RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
 STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith("digits")]
 JUDGED_ONLY = [study for study in STUDIES if "imagenet" in study and "_at_" in study]
 TINY = "method=atjem data=cifar10 outliers=tinyimages outliers.reserve=5"
+
+
+@cache
+def composed(choice):
+    """The config of a choice, which is only looked at."""
+    return compose(choice.split())[0]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,7 @@ def planned(disk, gaussians, monkeypatch):
     monkeypatch.setattr("harness.methods.jempp.class_gaussians", gaussians)
 
     def plan(choice, *more):
-        config = compose([*choice.split(), *more])[0]
+        config = composed(choice)
         name = config["data"]["name"]
         images, held_out = IMAGES["imagenet" if name.startswith("imagenet") else name]
         given = [f"data.validation={held_out}", "init_accuracy=0", "workers=0", *more]
@@ -94,7 +100,7 @@ def first_of_each_kind(choices):
     """The first choice of each method, net and kind of data; others differ from it in numbers alone."""
     kinds = {}
     for choice in choices:
-        config = compose(choice.split())[0]
+        config = composed(choice)
         data = config["data"]["name"].rstrip("0123456789")
         kinds.setdefault((config["method"]["name"], config["model"]["name"], data), choice)
     return list(kinds.values())
@@ -107,8 +113,8 @@ STEPPING = [*first_of_each_kind(TRAINED), TINY]
 @pytest.mark.parametrize("choice", STEPPING)
 def test_two_steps_of_every_stage(choice, planned):
     """Each stage is left with weights, and says that it took two steps."""
-    config = compose(choice.split())[0]
-    small = ["data.size=64"] * (config["model"]["name"] in LARGE)
+    config = composed(choice)
+    small = ["data.size=32"] * (config["model"]["name"] in LARGE)
     run = planned(choice, *small, *shortened(config["method"]))[0]
     for training in run.trainings:
         train_stage(run, training, Silent())
@@ -130,7 +136,7 @@ def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
     monkeypatch.setattr("harness.runs.digest", lambda path: path)  # the real ones are too large to make here
     monkeypatch.setattr("harness.foreign.read", lambda path: {})
     monkeypatch.setattr("harness.foreign.check", lambda weights, net, path: None)
-    (run,) = planned(choice, f"init={compose(choice.split())[0]['init']}")
+    (run,) = planned(choice, f"init={composed(choice)['init']}")
     assert run.init and not run.trainings
 
 

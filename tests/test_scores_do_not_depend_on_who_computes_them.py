@@ -33,8 +33,9 @@ def found(folder):
 
 
 def untouched(trained, folder):
-    """A folder with the trained stage alone."""
-    shutil.copytree(trained / "runs" / "stages", folder / "runs" / "stages")
+    """A folder with the trained stage and extractor alone."""
+    for part in ("stages", "cache"):
+        shutil.copytree(trained / "runs" / part, folder / "runs" / part)
     return folder
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from cluster import Cluster, call, until
-from commandline import QUICK, STAGES, harness
+from commandline import QUICK, STAGES, harness, without
 from desk import Desk
 
 from harness.dispatch import slurm
 
 METHODS = ("atjem", "jem", "at", "generative")
-STEPS = 300
+STEPS = 150
 
 
 def sweep(folder: Path, cluster: Cluster) -> str:
@@ -18,7 +18,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     _study(settings)
     quick = [override for override in QUICK if not override.startswith("checkpoint_seconds")]
     what = [f"--config-dir={settings}", f"method={','.join(METHODS)}", "seed=0,1,2", "experiment=tiny"]
-    desk = Desk(folder, *what, *quick, "checkpoint_seconds=1")
+    desk = Desk(folder, *what, *quick, *without(), "checkpoint_seconds=1")
     first = desk.begin()
     until(lambda: any((run.folder / "job.json").exists() for run in desk.runs), "the first jobs are noted", 120)
     first.kill()
