@@ -29,7 +29,10 @@ LARGE = ("wrn50_4", "convnext_cvst", "nf_resnet50")
 RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
 STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith("digits")]
 JUDGED_ONLY = [study for study in STUDIES if "imagenet" in study and "_at_" in study]
+TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
+NETS = ["experiment=imagenet224_atjem_convnext_b", "experiment=imagenet224_atjem_wrn50_4_t30"]
 TINY = "method=atjem data=cifar10 outliers=tinyimages outliers.reserve=5"
+STEPPING = [*(recipe for recipe in RECIPES if not recipe.endswith("cifar100")), *NETS, TINY]
 
 
 @cache
@@ -96,18 +99,11 @@ def shortened(part, path="method"):
             yield f"{path}.steps={min(value, 2)}"
 
 
-def first_of_each_kind(choices):
-    """The first choice of each method, net and kind of data; others differ from it in numbers alone."""
-    kinds = {}
-    for choice in choices:
-        config = composed(choice)
-        data = config["data"]["name"].rstrip("0123456789")
-        kinds.setdefault((config["method"]["name"], config["model"]["name"], data), choice)
-    return list(kinds.values())
-
-
-TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
-STEPPING = [*first_of_each_kind(TRAINED), TINY]
+def kinds(choices):
+    """The methods, nets and kinds of data of choices, which differ from others of a kind in numbers alone."""
+    configs = map(composed, choices)
+    named = ((one[part]["name"] for part in ("method", "model", "data")) for one in configs)
+    return {(method, model, data.rstrip("0123456789")) for method, model, data in named}
 
 
 @pytest.mark.parametrize("choice", STEPPING)
@@ -122,6 +118,10 @@ def test_two_steps_of_every_stage(choice, planned):
         assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
     if training.name != "robust":  # which others share
         shutil.rmtree(training.folder)
+
+
+def test_these_are_of_every_kind():
+    assert kinds(STEPPING) == kinds(TRAINED)
 
 
 @pytest.mark.parametrize("choice", sorted(set(TRAINED) - set(STEPPING)))
