@@ -69,6 +69,16 @@ def test_what_is_queued_runs_or_is_done_is_left_alone(cluster, sweep, capsys):
     said = capsys.readouterr().out
     assert f"left alone {runs[0].name}: running as 101_0" in said
     assert f"left alone {runs[1].name}: pending as 101_1 (Priority)" in said
+    assert "release" not in said
+
+
+def test_a_job_that_slurm_holds_for_good_is_left_alone_with_the_way_out(cluster, sweep, capsys):
+    runs = sweep(*quick("standard"))
+    submit(runs)
+    cluster.queue([re.sub("None$", slurm.HELD, line) for line in cluster.queued])
+    submit(runs)
+    said = capsys.readouterr().out
+    assert f"pending as 101 ({slurm.HELD}); `scontrol release 101` lets it go on" in " ".join(said.split())
 
 
 def test_a_run_whose_job_is_gone_is_submitted_again(cluster, sweep):

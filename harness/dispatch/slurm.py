@@ -16,6 +16,9 @@ NAMES = "harness-"
 PATIENCE = 60
 """Seconds that a command of SLURM's may take; its own ones end after about 30 where the controller is down."""
 
+HELD = "launch failed requeued held"
+"""Why a job waits for ever: it was begun again on a node that had lost touch, and not yet ended it there."""
+
 KEPT = "now-90days"
 """How far back accounting is asked how jobs ended."""
 

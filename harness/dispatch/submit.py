@@ -160,6 +160,7 @@ def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:
     for run in runs:
         if job := queued.get(run.name):
             why = f"{job.state.lower()} as {job.id}" + (f" ({job.reason})" if job.reason != "None" else "")
+            why += f"; `scontrol release {job.id}` lets it go on" * (job.reason == slurm.HELD)
         elif run.state == "failed":
             why = f"failed, see {run.folder / 'failure.md'}; retry=true tries it again"
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import Popen
 from threading import Lock
 
-from cluster import until
+from cluster import Cluster, call, until
 from commandline import bare, harness, start
 
 from harness import plan, record
@@ -143,6 +143,19 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def power_cut(cluster: Cluster, node: str) -> None:
+    """End a node with all that runs on it, and have SLURM know.
+
+    Were its jobs to live on, SLURM would hold those that it starts there again: "launch failed requeued held".
+    """
+    jobs = call("squeue", "-h", "-w", node, "-o", "%A").split()
+    cluster.kill(node)
+    for job in jobs:
+        kill(keepers(job))
+        kill(processes(job))
+    call("scontrol", "update", f"nodename={node}", "state=down", "reason=power")
 
 
 def resumed(records: list[Record]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import Cluster, call, until
-from desk import LONG, LONGER, Desk, keepers, kill, processes, resumed, same_as_undisturbed, small
+from desk import LONG, LONGER, Desk, kill, power_cut, processes, resumed, same_as_undisturbed, small
 
 
 def array_of_four(folder: Path, cluster: Cluster) -> str:
@@ -97,11 +97,8 @@ def node_down_and_back(folder: Path, cluster: Cluster) -> str:
     """The node of a job loses its power, and comes back."""
     desk = Desk(folder, *small(LONG))
     desk.type("+launcher.extra.nodelist=n3")
-    job = desk.training()
-    cluster.kill("n3")
-    kill(keepers(job.id))
-    kill(processes(job.id))
-    call("scontrol", "update", "nodename=n3", "state=down", "reason=power")
+    desk.training()
+    power_cut(cluster, "n3")
     until(desk.waits, "the job waits again", 60)
     desk.type()
     saw = desk.line("left alone")

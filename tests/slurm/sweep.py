@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cluster import Cluster, call, until
+from cluster import Cluster, until
 from commandline import QUICK, STAGES, harness, without
-from desk import Desk
+from desk import Desk, power_cut
 
 from harness.dispatch import slurm
 
@@ -28,8 +28,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     cluster.kill("slurmctld")
     desk.type(status=2)
     cluster.controller()
-    cluster.kill("n1")
-    call("scontrol", "update", "nodename=n1", "state=down", "reason=test")
+    power_cut(cluster, "n1")
     desk.type()
     cluster.node("n1")
     until(lambda: not any(slurm.find(run.folder, slurm.queue()) for run in desk.runs), "no job is left", 900)
