@@ -12,7 +12,7 @@ def held_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     everything = np.arange(len(labels))
     if count == 0:
         return torch.from_numpy(everything), torch.empty(0, dtype=torch.long)
-    from sklearn.model_selection import train_test_split  # slow to import, and often nothing is held out
+    from sklearn.model_selection import train_test_split  # slow to import, and a plan of digits needs none of it
 
     try:
         parts = train_test_split(everything, test_size=count, stratify=labels.numpy(), random_state=seed)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
-import scipy  # its modules are slow, and imported when they are first used: a plan uses none
+import scipy  # its modules are slow, and it imports each when it is first used: a plan uses none
 
 LEVEL = 0.95
 """Of every interval here."""

@@ -31,8 +31,11 @@ STUDIES = [f"experiment={name}" for name in names("experiment") if not name.star
 JUDGED_ONLY = [study for study in STUDIES if "imagenet" in study and "_at_" in study]
 TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
 NETS = ["experiment=imagenet224_atjem_convnext_b", "experiment=imagenet224_atjem_wrn50_4_t30"]
+"""Studies of the nets that no recipe has."""
+
 TINY = "method=atjem data=cifar10 outliers=tinyimages outliers.reserve=5"
 STEPPING = [*(recipe for recipe in RECIPES if not recipe.endswith("cifar100")), *NETS, TINY]
+"""One choice at least of every kind, which a test holds."""
 
 
 @cache
