@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import harness
-from harness.bench.agreement import agreement
-from harness.build import outliers
-from harness.pgd import cross_entropy, joint_logit
+from harness.core.walk import cross_entropy, joint_logit
+from harness.cost.agreement import agreement
+from harness.runs.build import outliers
 
 
 def main() -> None:

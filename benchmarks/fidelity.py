@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from torch_fidelity.datasets import ImagesPathDataset
 from torch_fidelity.metric_fid import fid_features_to_statistics
 
-from harness.features import BATCH
-from harness.reference import Statistics, frechet
-from harness.sample import Samples, Sampling
+from harness.evaluation.features import BATCH
+from harness.evaluation.reference import Statistics, frechet
+from harness.evaluation.samples import Samples, Sampling
 
 ROUNDS, CHUNK = 3, 1000
 PROJECTION = torch.randn(3 * 32 * 32, 2048, generator=torch.Generator().manual_seed(0))

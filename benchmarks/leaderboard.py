@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 from matplotlib.image import imsave
 
-from harness.compose import compose
-from harness.record import Cost, Origin, Record, Score, Selection, StageCost, write
-from harness.runs import Run
+from harness.runs.compose import compose
+from harness.runs.record import Cost, Origin, Record, Score, Selection, StageCost, write
+from harness.runs.run import Run
 
 METHODS = ("at", "atjem", "ebjdat", "generative", "jem", "jempp", "ratio", "sadajem", "standard", "trades")
 PICTURES = ("samples.png", "reliability.png", "counterfactuals.png")
@@ -45,7 +45,7 @@ def scores(rng: random.Random) -> dict[str, Score]:
 
 def record(run: Run, rng: random.Random, state: str) -> Record:
     """A record of the size of those of the digits protocol."""
-    from harness.runs import tag
+    from harness.runs.run import tag
 
     stage = StageCost(
         name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,

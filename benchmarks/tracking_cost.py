@@ -15,9 +15,9 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from mlflow_server import Gate, mlflow_server
 
 import harness
-from harness.execute import Silent, train_stage
-from harness.files import read_json
-from harness.tracking.courier import Courier
+from harness.core.files import read_json
+from harness.runs.execute import Silent, train_stage
+from harness.tracking.sender import Courier
 
 SLOW, AWAY = 2.0, "http://127.0.0.1:9"
 

@@ -20,15 +20,15 @@ import harness  # noqa: E402 - from this checkout, which keeps its packages side
 
 harness.__path__.append(str(ROOT))
 
-from harness.bench.agreement import agreement  # noqa: E402
-from harness.bench.standin import RandomImages, RandomOutliers  # noqa: E402
-from harness.bench.steps import OURS, Cost, cost  # noqa: E402
-from harness.energy import EnergyModel  # noqa: E402
+from harness.core.energy import EnergyModel  # noqa: E402
+from harness.core.optim import Training  # noqa: E402
+from harness.core.walk import Walk, joint_logit  # noqa: E402
+from harness.cost.agreement import agreement  # noqa: E402
+from harness.cost.rounds import OURS, Cost, cost  # noqa: E402
+from harness.cost.standin import RandomImages, RandomOutliers  # noqa: E402
 from harness.methods.atjem import Contrast, Joint  # noqa: E402
-from harness.optimise import Training  # noqa: E402
-from harness.pgd import Walk, joint_logit  # noqa: E402
-from harness.streams import Materials  # noqa: E402
-from harness.train import Loop  # noqa: E402
+from harness.training.batches import Materials  # noqa: E402
+from harness.training.loop import Loop  # noqa: E402
 
 
 def net(name: str, classes: int) -> nn.Module:

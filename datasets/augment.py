@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from harness.randomness import derive, seeded
-from harness.settings import settings
+from harness.core.random import derive, seeded
+from harness.core.settings import settings
 
 
 @settings

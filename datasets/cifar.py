@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as View
 from torchvision.transforms.functional import pil_to_tensor
 
-from harness.data import Branch, Dataset, Items, Key, Split
+from harness.core.dataset import Branch, Dataset, Items, Key, Split
+from harness.core.settings import settings
 from harness.datasets.augment import Augment
 from harness.datasets.cifar_archive import Archive
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
 from harness.datasets.split import held_out
-from harness.settings import settings
 
 ARCHIVE_10 = Archive(
     name="CIFAR10",

@@ -12,7 +12,7 @@ import torchvision.datasets
 from filelock import FileLock
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 

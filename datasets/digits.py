@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import Branch, Dataset, Items, Split, TensorView
-from harness.settings import settings
+from harness.core.dataset import Branch, Dataset, Items, Split, TensorView
+from harness.core.settings import settings
 
 IMAGES = 1_797
 """Of the whole."""

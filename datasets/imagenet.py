@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as View
 from torchvision.transforms.functional import InterpolationMode, to_tensor
 
-from harness.data import Branch, Dataset, Items, Key, OnBadImage, Split
+from harness.core.dataset import Branch, Dataset, Items, Key, OnBadImage, Split
+from harness.core.errors import UserError
+from harness.core.settings import settings
 from harness.datasets.augment import Frame, centred
 from harness.datasets.pictures import named_as_image, open_rgb
 from harness.datasets.split import held_out
-from harness.errors import UserError
-from harness.settings import settings
 
 
 @settings

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from harness.data import BadImage
+from harness.core.dataset import BadImage
 
 
 def open_rgb(path: Path) -> Image.Image:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 
 def held_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

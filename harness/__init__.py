@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.record import Record
-    from harness.runs import Run
-    from harness.trained import Trained
+    from harness.runs.record import Record
+    from harness.runs.run import Run
+    from harness.runs.trained import Trained
 
 __all__ = ["load", "plan", "results", "run"]
 
 
 def plan(*overrides: str) -> "list[Run]":
     """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
-    from harness.compose import compose
-    from harness.preflight import check_all
-    from harness.runs import Run
+    from harness.launch.preflight import check_all
+    from harness.runs.compose import compose
+    from harness.runs.run import Run
 
     return check_all([Run(config) for config in compose(["-m", *overrides])])
 
 
 def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
-    from harness.dispatch.launch import freeze
-    from harness.execute import Silent, execute
-    from harness.preflight import importable, ready_to_judge
-    from harness.runs import OVER
+    from harness.launch.launchers import freeze
+    from harness.launch.preflight import importable, ready_to_judge
+    from harness.runs.execute import Silent, execute
+    from harness.runs.run import OVER
 
     importable()
     if run.state not in OVER:
@@ -51,16 +51,16 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
     Pixels in [0, 1] → logits and energies; it also draws samples and explains images. A checkpoint may have any of
     the formats of docs/checkpoints.md; overrides such as data=cifar10 say what it belongs to.
     """
-    from harness.again import again
-    from harness.device import choose_device
-    from harness.trained import Trained
+    from harness.core.device import choose_device
+    from harness.runs.reopen import again
+    from harness.runs.trained import Trained
 
     return Trained(again(str(path), overrides), choose_device(device))
 
 
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
     """All runs, a row each; overrides such as runs=FOLDER say whose. source: "folders", or "mlflow", with the same."""
-    from harness.compose import compose
-    from harness.rows import frame, rows
+    from harness.runs.compose import compose
+    from harness.runs.row import frame, rows
 
     return frame(rows(compose(list(overrides))[0], source))

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from harness.data import Dataset
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.dataset import Dataset
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.optim import Training
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.at import Robust
-from harness.optimise import Training
-from harness.pgd import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
-from harness.settings import settings
-from harness.share import Share
 
 
 @settings

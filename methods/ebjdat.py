@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Stage, State, Stream
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Stage, State, Stream
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.jempp import Continued, Persistent
-from harness.pgd import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
-from harness.settings import settings
-from harness.share import Share
 
 
 def distance_from(clean: Tensor) -> Objective:

@@ -5,15 +5,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.data import Dataset
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.dataset import Dataset
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.optim import Training
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Walk, joint_logit
 from harness.methods.at import Robust
 from harness.methods.atjem import Contrast, binary_cross_entropy, gradient_penalty
-from harness.optimise import Training
-from harness.pgd import Walk, joint_logit
-from harness.settings import settings
-from harness.share import Share
 
 
 @settings

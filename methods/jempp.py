@@ -6,15 +6,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.data import Dataset
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.optimise import Training
-from harness.pgd import Walk, cross_entropy, marginal_score, walk
-from harness.randomness import PerImage
-from harness.replay import Stored, kept, seen
-from harness.settings import settings
-from harness.share import Share
+from harness.core.dataset import Dataset
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.optim import Training
+from harness.core.random import PerImage
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Walk, cross_entropy, marginal_score, walk
+from harness.methods.replay import Stored, kept, seen
 
 JITTER = 1e-4 / 4
 """Added to each pixel's variance, 1e-4 on [−1, 1]: pixels that never change would leave a covariance singular."""

@@ -1,8 +1,8 @@
 """Pretrained: any classifier's weights, judged as they are."""
 
-from harness.method import Method, Stage
-from harness.pgd import Walk
-from harness.settings import settings
+from harness.core.method import Method, Stage
+from harness.core.settings import settings
+from harness.core.walk import Walk
 
 
 @settings

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Stage, State, Stream
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Stage, State, Stream
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Walk, cross_entropy, marginal_score
 from harness.methods.jempp import Continued, Persistent
-from harness.pgd import Walk, cross_entropy, marginal_score
-from harness.settings import settings
-from harness.share import Share
 
 
 @settings

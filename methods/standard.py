@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.optimise import Training
-from harness.pgd import Walk, cross_entropy
-from harness.settings import settings
-from harness.share import Share
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.optim import Training
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Walk, cross_entropy
 
 
 @settings

@@ -5,12 +5,12 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from harness.energy import EnergyModel
-from harness.method import Batch, Loss, Method, Stage, State, Stream
-from harness.optimise import Training
-from harness.pgd import Objective, Walk, cross_entropy, frozen, walk
-from harness.settings import settings
-from harness.share import Share
+from harness.core.energy import EnergyModel
+from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.optim import Training
+from harness.core.settings import settings
+from harness.core.shard import Share
+from harness.core.walk import Objective, Walk, cross_entropy, frozen, walk
 
 
 def divergence_from(clean: Tensor) -> Objective:

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.files import replacing, write_text
+from harness.core.files import replacing, write_text
 from harness.reports import html, published, runpage
-from harness.reports.drawn import figures
+from harness.reports.csv_table import tidy
+from harness.reports.figures import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
 from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
-from harness.reports.tidy import tidy
-from harness.rows import Row, rows
-from harness.runs import Config
+from harness.runs.row import Row, rows
+from harness.runs.run import Config
 
 MADE = "Made by `python -m harness report`; do not edit."
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from harness.compose import compose
-from harness.registry import names
-from harness.runs import LATER, YAML, Config, placeless
+from harness.core.registry import names
+from harness.runs.compose import compose
+from harness.runs.run import LATER, YAML, Config, placeless
 
 PARTS = ("method", "model", "outliers", "data")
 """What a recipe sets."""

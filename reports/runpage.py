@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from harness.files import one_name
-from harness.record import Score
-from harness.reports.beside import beside
-from harness.reports.charts import POINTS, charts
+from harness.core.files import one_name
 from harness.reports.recipe import Change, changes, learn
+from harness.reports.sparklines import POINTS, charts
 from harness.reports.webpage import embedded, write_page
-from harness.rows import Row
+from harness.reports.workers import beside
+from harness.runs.record import Score
+from harness.runs.row import Row
 
 PICTURES = {
     "samples": "Samples",

@@ -8,8 +8,8 @@ from functools import cached_property
 from math import fsum, nan, sqrt
 from statistics import fmean
 
-from harness.record import Score, Selection
-from harness.rows import Row
+from harness.runs.record import Score, Selection
+from harness.runs.row import Row
 
 
 @dataclass(frozen=True)

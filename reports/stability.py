@@ -9,15 +9,15 @@ from statistics import fmean
 
 import yaml
 
-from harness.outcomes import share
-from harness.record import Score
-from harness.registry import build, configs
+from harness.core.registry import build, configs
+from harness.evaluation.outcomes import share
 from harness.reports.columns import NONE
 from harness.reports.plots.maps import FATES, Map, maps
 from harness.reports.plots.style import MOST, told
 from harness.reports.series import barred, judged, label, origin, said, title
 from harness.reports.tables import Cell, Table
-from harness.rows import Row
+from harness.runs.record import Score
+from harness.runs.row import Row
 
 LEGEND = """\
 Each method was trained at all values of the factors, of which 1 is its recipe's. A run is *diverged* where a loss or \

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from harness.files import write_text
+from harness.core.files import write_text
 from harness.reports.columns import duration
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from harness import __main__ as command
+from harness.cli import main as command
+from harness.core.energy import EnergyModel
+from harness.core.optim import Training
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
-from harness.energy import EnergyModel
 from harness.models.digits import Digits as DigitsNet
-from harness.optimise import Training
-from harness.streams import Materials
-from harness.train import Loop
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")

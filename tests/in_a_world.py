@@ -6,10 +6,10 @@ import sys
 from itertools import groupby
 
 import harness
-from harness.execute import Silent, execute
+from harness.core.distributed import join
+from harness.core.signals import Leave
 from harness.methods.at import Robust
-from harness.ranks import join
-from harness.stop import Leave
+from harness.runs.execute import Silent, execute
 
 
 def memory_ends():

@@ -29,10 +29,11 @@ import torch_fidelity  # noqa: F401
 from commandline import STAGES, quick
 
 import harness
-from harness import record, tracking
-from harness.execute import execute
-from harness.runs import Run, load
-from harness.train import Progress
+from harness import tracking
+from harness.runs import record
+from harness.runs.execute import execute
+from harness.runs.run import Run, load
+from harness.training.loop import Progress
 
 SEEDS = (0, 1)
 AT_ONCE = 2

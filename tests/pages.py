@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
-from harness.files import write_text
-from harness.record import Cost, Origin, ProtocolTag, Score, StageCost
-from harness.rows import Row
+from harness.core.files import write_text
+from harness.runs.record import Cost, Origin, ProtocolTag, Score, StageCost
+from harness.runs.row import Row
 
 ORIGIN = Origin(
     command="python -m harness",

@@ -3,7 +3,7 @@
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from harness.compose import compose
+from harness.runs.compose import compose
 
 
 @pytest.mark.parametrize(

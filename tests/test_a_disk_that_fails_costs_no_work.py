@@ -10,10 +10,10 @@ from commandline import bare, harness, start
 from disks import Disk, small_disk
 
 import harness as api
-from harness import record
-from harness.execute import RunFailed, execute
-from harness.runs import Run
-from harness.train import Progress
+from harness.runs import record
+from harness.runs.execute import RunFailed, execute
+from harness.runs.run import Run
+from harness.training.loop import Progress
 
 ARGUMENTS = [*bare("at", steps=8, keep=("fidelity",)), "device=cpu", "checkpoint_seconds=0"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import harness
 import harness.methods
-from harness.contract import verdicts
+from harness.runs.contract import verdicts
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-method.md").read_text()
 

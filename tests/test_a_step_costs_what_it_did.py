@@ -10,10 +10,10 @@ import torch
 from counting import Allocations, Reads
 
 from harness import plan
-from harness.bench.passes import counted
-from harness.build import initial, outliers
-from harness.streams import Materials
-from harness.train import Loop
+from harness.cost.passes import counted
+from harness.runs.build import initial, outliers
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 ROBUST = ("robust", {"input gradient of 128": 10, "forward of 128": 1, "training of 128": 1}, 1, 973)
 """A stage, its passes of the net over so many images, its reads of the device, and the tensors that it allocates."""

@@ -10,11 +10,11 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import hflip, to_tensor
 
+from harness.core.loader import batches
+from harness.core.random import derive, seeded
 from harness.datasets.augment import Augment, Frame
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
-from harness.loader import batches
-from harness.randomness import derive, seeded
 
 SEEDS = st.integers(0, 2**63 - 1)
 AUGMENTS = st.builds(

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from harness.optimise import averaged
+from harness.core.optim import averaged
 
 
 def snapshots(model, n, seed=0):

@@ -12,16 +12,17 @@ import torch
 from commandline import bare, harness
 
 import harness as api
-from harness import commands, record
-from harness.data import TensorView
+from harness.cli import commands
+from harness.core.dataset import TensorView
+from harness.core.errors import UserError
+from harness.core.files import replacing, write_json
 from harness.datasets.digits import Digits
-from harness.errors import UserError
-from harness.evaluate import Evaluation
-from harness.files import replacing, write_json
-from harness.metric import Subject
-from harness.preflight import importable, ready_to_judge
-from harness.reference import reference
-from harness.runs import Run
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.metric import Subject
+from harness.evaluation.reference import reference
+from harness.launch.preflight import importable, ready_to_judge
+from harness.runs import record
+from harness.runs.run import Run
 
 CPU = torch.device("cpu")
 
@@ -84,9 +85,9 @@ def test_a_run_that_is_over_needs_nothing_any_more(monkeypatch, tmp_path):
     runs = [api.plan("seed=0", f"runs={tmp_path}")[0].config, api.plan("seed=1", f"runs={tmp_path}")[0].config]
     asked = []
     monkeypatch.setattr(
-        "harness.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
+        "harness.launch.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
     )
-    monkeypatch.setattr("harness.dispatch.launch.launch", lambda runs: 0)
+    monkeypatch.setattr("harness.launch.launchers.launch", lambda runs: 0)
     monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config["seed"] == 0 else "new"))
     assert commands.run(runs) == 0
     assert asked == [1]

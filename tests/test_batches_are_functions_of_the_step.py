@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch.utils.data import Dataset as View
 
-from harness.data import OutlierView, TensorView
+from harness.core.dataset import OutlierView, TensorView
+from harness.core.loader import Order, batches
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
 from harness.datasets.outliers.patches import Patches
-from harness.loader import Order, batches
 
 
 class Singles(View):

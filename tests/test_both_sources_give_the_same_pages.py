@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from test_leaderboard_page import ATJEM, CHOSEN, JEM, further, paint, scores
 from test_tracking_mirror import a_row, database, finish, make, robust
 
-from harness import record, tracking
-from harness.errors import UserError
-from harness.files import write_text
+from harness import tracking
+from harness.core.errors import UserError
+from harness.core.files import write_text
 from harness.reports import leaderboard
-from harness.rows import Row, of_tags, rows, tags
-from harness.runs import Run
+from harness.runs import record
+from harness.runs.row import Row, of_tags, rows, tags
+from harness.runs.run import Run
 
 
 def runs(root: Path) -> Iterator[Run]:

@@ -7,12 +7,12 @@ import torch
 from scipy.stats import binomtest, kstest
 from torch import nn
 
-from harness.energy import EnergyModel
+from harness.core.energy import EnergyModel
+from harness.core.random import PerImage
+from harness.core.shard import Share
+from harness.core.walk import Walk
 from harness.methods.jem import JEM, Chains, Energy
-from harness.pgd import Walk
-from harness.randomness import PerImage
-from harness.replay import kept, seen
-from harness.share import Share
+from harness.methods.replay import kept, seen
 
 STEP = Walk(steps=1, step=0.5, direction="raw", clamp=False)
 LABELS = torch.tensor([4, 0, 2, 2, 1])

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 import harness
-from harness import canary
-from harness.build import untrained
-from harness.data import TensorView
+from harness.core.dataset import TensorView
+from harness.core.errors import CanaryFailed, Diverged, UserError
+from harness.core.method import Method
 from harness.datasets.digits import Digits
-from harness.errors import CanaryFailed, Diverged, UserError
-from harness.evaluate import Evaluation
-from harness.method import Method
-from harness.metric import Subject
-from harness.metrics.fidelity import Fidelity
-from harness.reference import Reference, reference
-from harness.runs import Run
+from harness.evaluation import canaries
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.fidelity import Fidelity
+from harness.evaluation.reference import Reference, reference
+from harness.runs.build import untrained
+from harness.runs.run import Run
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ class Changed(Digits):
 
 
 def test_a_sound_run_passes_and_its_figures_are_kept(run, trained):
-    found = canary.of_classifier(run, subject(trained, run.data))
+    found = canaries.of_classifier(run, subject(trained, run.data))
     assert found["accuracy"] == found["accuracy, standardised by hand"] > 90
     assert found["accuracy, untrained"] < 40
     assert found["accuracy on other images"] > 90
@@ -78,7 +78,7 @@ def test_a_model_that_standardises_twice(run, trained):
     once = type(twice).forward
     twice.__class__ = type("Twice", (type(twice),), {"forward": lambda self, x: once(self, (x - self.mean) / self.std)})
     with pytest.raises(CanaryFailed, match="twice"):
-        canary.of_classifier(run, subject(twice, run.data))
+        canaries.of_classifier(run, subject(twice, run.data))
 
 
 def test_a_net_that_standardises_its_pixels_itself(run, trained):
@@ -95,17 +95,17 @@ def test_a_net_that_standardises_its_pixels_itself(run, trained):
     model.std.fill_(0.05)  # so far off that the second standardisation costs accuracy
     config = {**run.config, "model": {**run.config["model"], "std": [0.05]}}
     with pytest.raises(CanaryFailed, match="raw pixels"):
-        canary.of_classifier(Run(config), subject(model, run.data))
+        canaries.of_classifier(Run(config), subject(model, run.data))
 
 
 def test_data_that_are_standardised_already(run, trained):
     with pytest.raises(UserError, match=r"values in \[0, 1\]"):
-        canary.of_classifier(run, subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4)))
+        canaries.of_classifier(run, subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4)))
 
 
 def test_shuffled_labels(run, trained):
     with pytest.raises(CanaryFailed, match="labels of one split do not belong"):
-        canary.of_classifier(run, subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))])))
+        canaries.of_classifier(run, subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))])))
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["trained by others", "trained here"])
@@ -120,10 +120,10 @@ def test_a_net_that_knows_its_training_images_by_heart_is_no_fault_of_the_evalua
 
     judged = (Pretrained if others else Run)(run.config)
     if others:
-        canary.of_classifier(judged, subject(trained, Changed(images=hard)))
+        canaries.of_classifier(judged, subject(trained, Changed(images=hard)))
     else:
         with pytest.raises(CanaryFailed, match="prepared otherwise"):
-            canary.of_classifier(judged, subject(trained, Changed(images=hard)))
+            canaries.of_classifier(judged, subject(trained, Changed(images=hard)))
 
 
 def test_test_images_that_are_easier_than_those_trained_on(run, trained):
@@ -133,30 +133,30 @@ def test_test_images_that_are_easier_than_those_trained_on(run, trained):
             return TensorView(images if split == "test" else images.flip(-1).transpose(2, 3), labels)
 
     with pytest.raises(CanaryFailed, match="prepared otherwise"):
-        canary.of_classifier(run, subject(trained, Hard()))
+        canaries.of_classifier(run, subject(trained, Hard()))
 
 
 def test_images_that_tell_their_labels(run, trained, monkeypatch):
-    monkeypatch.setattr(canary, "untrained", lambda run: trained)
+    monkeypatch.setattr(canaries, "untrained", lambda run: trained)
     with pytest.raises(CanaryFailed, match="untrained copy"):
-        canary.of_classifier(run, subject(trained, run.data))
+        canaries.of_classifier(run, subject(trained, run.data))
 
 
 def test_an_untrained_net_passes_the_checks_of_the_labels(run):
-    canary.of_classifier(run, subject(untrained(run).eval(), run.data))  # bad, and no fault of the evaluation
+    canaries.of_classifier(run, subject(untrained(run).eval(), run.data))  # bad, and no fault of the evaluation
 
 
 def test_statistics_of_other_images(run, digits, tmp_path):
     features = subject(None, digits, tmp_path).features("digits")
     right = reference(features, digits, "train", tmp_path)
-    (figure,) = canary.of_reference(subject(None, digits), features, right).values()
+    (figure,) = canaries.of_reference(subject(None, digits), features, right).values()
     assert figure < 1e-3, "the same images"
     of_test = reference(features, Changed(images=lambda x: 1 - x), "test", tmp_path)
     with pytest.raises(CanaryFailed, match="statistics are of other images"):
-        canary.of_reference(subject(None, digits), features, of_test)
+        canaries.of_reference(subject(None, digits), features, of_test)
     wide = Reference({"mu": right.statistics["mu"], "sigma": 3 * right.statistics["sigma"]}, None)
     with pytest.raises(CanaryFailed, match="variance"):
-        canary.of_reference(subject(None, digits), features, wide)
+        canaries.of_reference(subject(None, digits), features, wide)
 
 
 def test_a_statistics_file_of_other_images(digits, tmp_path):
@@ -181,11 +181,11 @@ def test_the_figure_of_the_reference_is_one_on_average_for_images_of_its_distrib
     rng, figures = np.random.default_rng(0), []
     for _ in range(40):
         drawn = right.statistics["mu"] + rng.normal(size=(200, 64)) @ root.T
-        monkeypatch.setattr(canary, "loaded", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
+        monkeypatch.setattr(canaries, "loaded", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
         of_images = type("Drawn", (), {"__call__": lambda self, x: {"features": x}, "source": features.source})()
-        figures += canary.of_reference(subject(None, digits), of_images, right).values()
+        figures += canaries.of_reference(subject(None, digits), of_images, right).values()
     assert 0.9 < np.mean(figures) < 1.1
-    assert max(figures) < canary.OFF
+    assert max(figures) < canaries.OFF
 
 
 class Small(Method):
@@ -203,8 +203,8 @@ class Small(Method):
 def test_samples_of_the_wrong_size_are_found_before_the_attacks(run, trained, monkeypatch, tmp_path):
     wrong = Run({**run.config, "runs": str(tmp_path)})
     wrong.__dict__["method"] = Small(run.method)
-    monkeypatch.setattr("harness.evaluate.trained", lambda run, training, device: trained)
-    monkeypatch.setattr("harness.evaluate.state", lambda training, device: {})
+    monkeypatch.setattr("harness.evaluation.evaluator.trained", lambda run, training, device: trained)
+    monkeypatch.setattr("harness.evaluation.evaluator.state", lambda training, device: {})
     evaluation = Evaluation(wrong, CPU)
     with pytest.raises(CanaryFailed, match=r"\(2, 1, 4, 4\), but should be \(2, 1, 8, 8\)"):
         evaluation.canaries()
@@ -219,4 +219,4 @@ def test_logits_that_say_nothing_end_the_run_as_diverged(run, trained, logits, r
     model = copy.deepcopy(trained)
     model.net = Says()
     with pytest.raises(Diverged, match=reason):
-        canary.of_classifier(run, subject(model, run.data))
+        canaries.of_classifier(run, subject(model, run.data))

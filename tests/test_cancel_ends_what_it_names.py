@@ -10,8 +10,8 @@ import pytest
 from slurm_of_paper import asked, install, submitted
 
 import harness
-from harness.dispatch.cancel import cancel
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.launch.cancel import cancel
 
 HERE = socket.gethostname()
 WORK = """

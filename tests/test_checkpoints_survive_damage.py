@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import checkpoint
-from harness.files import read_json, read_lines, replacing, write_json
+from harness.core.files import read_json, read_lines, replacing, write_json
+from harness.training import checkpoint
 
 CPU = torch.device("cpu")
 

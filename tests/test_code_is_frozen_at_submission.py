@@ -12,9 +12,10 @@ from commandline import bare
 from commandline import harness as typed
 from fake_slurm import FakeSlurm
 
-from harness import record, runs
-from harness.dispatch.snapshot import environment, snapshot
-from harness.origin import NOTE
+from harness.launch.snapshot import environment, snapshot
+from harness.runs import record
+from harness.runs import run as runs
+from harness.runs.origin import NOTE
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from scipy.linalg import sqrtm
 
-from harness.counterfactual import counterfactuals
+from harness.core.errors import UserError
+from harness.core.random import derive
 from harness.datasets.digits import Digits
-from harness.errors import UserError
-from harness.metric import Subject
-from harness.metrics.counterfactuals import Counterfactuals, matched
-from harness.randomness import derive
-from harness.sample import eight_bits
+from harness.evaluation.counterfactual import counterfactuals
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.counterfactuals import Counterfactuals, matched
+from harness.evaluation.samples import eight_bits
 
 CPU = torch.device("cpu")
 FIELDS = {"split": "train", "radii": (0.5, 1.5), "steps": 4, "features": None, "chunk": 50, "seed": 0}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from harness.core.walk import Walk
 from harness.methods.atjem import Contrast, Curriculum, area_under_curve
-from harness.pgd import Walk
 
 
 def contrast(curriculum, steps=5):

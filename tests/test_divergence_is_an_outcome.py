@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from harness import checkpoint
-from harness.errors import Diverged
-from harness.method import Loss, Stage
-from harness.optimise import Training
-from harness.sample import draw
-from harness.settings import settings
-from harness.streams import Materials
-from harness.train import train
+from harness.core.errors import Diverged
+from harness.core.method import Loss, Stage
+from harness.core.optim import Training
+from harness.core.settings import settings
+from harness.evaluation.samples import draw
+from harness.training import checkpoint
+from harness.training.batches import Materials
+from harness.training.loop import train
 
 CPU = torch.device("cpu")
 

@@ -28,10 +28,10 @@ def test_every_page_is_in_the_site_and_its_contents(site):
 
 def test_the_reference_is_made_of_docstrings(site):
     from harness import plan
-    from harness.method import Stage
+    from harness.core.method import Stage
 
     assert plan.__doc__.split(",")[0] in (site / "api" / "python.html").read_text()
-    assert 'id="harness.method.Stage.loss"' in (site / "api" / "methods.html").read_text()
+    assert 'id="harness.core.method.Stage.loss"' in (site / "api" / "methods.html").read_text()
     assert Stage.loss.__doc__
 
 

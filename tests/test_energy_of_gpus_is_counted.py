@@ -7,10 +7,10 @@ import pytest
 import torch
 from pages import COST, STAGE, row
 
-from harness.ranks import ALONE
+from harness.core.distributed import ALONE
 from harness.reports.columns import costs
 from harness.reports.series import Series
-from harness.spent import Spent, meter
+from harness.training.meter import Spent, meter
 
 GPU = torch.device("cuda", 0)
 

@@ -9,13 +9,13 @@ import yaml
 from commandline import harness, quick
 
 import harness as api
-from harness import record
-from harness.__main__ import main
-from harness.again import again
-from harness.compose import compose
-from harness.execute import Silent, train_stage
-from harness.preflight import check_all
-from harness.runs import Run, load
+from harness.cli.main import main
+from harness.launch.preflight import check_all
+from harness.runs import record
+from harness.runs.compose import compose
+from harness.runs.execute import Silent, train_stage
+from harness.runs.reopen import again
+from harness.runs.run import Run, load
 
 TINY = (
     "protocol=quick",

@@ -19,11 +19,11 @@ from documents import PAGES, ROOT, blocks, inline
 from tiny_world import World
 
 import harness
-from harness import __main__ as command
-from harness.again import of_checkpoint
-from harness.commands import CHOICES
-from harness.preflight import check_all
-from harness.runs import Run
+from harness.cli import main as command
+from harness.cli.commands import CHOICES
+from harness.launch.preflight import check_all
+from harness.runs.reopen import of_checkpoint
+from harness.runs.run import Run
 
 LEFT = {
     "git clone": "needs a network",

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import harness
-from harness.checkpoint import save_tensors
-from harness.compose import compose
-from harness.contract import verdicts
-from harness.method import Loss
+from harness.core.method import Loss
+from harness.core.registry import build, names
 from harness.models.digits import Digits as DigitsNet
-from harness.registry import build, names
+from harness.runs.compose import compose
+from harness.runs.contract import verdicts
+from harness.training.checkpoint import save_tensors
 
 DATASETS = list(names("data"))
 METHODS = list(names("method"))

@@ -4,9 +4,9 @@ import pytest
 from commandline import quick
 
 import harness
-from harness.dispatch.launch import launch
-from harness.execute import RunFailed
+from harness.launch.launchers import launch
 from harness.methods.at import Robust
+from harness.runs.execute import RunFailed
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import harness
-from harness import pgd
-from harness.build import initial, outliers
+from harness.core import walk as pgd
+from harness.core.walk import Walk, cross_entropy, joint_logit, walk
 from harness.methods.atjem import area_under_curve
-from harness.pgd import Walk, cross_entropy, joint_logit, walk
-from harness.streams import Materials
-from harness.train import Loop
+from harness.runs.build import initial, outliers
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 CPU = torch.device("cpu")
 SMALL = ("threads=1", "tracking=off", "model.width=8")

@@ -12,10 +12,10 @@ import pytest
 from commandline import harness, quick
 
 import harness as api
-from harness import record
-from harness.execute import RunFailed, Silent, execute
-from harness.runs import Run
-from harness.train import Progress
+from harness.runs import record
+from harness.runs.execute import RunFailed, Silent, execute
+from harness.runs.run import Run
+from harness.training.loop import Progress
 
 EXPLODING = {
     "jem": ["method.energy.chains.walk.step=1e30"],

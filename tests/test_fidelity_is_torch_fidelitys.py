@@ -14,14 +14,14 @@ from torch.utils.data import Dataset as View
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from harness.data import TensorView
+from harness.core.dataset import TensorView
+from harness.core.errors import UserError
 from harness.datasets.digits import Digits
-from harness.errors import UserError
-from harness.features import digits as features
-from harness.metric import Subject
-from harness.metrics.fidelity import Fidelity
-from harness.reference import reference
-from harness.sample import Samples, Sampling, eight_bits
+from harness.evaluation.features import digits as features
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.fidelity import Fidelity
+from harness.evaluation.reference import reference
+from harness.evaluation.samples import Samples, Sampling, eight_bits
 
 CPU = torch.device("cpu")
 METRIC = Fidelity(features="digits", kid_subset=50, seed=4)
@@ -250,7 +250,9 @@ def inception(tmp_path_factory):
 
 
 def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(inception, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.metrics.fidelity.jackknife", lambda n, statistic, value: (value, value))  # a minute
+    monkeypatch.setattr(
+        "harness.evaluation.metrics.fidelity.jackknife", lambda n, statistic, value: (value, value)
+    )  # a minute
     data = Coloured()
     samples = eight_bits((data.tensors("test")[0] * 0.9 + 0.05).clamp(0, 1))
     ours = scores(samples, data, tmp_path / "cache", INCEPTION, len(samples), {"inception": str(inception)})
@@ -325,7 +327,7 @@ def test_a_reference_is_computed_once_and_named_by_all_that_it_depends_on(digits
 def test_a_reference_summed_up_in_batches_is_that_of_all_images_at_once(digits, cache, tmp_path, monkeypatch):
     features = Subject(None, digits, CPU, None, cache).features("digits")
     whole = reference(features, digits, "train", tmp_path / "whole")
-    monkeypatch.setattr("harness.reference.KEPT", 200)
+    monkeypatch.setattr("harness.evaluation.reference.KEPT", 200)
     summed = reference(features, digits, "train", tmp_path / "summed")
     assert np.allclose(summed.statistics["mu"], whole.statistics["mu"], atol=1e-6)
     assert np.allclose(summed.statistics["sigma"], whole.statistics["sigma"], atol=1e-6)
@@ -381,7 +383,9 @@ def test_a_weights_file_that_is_none_is_explained_and_executes_nothing(digits, t
 
 
 def test_dinov2_is_asked_for_its_class_token(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2")  # of the same family
+    monkeypatch.setattr(
+        "harness.evaluation.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2"
+    )  # of the same family
     net = timm.create_model("vit_small_patch14_dinov2", num_classes=0)
     torch.save(net.state_dict(), tmp_path / "random.pth")
     features = Subject(None, digits, CPU, None, tmp_path, {"dinov2": str(tmp_path / "random.pth")}).features("dinov2")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.text import Text
 
-from harness.registry import names
+from harness.core.registry import names
 from harness.reports.plots import style
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from test_tracking_mirror import a_row
 
-from harness.record import ProtocolTag, Score, Selection
-from harness.reports import drawn
+from harness.reports import figures as drawn
 from harness.reports.section import Section
-from harness.rows import Row
+from harness.runs.record import ProtocolTag, Score, Selection
+from harness.runs.row import Row
 
 STEPS = {
     "sampler: number of steps": Selection(by="FID of 50 samples that are not reported: 10 of 5, 10", split=["train"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.core.errors import UserError
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10
 from harness.datasets.imagenet import ImageNet
@@ -12,7 +13,6 @@ from harness.datasets.outliers import folder as module
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.openimages_labels import Labels
 from harness.datasets.pictures import images_below
-from harness.errors import UserError
 
 CIFAR = CIFAR10(outliers=Augment())
 LABELS = Labels("oidv6-train-annotations-human-imagelabels.csv", "oidv6-class-descriptions.csv")

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from harness import foreign
-from harness.energy import EnergyModel
+from harness.core.energy import EnergyModel
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
+from harness.training import weights as foreign
 
 
 def before(prefix, weights):

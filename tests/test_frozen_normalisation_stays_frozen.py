@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from harness.method import Batch
+from harness.core.method import Batch
+from harness.core.shard import Share
+from harness.core.walk import Walk
 from harness.methods.atjem import Contrast, Joint
-from harness.pgd import Walk
-from harness.share import Share
 
 STEPS = 5
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from harness.__main__ import VERBS
+from harness.cli.main import VERBS
 
 
 def told(*arguments, folder):
@@ -34,7 +34,7 @@ def test_a_command_tells_what_it_takes(verb, tmp_path):
 
 
 def test_it_imports_no_hydra():
-    code = "import sys, harness.__main__ as m; sys.argv.append('-h')\ntry: m.main()\nfinally: print(*sys.modules)"
+    code = "import sys, harness.cli.main as m; sys.argv.append('-h')\ntry: m.main()\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     modules = done.stdout.splitlines()[-1].split()
-    assert "harness.help" in modules and "hydra" not in modules and "torch" not in modules
+    assert "harness.cli.help" in modules and "hydra" not in modules and "torch" not in modules

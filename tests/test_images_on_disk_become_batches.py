@@ -7,11 +7,11 @@ import torchvision
 from omegaconf import OmegaConf
 from PIL import Image
 
+from harness.core.errors import UserError
+from harness.core.loader import batches
+from harness.core.registry import build, configs
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
-from harness.errors import UserError
-from harness.loader import batches
-from harness.registry import build, configs
 
 SPLITS = ("train", "validation", "test")
 

@@ -7,10 +7,10 @@ import torch
 from scipy.stats import binomtest, kstest
 from test_buffer_of_chains import STEP, flat_net, marked, rng, tilted_net
 
-from harness.data import Dataset, TensorView
+from harness.core.dataset import Dataset, TensorView
+from harness.core.shard import Share
+from harness.core.walk import Walk, marginal_score, walk
 from harness.methods.jempp import JEMPP, Energy, InformativeChains, class_gaussians, gaussian
-from harness.pgd import Walk, marginal_score, walk
-from harness.share import Share
 
 FAR = {"means": torch.full((5, 4), 0.5), "roots": 0.01 * torch.eye(4).repeat(5, 1, 1)}
 """Draws that no image of a marked buffer can be taken for."""

@@ -12,11 +12,11 @@ import pytest
 from commandline import bare, harness, start
 
 import harness as api
-from harness import record
-from harness.execute import Silent, execute
-from harness.files import read_lines
-from harness.runs import Run, load
-from harness.train import Progress
+from harness.core.files import read_lines
+from harness.runs import record
+from harness.runs.execute import Silent, execute
+from harness.runs.run import Run, load
+from harness.training.loop import Progress
 
 ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0", "tracking=null"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, t
 
-from harness.intervals import jackknife, newcombe, of_mean, wilson
+from harness.evaluation.intervals import jackknife, newcombe, of_mean, wilson
 
 REPEATS = 1000
 

@@ -8,13 +8,13 @@ from test_losses_equal_their_formulas import ATTACK, TRAINING, B, batch, rng
 from test_more_losses_equal_their_formulas import CHAINS, INNER, LINF, PSGLD, buffer
 from torch.nn.functional import cross_entropy
 
+from harness.core.shard import Share
+from harness.core.walk import confidence
 from harness.methods import ebjdat, jempp, sadajem
 from harness.methods.at import Robust
 from harness.methods.ratio import InOut
 from harness.methods.standard import Classify
 from harness.methods.trades import Tradeoff, divergence_from
-from harness.pgd import confidence
-from harness.share import Share
 
 __all__ = ["batch"]  # a fixture
 

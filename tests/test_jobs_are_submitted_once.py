@@ -9,9 +9,9 @@ from commandline import quick
 from fake_slurm import FakeSlurm
 
 import harness
-from harness.dispatch import slurm
-from harness.dispatch.launch import launcher
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.launch import queue as slurm
+from harness.launch.launchers import launcher
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_command_killed_at_sbatch_is_typed_again(killed, cluster, sweep, tmp_p
     cluster.put(killed)
     overrides = [*quick("standard"), "launcher=slurm", f"runs={tmp_path / 'runs'}"]
     code = (
-        "import sys, harness; from harness.dispatch.launch import launcher\n"
+        "import sys, harness; from harness.launch.launchers import launcher\n"
         "runs = harness.plan(*sys.argv[1:]); launcher(runs[0].config).run(runs, None)"
     )
     command = [sys.executable, "-c", code, *overrides]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commandline import bare, quick, start
 
-from harness import record
+from harness.runs import record
 
 KILLS = 6
 """Random kills, of several methods; python tests/kills.py 200 takes more of them."""

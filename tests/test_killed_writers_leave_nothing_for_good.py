@@ -11,10 +11,10 @@ import pytest
 from commandline import quick
 
 import harness
-from harness.files import TEMPORARY, replacing, swept, write_json
+from harness.core.files import TEMPORARY, replacing, swept, write_json
 
 WRITING = (
-    "import sys, time; from pathlib import Path; from harness.files import replacing\n"
+    "import sys, time; from pathlib import Path; from harness.core.files import replacing\n"
     "with replacing(Path(sys.argv[1])) as temporary:\n"
     "    temporary.write_text('half of it'); print(temporary, flush=True); time.sleep(60)"
 )

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from test_tracking_mirror import finish, make, robust
 
-from harness import record, status, terminal
-from harness.runs import Run
+from harness.cli import tables
+from harness.launch import status
+from harness.runs import record
+from harness.runs.run import Run
 
 QUICK = record.ProtocolTag(id="quick-digits-1", hash="0", label="for trying out")
 DETAIL = record.Score(title="AUROC", value=91.25, n=720, unit="%", better="higher", table="OOD detection")
@@ -20,25 +22,25 @@ def runs(tmp_path: Path) -> list[Run]:
 
 
 def printed(*what: object) -> str:
-    with terminal.console.capture() as heard:
-        terminal.console.print(*what)
+    with tables.console.capture() as heard:
+        tables.console.print(*what)
     return heard.get()
 
 
 def test_the_table_of_scores_is_titled_so(runs):
-    assert "Scores: for trying out" in printed(terminal.scores_table(runs))
-    assert "trying" not in printed(terminal.scores_table(runs[1:]))
+    assert "Scores: for trying out" in printed(tables.scores_table(runs))
+    assert "trying" not in printed(tables.scores_table(runs[1:]))
 
 
 def test_the_line_of_a_run_that_is_done_begins_so(runs):
     for run, line in zip(runs, ["for trying out: Robust accuracy 40.12%", "Robust accuracy 60.00%"], strict=True):
-        with terminal.console.capture() as heard:
-            terminal.Display(1).finished(run, record.read(run.folder / "record.json"))
+        with tables.console.capture() as heard:
+            tables.Display(1).finished(run, record.read(run.folder / "record.json"))
         assert heard.get() == f"{run.name}  done  {line}\n"
 
 
 def states(runs):
-    return terminal.status_table(status.rows([run.folder for run in runs], status.Jobs()), "runs")
+    return tables.status_table(status.rows([run.folder for run in runs], status.Jobs()), "runs")
 
 
 def test_the_states_begin_so(runs):
@@ -47,4 +49,4 @@ def test_the_states_begin_so(runs):
 
 
 def test_details_are_left_to_the_leaderboard(runs):
-    assert "AUROC" not in printed(terminal.scores_table(runs)) + printed(states(runs[:1]))
+    assert "AUROC" not in printed(tables.scores_table(runs)) + printed(states(runs[:1]))

@@ -7,9 +7,9 @@ import pytest
 from commandline import bare, harness
 
 import harness as api
-from harness import record
-from harness.dispatch.jobs import RunJob, StageJob, jobs
-from harness.errors import Diverged
+from harness.core.errors import Diverged
+from harness.launch.jobs import RunJob, StageJob, jobs
+from harness.runs import record
 
 
 def test_processes_and_local_agree(tmp_path):
@@ -49,6 +49,6 @@ def test_a_stage_that_diverges_is_no_fault_of_its_job_but_another_error_is(tmp_p
     run.freeze()
     job = StageJob(str(run.folder), 0)
     for error in (Diverged("stage robust: loss is nan"), MemoryError("none left")):
-        monkeypatch.setattr("harness.dispatch.jobs.train_alone", Mock(side_effect=error))
+        monkeypatch.setattr("harness.launch.jobs.train_alone", Mock(side_effect=error))
         with nullcontext() if isinstance(error, Diverged) else pytest.raises(MemoryError):
             job()

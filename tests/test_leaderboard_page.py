@@ -11,17 +11,17 @@ import pytest
 from matplotlib.image import imread, imsave
 from test_tracking_mirror import TRAINING, WALK, a_row, finish, make, robust
 
-from harness import record
-from harness.files import write_text
+from harness.core.files import write_text
 from harness.reports import leaderboard
-from harness.reports.drawn import figures
+from harness.reports.figures import figures
 from harness.reports.plots.grids import GAP, grids
 from harness.reports.plots.style import looks
 from harness.reports.plots.tradeoff import Point, Scale, Value, tradeoff
 from harness.reports.section import Section
 from harness.reports.series import Series, daggers
-from harness.rows import Row, rows
-from harness.runs import Run
+from harness.runs import record
+from harness.runs.row import Row, rows
+from harness.runs.run import Run
 
 JOINT = {"contrast": {"walk": WALK, "curriculum": None}, "training": TRAINING}
 ATJEM = {"name": "atjem", "robust": None, "joint": {**JOINT, "attack": WALK}, "sampler": WALK}
@@ -164,7 +164,7 @@ def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(
     assert f"- {tuned}, learning rate: chosen by robust accuracy, on validation and test: not ranked" in text
     section = Section([row for row in rows(make(place).config) if row.protocol.id == "digits-1"])
     drawn: list[Point] = []
-    monkeypatch.setattr("harness.reports.drawn.tradeoff", lambda path, points, *_: drawn.extend(points))
+    monkeypatch.setattr("harness.reports.figures.tradeoff", lambda path, points, *_: drawn.extend(points))
     next(figures(section, tmp_path))
     assert tuned in [series.label for series in section.series]
     assert drawn and tuned not in [point.label for point in drawn]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.optimise import Training
+from harness.core.optim import Training
 
 
 def rates(steps, **fields):

@@ -13,7 +13,7 @@ def imported(arguments, tmp_path, heavy):
     run.mkdir(parents=True)
     (run / "config.yaml").touch()
     code = (
-        "import sys; from harness.__main__ import main\n"
+        "import sys; from harness.cli.main import main\n"
         f"sys.argv[1:] = {arguments.split()!r}\n"
         "try: main()\n"
         "except SystemExit: pass\n"
@@ -41,7 +41,8 @@ def test_the_core_imports_without_hydra_mlflow_and_submitit():
         "import sys\n"
         "for name in ('hydra', 'omegaconf', 'mlflow', 'submitit', 'pydantic', 'torch_fidelity', 'pyautoattack'):\n"
         "    sys.modules[name] = None\n"
-        "import harness.energy, harness.pgd, harness.train, harness.methods.atjem, harness.methods.jem\n"
+        "import harness.core.energy, harness.core.walk, harness.training.loop\n"
+        "import harness.methods.atjem, harness.methods.jem\n"
         "import harness.methods.generative, harness.models.digits, harness.datasets.digits, harness.datasets.outliers\n"
         "print('IMPORTED')"
     )

@@ -7,13 +7,13 @@ import torch
 from commandline import quick
 
 import harness
-from harness.counterfactual import counterfactuals
-from harness.energy import EnergyModel
-from harness.errors import UserError
-from harness.evaluate import Evaluation
-from harness.execute import Silent, train_stage
-from harness.sample import eight_bits
-from harness.trained import last
+from harness.core.energy import EnergyModel
+from harness.core.errors import UserError
+from harness.evaluation.counterfactual import counterfactuals
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.samples import eight_bits
+from harness.runs.execute import Silent, train_stage
+from harness.runs.trained import last
 
 CPU = torch.device("cpu")
 DATA = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200")

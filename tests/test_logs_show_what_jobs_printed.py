@@ -5,7 +5,7 @@ from commandline import harness as command
 from slurm_of_paper import submitted
 
 import harness
-from harness.logs import logs
+from harness.launch.logs import logs
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from commandline import quick
 
 import harness
 from harness import tracking
-from harness.execute import Silent, train_stage
-from harness.runs import Run
-from harness.tracking import courier, glimpse
-from harness.tracking.courier import Courier
-from harness.tracking.glimpse import Glimpses
+from harness.runs import previews
+from harness.runs.execute import Silent, train_stage
+from harness.runs.previews import Glimpses
+from harness.runs.run import Run
+from harness.tracking import sender
+from harness.tracking.sender import Courier
 
 
 def trained(folder: Path, with_courier: Courier | None = None) -> Run:
@@ -33,15 +34,15 @@ def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[str]]:
     """What training leaves when nobody looks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(glimpse, "SHARE", 0)
+        patch.setattr(previews, "SHARE", 0)
         return kept(trained(tmp_path_factory.mktemp("undisturbed")))
 
 
 def test_glimpses_change_no_bit(undisturbed, tmp_path, monkeypatch):
-    monkeypatch.setattr(glimpse, "SHARE", 1e9)
+    monkeypatch.setattr(previews, "SHARE", 1e9)
     run = trained(tmp_path)
     assert kept(run)[:2] == undisturbed[:2]
-    steps = [step for step, _ in glimpse.glimpses(run)]
+    steps = [step for step, _ in previews.glimpses(run)]
     assert steps == [32 * i for i in range(9)] and not undisturbed[2]
 
 
@@ -52,7 +53,7 @@ def test_a_glimpse_that_fails_is_the_last(undisturbed, tmp_path, monkeypatch):
         asked.append(progress)
         raise MemoryError
 
-    monkeypatch.setattr(glimpse, "SHARE", 1e9)
+    monkeypatch.setattr(previews, "SHARE", 1e9)
     monkeypatch.setattr(Glimpses, "_draw", fail)
     assert kept(trained(tmp_path)) == undisturbed and len(asked) == 1
 
@@ -64,9 +65,9 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
         asked.set()
         return answered.wait(20)
 
-    monkeypatch.setattr(glimpse, "SHARE", 0)
+    monkeypatch.setattr(previews, "SHARE", 0)
     monkeypatch.setattr(tracking, "push", hang)
-    monkeypatch.setattr(courier, "LAST", 0.01)
+    monkeypatch.setattr(sender, "LAST", 0.01)
     (run,) = harness.plan(*quick("at", steps=16), f"runs={tmp_path}", "tracking=null")
     run.freeze()
     with Courier(run, None) as sending:

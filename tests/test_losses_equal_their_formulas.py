@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness.method import Batch
+from harness.core.method import Batch
+from harness.core.optim import Training
+from harness.core.shard import Share
+from harness.core.walk import Walk
 from harness.methods.at import Robust
 from harness.methods.atjem import Contrast, Curriculum, Joint, binary_cross_entropy, gradient_penalty
 from harness.methods.generative import Generate
 from harness.methods.jem import Chains, Energy
-from harness.optimise import Training
-from harness.pgd import Walk
-from harness.share import Share
 
 B = 6
 TRAINING = Training(epochs=1, batch=B, optimizer="sgd", lr=0.1)

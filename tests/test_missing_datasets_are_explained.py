@@ -6,9 +6,9 @@ import on_disk
 import pytest
 import torchvision
 
+from harness.core.errors import UserError
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
-from harness.errors import UserError
 
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path):

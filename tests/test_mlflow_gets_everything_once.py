@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from mlflow_server import Gate, mlflow_server
 from test_tracking_mirror import finish, log, make, mirrored, robust, root  # noqa: F401 - a fixture
 
-from harness import patience, tracking
-from harness.runs import Run
-from harness.tracking import spool
-from harness.tracking.courier import Courier
+from harness import tracking
+from harness.runs.run import Run
+from harness.tracking import outbox, retry
+from harness.tracking.sender import Courier
 
 AUTHENTICATION = """[mlflow]
 default_permission = EDIT
@@ -43,7 +43,7 @@ def gate(server: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
-    monkeypatch.setattr(patience, "PATIENCE", 0)
+    monkeypatch.setattr(retry, "PATIENCE", 0)
     return Gate(server)
 
 
@@ -60,15 +60,15 @@ def whole(run: Run) -> dict[str, Any]:
     there = mirrored(run)
     assert [step for step, *_ in there["curves"]["train/ce"]] == [32 * i for i in range(1, 6)]
     assert len(there["curves"]["robust_accuracy/l2_0.5"]) == 1 and there["info"]["status"] == "FINISHED"
-    assert {"config.yaml", "record.json"} <= there["files"] and not spool.marks(run.root)
+    assert {"config.yaml", "record.json"} <= there["files"] and not outbox.marks(run.root)
     return there
 
 
 def test_without_the_password_a_run_stays_owed(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finish(begun(tmp_path, gate, 1), robust(40))
-    spool.owe(run)
+    outbox.owe(run)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
-    assert tracking.sync(run.root) == (0, 1) and spool.marks(run.root)
+    assert tracking.sync(run.root) == (0, 1) and outbox.marks(run.root)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     assert tracking.sync(run.root) == (1, 0)
     whole(run)
@@ -80,7 +80,7 @@ def test_a_server_that_is_stopped_during_a_run_gets_it_when_it_is_back(gate: Gat
     with Courier(run, sweep):
         gate.passes = 3
         finish(run, robust(40))
-    assert spool.marks(run.root), "what was not sent is owed"
+    assert outbox.marks(run.root), "what was not sent is owed"
     gate.passes = inf
     assert tracking.sync(run.root) == (1, 0)
     assert whole(run)["tags"]["mlflow.parentRunId"]
@@ -106,10 +106,10 @@ def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.M
         monkeypatch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
     for attempt in range(200):
         calls = attempt // 5  # several deaths after so many calls, as what was noted is not done again
-        spool.owe(run, sweep)
+        outbox.owe(run, sweep)
         if tracking.push(run, last=True):
             break
-        assert spool.marks(run.root)
+        assert outbox.marks(run.root)
     assert attempt > 20, "it had no occasion to die"
     calls = 100
     assert whole(run)["tags"]["mlflow.parentRunId"]
@@ -118,7 +118,7 @@ def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.M
 def test_two_that_send_at_once_send_once(root: Path) -> None:  # noqa: F811
     runs = [finish(begun(root, None, seed), robust(40)) for seed in range(3)]
     for run in runs:
-        spool.owe(run, tracking.multirun("a sweep", runs))
+        outbox.owe(run, tracking.multirun("a sweep", runs))
     with ThreadPoolExecutor(5) as pool:  # three for a run each, and two for all of them
         pushed = pool.map(tracking.push, runs)
         assert all(left == 0 for _, left in pool.map(lambda _: tracking.sync(runs[0].root), range(2)))

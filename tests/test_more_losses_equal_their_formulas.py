@@ -9,13 +9,13 @@ import torch
 import yaml
 from test_losses_equal_their_formulas import ATTACK, TRAINING, B, batch, check, rng, small
 
+from harness.core.registry import configs
+from harness.core.shard import Share
+from harness.core.walk import Walk, marginal_score, walk
 from harness.methods import ebjdat, jempp, sadajem
 from harness.methods.ratio import InOut
 from harness.methods.standard import Classify
 from harness.methods.trades import Tradeoff
-from harness.pgd import Walk, marginal_score, walk
-from harness.registry import configs
-from harness.share import Share
 
 __all__ = ["batch", "small"]  # fixtures
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 import yaml
 
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.registry import configs, make
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
-from harness.registry import configs, make
 
 SIZES = [
     (WRN, "wrn", {}, 10, 46_160_474),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import harness
-from harness import runs
-from harness.errors import UserError
-from harness.parts import read_part, write_part
-from harness.sample import Samples, Sampling
+from harness.core.errors import UserError
+from harness.evaluation.parts import read_part, write_part
+from harness.evaluation.samples import Samples, Sampling
+from harness.runs import run as runs
 
 ROOT = Path(harness.__file__).parents[1]
 SOURCES = sorted(path for room in ("harness", "methods", "datasets", "reports") for path in (ROOT / room).rglob("*.py"))
@@ -24,7 +24,7 @@ NEVER = {
 }  # fmt: skip
 """Calls that run what they are given."""
 
-TRUSTED = {("foreign.py", "torch.load")}
+TRUSTED = {("weights.py", "torch.load")}
 """The one place where a user may say that a file is trusted, on a command line of its own."""
 
 

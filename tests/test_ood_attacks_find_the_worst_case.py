@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from harness.core.energy import EnergyModel
+from harness.core.random import derive
 from harness.datasets.outliers.noise import Noise
-from harness.detector import APGD, PGD, scored
-from harness.energy import EnergyModel
-from harness.metric import Subject
-from harness.metrics.ood import OOD
-from harness.randomness import derive
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.ood import OOD
+from harness.evaluation.ood_scores import APGD, PGD, scored
 
 CPU = torch.device("cpu")
 SETS = {"noise": {"name": "noise"}, "patches": {"name": "patches"}}

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import nn
 
-from harness.data import Dataset, TensorView
+from harness.core.dataset import Dataset, TensorView
+from harness.core.energy import EnergyModel
+from harness.core.errors import Diverged, UserError
+from harness.core.registry import find, make
 from harness.datasets.cifar import CIFAR10, STRONG
 from harness.datasets.outliers.noise import Noise
-from harness.detector import log_odds, scored
-from harness.energy import EnergyModel
-from harness.errors import Diverged, UserError
-from harness.metric import Subject
-from harness.metrics.ood import accepted, auroc
-from harness.parts import read_part, write_part
-from harness.registry import find, make
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.ood import accepted, auroc
+from harness.evaluation.ood_scores import log_odds, scored
+from harness.evaluation.parts import read_part, write_part
 
 CPU = torch.device("cpu")
 

@@ -5,18 +5,18 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from harness.data import OutlierView
+from harness.core.dataset import OutlierView
+from harness.core.errors import UserError
+from harness.core.loader import batches
+from harness.core.registry import build, configs, names
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10, CIFAR100, STRONG
 from harness.datasets.imagenet import ImageNet
-from harness.datasets.outliers import cifar as other
+from harness.datasets.outliers import cifar
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.noise import Noise
 from harness.datasets.outliers.svhn import SVHN
 from harness.datasets.outliers.tinyimages import TinyImages
-from harness.errors import UserError
-from harness.loader import batches
-from harness.registry import build, configs, names
 
 CIFAR = CIFAR10(outliers=Augment())
 """Data whose outliers are not augmented, so that they can be recognised."""
@@ -39,7 +39,7 @@ def tiny(root, data=CIFAR, **fields):
 
 
 def cifar100(root, data=CIFAR, **fields):
-    return other.CIFAR100(data, root=str(root), **fields)
+    return cifar.CIFAR100(data, root=str(root), **fields)
 
 
 def svhn(root, data=CIFAR, **fields):
@@ -129,7 +129,7 @@ def test_cifar_100_without_what_looks_like_cifar_10(root):
 
 
 def test_cifar_10_for_cifar_100(root):
-    outliers = other.CIFAR10(CIFAR100(outliers=Augment()), root=str(root))
+    outliers = cifar.CIFAR10(CIFAR100(outliers=Augment()), root=str(root))
     assert torch.equal(outliers.images(keys(100)), CIFAR10(root=str(root), validation=0).tensors("train")[0])
 
 

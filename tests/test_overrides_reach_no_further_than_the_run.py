@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import harness
-from harness.compose import compose
-from harness.errors import UserError
-from harness.evaluate import metrics
-from harness.files import one_name
-from harness.preflight import check_all
-from harness.registry import find
-from harness.runs import Run
+from harness.core.errors import UserError
+from harness.core.files import one_name
+from harness.core.registry import find
+from harness.evaluation.evaluator import metrics
+from harness.launch.preflight import check_all
+from harness.runs.compose import compose
+from harness.runs.run import Run
 
 NASTY = st.one_of(
     st.sampled_from(

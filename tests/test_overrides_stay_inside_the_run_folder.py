@@ -3,8 +3,8 @@
 import pytest
 
 import harness
-from harness.errors import UserError
-from harness.evaluate import metrics
+from harness.core.errors import UserError
+from harness.evaluation.evaluator import metrics
 
 ESCAPING = [
     "+protocol.metrics={../../evil: {metric: accuracy, split: test}}",

@@ -9,10 +9,10 @@ import pytest
 from commandline import harness
 from test_records_are_typed import some_record, some_score
 
-from harness import record
-from harness.compare import Pair, doubts, kinship, pairs
-from harness.errors import UserError
-from harness.record import ProtocolTag, Score
+from harness.core.errors import UserError
+from harness.reports.compare import Pair, doubts, kinship, pairs
+from harness.runs import record
+from harness.runs.record import ProtocolTag, Score
 
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 FD = Score(title="FD", value=0.75, low=0.5, high=1.0, n=500, better="lower")
@@ -66,7 +66,7 @@ def test_exchange_turns_the_sign_and_nothing_else():
 
 
 def test_the_interval_covers_the_true_difference_as_often_as_it_says(monkeypatch):
-    monkeypatch.setattr("harness.compare.RESAMPLES", 499)
+    monkeypatch.setattr("harness.reports.compare.RESAMPLES", 499)
     draws = np.random.default_rng(1)
     kinds = draws.choice(4, size=(300, 300), p=[0.55, 0.2, 0.1, 0.15])
     found = [Pair("", (k < 2).astype(np.int8), np.isin(k, (0, 2)).astype(np.int8)).interval for k in kinds]
@@ -80,7 +80,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says(monkeypatch
 def test_fifty_thousand_images_fit_into_memory(monkeypatch):
     import tracemalloc
 
-    monkeypatch.setattr("harness.compare.RESAMPLES", 200)
+    monkeypatch.setattr("harness.reports.compare.RESAMPLES", 200)
     many = pair(30_000, 5_000, 4_000, 11_000)
     tracemalloc.start()
     low, high = many.interval
@@ -193,7 +193,7 @@ def test_what_cannot_be_compared_is_explained(place, words, told):
 
 def test_a_comparison_needs_no_torch(place):
     code = (
-        "import sys; from harness.__main__ import main\n"
+        "import sys; from harness.cli.main import main\n"
         "sys.argv[1:] = ['compare', 'at-digits-s0-aaaaaaaa', 'jem-digits-s0-bbbbbbbb']\n"
         "try: main()\n"
         "except SystemExit as end: print('STATUS', end.code)\n"

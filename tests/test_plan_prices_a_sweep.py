@@ -10,15 +10,16 @@ from commandline import QUICK, quick
 from commandline import harness as command
 
 import harness
-from harness import disk, pace, price
-from harness.checkpoint import KEPT
-from harness.disk import size
+from harness.cost import disk, price
+from harness.cost.disk import size
+from harness.cost.price import Price, prices_table, warnings
+from harness.cost.probe import measured
 from harness.methods.atjem import Contrast
-from harness.pace import Pace, Paces
-from harness.price import Price, prices_table, warnings
-from harness.probe import measured
-from harness.streams import Materials
-from harness.train import Loop
+from harness.runs import build, pace
+from harness.runs.pace import Pace, Paces
+from harness.training.batches import Materials
+from harness.training.checkpoint import KEPT
+from harness.training.loop import Loop
 
 CPU = torch.device("cpu")
 
@@ -168,7 +169,7 @@ def test_checkpoints_and_weights_are_no_larger_than_was_said(planned, tmp_path, 
     (run,) = planned(f"method={method}", *QUICK, "model.width=32", *more)
     said = disk.disk(run)
     (training,) = run.trainings
-    loop = Loop(training.stage, harness.build.untrained(run), Materials(run.data, None, (0,), CPU), tmp_path / "stage")
+    loop = Loop(training.stage, build.untrained(run), Materials(run.data, None, (0,), CPU), tmp_path / "stage")
     loop.resume()
     for step, batch in loop.remaining():
         loop.step(step, batch)

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 import harness
-from harness.build import initial, outliers
-from harness.checkpoint import load_tensors
-from harness.errors import UserError
-from harness.pgd import Walk, joint_logit, slope, walk
-from harness.precision import computing
-from harness.preflight import check_all
-from harness.runs import Run
-from harness.streams import Materials
-from harness.train import Loop
+from harness.core.errors import UserError
+from harness.core.precision import computing
+from harness.core.walk import Walk, joint_logit, slope, walk
+from harness.launch.preflight import check_all
+from harness.runs.build import initial, outliers
+from harness.runs.run import Run
+from harness.training.batches import Materials
+from harness.training.checkpoint import load_tensors
+from harness.training.loop import Loop
 
 SMALL = ("threads=1", "tracking=off", "model.width=8")
 CPU = torch.device("cpu")

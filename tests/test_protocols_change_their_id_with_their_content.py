@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.compose import compose
-from harness.registry import names
-from harness.runs import tag
+from harness.core.registry import names
+from harness.runs.compose import compose
+from harness.runs.run import tag
 
 PUBLISHED = {
     ("digits", "digits"): ("digits-2", "6a670b45c979"),

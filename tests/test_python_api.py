@@ -9,8 +9,8 @@ import torch
 from commandline import quick
 
 import harness
-from harness import runs
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.runs import run as runs
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from harness import foreign
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.training import weights
 
 WEIGHTS = {"conv1.weight": torch.arange(60.0).view(4, 15), "fc.bias": torch.ones(3)}
 
@@ -49,7 +49,7 @@ class Touches:
 def test_code_in_a_file_is_not_executed(kind, tmp_path):
     path, marker = tmp_path / "some file.pth", tmp_path / "marker"
     path.write_bytes(packed({"model": WEIGHTS, "args": Touches(marker)}, kind))
-    message = refusal(foreign.read, path)
+    message = refusal(weights.read, path)
     assert not marker.exists()
     assert f"python -m harness.foreign '{path}' '{tmp_path / 'some file.safetensors'}'" in message
     assert (
@@ -60,7 +60,7 @@ def test_code_in_a_file_is_not_executed(kind, tmp_path):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_bare_pickle_is_no_checkpoint(protocol, tmp_path):
     (tmp_path / "file").write_bytes(pickle.dumps(Touches(tmp_path / "marker"), protocol))
-    assert "holds no weights: it begins with" in refusal(foreign.read, tmp_path / "file")
+    assert "holds no weights: it begins with" in refusal(weights.read, tmp_path / "file")
     assert not (tmp_path / "marker").exists()
 
 
@@ -70,11 +70,11 @@ def test_a_conversion_on_the_command_line_is_read_as_the_original_would_be(kind,
     trained = WEIGHTS | {"tied.bias": WEIGHTS["fc.bias"]}  # two names of the same memory
     wrapped = {f"module.{name}": tensor for name, tensor in trained.items()}
     old.write_bytes(packed({"model": wrapped, "args": Namespace(lr=0.1)}, kind))
-    assert "argparse.Namespace" in refusal(foreign.read, old)
-    hidden = "import sys; sys.modules['hydra'] = None; from harness.foreign import main; main()"
+    assert "argparse.Namespace" in refusal(weights.read, old)
+    hidden = "import sys; sys.modules['hydra'] = None; from harness.training.weights import main; main()"
     done = subprocess.run([sys.executable, "-c", hidden, old, new], text=True, capture_output=True)
     assert done.returncode == 0 and "Executing the code" in done.stderr, done.stderr
-    read = foreign.read(new)
+    read = weights.read(new)
     assert set(read) == set(trained) and all(torch.equal(read[name], trained[name]) for name in trained)
 
 
@@ -87,19 +87,19 @@ def test_the_module_is_the_command(tmp_path):
 def test_a_conversion_overwrites_nothing(tmp_path):
     (tmp_path / "old").write_bytes(packed({"a": Touches(tmp_path / "marker")}, "zip"))
     (tmp_path / "new").write_text("mine")
-    assert "exists already" in refusal(foreign.convert, tmp_path / "old", tmp_path / "new")
+    assert "exists already" in refusal(weights.convert, tmp_path / "old", tmp_path / "new")
     assert (tmp_path / "new").read_text() == "mine" and not (tmp_path / "marker").exists()
 
 
 def test_a_conversion_of_safetensors_is_not_needed(tmp_path):
     (tmp_path / "old").write_bytes(save(WEIGHTS))
-    assert "give it as it is" in refusal(foreign.convert, tmp_path / "old", tmp_path / "new")
+    assert "give it as it is" in refusal(weights.convert, tmp_path / "old", tmp_path / "new")
 
 
 def test_a_whole_module_converts_to_its_weights(tmp_path):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "old")
-    foreign.convert(tmp_path / "old", tmp_path / "new")
-    assert set(foreign.read(tmp_path / "new")) == {"weight", "bias"}
+    weights.convert(tmp_path / "old", tmp_path / "new")
+    assert set(weights.read(tmp_path / "new")) == {"weight", "bias"}
 
 
 def of_a_module(name, monkeypatch):
@@ -115,8 +115,8 @@ def of_a_module(name, monkeypatch):
 
 def test_a_package_that_a_conversion_lacks_is_named(tmp_path, monkeypatch):
     (tmp_path / "old").write_bytes(of_a_module("dill", monkeypatch))
-    assert "asks for dill.made" in refusal(foreign.read, tmp_path / "old")
-    assert "pip install dill" in refusal(foreign.convert, tmp_path / "old", tmp_path / "new")
+    assert "asks for dill.made" in refusal(weights.read, tmp_path / "old")
+    assert "pip install dill" in refusal(weights.convert, tmp_path / "old", tmp_path / "new")
 
 
 def test_a_conversion_reads_with_dill_where_it_is_installed(tmp_path, monkeypatch):
@@ -130,8 +130,8 @@ def test_a_conversion_reads_with_dill_where_it_is_installed(tmp_path, monkeypatc
     dill = types.SimpleNamespace(Unpickler=Unpickler, load=pickle.load, __name__="dill", __version__="0.3.8")
     monkeypatch.setitem(sys.modules, "dill", dill)
     torch.save(WEIGHTS, tmp_path / "old")
-    foreign.convert(tmp_path / "old", tmp_path / "new")
-    assert used and set(foreign.read(tmp_path / "new")) == set(WEIGHTS)
+    weights.convert(tmp_path / "old", tmp_path / "new")
+    assert used and set(weights.read(tmp_path / "new")) == set(WEIGHTS)
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
@@ -140,7 +140,7 @@ def test_a_file_cut_short_is_refused(kind, data, tmp_path_factory):
     whole = packed(WEIGHTS, kind)
     path = tmp_path_factory.mktemp("cut") / "file"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    message = refusal(foreign.read, path)
+    message = refusal(weights.read, path)
     assert str(path) in message and "python -m" not in message
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_refused_or_read(kind, place, flip, tmp_path_factory):
     path = tmp_path_factory.mktemp("damaged") / "file"
     path.write_bytes(content)
     try:
-        read = foreign.read(path)
+        read = weights.read(path)
     except UserError:
         return
     if kind == "zip":  # it alone has checksums
@@ -175,9 +175,9 @@ def test_a_damaged_file_is_refused_or_read(kind, place, flip, tmp_path_factory):
 )
 def test_what_holds_no_weights_is_said_to(content, message, tmp_path):
     (tmp_path / "file").write_bytes(content)
-    assert message in refusal(foreign.read, tmp_path / "file")
+    assert message in refusal(weights.read, tmp_path / "file")
 
 
 def test_folders_and_missing_files_are_named(tmp_path):
-    assert refusal(foreign.read, tmp_path) == f"{tmp_path} cannot be read: Is a directory."
-    assert refusal(foreign.read, Path("nowhere")) == "nowhere cannot be read: No such file or directory."
+    assert refusal(weights.read, tmp_path) == f"{tmp_path} cannot be read: Is a directory."
+    assert refusal(weights.read, Path("nowhere")) == "nowhere cannot be read: No such file or directory."

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import harness
-from harness.checkpoint import save_tensors
-from harness.compose import compose
-from harness.execute import Silent, train_stage
-from harness.files import read_json
+from harness.core.files import read_json
+from harness.core.registry import names
 from harness.methods.jempp import class_gaussians
 from harness.models.timm import timm_net
-from harness.registry import names
+from harness.runs.compose import compose
+from harness.runs.execute import Silent, train_stage
+from harness.training.checkpoint import save_tensors
 
 IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
 """Training images on the disk, and how many of them are held out."""
@@ -136,9 +136,9 @@ def test_the_others_are_planned(choice, planned):
 
 @pytest.mark.parametrize("choice", JUDGED_ONLY)
 def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
-    monkeypatch.setattr("harness.runs.digest", lambda path: path)  # the real ones are too large to make here
-    monkeypatch.setattr("harness.foreign.read", lambda path: {})
-    monkeypatch.setattr("harness.foreign.check", lambda weights, net, path: None)
+    monkeypatch.setattr("harness.runs.run.digest", lambda path: path)  # the real ones are too large to make here
+    monkeypatch.setattr("harness.training.weights.read", lambda path: {})
+    monkeypatch.setattr("harness.training.weights.check", lambda weights, net, path: None)
     (run,) = planned(choice, f"init={composed(choice)['init']}")
     assert run.init and not run.trainings
 

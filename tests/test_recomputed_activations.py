@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from harness.bench.memory import peak
-from harness.bench.standin import RandomImages
-from harness.energy import EnergyModel
-from harness.errors import UserError
+from harness.core.energy import EnergyModel
+from harness.core.errors import UserError
+from harness.core.optim import Training
+from harness.core.walk import Walk
+from harness.cost.memory import peak
+from harness.cost.standin import RandomImages
 from harness.methods.at import Robust
 from harness.models.digits import Digits
 from harness.models.timm import timm_net
-from harness.optimise import Training
-from harness.pgd import Walk
-from harness.streams import Materials
-from harness.train import Loop
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 CPU = torch.device("cpu")
 DATA = RandomImages((3, 32, 32), 5)

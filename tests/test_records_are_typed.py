@@ -6,10 +6,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from harness import record
-from harness.errors import UserError
-from harness.record import Cost, Origin, ProtocolTag, Record, Score, Selection
-from harness.registry import configs
+from harness.core.errors import UserError
+from harness.core.registry import configs
+from harness.runs import record
+from harness.runs.record import Cost, Origin, ProtocolTag, Record, Score, Selection
 
 
 def some_score(**changed):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import pictures
-from harness.metrics.calibration import Calibration, by_bin, expected_calibration_error
+from harness.evaluation import pictures
+from harness.evaluation.metrics.calibration import Calibration, by_bin, expected_calibration_error
 
 PARTS = [
     {"confidence": [0.1, 0.25, 0.3, 0.5], "right": [False, True, True, False]},
@@ -23,7 +23,9 @@ def merged():
 
 def test_the_bars_are_the_bins_by_hand(monkeypatch, tmp_path):
     drawn = {}
-    monkeypatch.setattr("harness.metrics.calibration.reliability", lambda *given: drawn.update(enumerate(given)))
+    monkeypatch.setattr(
+        "harness.evaluation.metrics.calibration.reliability", lambda *given: drawn.update(enumerate(given))
+    )
     merged().pictures["reliability"](tmp_path / "r.png")
     path, accuracy, counts, title = drawn.values()
     assert path == tmp_path / "r.png"

@@ -8,11 +8,11 @@ import torch
 from pyautoattack import AutoAttack
 from torch import nn
 
-from harness.data import Dataset, TensorView
-from harness.energy import EnergyModel
-from harness.metric import Subject
-from harness.metrics.robustness import STANDARD, Robustness
-from harness.microbatch import InMicroBatches
+from harness.core.dataset import Dataset, TensorView
+from harness.core.energy import EnergyModel
+from harness.core.microbatch import InMicroBatches
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.robustness import STANDARD, Robustness
 
 CPU = torch.device("cpu")
 CHUNK = 12

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.errors import UserError
-from harness.registry import names
+from harness.core.errors import UserError
+from harness.core.registry import names
 
 
 def run(*overrides):

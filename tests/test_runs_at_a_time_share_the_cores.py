@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from harness.compose import compose
-from harness.device import prepare
+from harness.core.device import prepare
+from harness.runs.compose import compose
 
 CORES = len(os.sched_getaffinity(0))
 

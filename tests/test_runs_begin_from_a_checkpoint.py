@@ -8,13 +8,13 @@ from commandline import QUICK, harness, quick
 from torch.nn.functional import cross_entropy
 
 import harness as api
-from harness.checkpoint import load_tensors, save_tensors
+from harness.core.errors import UserError
 from harness.datasets.digits import Digits
-from harness.errors import UserError
-from harness.execute import Silent, execute, train_stage
-from harness.initial import check_accuracy
 from harness.models.digits import Digits as DigitsNet
-from harness.runs import load
+from harness.runs.execute import Silent, execute, train_stage
+from harness.runs.initial import check_accuracy
+from harness.runs.run import load
+from harness.training.checkpoint import load_tensors, save_tensors
 
 
 @pytest.fixture(scope="module")

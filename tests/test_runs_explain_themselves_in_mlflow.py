@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from test_tracking_mirror import finish, log, make, robust, root  # noqa: F401 - a fixture
 
-from harness import checkpoint, tracking
-from harness.build import untrained
-from harness.runs import Run
+from harness import tracking
+from harness.runs.build import untrained
+from harness.runs.run import Run
+from harness.training import checkpoint
 
 
 @pytest.fixture

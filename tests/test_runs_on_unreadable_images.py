@@ -4,9 +4,9 @@ import on_disk
 import pytest
 
 import harness
-from harness.errors import UserError
-from harness.execute import Silent, train_stage
-from harness.files import read_json
+from harness.core.errors import UserError
+from harness.core.files import read_json
+from harness.runs.execute import Silent, train_stage
 
 
 @pytest.fixture

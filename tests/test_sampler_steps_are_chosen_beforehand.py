@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import harness
-from harness.compose import compose
+from harness.core.errors import UserError
+from harness.core.registry import names
 from harness.datasets.digits import Digits
-from harness.errors import UserError
-from harness.metric import Subject
-from harness.reference import frechet, reference
-from harness.registry import names
-from harness.sample import Samples, Sampling, eight_bits
-from harness.select import Steps, tuned
+from harness.evaluation.metric import Subject
+from harness.evaluation.reference import frechet, reference
+from harness.evaluation.samples import Samples, Sampling, eight_bits
+from harness.evaluation.selection import Steps, tuned
+from harness.runs.compose import compose
 
 CPU = torch.device("cpu")
 HOW = Sampling(count=200, chunk=80, seed=0)

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from harness.core.random import derive
+from harness.core.walk import Walk
 from harness.datasets.outliers.fields import Fields
-from harness.evaluate import chunks
+from harness.evaluation.evaluator import chunks
+from harness.evaluation.samples import Samples, Sampling, draw, eight_bits, save_grid
+from harness.evaluation.workers import alone
 from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
-from harness.pgd import Walk
-from harness.randomness import derive
-from harness.sample import Samples, Sampling, draw, eight_bits, save_grid
-from harness.spread import alone
 
 CPU = torch.device("cpu")
 SGLD = Walk(steps=3, step=0.25, direction="raw", noise=0.05, clamp=False)

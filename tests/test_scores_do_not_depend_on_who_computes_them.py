@@ -7,10 +7,10 @@ import pytest
 import torch
 from commandline import harness, quick, start
 
-from harness import record
-from harness.compose import compose
-from harness.runs import Run
-from harness.spread import evaluators
+from harness.evaluation.workers import evaluators
+from harness.runs import record
+from harness.runs.compose import compose
+from harness.runs.run import Run
 
 CHUNKS = ("protocol.metrics.robustness.chunk=5", "protocol.metrics.robustness.eps=0.3", "protocol.samples.chunk=15")
 """Four chunks of attacks, five of samples; at this radius some images stand and some fall."""

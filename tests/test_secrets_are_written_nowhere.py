@@ -7,7 +7,7 @@ from commandline import harness, quick
 
 import harness as api
 from harness import tracking
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 SECRET = "correct-horse-battery"
 VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "API_KEY")

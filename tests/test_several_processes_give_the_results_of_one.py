@@ -12,14 +12,15 @@ from conftest import CPU
 from safetensors.torch import load_file
 
 import harness
-from harness import ranks, record
-from harness.build import outliers
-from harness.errors import UserError
-from harness.execute import _named, train_alone
-from harness.files import read_json, read_lines
-from harness.streams import Materials
-from harness.train import Loop
-from harness.trained import trained
+from harness.core import distributed
+from harness.core.errors import UserError
+from harness.core.files import read_json, read_lines
+from harness.runs import record
+from harness.runs.build import outliers
+from harness.runs.execute import _named, train_alone
+from harness.runs.trained import trained
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
 """A shared first stage, a curriculum, buffers that are dealt out, gradients at sharpened weights."""
@@ -175,11 +176,11 @@ def test_a_step_of_srun_says_what_torchrun_would(monkeypatch):
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
-    found = ranks._as_torchrun_says_it()
+    found = distributed._as_torchrun_says_it()
     assert {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "n3"}.items() <= found.items()
     assert 20_000 <= int(found["MASTER_PORT"]) < 30_000
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
-    assert ranks._as_torchrun_says_it()["MASTER_ADDR"] == "127.0.0.1"
+    assert distributed._as_torchrun_says_it()["MASTER_ADDR"] == "127.0.0.1"
 
 
 def test_memory_that_ends_without_a_word_is_told():

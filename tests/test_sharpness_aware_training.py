@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from harness.core.optim import Training, sharpest
+from harness.core.shard import Share
+from harness.core.walk import Walk
 from harness.methods.jempp import InformativeChains
 from harness.methods.sadajem import Energy
 from harness.methods.standard import Classify
-from harness.optimise import Training, sharpest
-from harness.pgd import Walk
-from harness.share import Share
 
 CHAINS = InformativeChains(Walk(steps=2, step=0.05, direction="raw", limit=2.0, statistics="batch"), buffer=20)
 

@@ -8,9 +8,9 @@ import psutil
 import pytest
 from commandline import bare, quick, start
 
-from harness import record
-from harness.files import read_json
-from harness.stop import Leave, deferred, heeded
+from harness.core.files import read_json
+from harness.core.signals import Leave, deferred, heeded
+from harness.runs import record
 
 LONG = ("checkpoint_seconds=3600",)
 """No checkpoint is due: there is one only if the signal has it written."""

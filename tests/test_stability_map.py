@@ -11,10 +11,10 @@ import pytest
 from matplotlib.image import imread
 from test_tracking_mirror import a_row, finish, make
 
-from harness import record
 from harness.reports import leaderboard, stability
 from harness.reports.plots.maps import FATES, Map, maps
-from harness.rows import Row
+from harness.runs import record
+from harness.runs.row import Row
 
 GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.energy import EnergyModel
+from harness.core.energy import EnergyModel
 
 MEAN, STD = [0.5, 0.25, 0.125], [0.25, 0.5, 2.0]
 

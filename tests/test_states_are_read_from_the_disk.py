@@ -7,8 +7,9 @@ import time
 import pytest
 
 import harness
-from harness import record, runs
-from harness.record import Origin, ProtocolTag, Record
+from harness.runs import record
+from harness.runs import run as runs
+from harness.runs.record import Origin, ProtocolTag, Record
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_frozen_run_is_read_back_as_it_was(run):
 
 
 def test_done_runs_are_left_out_and_failed_ones_wait_for_retry(run):
-    from harness.dispatch.launch import freeze
+    from harness.launch.launchers import freeze
 
     run.freeze()
     (run.folder / "failure.md").write_text("# it failed\n\nwhy\n")

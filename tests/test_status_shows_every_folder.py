@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slurm_of_paper import asked, install, submitted
 
-from harness import runs
-from harness.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
+from harness.launch.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
+from harness.runs import run as runs
 
 RECORD = {
     "state": "done", "reason": "", "protocol": {"id": "digits-2", "hash": "0"},

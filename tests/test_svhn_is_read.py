@@ -9,11 +9,11 @@ import torch
 import torchvision
 from scipy.io import loadmat, savemat
 
+from harness.core.errors import UserError
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.svhn import SVHN
-from harness.errors import UserError
 
 PLAIN = CIFAR10(outliers=Augment())
 

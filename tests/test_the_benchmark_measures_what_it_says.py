@@ -11,17 +11,17 @@ import pytest
 import torch
 
 import harness
-from harness.bench.memory import peak
-from harness.bench.of_runs import _loop, _needed, largest_batch
-from harness.bench.passes import bare, counted
-from harness.bench.reference import LOSSES, Reference
-from harness.bench.standin import RandomImages, RandomOutliers
-from harness.build import initial, outliers
-from harness.clock import Clock, section
-from harness.pace import Paces
-from harness.price import Price
-from harness.streams import Materials
-from harness.train import Loop
+from harness.core.timing import Clock, section
+from harness.cost.bench import _loop, _needed, largest_batch
+from harness.cost.memory import peak
+from harness.cost.passes import bare, counted
+from harness.cost.plain_steps import LOSSES, Reference
+from harness.cost.price import Price
+from harness.cost.standin import RandomImages, RandomOutliers
+from harness.runs.build import initial, outliers
+from harness.runs.pace import Paces
+from harness.training.batches import Materials
+from harness.training.loop import Loop
 
 ROOT = Path(__file__).parent.parent
 LACKING = ("hydra", "omegaconf", "pydantic", "mlflow", "submitit", "rich", "pandas", "scipy", "sklearn", "psutil")
@@ -91,7 +91,7 @@ def test_memory_is_the_most_that_is_held_at_a_time():
 
 def test_a_section_has_the_time_of_what_is_in_no_inner_one(monkeypatch):
     now = iter(range(100))
-    monkeypatch.setattr("harness.clock.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("harness.core.timing.time.perf_counter", lambda: next(now))
     clock = Clock(CPU)
     with clock.running(), section("outer"):  # 0
         with section("inner"):  # 1
@@ -138,7 +138,9 @@ def test_sampling_is_measured_too(method, type_, tmp_path):
 
 
 def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t"))  # the others take their time
+    monkeypatch.setattr(
+        "harness.evaluation.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t")
+    )  # the others take their time
     run = ("method=standard", "method.classify.training.epochs=3", *SMALL)
     status, told, err = type_("bench", "of=attacks", *run)
     assert status == 2 and "not trained yet" in err
@@ -174,7 +176,7 @@ def test_a_stage_that_is_not_there_is_explained(type_):
 def test_the_largest_batch_is_found_by_how_memory_grows(method, stage, monkeypatch):
     (run,) = harness.plan(f"method={method}", *SMALL)
     training = next(training for training in run.trainings if training.name == stage)
-    monkeypatch.setattr("harness.bench.of_runs._free", lambda device: 15_000_000)
+    monkeypatch.setattr("harness.cost.bench._free", lambda device: 15_000_000)
     most = largest_batch(run, training, CPU)
     with _loop(run, training, CPU, most) as loop:
         assert 12e6 < _needed(loop) < 15e6, "it takes nine tenths of the memory"

@@ -3,11 +3,11 @@
 from documents import ROOT
 from test_protocols_change_their_id_with_their_content import PUBLISHED
 
-from harness.compose import compose
-from harness.evaluate import metrics
-from harness.metrics.robustness import Robustness
-from harness.registry import names
-from harness.runs import tag
+from harness.core.registry import names
+from harness.evaluation.evaluator import metrics
+from harness.evaluation.metrics.robustness import Robustness
+from harness.runs.compose import compose
+from harness.runs.run import tag
 
 PAGE = (ROOT / "docs" / "protocols.md").read_text()
 

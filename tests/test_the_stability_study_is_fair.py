@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import harness
-from harness.runs import Run
+from harness.runs.run import Run
 
 STEPS = {
     "jem": {"energy.chains.walk.step"},

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core.errors import UserError
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10
 from harness.datasets.outliers.tinyimages import TinyImages, allowed, decoded
-from harness.errors import UserError
 
 
 def tiny(root, **fields):

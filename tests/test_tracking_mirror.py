@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import record, tracking
-from harness.errors import UserError
-from harness.rows import Row, rows
-from harness.runs import Run, lock, tag
-from harness.tracking import mirror, shown
+from harness import tracking
+from harness.core.errors import UserError
+from harness.runs import record
+from harness.runs.row import Row, rows
+from harness.runs.run import Run, lock, tag
+from harness.tracking import mirror, tags
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
 TRAINING = {"epochs": 1, "batch": 32, "optimizer": "sgd", "lr": 0.1}
@@ -168,7 +169,7 @@ def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(r
     (row,) = rows(run.config, "mlflow")
     assert row.selection == chosen and row.protocol.label == "for trying out"
     client, there = MlflowClient(tracking.uri(run.config)), mirrored(run)["info"]["run_id"]
-    client.set_tag(there, f"{shown.HIDDEN}selection", '{"steps": "FD against train, seed 0"}')
+    client.set_tag(there, f"{tags.HIDDEN}selection", '{"steps": "FD against train, seed 0"}')
     client.delete_tag(there, "protocol_label")
     (row,) = rows(run.config, "mlflow")
     assert row.selection == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}

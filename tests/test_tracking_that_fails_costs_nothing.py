@@ -13,10 +13,11 @@ import pytest
 from commandline import harness, quick
 
 import harness as api
-from harness import patience, record, tracking
-from harness.errors import UserError
-from harness.rows import rows
-from harness.tracking import store
+from harness import tracking
+from harness.core.errors import UserError
+from harness.runs import record
+from harness.runs.row import rows
+from harness.tracking import retry, store
 
 ARGUMENTS = [*quick("at", steps=8), "threads=1", "~protocol.selection"]
 FEWER = [f"~protocol.metrics.{name}" for name in ("fidelity", "calibration", "ood", "counterfactuals")]
@@ -109,7 +110,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while_and_tried_at_the_end_of_a
         assert Broken.asked == first
         assert not tracking.push(run, last=True)
         assert (second := Broken.asked) > first
-        now += patience.PATIENCE + 1
+        now += retry.PATIENCE + 1
         assert not tracking.push(run)
         assert Broken.asked > second
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import BadImage, OutlierView
+from harness.core.dataset import BadImage, OutlierView
+from harness.core.errors import UserError
+from harness.core.loader import Order, batches
 from harness.datasets.imagenet import ImageNet
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.pictures import open_rgb
-from harness.errors import UserError
-from harness.loader import Order, batches
 
 DAMAGES = {
     "truncated": lambda content: content[: len(content) // 2],

@@ -4,7 +4,7 @@ import by_hand
 import numpy as np
 import torch
 
-from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
+from harness.core.walk import Walk, cross_entropy, joint_logit, marginal_score, walk
 
 
 def close(ours, theirs):

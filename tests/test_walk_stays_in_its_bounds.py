@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from harness.energy import EnergyModel
-from harness.pgd import Walk, cross_entropy, joint_logit, marginal_score, walk
-from harness.randomness import PerImage
+from harness.core.energy import EnergyModel
+from harness.core.random import PerImage
+from harness.core.walk import Walk, cross_entropy, joint_logit, marginal_score, walk
 
 
 def random_net(seed, dtype=torch.float32, scale=1.0):

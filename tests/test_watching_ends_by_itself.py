@@ -10,7 +10,7 @@ import sys
 import pytest
 from commandline import start
 
-from harness import runs
+from harness.runs import run as runs
 
 HOLD = "import sys; from pathlib import Path; from harness import runs\nwith runs.lock(Path(sys.argv[1])): input()"
 

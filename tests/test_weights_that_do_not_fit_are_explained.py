@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from harness import foreign
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
-from harness.recognise import model
+from harness.training import weights as foreign
+from harness.training.architectures import model
 
 
 def wrn(variant="standard", norm="batch"):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import __main__ as command
-from harness import again, compose, datasets, methods, metrics
+from harness import datasets, methods
+from harness.cli import main as command
+from harness.core.optim import Training
 from harness.datasets import outliers
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
@@ -16,9 +17,15 @@ from harness.datasets.outliers.cifar import CIFAR100 as Apples
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.svhn import SVHN
 from harness.datasets.outliers.tinyimages import TinyImages
-from harness.optimise import Training
+from harness.evaluation import metrics
+from harness.runs import compose, reopen
 
-PACKAGES = {"methods": methods, "datasets": datasets, "datasets/outliers": outliers, "harness/metrics": metrics}
+PACKAGES = {
+    "methods": methods,
+    "datasets": datasets,
+    "datasets/outliers": outliers,
+    "harness/evaluation/metrics": metrics,
+}
 """Where a file that a page shows is looked for, by its folder."""
 
 METRICS = {
@@ -49,7 +56,7 @@ class World:
         patch.chdir(folder)
         for path, package in PACKAGES.items():
             patch.setattr(package, "__path__", [*package.__path__, str(folder / path)])
-        for module in (compose, command, again):
+        for module in (compose, command, reopen):
             patch.setattr(module, "compose", self.compose)
         patch.setattr(Training, "steps", lambda training, images: STEPS)
         _no_files(patch)
@@ -90,6 +97,6 @@ def _no_files(patch: pytest.MonkeyPatch) -> None:
     for kind in (CIFAR10, CIFAR100, ImageNet):
         patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
-    patch.setattr("harness.runs.digest", lambda path: path)
-    patch.setattr("harness.foreign.read", lambda path: {})
-    patch.setattr("harness.foreign.check", lambda weights, net, path: None)
+    patch.setattr("harness.runs.run.digest", lambda path: path)
+    patch.setattr("harness.training.weights.read", lambda path: {})
+    patch.setattr("harness.training.weights.check", lambda weights, net, path: None)

@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.randomness import derive
+from harness.core.random import derive
 
 STARTS = 1 << 40
 """Made-up sampling starts are numbered from here, training outliers from 0: the two never meet."""

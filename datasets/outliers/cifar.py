@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from harness.data import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.errors import near
+from harness.core.random import derive
+from harness.core.settings import settings
 from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
 from harness.datasets.cifar_archive import Archive
-from harness.errors import near
-from harness.randomness import derive
-from harness.settings import settings
 
 
 @settings

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harness.data import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.settings import settings
 from harness.datasets.outliers import STARTS, numbered
-from harness.settings import settings
 
 
 @settings

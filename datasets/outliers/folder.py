@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import BadImage, Branch, Dataset, Key, OnBadImage, Outliers
+from harness.core.dataset import BadImage, Branch, Dataset, Key, OnBadImage, Outliers
+from harness.core.errors import UserError
+from harness.core.random import derive
+from harness.core.settings import settings
 from harness.datasets.outliers.openimages_labels import Labels
 from harness.datasets.pictures import images_below, open_rgb
-from harness.errors import UserError
-from harness.randomness import derive
-from harness.settings import settings
 
 
 @settings

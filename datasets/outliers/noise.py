@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.data import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.settings import settings
 from harness.datasets.outliers import STARTS, numbered
-from harness.settings import settings
 
 
 @settings

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.errors import UserError
-from harness.settings import settings
+from harness.core.errors import UserError
+from harness.core.settings import settings
 
 PAGE = "https://storage.googleapis.com/openimages/web/download.html"
 ROWS = 1_000_000

@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harness.data import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.settings import settings
 from harness.datasets.outliers import STARTS, numbered
-from harness.settings import settings
 
 
 @settings

@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.io import loadmat
 from torch import Tensor
 
-from harness.data import Branch, Dataset, Key, Outliers
-from harness.errors import UserError
-from harness.randomness import derive
-from harness.settings import settings
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.errors import UserError
+from harness.core.random import derive
+from harness.core.settings import settings
 
 PAGE = "http://ufldl.stanford.edu/housenumbers"
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.data import Branch, Dataset, Key, Outliers
-from harness.errors import UserError
-from harness.randomness import derive
-from harness.settings import settings
+from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.errors import UserError
+from harness.core.random import derive
+from harness.core.settings import settings
 
 SIDE = 32
 BYTES = 3 * SIDE * SIDE

@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 
 def timm_net(classes: int, channels: int, architecture: str, options: dict[str, Any]) -> nn.Module:
@@ -15,7 +15,7 @@ def timm_net(classes: int, channels: int, architecture: str, options: dict[str, 
     UserError for an architecture that timm lacks, and for options that its architecture refuses.
     """
     if not timm.is_model(architecture):
-        close = get_close_matches(architecture, timm.list_models(), n=5)  # not harness.errors.near: over 1,000 names
+        close = get_close_matches(architecture, timm.list_models(), n=5)  # not errors.near: over 1,000 names
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise UserError(f"timm has no model called '{architecture}'. {hint}All of them: timm.list_models()")
     if given := {"pretrained", "checkpoint_path", "num_classes", "in_chans"} & options.keys():

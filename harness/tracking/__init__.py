@@ -1,6 +1,6 @@
 """MLflow, where people look: a mirror of the run folders. The disk is the truth, and no run waits for the mirror.
 
-What the tracking server did not get, because it was away, stays owed (spool.py) and is sent later, once.
+What the tracking server did not get, because it was away, stays owed (outbox.py) and is sent later, once.
 """
 
 import math
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.patience import away, tried
-from harness.runs import Config, Run, fingerprint
-from harness.tracking import spool
-from harness.tracking.spool import Multirun
+from harness.runs.run import Config, Run, fingerprint
+from harness.tracking import outbox
+from harness.tracking.outbox import Multirun
+from harness.tracking.retry import away, tried
 from harness.tracking.store import LOCKED, connect, experiment, uri
 
 
@@ -37,11 +37,11 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
 
     def send() -> bool:
         with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):
-            owed = spool.owed(spool.mark(run))
+            owed = outbox.owed(outbox.mark(run))
             state = run.state
             Mirror(run).send(multirun or (owed and owed.multirun))
             if owed and state != "running":
-                spool.settle(owed)
+                outbox.settle(owed)
         return True
 
     return bool(tried(uri(run.config), f"{run.name} was not sent, python -m harness sync tries again", send, last))
@@ -54,8 +54,8 @@ def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> 
     running are left to their own processes.
     """
     sent, left, until = 0, 0, time.monotonic() + seconds
-    for path in spool.marks(root):
-        if (owed := spool.owed(path)) is None:
+    for path in outbox.marks(root):
+        if (owed := outbox.owed(path)) is None:
             continue
         run = Run({**owed.run.config, "tracking": tracking}) if tracking else owed.run
         if run.state == "running":

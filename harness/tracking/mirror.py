@@ -10,12 +10,13 @@ from uuid import UUID
 
 from PIL import Image
 
-from harness import rows
-from harness.files import read_json, read_lines, write_json
-from harness.runs import OVER, Run
-from harness.tracking import shown, store
-from harness.tracking.shown import Point
-from harness.tracking.spool import Multirun
+from harness.core.files import read_json, read_lines, write_json
+from harness.runs import row as rows
+from harness.runs.run import OVER, Run
+from harness.tracking import store
+from harness.tracking import tags as shown
+from harness.tracking.outbox import Multirun
+from harness.tracking.tags import Point
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 """How many of a kind MLflow takes at once."""
@@ -92,7 +93,7 @@ class Mirror:
 
     def _send_images(self, tags: dict[str, str]) -> None:
         """The grids of samples over training, under the names that MLflow's charts of images go by."""
-        from harness.tracking.glimpse import glimpses
+        from harness.runs.previews import glimpses
 
         if grids := glimpses(self.run):
             tags["mlflow.loggedImages"] = "True"

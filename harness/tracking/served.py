@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import checkpoint
-from harness.build import untrained
-from harness.energy import EnergyModel
-from harness.runs import Run, load
+from harness.core.energy import EnergyModel
+from harness.runs.build import untrained
+from harness.runs.run import Run, load
+from harness.training import checkpoint
 
 
 class Served:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.errors import UserError
-from harness.runs import Config, Run
+from harness.core.errors import UserError
+from harness.runs.run import Config, Run
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and most commands do without
     import mlflow.entities as ml

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_line
+from harness.core.files import append_line
 
 SPARSE = (10.0, 0.01)
 """Seconds between two samples: at least so many, and so much of the time since the first; 1,000 in three weeks."""

@@ -7,7 +7,7 @@ from textwrap import fill
 
 from matplotlib.axes import Axes
 
-from harness.intervals import wilson
+from harness.evaluation.intervals import wilson
 from harness.reports.plots.style import BLUE, PALE, drawing
 
 ROW = 5

@@ -15,7 +15,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harness.files import replacing
+from harness.core.files import replacing
 
 DPI = 150
 

@@ -11,10 +11,11 @@ from threading import Lock
 from cluster import Cluster, call, until
 from commandline import bare, harness, start
 
-from harness import plan, record
-from harness.dispatch import slurm
-from harness.record import Record
-from harness.runs import Run
+from harness import plan
+from harness.launch import queue
+from harness.runs import record
+from harness.runs.record import Record
+from harness.runs.run import Run
 
 SHORT, LONG, LONGER = 10, 5_000, 40_000
 """Training steps: of a moment, of some 10 seconds, of longer than the job with the time limit may take."""
@@ -74,15 +75,15 @@ class Desk:
         until(lambda: set(self.states) == {"done"}, f"{self.folder.name}: all runs are done", seconds)
         return [record.read(run.folder / "record.json") for run in self.runs]
 
-    def job(self) -> slurm.Queued | None:
+    def job(self) -> queue.Queued | None:
         """The job of the first run, while there is one."""
-        return slurm.find(self.runs[0].folder, slurm.queue())
+        return queue.find(self.runs[0].folder, queue.queue())
 
     def waits(self) -> bool:
         """Whether the first run's job waits in the queue."""
         return (job := self.job()) is not None and job.state == "PENDING"
 
-    def training(self) -> slurm.Queued:
+    def training(self) -> queue.Queued:
         """Wait until the first run trains and has a checkpoint; its job."""
         checkpoints = self.runs[0].trainings[-1].folder / "checkpoints"
         until(lambda: checkpoints.exists() and any(checkpoints.iterdir()), f"{self.folder.name}: training", 120)
@@ -96,13 +97,13 @@ class Desk:
 
     def accounts(self) -> str:
         """The state in which accounting saw the first run's job end."""
-        submitted = slurm.submitted(self.runs[0].folder)
+        submitted = queue.submitted(self.runs[0].folder)
         assert submitted
-        ended = slurm.Ended("", "", "")
+        ended = queue.Ended("", "", "")
 
         def known() -> bool:
             nonlocal ended
-            ended = slurm.history([submitted.name]).get(submitted.key, ended)
+            ended = queue.history([submitted.name]).get(submitted.key, ended)
             return ended.state not in ("", "PENDING", "RUNNING", "COMPLETING")
 
         until(known, "accounting knows how the job ended", 60)

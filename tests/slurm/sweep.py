@@ -6,7 +6,7 @@ from cluster import Cluster, until
 from commandline import QUICK, STAGES, harness, without
 from desk import Desk, power_cut
 
-from harness.dispatch import slurm
+from harness.launch import queue
 
 METHODS = ("atjem", "jem", "at", "generative")
 STEPS = 150
@@ -31,7 +31,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     power_cut(cluster, "n1")
     desk.type()
     cluster.node("n1")
-    until(lambda: not any(slurm.find(run.folder, slurm.queue()) for run in desk.runs), "no job is left", 900)
+    until(lambda: not any(queue.find(run.folder, queue.queue()) for run in desk.runs), "no job is left", 900)
     desk.type()
     desk.done(600)
     status, out, err = harness("report", folder=folder)

@@ -1,0 +1,73 @@
+"""What a trained model would change in images to see another class there."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import to_tensor
+
+from harness.cli.arguments import Explain
+from harness.core.dataset import Dataset, gather
+from harness.core.errors import UserError
+from harness.core.files import write_json
+from harness.datasets.pictures import images_below, open_rgb
+from harness.evaluation.counterfactual import Explanation
+from harness.evaluation.pictures import Cell, difference, short, table
+from harness.runs.trained import Trained
+
+
+def write(model: Trained, asked: Explain, folder: Path) -> list[str]:
+    """Write explain.png and explain.json; what to tell of it."""
+    target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
+    images, called, told = pictures(asked.images, asked.n, model.run.data)
+    with torch.no_grad():
+        sure, seen = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
+    found = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+    rows: list[list[Cell]] = []
+    entries: list[dict[str, object]] = []
+    for i, image in enumerate(images):
+        walked = [Cell(one.images[i].cpu(), f"ε {eps:g}: {100 * one.after[i]:.0f} %") for eps, one in found.items()]
+        change = Cell(difference(image, walked[-1].image), f"change to {names[target]}")
+        rows.append([Cell(image, f"{names[seen[i]]}: {100 * sure[i]:.0f} %"), *walked, change])
+        towards = [_entry(eps, one, i, names) for eps, one in found.items()]
+        entries.append({"image": called[i], "predicted": names[seen[i]], "confidence": sure[i], "walks": towards})
+    picture, content = folder / "explain.png", folder / "explain.json"
+    table(picture, rows)
+    write_json(content, {"run": model.run.name, "target": names[target], "steps": asked.steps, "images": entries})
+    return [*told, f"Written: {picture}", f"Written: {content}"]
+
+
+def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], list[str]]:
+    """The first n images of the test split, or of the files in a folder; what they are called, and what to tell."""
+    if source == "test":
+        data.ready()
+        indices = range(min(n, data.length("test")))
+        images, _ = gather(data.view("test", "plain"), [(index, 0) for index in indices])
+        return images, [f"test {index}" for index in indices], []
+    folder = Path(source)
+    paths = [folder / name for name in sorted(images_below(folder))[:n]]
+    if not paths:
+        raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
+    prepared, resized = zip(*(_prepared(path, data) for path in paths), strict=True)
+    told = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
+    return torch.stack(prepared), [str(path) for path in paths], told
+
+
+def _prepared(path: Path, data: Dataset) -> tuple[Tensor, bool]:
+    """A file as an image of the data, and whether it had to be made smaller; UserError if it is smaller already."""
+    picture, (channels, height, width) = open_rgb(path), data.shape
+    if picture.size == (width, height):
+        return to_tensor(picture.convert("L" if channels == 1 else "RGB")), False
+    if picture.width < width or picture.height < height:
+        raise UserError(
+            f"{path} has {picture.width}x{picture.height} pixels, fewer than the model's images, {width}x{height}: "
+            "put a larger one in its place, or take it away."
+        )
+    return data.prepare(picture, "plain", 0), True
+
+
+def _entry(eps: float, one: Explanation, i: int, names: list[str]) -> dict[str, object]:
+    """A walk of an image: before and after are confidences in the target, the distance is in L2."""
+    figures = {"before": one.before, "after": one.after, "distance": one.distance}
+    numbers = {name: float(values[i]) for name, values in figures.items()}
+    return {"eps": eps, "predicted": names[int(one.predicted[i])], **numbers}

@@ -1,0 +1,175 @@
+"""What a dataset and a source of outliers give."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset as View
+
+from harness.core.errors import UserError
+from harness.core.random import derive
+
+Split = Literal["train", "validation", "test"]
+Branch = Literal["plain", "labelled", "real", "outliers"]
+"""How images are augmented: not at all, strongly (for cross-entropy), mildly (as real images for the energy), or as
+the outliers that contrastive walks start from."""
+
+OnBadImage = Literal["fail", "skip"]
+"""What training does at an image that cannot be read: stop and name it, or take the next one and count it."""
+
+Key = tuple[int, int]
+"""(index of the item, seed of its augmentation): all that an item depends on."""
+
+Items = View[tuple[Tensor, Tensor]]
+"""Key → (image, label). With `__getitems__`, a list of keys → (images, labels)."""
+
+
+class BadImage(UserError):
+    """An image file that cannot be read; in training it may be skipped, in evaluation never."""
+
+    def __init__(self, path: Path, reason: Exception) -> None:
+        super().__init__(path, reason)  # both, or it could not come back from a worker process
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read as an image ({type(self.reason).__name__}: {self.reason}): replace the file"
+
+
+class Dataset(ABC):
+    """Labelled images in fixed splits; float [0, 1], NCHW.
+
+    A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, where
+    it has one, is the folder of its files, and `download` fetches them; neither is part of a run's identity.
+    """
+
+    on_bad_image: OnBadImage = "fail"
+
+    @property
+    @abstractmethod
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, by label."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+
+    def ready(self) -> None:
+        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        return
+
+    @abstractmethod
+    def view(self, split: Split, branch: Branch) -> Items:
+        """One split, augmented for one branch, as items addressed by `Key`."""
+
+    @abstractmethod
+    def labels(self, split: Split) -> Tensor:
+        """The labels of a split, N, int64, in the order of its indices."""
+
+    def length(self, split: Split) -> int:
+        """How many images a split has."""
+        return len(self.labels(split))
+
+    def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
+        """A foreign picture as an image of this dataset's shape, augmented for a branch by the seed alone.
+
+        By default resized to cover, cut from its centre, and not augmented.
+        """
+        from torchvision.transforms.functional import to_tensor  # slow to import, and a plan needs none of it
+
+        channels, height, width = self.shape
+        picture = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+        return to_tensor(picture)
+
+    def tensors(self, split: Split) -> tuple[Tensor, Tensor]:
+        """All images of a split, not augmented, and their labels; for splits that fit in memory."""
+        view = self.view(split, "plain")
+        return gather(view, [(index, 0) for index in range(self.length(split))])
+
+
+class Outliers(ABC):
+    """Images that are not of the data: where walks and samplers start, and what the data are told from.
+
+    A subclass is a dataclass whose fields are those of configs/outliers/<name>.yaml under `outliers`; the
+    dataset is handed to it as `data`.
+    """
+
+    data: Dataset
+    on_bad_image: OnBadImage = "fail"
+
+    def ready(self) -> None:
+        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        return
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images there are to train against."""
+
+    @abstractmethod
+    def images(self, keys: Sequence[Key]) -> Tensor:
+        """Training outliers, N x C x H x W; one that is augmented is so by the seed of its key."""
+
+    @abstractmethod
+    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
+        """Where samples start: fixed, in order, disjoint from the training outliers; augmented for a branch."""
+
+
+def gather(view: Items, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+    """The items of some keys as one batch."""
+    fetch = getattr(view, "__getitems__", None)
+    if fetch is not None:
+        return fetch(list(keys))
+    images, labels = zip(*(view[key] for key in keys), strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+class OutlierView(View[tuple[Tensor, Tensor]]):
+    """Outliers as items, labelled −1, so that they load like any other images."""
+
+    def __init__(self, outliers: Outliers) -> None:
+        self.outliers = outliers
+
+    def __len__(self) -> int:
+        return len(self.outliers)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        return self.outliers.images(keys), torch.full((len(keys),), -1)
+
+
+class TensorView(View[tuple[Tensor, Tensor]]):
+    """Images in memory as items, with an optional shift by up to `pad` pixels that fills with black."""
+
+    def __init__(self, images: Tensor, labels: Tensor, pad: int = 0) -> None:
+        self.images, self.labels, self.pad = images, labels, pad
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        indices = torch.tensor([index for index, _ in keys])
+        images = self.images[indices]
+        if self.pad:
+            images = self._shifted(images, [seed for _, seed in keys])
+        return images, self.labels[indices]
+
+    def _shifted(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Random crops of the padded images, each from its own seed."""
+        side, places = images.shape[-1], 2 * self.pad + 1
+        windows = self._padded(images).unfold(2, side, 1).unfold(3, side, 1)
+        corners = torch.tensor([divmod(derive(seed, "shift") % places**2, places) for seed in seeds])
+        return windows[torch.arange(len(images)), :, corners[:, 0], corners[:, 1]]
+
+    def _padded(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.pad(images, [self.pad] * 4)

@@ -1,0 +1,61 @@
+"""Which device a run computes on, and with how many threads."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from harness.core.distributed import join
+from harness.core.errors import UserError, first_line
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; auto is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
+    return device
+
+
+def prepare(config: dict[str, Any]) -> torch.device:
+    """Set this process up as a run's config says; the device to use, its own where several processes share a run."""
+    if threads := config["threads"] or _cores_each(config["launcher"]):
+        torch.set_num_threads(threads)
+    device = choose_device(join().device(config["device"]))
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _cores_each(launcher: dict[str, Any]) -> int | None:
+    """The cores for each of the runs that share this machine: with more threads they wait for each other. Else None."""
+    if launcher["name"] != "processes":
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // launcher["parallel"])
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """True fp32 inside, without TF32, which moves the decisions of attacks; and the same algorithms each time."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """The most memory used so far: of the device where it is one, else of this process, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 10**6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000

@@ -1,0 +1,152 @@
+"""How a step number becomes a batch: order and augmentation are functions of (seed, step), so nothing is saved."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as View
+
+from harness.core.dataset import BadImage, Items, Key, OnBadImage, gather
+from harness.core.errors import UserError
+from harness.core.random import derive
+from harness.core.signals import apart
+
+KILLED = "DataLoader worker (pid"
+"""What torch says of a process that has gone; its signal handler may say so anywhere."""
+
+GONE = "A process that loads images was ended from outside. Often memory is short: let there be fewer, workers=N."
+
+GIANT = 1 << 24
+"""From so many items on, a stream draws with replacement: no permutation of 79 million indices is made."""
+
+
+def batches(
+    view: Items,
+    length: int,
+    batch: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int = 0,
+    on_bad_image: OnBadImage = "fail",
+    skipped: set[str] | None = None,
+    own: range | None = None,
+    pinned: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
+
+    own: which of a batch's images; all by default. pinned: in memory that a GPU can copy from while it works.
+
+    An image that cannot be read raises UserError, or with on_bad_image="skip" the next one stands in for it and
+    its path is added to `skipped`.
+    """
+    loader = DataLoader(
+        _Readable(view, length),
+        batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=apart,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
+    )
+    for images, labels, bad in _loaded(loader):
+        if bad and not len(images):
+            raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
+        if bad and on_bad_image == "fail":
+            advice = "or go on without it, by data.on_bad_image=skip or outliers.on_bad_image=skip."
+            raise UserError(f"{next(iter(bad.values()))}, {advice}")
+        if skipped is not None:
+            skipped.update(bad)
+        yield images, labels
+
+
+def _loaded(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of a loader; UserError where a process of it has gone, which shows in several ways."""
+    items = iter(loader)
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except (EOFError, ConnectionError):
+            with suppress(RuntimeError):
+                time.sleep(1)  # torch's signal handler says it too, about now: better here than anywhere
+            raise UserError(GONE) from None
+        except RuntimeError as error:
+            if KILLED in str(error):
+                raise UserError(GONE) from None
+            raise
+        yield item
+
+
+class Order(Sampler[list[Key]]):
+    """The keys of each step from `start` on: endless shuffled epochs, a function of (seed, step) alone.
+
+    Position p of the stream is item p mod n of the permutation of epoch p // n, so no state needs saving and
+    no image is dropped at an epoch's end. From GIANT items on it is a draw of its own, with replacement.
+    """
+
+    def __init__(self, length: int, batch: int, seed: int, start: int, stop: int, own: range | None = None) -> None:
+        self.length, self.batch, self.seed, self.start, self.stop = length, batch, seed, start, stop
+        self.own = range(batch) if own is None else own
+
+    def __len__(self) -> int:
+        return max(self.stop - self.start, 0)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in range(self.start, self.stop):
+            yield [self.key(step * self.batch + i) for i in self.own]
+
+    def key(self, position: int) -> Key:
+        """The item at a position of the endless stream."""
+        augmentation = (self.seed + position) % 2**63
+        if self.length >= GIANT:
+            return derive(self.seed, "draw", position) % self.length, augmentation
+        epoch, place = divmod(position, self.length)
+        return _permutation(self.length, self.seed, epoch)[place], augmentation
+
+
+class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
+    """Batches of a view, each with the images that could not be read: path → problem."""
+
+    def __init__(self, view: Items, length: int) -> None:
+        self.view, self.length = view, length
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, dict[str, str]]:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor, dict[str, str]]:
+        bad: dict[str, str] = {}
+        try:
+            return *gather(self.view, keys), bad
+        except BadImage:
+            items = [self._nearest(key, bad) for key in keys]
+        if None in items:  # said by who asked: an error that is raised here may come to him with a worker's traceback
+            return torch.empty(0), torch.empty(0), bad
+        images, labels = zip(*items, strict=True)
+        return torch.cat(images), torch.cat(labels), bad
+
+    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
+        """The item of a key, or the first readable one after it; None where there is none."""
+        index, seed = key
+        for following in range(self.length):
+            try:
+                return gather(self.view, [((index + following) % self.length, seed)])
+            except BadImage as error:
+                bad[str(error.path)] = str(error)
+        return None
+
+
+def _as_it_is(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole
+    return whole  # a named function, for a lambda cannot be sent to worker processes that are spawned
+
+
+@lru_cache(maxsize=8)
+def _permutation(length: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(derive(seed, "epoch", epoch))
+    return torch.randperm(length, generator=generator).tolist()

@@ -1,0 +1,137 @@
+"""How a stage is optimised: optimiser, learning rate by step, averaged weights."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import cos, pi
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
+
+from harness.core.precision import Precision
+from harness.core.settings import settings
+
+
+@settings
+class Training:
+    """The settings of a stage's training.
+
+    epochs: the budget, in passes over the training split. batch: labelled images of a step; real_batch: real images
+    and outliers of a step, null for as many.
+    schedule: the learning rate after `warmup` linear steps: constant, cosine to 0, or step (times `gamma` at
+    each of the `milestones`, in epochs).
+    ema: decay of the averaged weights, which then are the stage's result; null for the weights themselves.
+    freeze_norm: batch normalisation stays in evaluation mode.
+    sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
+    precision: in which the net computes when it learns; walks have their own.
+    bound: a loss beyond it, or one that is not finite, ends the run as diverged.
+    """
+
+    epochs: float
+    batch: int
+    optimizer: Literal["sgd", "adam", "adamw"]
+    lr: float
+    real_batch: int | None = None
+    momentum: float = 0.9
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.3
+    warmup: int = 0
+    ema: float | None = 0.999
+    freeze_norm: bool = False
+    sharpness: float = 0.0
+    adaptive: bool = True
+    bound: float = 1e8
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "lr", "bound"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), or null for none, not {self.ema}")
+        if self.real_batch is not None and self.real_batch < 1:
+            raise ValueError(f"real_batch must be 1 or more, or null for batch, not {self.real_batch}")
+        if min(self.weight_decay, self.warmup, self.sharpness) < 0:
+            raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
+
+    def size(self, stream: str) -> int:
+        """The images of a stream in a step."""
+        return self.batch if stream == "labelled" or self.real_batch is None else self.real_batch
+
+    def steps(self, images: int) -> int:
+        """Optimiser steps for a training split of so many images; at least 1."""
+        return max(1, round(self.epochs * images / self.batch))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of so many."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.schedule == "cosine":
+            return self.lr * (1 + cos(pi * step / steps)) / 2
+        if self.schedule == "step":
+            return self.lr * self.gamma ** sum(step >= m / self.epochs * steps for m in self.milestones)
+        return self.lr
+
+
+def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.Optimizer:
+    """SGD with momentum, Adam or AdamW; every parameter decays alike, as in the published runs."""
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            how.lr,
+            momentum=how.momentum,
+            nesterov=how.nesterov and how.momentum > 0,
+            weight_decay=how.weight_decay,
+        )
+    make = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
+    return make(parameters, how.lr, betas=how.betas, weight_decay=how.weight_decay)
+
+
+@contextmanager
+def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
+    """The model at the nearby weights where its loss is highest, by the gradients that it holds; as before on leaving.
+
+    θ' = θ + ρ · t² g / || t g ||_2 over all parameters jointly, with t = |θ| (ASAM, Kwon et al. 2021) or t = 1 (SAM,
+    Foret et al. 2021). Meanwhile normalisation uses batch statistics and leaves the running ones alone.
+    """
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    before = [p.detach().clone() for p in parameters]
+    scale = [p.detach().abs() if how.adaptive else torch.ones_like(p) for p in parameters]
+    scaled = [t * p.grad for t, p in zip(scale, parameters, strict=True) if p.grad is not None]
+    length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    with torch.no_grad():
+        for p, t, s in zip(parameters, scale, scaled, strict=True):
+            p.add_(how.sharpness * t * s / length)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        with torch.no_grad():
+            for p, value in zip(parameters, before, strict=True):
+                p.copy_(value)
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of weights and normalisation statistics (DAT: decay 0.999).
+
+    The first update copies; after n updates the decay is min(decay, (1 + n) / (10 + n)).
+    """
+
+    def update(means: PARAM_LIST, values: PARAM_LIST, n: Tensor | int) -> None:
+        if means[0].is_floating_point():  # torch hands over one dtype at a time
+            d = min(decay, (1 + float(n)) / (10 + float(n)))
+            torch._foreach_lerp_(means, values, 1 - d)  # pyright: ignore[reportPrivateImportUsage] - as swa_utils does
+        else:  # counters of batches seen
+            torch._foreach_copy_(means, values)  # pyright: ignore[reportPrivateImportUsage]
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

@@ -1,0 +1,101 @@
+"""Name → class, found by folder and imported only when asked for."""
+
+import inspect
+import re
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from harness.core.errors import UserError, near
+
+T = TypeVar("T")
+
+MODULES = {
+    "method": "harness.methods.{name}",
+    "data": "harness.datasets.{name}",
+    "outliers": "harness.datasets.outliers.{name}",
+    "model": "harness.models.{name}",
+    "metric": "harness.evaluation.metrics.{name}",
+    "features": "harness.evaluation.features.{name}",
+}
+"""Where the class of a kind is defined.
+
+Its name is the config's, whatever the case, without underscores; digits at the end of a dataset's name tell its
+variants apart and may be missing in both: cifar10 and cifar100 stand in cifar.py, imagenet256 is ImageNet.
+"""
+
+VARIANTS = ("data", "outliers")
+"""The kinds whose names may end in digits that tell variants apart."""
+
+
+def configs(group: str) -> Path:
+    """The folder of a config group."""
+    return Path(str(resources.files("harness.configs"))) / group
+
+
+def names(group: str) -> dict[str, str]:
+    """The members of a config group, each with the first line of its yaml; imports none of them."""
+    files = sorted(configs(group).glob("*.yaml"))
+    return {file.stem: _first_line(file) for file in files}
+
+
+def find(kind: str, name: str) -> type:
+    """The class of a kind and name; UserError with near names if there is none."""
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
+        raise UserError(f"There is no {kind} called '{name}'. {near(str(name), names(kind))}")
+    stem = name.rstrip("0123456789") if kind in VARIANTS else name
+    module = MODULES[kind].format(name=stem)
+    try:
+        members = vars(import_module(module)) if stem.isidentifier() else None
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        members = None
+    if members is None:
+        raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}")
+    classes = {m.__name__.lower(): m for m in members.values() if inspect.isclass(m) and m.__module__ == module}
+    for called in (name, stem):
+        if found := classes.get(called.replace("_", "")):
+            return found
+    raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
+
+
+def build(kind: str, config: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
+    """An instance of the class that `config["name"]` names, made from the config's other fields."""
+    fields = {key: value for key, value in config.items() if key != "name"}
+    return make(find(kind, config["name"]), kind, fields, **context)
+
+
+def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:  # noqa: ANN401 - any field
+    """An instance made from a part of the config, whose place there is `where`.
+
+    Types are checked, and unknown or missing fields refused, by pydantic; UserError names the field.
+    """
+    made = cls.__new__(cls)
+    try:
+        begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
+        begin(made, **fields, **context)
+    except pydantic.ValidationError as error:
+        raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}".removeprefix(": ")) from None
+    return made
+
+
+def _explain(where: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary
+    where = ".".join(filter(None, [where, *map(str, error["loc"])]))
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{where}: there is no such field; drop it with ~{where}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{where}: this field is missing; give it with +{where}=…"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.startswith("# @package"):
+                return line.removeprefix("#").strip()
+    return ""

@@ -1,0 +1,68 @@
+"""A process's share of a step: its images' random numbers, and their rows of a replay buffer."""
+
+import torch
+from torch import Tensor
+
+from harness.core.distributed import ALONE, World
+
+
+class Share:
+    """One of the equal parts of a step's batch: the `piece`-th of the `pieces` that this process works through.
+
+    The random numbers of the whole batch are drawn by everyone, from `rng`, and each part keeps those of its own
+    images; so they do not depend on how a batch is shared.
+    """
+
+    def __init__(self, rng: torch.Generator, world: World = ALONE, piece: int = 0, pieces: int = 1) -> None:
+        self.rng, self.world, self.piece, self.pieces = rng, world, piece, pieces
+
+    @property
+    def parts(self) -> int:
+        """How many parts the whole batch has."""
+        return self.world.size * self.pieces
+
+    def own(self, whole: Tensor) -> Tensor:
+        """The rows of this part, of something that has one row for each image of the whole batch."""
+        return whole.view(self.parts, -1, *whole.shape[1:])[self.world.rank * self.pieces + self.piece]
+
+    def normal(self, x: Tensor) -> Tensor:
+        """N(0, I) of the shape of this part's x."""
+        shape = (len(x) * self.parts, *x.shape[1:])
+        return self.own(torch.randn(shape, generator=self.rng, device=x.device, dtype=x.dtype))
+
+    def uniform(self, x: Tensor) -> Tensor:
+        """Uniform on [0, 1), of the shape of this part's x."""
+        shape = (len(x) * self.parts, *x.shape[1:])
+        return self.own(torch.rand(shape, generator=self.rng, device=x.device, dtype=x.dtype))
+
+    def integers(self, high: int, x: Tensor) -> Tensor:
+        """An integer in [0, high) for each of this part's x."""
+        return self.own(torch.randint(high, (len(x) * self.parts,), generator=self.rng, device=x.device))
+
+    def take(self, buffer: Tensor, places: Tensor) -> Tensor:
+        """This part's rows of a buffer that is dealt out to the processes; `places` are those of the whole batch."""
+        wanted = self._wanted(places)
+        if self.world.size == 1:
+            return buffer[wanted[0]]
+        local, held = self._held(wanted)
+        rows = buffer.new_zeros(len(held), *buffer.shape[1:])
+        rows[held] = buffer[local]
+        return self.world.sum(rows).view(*wanted.shape, *buffer.shape[1:])[self.world.rank]
+
+    def put(self, buffer: Tensor, places: Tensor, x: Tensor) -> None:
+        """Write this part's rows back to where they were taken."""
+        wanted = self._wanted(places)
+        if self.world.size == 1:
+            buffer[wanted[0]] = x
+            return
+        local, held = self._held(wanted)
+        buffer[local] = self.world.gathered(x)[held]
+
+    def _wanted(self, places: Tensor) -> Tensor:
+        """The places of the parts that the processes work on at present: processes x images."""
+        return places.view(self.world.size, self.pieces, -1)[:, self.piece]
+
+    def _held(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Of wanted places those that this process holds: where in its own rows, and which of the wanted they are."""
+        held = wanted.flatten() % self.world.size == self.world.rank
+        return wanted.flatten()[held] // self.world.size, held

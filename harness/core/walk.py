@@ -1,0 +1,207 @@
+"""One gradient walk: the PGD attack, the PGD sampler and SGLD are its settings.
+
+x ← clamp( project( x + step · direction( ∇ objective(f(x)) ) + noise · N(0, I) ) )
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.core.precision import Precision, computing
+from harness.core.settings import settings
+from harness.core.timing import section
+
+Objective = Callable[[Tensor], Tensor]
+"""Logits, N x K → one value per image, N; a walk climbs it."""
+
+Normal = Callable[[Tensor], Tensor]
+"""An image batch → standard normal noise of its shape."""
+
+
+@settings
+class Walk:
+    """The settings of a walk; lengths are in units of pixels in [0, 1].
+
+    steps: how many, 0 for the untouched start; step: length of each (of the raw gradient's multiple where
+    `direction` is raw).
+    eps: radius of the ball around the start that `project` returns to; null means no ball.
+    norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
+    limit: bound of each coordinate of the gradient before all else, as in the proximal SGLD of JEM++; null for none.
+    momentum: of a buffer of L1-normalised gradients, as in the attack of RATIO; 0 means none.
+    noise: standard deviation added in each step. clamp: to [0, 1] after each step.
+    keep: the last iterate, or per image the best of all, the start included.
+    statistics: that batch normalisation uses on the way: the running ones, or those of the batch, whose images then
+    share their fate and enter the running statistics at each step, as in the JEM++ family's training.
+    precision: in which the net computes on the way; a sampler's is fp32.
+    """
+
+    steps: int
+    step: float
+    eps: float | None = None
+    norm: Literal["l2", "linf"] = "l2"
+    direction: Literal["unit", "raw"] = "unit"
+    limit: float | None = None
+    momentum: float = 0.0
+    noise: float = 0.0
+    clamp: bool = True
+    keep: Literal["last", "best"] = "last"
+    statistics: Literal["running", "batch"] = "running"
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"steps must be 0 or more, not {self.steps}")
+        if not self.step > 0:
+            raise ValueError(f"step must be above 0, not {self.step}")
+        if self.eps is not None and not self.eps > 0:
+            raise ValueError(f"eps must be above 0, or null for no ball, not {self.eps}")
+        if self.limit is not None and not self.limit > 0:
+            raise ValueError(f"limit must be above 0, or null for none, not {self.limit}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), not {self.momentum}")
+        if not self.noise >= 0:
+            raise ValueError(f"noise must be 0 or more, not {self.noise}")
+
+    @property
+    def kind(self) -> str:
+        """What such a walk is called: an attack stays in a ball, SGLD adds noise, and contrastive PGD does neither."""
+        if self.eps is not None:
+            return "attack"
+        return "SGLD" if self.noise else "contrastive PGD"
+
+
+def cross_entropy(labels: Tensor) -> Objective:
+    """−log p(y|x): climbing it is the untargeted attack on a classifier."""
+    return lambda logits: nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def joint_logit(labels: Tensor) -> Objective:
+    """f_y(x) = −E(x, y): climbing it draws images of class y."""
+    return lambda logits: logits.gather(1, labels[:, None])[:, 0]
+
+
+def marginal_score(logits: Tensor) -> Tensor:
+    """s(x) = logsumexp_y f_y(x) = −E(x): climbing it draws images of any class."""
+    return logits.logsumexp(1)
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """KL( U ‖ p(·|x) ) = s(x) − mean_k f_k(x) − log K per image; 0 where all K classes are equally likely."""
+    return marginal_score(logits) - logits.mean(1) - log(logits.shape[1])
+
+
+def walk(
+    model: nn.Module,
+    start: Tensor,
+    objective: Objective,
+    how: Walk,
+    *,
+    steps: int | None = None,
+    normal: Normal | None = None,
+    centre: Tensor | None = None,
+) -> Tensor:
+    """Images walked from `start` up the objective; detached, of the start's shape and dtype.
+
+    `steps` replaces `how.steps` (the curriculum's T; 0 returns a copy of the start). The ball lies around `centre`,
+    which is the start where it is not given. The model runs in evaluation mode, unless batch statistics are asked
+    for, and its parameters stay out of the graph; so each image walks by its own gradient alone.
+    `normal` draws the noise where `how.noise` is above 0; ValueError without it.
+    """
+    if how.noise and normal is None:
+        raise ValueError("a walk with noise needs `normal`, the source of it")
+    x, centre = start.detach().clone(), start if centre is None else centre
+    best, best_value = x, start.new_full((len(start),), -torch.inf)
+    buffer = torch.zeros_like(x)
+    evaluating = how.statistics == "running"
+    with section(how.kind), frozen(model, evaluating), computing(how.precision, start.device):
+        for _ in range(how.steps if steps is None else steps):
+            gradient, value = slope(model, x, objective)
+            if how.keep == "best":
+                best, best_value = _better(best, best_value, x, value)
+            if how.limit is not None:
+                gradient = gradient.clamp(-how.limit, how.limit)
+            if how.momentum:
+                buffer = gradient = how.momentum * buffer + _unit(gradient, 1)
+            x = x + how.step * _direction(gradient, how)
+            if how.noise and normal is not None:
+                x = x + how.noise * normal(x)
+            x = project(x, centre, how)
+        if how.keep == "best":
+            with torch.no_grad():
+                x, _ = _better(best, best_value, x, objective(model(x)))
+    return x
+
+
+def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
+    """x brought back into the ball around the centre, then into [0, 1]."""
+    if how.eps is not None:
+        offset = x - centre
+        if how.norm == "l2":
+            length = offset.flatten(1).norm(dim=1)
+            factor = torch.where(length > how.eps, how.eps / length, torch.ones_like(length))
+            x = centre + offset * _per_image(factor, x)
+        else:
+            x = centre + offset.clamp(-how.eps, how.eps)
+    return x.clamp(0, 1) if how.clamp else x
+
+
+def slope(model: nn.Module, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """∇_x of the summed objective, and the objective per image, N.
+
+    The sum, not the mean: an image's gradient must not shrink with the batch it happens to be in.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = objective(model(x))
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+    return gradient, value.detach()
+
+
+def _direction(gradient: Tensor, how: Walk) -> Tensor:
+    if how.direction == "raw":
+        return gradient
+    return gradient.sign() if how.norm == "linf" else _unit(gradient, 2)
+
+
+def _unit(gradient: Tensor, p: int) -> Tensor:
+    """g / ||g||_p per image in fp32 or better; a gradient of exactly zero stays zero.
+
+    Divided by its largest entry first, a saturated gradient of 1e-30 keeps its direction where the usual
+    g / (||g|| + 1e-10) would lose it.
+    """
+    g = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    largest = g.flatten(1).abs().amax(1)
+    g = g / _per_image(torch.where(largest > 0, largest, torch.ones_like(largest)), g)
+    length = g.flatten(1).norm(p=p, dim=1).clamp(min=1)  # the largest entry is now 1, or all are 0
+    return (g / _per_image(length, g)).to(gradient.dtype)
+
+
+def _better(best: Tensor, best_value: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    higher = value > best_value
+    return torch.where(_per_image(higher, x), x, best), torch.where(higher, value, best_value)
+
+
+def _per_image(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (x.dim() - 1))
+
+
+@contextmanager
+def frozen(model: nn.Module, evaluating: bool = True) -> Iterator[None]:
+    """Parameters without gradient and, unless not wanted, evaluation mode; both as before on leaving."""
+    modes = [(module, module.training) for module in model.modules()]
+    learning = [p for p in model.parameters() if p.requires_grad]
+    if evaluating:
+        model.eval()
+    for p in learning:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,20 @@
+"""How near the direction of a walk's step is to what it is in fp32."""
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from harness.core.energy import EnergyModel
+from harness.core.precision import Precision, computing
+from harness.core.walk import Objective, slope
+
+
+def agreement(model: EnergyModel, x: Tensor, objective: Objective, precision: Precision) -> tuple[float, float]:
+    """The cosine of ∇_x of the objective in a precision with that in fp32: the mean over images, and the lowest."""
+    cosines = cosine_similarity(_direction(model, x, objective, "fp32"), _direction(model, x, objective, precision))
+    return float(cosines.mean()), float(cosines.min())
+
+
+def _direction(model: EnergyModel, x: Tensor, objective: Objective, precision: Precision) -> Tensor:
+    with computing(precision, x.device):
+        gradient, _ = slope(model, x, objective)
+    return gradient.flatten(1).double()

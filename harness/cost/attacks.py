@@ -1,0 +1,52 @@
+"""Robust evaluation, timed in turn with AutoAttack as it is usually called and with the bare passes of the net."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from harness.core.device import full_precision
+from harness.core.errors import UserError
+from harness.cost.passes import bare, counted
+from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost, in_turn
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.metric import Subject
+from harness.evaluation.metrics.robustness import Robustness
+from harness.runs import pace
+from harness.runs.run import Run
+
+
+def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Iterator[Cost]:
+    """What each robust accuracy of a run's protocol costs, of so many images; UserError if there is none, or no model.
+
+    An untrained net would not do: its images fall at once, and the attacks that come later have nothing to do.
+    """
+    if any(not training.done for training in run.trainings[-1:]):
+        raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
+    run.data.ready()
+    evaluation = Evaluation(run, device)
+    found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
+    if not found:
+        raise UserError(f"protocol={evaluation.protocol['id']} attacks nothing: choose another protocol=…")
+    for name, metric in found.items():
+        with full_precision():
+            yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)
+
+
+def _cost(name: str, metric: Robustness, subject: Subject, rounds: int) -> Cost:
+    x, y = subject.images(metric.split, metric.indices(subject))
+
+    def ours() -> object:
+        return [metric.score(subject, shard) for shard in range(metric.shards(subject))]
+
+    def reference() -> object:
+        attack = metric.autoattack(subject)
+        attack.verbose = False
+        return attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
+
+    with counted(subject.model) as passes:
+        ours()
+    variants: dict[str, Callable[[], object]] = {OURS: ours, REFERENCE: reference}
+    variants[FLOOR] = bare(subject.model, passes, x)
+    seconds, sections = in_turn(variants, lambda: None, rounds, subject.device)
+    return Cost(name, pace.name(subject.device), len(x), False, seconds, sections, {})

@@ -1,0 +1,78 @@
+"""The passes of the net that a step makes, counted as they happen, and repeated bare: what no code can do without."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.core.energy import EnergyModel
+from harness.core.precision import Precision, computing
+from harness.core.walk import frozen
+
+Kind = Literal["forward", "input gradient", "training"]
+"""forward: logits alone. input gradient: also ∇_x of them. training: also their gradient by the weights."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass of the net over so many images; evaluating: in evaluation mode."""
+
+    kind: Kind
+    images: int
+    evaluating: bool
+    precision: Precision
+
+
+@contextmanager
+def counted(model: nn.Module) -> Iterator["Counter[Pass]"]:
+    """Count the passes of the body, by what the net's input and weights have gradients for."""
+    found: Counter[Pass] = Counter()
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        kind: Kind = "forward"
+        if output.requires_grad:
+            kind = "training" if any(p.requires_grad for p in module.parameters()) else "input gradient"
+        found[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
+
+    hook = model.register_forward_hook(note)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def bare(model: EnergyModel, passes: "Counter[Pass]", images: Tensor) -> Callable[[], None]:
+    """A function that makes these passes over resident images, N x C x H x W, and does nothing else."""
+
+    resident = {one: images[torch.arange(one.images, device=images.device) % len(images)] for one in passes}
+
+    def make() -> None:
+        for one, times in passes.items():
+            for _ in range(times):
+                with computing(one.precision, images.device):
+                    _pass(model, one, resident[one])
+        model.zero_grad(set_to_none=True)
+
+    return make
+
+
+def _precision(device: torch.device) -> Precision:
+    if torch.is_autocast_enabled(device.type):
+        return "bf16"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+
+
+def _pass(model: EnergyModel, one: Pass, x: Tensor) -> None:
+    if one.kind == "training":
+        model.train(not one.evaluating)
+        model(x).sum().backward()
+        return
+    with frozen(model, evaluating=one.evaluating), torch.set_grad_enabled(one.kind == "input gradient"):
+        x = x.detach().requires_grad_(one.kind == "input gradient")
+        logits = model(x)
+        if one.kind == "input gradient":
+            torch.autograd.grad(logits.sum(), x)

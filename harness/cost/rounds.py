@@ -1,0 +1,121 @@
+"""A stage's training step, timed in turn with the step as it is usually written and with the bare passes of the net."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import cycle
+from statistics import median
+
+import torch
+
+from harness.core.method import Batch
+from harness.core.timing import Clock
+from harness.cost.memory import peak
+from harness.cost.passes import bare, counted
+from harness.cost.plain_steps import LOSSES, Reference
+from harness.training.loop import Loop
+
+OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some work takes: a step of a stage, sampling, or attacking.
+
+    batch: the images of it. seconds: of each variant, by round. sections: of ours, medians over rounds; data: of
+    fetching a batch. memory: the most bytes that a variant holds beyond what stays; empty where it was not asked for.
+    """
+
+    what: str
+    device: str
+    batch: int
+    standin: bool
+    seconds: dict[str, list[float]]
+    sections: dict[str, float]
+    memory: dict[str, int]
+
+    @property
+    def images_per_second(self) -> float:
+        """Of ours: labelled images, without fetching them."""
+        return self.batch / median(self.seconds[OURS])
+
+    def ratio(self, to: str) -> tuple[float, float, float] | None:
+        """How many times as long a variant takes as ours: the median over rounds, the lowest and the highest."""
+        if to not in self.seconds:
+            return None
+        ratios = [other / own for own, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
+        return median(ratios), min(ratios), max(ratios)
+
+
+def cost(name: str, loop: Loop, rounds: int, on: str, standin: bool = False) -> Cost:
+    """Measure a stage where its steps cost most; `on`: the device, in words."""
+    loop.state = loop.stage.late(loop.state)
+    device = loop.materials.device
+    waiting, batch = _fetched(loop, rounds)
+    plain = deepcopy(loop.model)  # which is not compiled
+    before = deepcopy(plain.state_dict())
+    steps = cycle(range(loop.steps))  # each draws anew, so that no chain is walked on and on
+
+    def ours() -> object:
+        return loop.step(next(steps), batch)
+
+    def afresh() -> None:
+        for model in (loop.model, plain):
+            model.load_state_dict(before)
+
+    with counted(loop.model) as passes:
+        ours()
+    variants: dict[str, Callable[[], object]] = {OURS: ours}
+    if type(loop.stage) in LOSSES:
+        state = {key: value.clone() for key, value in loop.state.items()}
+        reference = Reference(loop.stage, plain, deepcopy(plain), state)
+        variants[REFERENCE] = lambda: reference.step(batch)
+    variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
+    seconds, sections = in_turn(variants, afresh, rounds, device)
+    sections["data"] = median(waiting)
+    return Cost(f"stage {name}", on, loop.stage.training.batch, standin, seconds, sections, held(variants, device))
+
+
+def in_turn(
+    variants: dict[str, Callable[[], object]], afresh: Callable[[], None], rounds: int, device: torch.device
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Each variant's seconds by round, and the sections of ours; `afresh` comes before."""
+    for work in variants.values():
+        afresh()
+        work()  # the first time is another
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    clocks = [Clock(device) for _ in range(rounds)]
+    for turn, clock in enumerate(clocks):
+        afresh()
+        with clock.running():
+            variants[OURS]()
+        for name in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each is first in turn
+            afresh()
+            seconds[name].append(_seconds(variants[name], device))
+    return seconds, {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
+
+
+def held(variants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, int]:
+    """The most bytes that each variant holds beyond what stays."""
+    return {name: peak(work, device) for name, work in variants.items()}
+
+
+def _fetched(loop: Loop, rounds: int) -> tuple[list[float], Batch]:
+    """The seconds that fetching batches takes, and one of them; the first also opens what they are read from."""
+    batches, waiting = loop.remaining(), []
+    _, batch = next(batches)
+    for _ in range(min(rounds, loop.steps - 1)):
+        waiting.append(_seconds(lambda: next(batches), loop.materials.device))
+    return waiting or [0.0], batch
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    started = now()
+    work()
+    return now() - started

@@ -1,0 +1,68 @@
+"""What was measured of steps, as a table for people and as JSON for programs."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from rich.table import Table
+
+from harness.core.files import write_json
+from harness.cost.disk import size
+from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost
+from harness.runs.run import Run
+
+ORDER = (
+    "data",
+    "contrastive PGD",
+    "SGLD",
+    "attack",
+    "forward and backward",
+    "figures",
+    "optimiser and average",
+    "logging",
+    "checkpoint",
+)
+"""The sections of a step, as they are shown."""
+
+
+def variants(cost: Cost) -> Table:
+    """How long a step takes ours and the others, how many times as long as ours, and what it holds."""
+    title = f"{cost.what}, {cost.device}, {cost.batch} images"
+    table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
+    for name, seconds in cost.seconds.items():
+        usual = median(seconds)
+        ratio = cost.ratio(name)
+        times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
+        memory = size(cost.memory[name]) if cost.memory else "–"
+        table.add_row(name, f"{cost.batch / usual:,.4g}", f"{1e3 * usual:,.4g}", times, memory)
+    return table
+
+
+def sections(cost: Cost) -> Table:
+    """Where the time of our step goes."""
+    table = Table("section", "ms", "share")
+    whole = sum(cost.sections.values())
+    for name in sorted(cost.sections, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
+        seconds = cost.sections[name]
+        table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / whole:.1f} %")
+    return table
+
+
+def notes(cost: Cost) -> list[str]:
+    """What must be known of the numbers."""
+    lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
+    if REFERENCE not in cost.seconds:
+        lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
+    if cost.standin:
+        lines.append("Random images stand in for the data, whose files are not here: fetching them says nothing.")
+    return lines
+
+
+def keep(run: Run, costs: Sequence[Cost], folder: Path) -> Path:
+    """Write what was measured of a run's stages as JSON; the file."""
+    what = [run.config["method"]["name"], run.config["data"]["name"], run.config["model"]["name"], costs[0].what]
+    path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
+    write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])
+    return path

@@ -1,0 +1,1 @@
+"""One model under one protocol. It knows no run."""

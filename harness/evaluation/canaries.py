@@ -1,0 +1,129 @@
+"""Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harness.core.dataset import Split
+from harness.core.energy import EnergyModel
+from harness.core.errors import CanaryFailed
+from harness.evaluation.features import Features
+from harness.evaluation.intervals import wilson
+from harness.evaluation.metric import BATCH, Subject, sound
+from harness.evaluation.reference import Reference, evenly, loaded
+from harness.runs.build import untrained
+from harness.runs.run import Run
+
+SEEN = 500
+"""Images of a split that are looked at, evenly spaced; all of a smaller one."""
+
+REFERENCE = 2_000
+"""Training images whose features are compared with the reference."""
+
+APART = 30
+"""Points between two accuracies that ought to be alike, from which on they are said to differ."""
+
+OFF = 10
+"""How often its sampling error the mean of the features may be away from the reference's."""
+
+
+def of_classifier(run: Run, subject: Subject) -> dict[str, float]:
+    """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
+    x, y = _some(subject, "test")
+    logits = sound(_logits(subject.model, x))
+    once = _accuracy(logits, y)
+    return {
+        "accuracy": once,
+        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, run.config["model"]),
+        "accuracy, untrained": _untrained_at_chance(run, subject, x, y),
+        "accuracy on other images": _labels_fit(run, subject, once, y),
+    }
+
+
+def of_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
+    """Train against train: features of training images, made as those of samples, must have the reference's mean.
+
+    n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
+    distance whose sampling error is known for any number of images and features.
+    """
+    view, n = subject.data.view("train", "plain"), subject.data.length("train")
+    found = torch.cat([features(images)["features"] for images in loaded(view, [*evenly(n, REFERENCE)])]).double()
+    mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
+    away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
+    spread = float(found.var(0).sum()) / trace
+    if away > OFF or not 0.5 < spread < 2:
+        raise CanaryFailed(
+            f"Train against train: the mean {features.source.distance[0]} features of {len(found)} training images is "
+            f"{away:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
+            f"variance is {spread:.3g} of it. The statistics are of other images, or were made by other weights or "
+            "another preprocessing: check protocol.metrics.fidelity.statistics, or empty the cache."
+        )
+    return {f"train against train ({features.source.distance[0]})": away}
+
+
+def _standardised_once(
+    model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, config: dict[str, list[float]]
+) -> float:
+    """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
+    mean, std = (torch.tensor(config[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
+    by_hand = _logits(lambda x: model.net(((x.double() - mean[:, None, None]) / std[:, None, None]).to(x.dtype)), x)
+    agree = float((by_hand.argmax(1) == logits.argmax(1)).float().mean())
+    if agree < 0.99:
+        raise CanaryFailed(
+            f"Clean accuracy by two routes: the model and its net, fed by hand with pixels standardised by model.mean "
+            f"and model.std, agree on only {100 * agree:.0f} % of {len(y)} images. Pixels are standardised twice, or "
+            "not at all."
+        )
+    once, raw = _accuracy(logits, y), _accuracy(_logits(model.net, x), y)
+    if raw - once > APART:
+        raise CanaryFailed(
+            f"Clean accuracy by two routes: {once:.0f} % with pixels standardised by model.mean and model.std, but "
+            f"{raw:.0f} % with raw pixels. The net standardises them itself: set model.mean=[0,…] and model.std=[1,…]."
+        )
+    return _accuracy(by_hand, y)
+
+
+def _untrained_at_chance(run: Run, subject: Subject, x: Tensor, y: Tensor) -> float:
+    """Accuracy of the net before any training."""
+    with torch.no_grad():
+        found = _accuracy(_logits(untrained(run).to(subject.device).eval(), x), y)
+    largest = 100 * float(y.bincount().max()) / len(y)
+    if found > largest + APART:
+        raise CanaryFailed(
+            f"An untrained copy of the net classifies {found:.0f} % of {len(y)} test images rightly, where guessing "
+            f"gives {largest:.0f} %: the images tell their labels."
+        )
+    return found
+
+
+def _labels_fit(run: Run, subject: Subject, on_test: float, y: Tensor) -> float:
+    """Accuracy on images held out of training, or on training images where none were or others trained the net.
+
+    Test images may be much harder than those trained on, but neither easier nor no better than guessed.
+    """
+    split: Split = "validation" if subject.data.length("validation") else "train"
+    held_out, n = split == "validation" and bool(run.trainings), len(y)
+    x, labels = _some(subject, split)
+    found = _accuracy(_logits(subject.model, x), labels)
+    low, high = (100 * bound for bound in wilson(round(found * len(labels) / 100), len(labels)))
+    low_test, high_test = (100 * bound for bound in wilson(round(on_test * n / 100), n))
+    guessed = on_test <= 100 * float(y.bincount().max()) / n + APART / 3
+    if abs(found - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
+        raise CanaryFailed(
+            f"{found:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
+            "images: the labels of one split do not belong to its images, or its images are prepared otherwise."
+        )
+    return found
+
+
+def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
+    return subject.images(split, evenly(subject.data.length(split), SEEN))
+
+
+def _logits(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([net(some) for some in x.split(BATCH)])
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> float:
+    return 100 * float((logits.argmax(1) == y).float().mean())

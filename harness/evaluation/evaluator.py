@@ -1,0 +1,195 @@
+"""The evaluator: every run's model under one protocol, piece by piece, each piece a file that is made once."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from harness.core.dataset import Outliers
+from harness.core.errors import UserError
+from harness.core.files import one_name, read_json, replacing, write_json
+from harness.core.method import Method
+from harness.core.microbatch import InMicroBatches
+from harness.core.registry import find, make
+from harness.evaluation import canaries
+from harness.evaluation.metric import Metric, Result, Subject
+from harness.evaluation.parts import read_part, write_part
+from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
+from harness.evaluation.selection import Steps, tuned, with_steps
+from harness.runs.build import outliers
+from harness.runs.record import Selection
+from harness.runs.run import Run
+from harness.runs.trained import last, state, trained
+
+Phase = Literal["selection", "samples", "metrics"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""What is done one after the other; the pieces of one phase need nothing of each other."""
+
+Tell = Callable[[str], None]
+
+
+def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
+    """The metrics of a protocol, by the names of their entries; `metric` says which, where the name does not."""
+    made: dict[str, Metric] = {}
+    for name, fields in protocol["metrics"].items():
+        given = {key: value for key, value in fields.items() if key != "metric"}
+        made[one_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+    return made
+
+
+def sampling(protocol: dict[str, Any]) -> Sampling:
+    """How a protocol samples."""
+    return make(Sampling, "protocol.samples", protocol["samples"])
+
+
+def selection(protocol: dict[str, Any]) -> Steps | None:
+    """How a protocol chooses the sampler's steps; None where it takes the recipe's."""
+    fields = protocol.get("selection")
+    return make(Steps, "protocol.selection", fields) if fields else None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Work whose file is the mark that it is done."""
+
+    name: str
+    path: Path
+    do: Callable[[], None]
+
+
+def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -> Iterator[Piece]:
+    """The pieces that samples are made in; `made` gives the images of some indices."""
+
+    def do(chunk: int) -> None:
+        samples.write(chunk, made(samples.indices(chunk)))
+
+    for chunk in range(len(samples)):
+        yield Piece(name, samples.path(chunk), partial(do, chunk))
+
+
+class Evaluation:
+    """A run's model under the run's protocol, on one device; any number of them may share the work.
+
+    `tell` hears in a few words how a piece gets on.
+    """
+
+    def __init__(self, run: Run, device: torch.device, tell: Tell = lambda text: None) -> None:
+        self.run, self.device, self.tell = run, device, tell
+        self.protocol = run.config["protocol"]
+        self.metrics, self.how = metrics(self.protocol), sampling(self.protocol)
+        self.selects = selection(self.protocol) if self.generates else None
+
+    @property
+    def generates(self) -> bool:
+        """Whether a metric judges samples."""
+        return any(metric.needs == "generate" for metric in self.metrics.values())
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model and all that metrics ask for."""
+        model = trained(self.run, last(self.run), self.device).requires_grad_(False)
+        if self.run.config["microbatch"]:
+            model.net = InMicroBatches(model.net, self.run.config["microbatch"])
+        samples, cache = Samples(self.run.folder / "samples", self.how), self.run.root / "cache"
+        weights = self.run.config["extractors"]
+        return Subject(model, self.run.data, self.device, samples, cache, weights, lambda text: self.tell(text))
+
+    def canaries(self) -> dict[str, float]:
+        """Check that the numbers will mean something; CanaryFailed where they will not."""
+        with torch.no_grad():
+            found = canaries.of_classifier(self.run, self.subject)
+        if self.generates:
+            self._draw(self.run.method, range(2))
+        for metric in self.metrics.values():
+            found |= metric.check(self.subject)
+        return found
+
+    def pieces(self, phase: Phase) -> list[Piece]:
+        """The work of a phase, in a fixed order."""
+        return list({"selection": self._selection, "samples": self._samples, "metrics": self._parts}[phase]())
+
+    def finish(self, phase: Phase) -> Path | None:
+        """What is done once, after all pieces of a phase; the file of it that the next phases read, if there is one."""
+        if phase == "selection" and self.selects and self.selects.candidates(self.run.method.sampler.steps):
+            steps = self.run.method.sampler.steps
+            self.selects.choose(self.subject, self.run.folder, self.how, steps)
+        if phase == "samples" and self.generates:
+            classes = len(self.run.data.classes)
+            save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.run.folder / "samples.png")
+        chosen = self.run.folder / "selection.json"
+        return chosen if chosen.exists() else None
+
+    def merged(self) -> tuple[Result, float]:
+        """All scores and outcomes, and the seconds that they took; pictures and tables go into the run's folder."""
+        total, seconds = Result({}), 0.0
+        for name, metric in self.metrics.items():
+            started = time.monotonic()
+            parts = [read_part(self._path(name, shard)) for shard in range(metric.shards(self.subject))]
+            found = metric.merge(self.subject, parts)
+            if both := found.scores.keys() & total.scores.keys():
+                raise UserError(f"protocol.metrics.{name} gives {min(both)}, which an entry before it gives already.")
+            total.scores.update(found.scores)
+            total.outcomes.update(found.outcomes)
+            for picture, write in found.pictures.items():
+                with replacing(self.run.folder / f"{picture}.png") as temporary:
+                    write(temporary)
+            for table, lines in found.tables.items():
+                write_json(self.run.folder / f"{table}.json", lines)
+            seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
+        return total, seconds
+
+    def selected(self) -> dict[str, Selection]:
+        """What was chosen during the evaluation."""
+        return self.selects.selection(self.run.folder) if self.selects else {}
+
+    def so_far(self, name: str) -> str:
+        """A few words on the parts of a metric that are done."""
+        if name not in self.metrics:
+            return ""
+        metric = self.metrics[name]
+        paths = [self._path(name, shard) for shard in range(metric.shards(self.subject))]
+        done = [read_json(path) for path in paths if path.exists()]
+        return metric.so_far(self.subject, done) if done else ""
+
+    def _selection(self) -> Iterator[Piece]:
+        if self.selects is None or (self.run.folder / "selection.json").exists():
+            return
+        for steps in self.selects.candidates(self.run.method.sampler.steps):
+            samples = self.selects.samples(self.run.folder, self.how, steps)
+            yield from self._chunks(f"samples of {steps} steps", samples, with_steps(self.run.method, steps))
+
+    def _samples(self) -> Iterator[Piece]:
+        if self.generates:
+            yield from self._chunks("samples", self.subject.samples, tuned(self.run.method, self.run.folder))
+
+    def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
+        return chunks(name, samples, lambda indices: self._draw(method, indices))
+
+    def _draw(self, method: Method, indices: range) -> torch.Tensor:
+        classes, seed = len(self.run.data.classes), self.how.seed
+        return draw(method, self.subject.model, self._state, self._outliers, classes, seed, indices, self.device)
+
+    def _parts(self) -> Iterator[Piece]:
+        for name, metric in self.metrics.items():
+            for shard in range(metric.shards(self.subject)):
+                yield Piece(name, self._path(name, shard), partial(self._score, name, shard))
+
+    def _score(self, name: str, shard: int) -> None:
+        started = time.monotonic()
+        part = self.metrics[name].score(self.subject, shard)
+        write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
+
+    def _path(self, name: str, shard: int) -> Path:
+        return self.run.folder / "parts" / name / f"{shard:05d}.json"
+
+    @cached_property
+    def _state(self) -> dict[str, torch.Tensor]:
+        return state(last(self.run), self.device)
+
+    @cached_property
+    def _outliers(self) -> Outliers:
+        return outliers(self.run)

@@ -1,0 +1,120 @@
+"""The digits features: a small classifier, trained on the digits' training split, that fidelity is measured in.
+
+The Inception network knows photographs of 299 pixels and says nothing of 8x8 digits.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import register_feature_extractor
+
+from harness.core.dataset import Dataset, TensorView
+from harness.core.errors import UserError
+from harness.core.files import locked_file
+from harness.core.loader import batches
+from harness.evaluation.features import Source
+from harness.training.checkpoint import save_tensors
+
+NAME = "digits-features"
+STEPS, BATCH = 600, 64
+
+
+class Digits(Source):
+    """64 features of a small classifier, trained where they are first needed."""
+
+    extractor = NAME
+    distance = ("FD (digits features)", "fd_digits")
+    suffix, key = " (digits)", "_digits"
+    dims = 64
+    layers: ClassVar[dict[str, str]] = {"features": "features", "logits": "logits"}
+    channels = 1
+
+    def ready(self, given: str | None, data: Dataset) -> None:
+        """UserError unless the data are grey images of 8x8 pixels in ten classes."""
+        if (tuple(data.shape), len(data.classes)) != ((1, 8, 8), 10):
+            raise UserError(f"The digits features know 8x8 digits, not images of {data.shape}: use inception's.")
+
+    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
+        """Weights trained on the training split."""
+        return Path(given) if given else weights(*data.tensors("train"), cache)
+
+
+class _Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 64),
+            nn.BatchNorm1d(64, affine=False),  # features of unit variance on the training split, and none of them dead
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, 10))
+
+
+class DigitsFeatures(FeatureExtractorBase):
+    """64 features and 10 logits of uint8 images, N x 1 x 8 x 8, for torch-fidelity."""
+
+    def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
+        super().__init__(name, features_list)
+        self.classifier = _Classifier()
+        self.classifier.load_state_dict(load_file(options["feature_extractor_weights_path"]))
+        self.eval().requires_grad_(False)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """The layers there are."""
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """The logits for the inception score, the features for all else."""
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """No: it is too small to gain by it."""
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        """One black image."""
+        return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        """The requested layers, in the order asked for."""
+        features = self.classifier.features(input.float() / 255)
+        layers = {"features": features, "logits": self.classifier.head(features)}
+        return tuple(layers[name] for name in self.features_list)
+
+
+def weights(images: Tensor, labels: Tensor, cache: Path) -> Path:
+    """The classifier's weights file, trained on these images once and kept in the cache under their hash."""
+    digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:12]
+    path = cache / f"{NAME}-{STEPS}-{digest}.safetensors"
+    with locked_file(path):
+        if not path.exists():
+            save_tensors(path, _trained(images, labels).state_dict())
+    return path
+
+
+def _trained(images: Tensor, labels: Tensor) -> _Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = _Classifier()
+    optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    view = TensorView(images, labels, pad=1)
+    for x, y in batches(view, len(view), BATCH, seed=0, start=0, stop=STEPS):
+        loss = nn.functional.cross_entropy(classifier.head(classifier.features(x)), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return classifier
+
+
+register_feature_extractor(NAME, DigitsFeatures)

@@ -1,0 +1,33 @@
+"""Weights files of extractors: given by their path, or fetched once into torch's cache."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from harness.core.errors import UserError
+from harness.core.files import locked_file
+
+
+def hub_file(url: str) -> Path:
+    """Where torch keeps the file of an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def fetched(name: str, given: str | None, url: str) -> None:
+    """See to it that the weights of an extractor are on this machine; UserError where neither way leads there."""
+    if given:
+        if not Path(given).is_file():
+            raise UserError(f"extractors.{name}={given}: there is no such file ({Path(given).absolute()}).")
+        return
+    path = hub_file(url)
+    with locked_file(path):
+        if path.exists():
+            return
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except (URLError, OSError) as error:
+            raise UserError(
+                f"The weights of the extractor '{name}' are not at {path} and could not be fetched ({error}). On a "
+                f"machine with a network, fetch {url}, bring the file here, and say extractors.{name}=PATH."
+            ) from None

@@ -1,0 +1,29 @@
+"""Inception's features, as the published FID, IS and KID are measured in (Heusel et al. 2017)."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+from harness.core.dataset import Dataset
+from harness.evaluation.features import Source
+from harness.evaluation.features.download import fetched, hub_file
+
+
+class Inception(Source):
+    """2,048 features of the Inception network of 2015, in torch-fidelity's port."""
+
+    extractor = "inception-v3-compat"
+    distance = ("FID", "fid")
+    suffix, key = "", ""
+    dims = 2048
+    layers: ClassVar[dict[str, str]] = {"features": "2048", "logits": "logits_unbiased"}
+    published = "6726825d"
+
+    def ready(self, given: str | None, data: Dataset) -> None:
+        """Fetch the file into torch's own cache, where torch-fidelity keeps it too."""
+        fetched("inception", given, URL_INCEPTION_V3)
+
+    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
+        """The given file, or the fetched one."""
+        return Path(given) if given else hub_file(URL_INCEPTION_V3)

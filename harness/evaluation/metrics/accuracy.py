@@ -1,0 +1,30 @@
+"""Clean accuracy."""
+
+from typing import ClassVar, Literal
+
+from harness.core.dataset import Split
+from harness.core.settings import settings
+from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.outcomes import bits, share
+
+
+@settings
+class Accuracy(Metric):
+    """The share of images of a split, not augmented, that are classified rightly."""
+
+    split: Split
+    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+
+    def shards(self, subject: Subject) -> int:
+        """One: a single pass."""
+        return 1
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """One outcome per image."""
+        logits, labels = subject.logits(self.split)
+        return {"outcomes": bits(logits.argmax(1) == labels)}
+
+    def merge(self, subject: Subject, parts: list[Part]) -> Result:
+        """Accuracy with its Wilson interval."""
+        outcomes = "".join(part["outcomes"] for part in parts)
+        return Result({"clean_accuracy": share("Clean accuracy", outcomes)}, {"clean": outcomes})

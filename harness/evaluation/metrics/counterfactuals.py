@@ -1,0 +1,225 @@
+"""Counterfactuals: what a model sees another class in, and how near that is to real images of the class."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.core.dataset import Dataset, Split
+from harness.core.errors import UserError
+from harness.core.random import derive
+from harness.core.settings import settings
+from harness.evaluation.counterfactual import counterfactuals, towards
+from harness.evaluation.features import Features, enough, source
+from harness.evaluation.intervals import of_mean
+from harness.evaluation.metric import Metric, Result, Subject
+from harness.evaluation.outcomes import bits, share
+from harness.evaluation.parts import Part
+from harness.evaluation.pictures import Cell, difference, short, table
+from harness.evaluation.reference import evenly, frechet, reference
+from harness.evaluation.samples import Sampling, eight_bits
+from harness.runs.record import Score
+
+SHOWN = 10
+"""Images of the picture: the first of so many classes."""
+
+
+@settings
+class Counterfactuals(Metric):
+    """Each image of a split, walked towards a random other class in L2 balls of rising radii (RATIO; DAT).
+
+    steps: of each walk. features: in which those walked into a class are compared with the training images of that
+    class, by a Fréchet distance that is averaged over the classes; null for none, as where a class has no more images
+    than there are features. confidence: in the target, at which methods are compared. chunk: images in each shard.
+    seed: of the targets. count: so many images, evenly spaced in the split's order; null for all of them.
+    """
+
+    split: Split
+    radii: tuple[float, ...]
+    steps: int
+    features: str | None
+    chunk: int
+    seed: int
+    confidence: float = 0.9
+    count: int | None = None
+    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+
+    def __post_init__(self) -> None:
+        if not self.radii or list(self.radii) != sorted(set(self.radii)):
+            raise ValueError(f"radii must be one or more and rise, not {list(self.radii)}")
+        for eps in self.radii:
+            towards(eps, self.steps)
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must be between 0 and 1, not {self.confidence}")
+        if self.chunk < 1 or (self.count is not None and self.count < 2):
+            raise ValueError("chunk must be 1 or more, count 2 or more")
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """The extractor's weights, and enough images of every class, walked and real."""
+        if self.features is None:
+            return
+        of = source(self.features)
+        of.ready(weights.get(self.features), data)
+        into = self.targets(data, self._indices(data))
+        for labels, what in ((data.labels("train"), "training images of"), (into, "counterfactuals into")):
+            counts = labels.bincount(minlength=len(data.classes))
+            try:
+                enough(of, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
+            except UserError as error:
+                raise UserError(f"{error} Or say features=null in the protocol's entry, for no distance.") from None
+
+    def shards(self, subject: Subject) -> int:
+        """One for each chunk of images at each radius."""
+        return len(self.radii) * self._chunks(subject.data)
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """What became of a chunk's images, their features, and those that the picture shows."""
+        place, chunk = divmod(shard, self._chunks(subject.data))
+        mine = self._indices(subject.data)[chunk * self.chunk :][: self.chunk]
+        images, _ = subject.images(self.split, mine)
+        target = self.targets(subject.data, mine).to(subject.device)
+        found = counterfactuals(subject.model, images, target, self.radii[place], self.steps)
+        stored = eight_bits(found.images).cpu()
+        part = {
+            "confidence": found.after.cpu().numpy(),
+            "reached": (found.predicted == target).cpu().numpy(),
+            "distance": found.distance.cpu().numpy(),
+            "shown": stored[[mine.index(index) for index in self._shown(subject.data) if index in mine]].numpy(),
+        }
+        if self.features is not None:
+            features = subject.features(self.features)
+            part |= {"extractor": features.digest, "features": features(stored)["features"].numpy()}
+        return part
+
+    def merge(self, subject: Subject, parts: list[Part]) -> Result:
+        """The figures at each radius, and the distance at the confidence at which methods are compared."""
+        chunks = self._chunks(subject.data)
+        found = [_joined(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
+        scores: dict[str, Score] = {}
+        for eps, part in zip(self.radii, found, strict=True):
+            scores |= _details(eps, part)
+        if self.features is not None:
+            subject.features(self.features).require(parts)
+            scores = self._distances(subject, found) | scores
+        pictures = {
+            "counterfactuals": lambda path: table(path, self._rows(subject, found)),
+            "counterfactual_strip": lambda path: table(path, self._rows(subject, found)[:1]),
+        }
+        return Result(scores, pictures=pictures)
+
+    def targets(self, data: Dataset, indices: list[int]) -> Tensor:
+        """Where images of some indices are walked to: any class but their own, by seed and index alone."""
+        classes = len(data.classes)
+        turns = [1 + derive(self.seed, "target", index) % (classes - 1) for index in indices]
+        return (data.labels(self.split)[indices] + torch.tensor(turns)) % classes
+
+    def _distances(self, subject: Subject, found: list[Part]) -> dict[str, Score]:
+        """The distance at the confidence, where a radius reaches that, and at each radius."""
+        assert self.features is not None
+        extractor = subject.features(self.features)
+        title, key = extractor.source.distance
+        means = [float(part["confidence"].mean()) for part in found]
+        values = self._mean_frechet(subject, extractor, found)
+        at, unmatched = matched(means, values, self.confidence), list[str]()
+        if means[0] > self.confidence:
+            unmatched = [f"at the smallest radius the confidence is {100 * means[0]:.1f} % already"]
+
+        def score(title: str, value: float, warnings: Sequence[str] = (), table: str = "") -> Score:
+            warnings, n = [*extractor.warnings, *warnings], len(found[0]["confidence"])
+            return Score(title=title, value=value, n=n, better="lower", table=table, warnings=warnings)
+
+        headline = f"Counterfactual {title} at {100 * self.confidence:g} % confidence"
+        scores = {} if at is None else {f"counterfactual_{key}": score(headline, at, unmatched)}
+        for eps, value in zip(self.radii, values, strict=True):
+            details = score(title, value, table=_table(eps))
+            scores[f"counterfactual_{key}/l2_{eps:g}"] = details
+        return scores
+
+    def _mean_frechet(self, subject: Subject, extractor: Features, found: list[Part]) -> list[float]:
+        """At each radius the mean over classes of the distance of those walked there from its training images."""
+        data = subject.data
+        into = self.targets(data, self._indices(data)).numpy()
+        values = torch.zeros(len(found), len(data.classes), dtype=torch.double)
+        for label in range(len(data.classes)):
+            real = reference(extractor, data, "train", subject.cache, of_class=label).statistics
+            for place, part in enumerate(found):
+                values[place, label] = frechet(torch.from_numpy(part["features"][into == label]), real)
+        return values.mean(1).tolist()
+
+    def _rows(self, subject: Subject, found: list[Part]) -> list[list[Cell]]:
+        """The picture, by class: an image, what it becomes at each radius, and what has changed in the end."""
+        indices, names = self._shown(subject.data), [short(name) for name in subject.data.classes]
+        images, labels = subject.images(self.split, indices)
+        into = self.targets(subject.data, indices)
+        rows: list[list[Cell]] = []
+        for row, place in enumerate(map(self._indices(subject.data).index, indices)):
+            image, cells = images[row].cpu(), list[Cell]()
+            for eps, part in zip(self.radii, found, strict=True):
+                sure = 100 * float(part["confidence"][place])
+                cells.append(Cell(torch.from_numpy(part["shown"][row]) / 255, f"ε {eps:g}: {sure:.0f} %"))
+            original = Cell(image, f"{names[int(labels[row])]} → {names[int(into[row])]}")
+            rows.append([original, *cells, Cell(difference(image, cells[-1].image), "change")])
+        return [rows[row] for row in labels.argsort().tolist()]
+
+    def _chunks(self, data: Dataset) -> int:
+        return -(-len(self._indices(data)) // self.chunk)
+
+    def _indices(self, data: Dataset) -> list[int]:
+        """The images that are walked."""
+        there = data.length(self.split)
+        count = min(self.count or there, there)
+        return [index * there // count for index in range(count)]
+
+    def _shown(self, data: Dataset) -> list[int]:
+        """Those that the picture shows: the first of each of some classes, evenly spaced; rising."""
+        indices = self._indices(data)
+        labels = data.labels(self.split)[indices].tolist()
+        classes = evenly(len(data.classes), SHOWN)
+        return sorted(indices[labels.index(label)] for label in classes if label in labels)
+
+
+def matched(confidences: Sequence[float], values: Sequence[float], at: float) -> float | None:
+    """The value at a confidence: interpolated between the first radius that reaches it and the one before.
+
+    The first radius's value where that reaches it; None where none does.
+    """
+    place = next((place for place, confidence in enumerate(confidences) if confidence >= at), None)
+    if not place:
+        return None if place is None else values[0]
+    low, high = confidences[place - 1 : place + 1]
+    return values[place - 1] + (at - low) / (high - low) * (values[place] - values[place - 1])
+
+
+def _joined(parts: list[Part]) -> Part:
+    """The arrays of all chunks at one radius."""
+    arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
+
+
+def _details(eps: float, part: Part) -> dict[str, Score]:
+    """Confidence in the target, the share that is taken for it, and the distance, at one radius."""
+    sure = 100 * part["confidence"].astype(np.float64)
+    far = part["distance"].astype(np.float64)
+    reached = share("Classified as the target", bits(torch.from_numpy(part["reached"])))
+    return {
+        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", sure, eps, "%", "higher"),
+        f"counterfactual_reached/l2_{eps:g}": reached.model_copy(update={"table": _table(eps)}),
+        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", far, eps, "", "lower"),
+    }
+
+
+def _mean(
+    title: str, values: np.ndarray, eps: float, unit: Literal["%", ""], better: Literal["higher", "lower"]
+) -> Score:
+    value, n = float(values.mean()), len(values)
+    low, high = of_mean(value, float(values.std()), n)
+    high = min(100.0, high) if unit else high
+    return Score(
+        title=title, value=value, low=max(0.0, low), high=high, n=n, unit=unit, better=better, table=_table(eps)
+    )
+
+
+def _table(eps: float) -> str:
+    return f"Counterfactuals, L2 {eps:g}"

@@ -1,0 +1,127 @@
+"""Fidelity: how near the method's own samples are to the training images, by torch-fidelity.
+
+It is imported where it computes: it takes a second, and a plan needs none of it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.core.dataset import Dataset
+from harness.core.settings import settings
+from harness.evaluation import canaries
+from harness.evaluation.features import Features, Source, enough, source
+from harness.evaluation.intervals import jackknife, of_mean, wilson
+from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.reference import Reference, Statistics, frechet, given, reference
+from harness.evaluation.samples import Sampling
+from harness.runs.record import Score
+
+
+@settings
+class Fidelity(Metric):
+    """Fréchet distance, KID, IS, precision and recall of the samples against the training split.
+
+    features: in which they are measured; the titles say so, for numbers of two extractors do not compare.
+    kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
+    splits: of the samples that IS is averaged over. statistics: a file of the reference's mu and sigma, in place of
+    the training split; KID, precision and recall need images and are then left out.
+    """
+
+    features: str
+    kid_subset: int
+    seed: int
+    splits: int = 10
+    statistics: str | None = None
+    needs: ClassVar[Literal["classify", "generate"]] = "generate"
+
+    def __post_init__(self) -> None:
+        if self.kid_subset < 2 or self.splits < 2:
+            raise ValueError("kid_subset and splits must be 2 or more")
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """The extractor's weights and enough samples; statistics that fit."""
+        of = source(self.features)
+        of.ready(weights.get(self.features), data)
+        enough(of, samples.count, "protocol.samples.count")
+        if self.statistics:
+            given(Path(self.statistics), of.dims)
+
+    def check(self, subject: Subject) -> dict[str, float]:
+        """Train against train: the reference is of the training split, in these features."""
+        return canaries.of_reference(subject, *self.compared(subject))
+
+    def shards(self, subject: Subject) -> int:
+        """One for each chunk of samples."""
+        return len(subject.samples)
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """The features of a chunk, and the logits where the extractor has any."""
+        features = subject.features(self.features)
+        layers = features(subject.samples[shard])
+        return {"extractor": features.digest, **{name: layer.numpy() for name, layer in layers.items()}}
+
+    def merge(self, subject: Subject, parts: list[Part]) -> Result:
+        """The figures as scores."""
+        features, against = self.compared(subject)
+        features.require(parts)
+        of, found = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
+        key = of.distance[1] + ("_given" if self.statistics else "")
+        scores = {key: self._distance(of, found, against.statistics)}
+        if against.features is not None:
+            scores |= self._neighbours(of, found, against)
+        if "logits" in of.layers:
+            logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
+            scores[f"is{of.key}"] = self._inception_score(of, logits)
+        return Result({key: score.model_copy(update={"warnings": features.warnings}) for key, score in scores.items()})
+
+    def compared(self, subject: Subject) -> tuple[Features, Reference]:
+        """The extractor, and what samples are compared with."""
+        features = subject.features(self.features)
+        if self.statistics:
+            return features, given(Path(self.statistics), features.source.dims)
+        return features, reference(features, subject.data, "train", subject.cache)
+
+    def _distance(self, of: Source, found: Tensor, against: Statistics) -> Score:
+        def distance(rows: np.ndarray) -> float:
+            return frechet(found[torch.from_numpy(rows)], against)
+
+        value, n = distance(np.arange(len(found))), len(found)
+        low, high = jackknife(n, distance, value)
+        title = of.distance[0] + (f" (against {Path(self.statistics).name})" if self.statistics else "")
+        return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
+
+    def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
+        from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+        from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+        images = against.features
+        assert images is not None
+        subset = min(self.kid_subset, len(found), len(images))
+        how = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
+        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **how)[KEY_METRIC_KID_MEAN]
+        shares = prc_features_to_metric(found, images, **how)
+        title, n = f"KID × 1000{of.suffix}", len(found)
+        scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
+        for name, key, among in (
+            ("Precision", KEY_METRIC_PRECISION, n),
+            ("Recall", KEY_METRIC_RECALL, len(images)),
+        ):
+            value = float(shares[key])
+            low, high = wilson(round(value * among), among)
+            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=among, better="higher")
+            scores[f"{name.lower()}{of.key}"] = score
+        return scores
+
+    def _inception_score(self, of: Source, logits: Tensor) -> Score:
+        from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
+        splits = min(self.splits, len(logits) // 2)
+        found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
+        value = float(found[KEY_METRIC_ISC_MEAN])
+        low, high = of_mean(value, float(found[KEY_METRIC_ISC_STD]), splits)
+        return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")

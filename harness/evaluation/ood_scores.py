@@ -1,0 +1,98 @@
+"""What tells data from outliers: scores of images, high for the data, and attacks on outliers that raise them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pyautoattack.autopgd_base import APGDAttack
+from torch import Tensor, nn
+
+from harness.core.errors import Diverged
+from harness.core.random import seeded
+from harness.core.settings import settings
+from harness.core.walk import Objective, Walk, confidence, frozen, marginal_score, slope, walk
+
+Scorer = Literal["energy", "msp", "gradient"]
+"""s(x) = logsumexp f(x); the largest softmax probability; −‖∇ s(x)‖, the approximate mass of JEM, section 5.3."""
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """log p / (1 − p) of the largest softmax probability p per image: in the order of p, but never saturated at 1."""
+    descending = logits.sort(1, descending=True).values
+    return descending[:, 0] - descending[:, 1:].logsumexp(1)
+
+
+OF_LOGITS: dict[str, Objective] = {"energy": marginal_score, "msp": log_odds}
+"""The scores that an attack can raise; that of the gradient would need second derivatives."""
+
+PUBLISHED: dict[str, Objective] = {"energy": marginal_score, "msp": confidence}
+"""What the published attack climbs to raise a score: for the largest probability it is KL( U ‖ p )."""
+
+
+def scored(model: nn.Module, images: Tensor, scorer: Scorer) -> Tensor:
+    """The scores of images, N, on the CPU; Diverged where one is not finite."""
+    with frozen(model), torch.no_grad():
+        if scorer == "gradient":
+            found = -slope(model, images, marginal_score)[0].flatten(1).norm(dim=1)
+        else:
+            found = OF_LOGITS[scorer](model(images))
+    if not found.isfinite().all():
+        raise Diverged(f"the {scorer} score of {int((~found.isfinite()).sum())} of {len(found)} images is not finite")
+    return found.cpu()
+
+
+@settings
+class PGD:
+    """The published attack (RATIO, section 4; DAT): unit steps in an L2 ball, the last iterate, no restarts."""
+
+    steps: int
+    step: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not (self.step > 0 and self.eps > 0):
+            raise ValueError("steps must be 1 or more, step and eps above 0")
+
+    def attacked(self, model: nn.Module, images: Tensor, scorer: Scorer, seed: int) -> Tensor:
+        """The images where the walk ends; it draws no random numbers."""
+        return walk(model, images, PUBLISHED[scorer], Walk(self.steps, self.step, self.eps))
+
+
+@settings
+class APGD:
+    """APGD (Croce & Hein 2020) in an L2 ball, from random starts in it: the best iterate of all restarts.
+
+    It climbs the score itself; a cross-entropy of it would flatten wherever a random start scores low.
+    """
+
+    steps: int
+    restarts: int
+    eps: float
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.restarts) < 1 or not self.eps > 0:
+            raise ValueError("steps and restarts must be 1 or more, eps above 0")
+
+    def attacked(self, model: nn.Module, images: Tensor, scorer: Scorer, seed: int) -> Tensor:
+        """The best images; the random starts depend on the seed and on the whole batch."""
+        hill = _Hill(model, OF_LOGITS[scorer])
+        attack = APGDAttack(hill, self.steps, "L2", self.restarts, self.eps, device=images.device, is_tf_model=True)
+        with frozen(model), seeded(seed):
+            return attack.perturb(images, best_loss=True)
+
+
+@dataclass(frozen=True)
+class _Hill:
+    """A score as APGD takes the loss of a model that is not PyTorch's: with its gradient, and as it is."""
+
+    model: nn.Module
+    score: Objective
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Logits, of which nothing is used."""
+        return x.new_zeros(len(x), 2)
+
+    def get_logits_loss_grad_xent(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, what is to be maximised, and its gradient."""
+        gradient, value = slope(self.model, x, self.score)
+        return self.predict(x), value, gradient

@@ -1,0 +1,140 @@
+"""The images that samples are compared with, as statistics and features: computed once, or given as a file.
+
+torch-fidelity is imported where it computes: it takes a second, and a plan needs none of it.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as View
+
+from harness.core.dataset import Dataset, Items, Split
+from harness.core.errors import UserError
+from harness.core.files import locked_file
+from harness.evaluation.features import BATCH, Features
+from harness.evaluation.samples import eight_bits
+from harness.training.checkpoint import save_tensors
+
+KEPT = 50_000
+"""Images whose features are kept, for KID, precision and recall; of a larger split, evenly spaced ones."""
+
+HASHED = 2_000
+"""Images that tell one dataset, and its preprocessing, from another; of a larger split, evenly spaced ones."""
+
+Statistics = dict[str, np.ndarray]
+"""`mu`, D float32, and `sigma`, D x D float64: mean and covariance of features, as torch-fidelity has them."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Statistics of all images, and the features of some, N x D, where they are known."""
+
+    statistics: Statistics
+    features: Tensor | None
+
+
+class Pixels(View[Tensor]):
+    """Some images of a split in 8 bits, one by one: as the samples are stored."""
+
+    def __init__(self, view: Items, indices: list[int]) -> None:
+        self.view, self.indices = view, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return eight_bits(self.view[self.indices[place], 0][0])
+
+
+def reference(features: Features, data: Dataset, split: Split, cache: Path, of_class: int | None = None) -> Reference:
+    """The reference of a split, or of one class of it, from the cache, where it is named by all that it depends on."""
+    labels = data.labels(split)
+    indices = (labels == of_class).nonzero().flatten().tolist() if of_class is not None else list(range(len(labels)))
+    view = data.view(split, "plain")
+    path = cache / f"reference-{features.source.extractor}-{_digest(features, view, indices)}.safetensors"
+    with locked_file(path):
+        if not path.exists():
+            save_tensors(path, _computed(features, view, indices))
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
+    return Reference(_named(found), found["features"])
+
+
+def given(path: Path, dims: int) -> Reference:
+    """Statistics of a file, as pytorch-fid stores them (.npz with mu and sigma); UserError where they do not fit."""
+    try:
+        with np.load(path) as file:
+            mu, sigma = file["mu"].astype(np.float32), file["sigma"].astype(np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} does not hold statistics: an .npz with mu and sigma is needed ({error}).") from None
+    if mu.shape != (dims,) or sigma.shape != (dims, dims):
+        raise UserError(f"{path} holds statistics of {mu.shape} and {sigma.shape}, where {dims} features are compared.")
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError(f"{path} holds statistics that are not finite.")
+    return Reference({"mu": mu, "sigma": sigma}, None)
+
+
+def frechet(features: Tensor, against: Statistics) -> float:
+    """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
+    return float(found[KEY_METRIC_FID])
+
+
+def evenly(n: int, count: int) -> range:
+    """`count` of n indices, evenly spaced; all of them where there are fewer."""
+    return range(n) if n <= count else range(0, n, -(-n // count))
+
+
+def loaded(view: Items, indices: list[int]) -> DataLoader[Tensor]:
+    """Batches of images in 8 bits; by other processes where there are many."""
+    workers = min(4, os.cpu_count() or 1) if len(indices) > HASHED else 0
+    return DataLoader(Pixels(view, indices), batch_size=BATCH, num_workers=workers)
+
+
+def _digest(features: Features, view: Items, indices: list[int]) -> str:
+    """Of the extractor's weights, the count, and the pixels as they are after preprocessing."""
+    digest = hashlib.sha256(f"{features.digest} {len(indices)} {indices[:1]}{indices[-1:]}".encode())
+    pixels = Pixels(view, indices)
+    for place in evenly(len(indices), HASHED):
+        digest.update(pixels[place].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _computed(features: Features, view: Items, indices: list[int]) -> dict[str, Tensor]:
+    """Statistics and kept features; in one go where all are kept, else summed up in float64 batch by batch."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics
+
+    n, place = len(indices), 0
+    keep, kept = evenly(n, KEPT), list[Tensor]()
+    total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))
+    for images in loaded(view, indices):
+        found = features(images)["features"]
+        if len(keep) < n:
+            of = found.double().numpy()
+            total += of.sum(0)
+            outer += of.T @ of
+        kept.append(found[[i for i in range(len(found)) if place + i in keep]])
+        place += len(found)
+    if len(keep) == n:
+        statistics = fid_features_to_statistics(torch.cat(kept))
+    else:
+        mean = total / n
+        statistics = {"mu": mean.astype(np.float32), "sigma": (outer - n * np.outer(mean, mean)) / (n - 1)}
+    tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in statistics.items()}
+    return {**tensors, "features": torch.cat(kept)}
+
+
+def _named(found: dict[str, Tensor]) -> Statistics:
+    return {name: found[name].numpy() for name in ("mu", "sigma")}

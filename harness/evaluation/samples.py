@@ -1,0 +1,134 @@
+"""A method's own samples: class-balanced, from fixed seeds, in chunks that survive interruption."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from harness.core.dataset import Outliers
+from harness.core.energy import EnergyModel
+from harness.core.errors import CanaryFailed, Diverged
+from harness.core.files import replacing
+from harness.core.method import Method, State
+from harness.core.random import PerImage, derive
+from harness.core.settings import settings
+
+SHOWN = 10
+"""Rows of the sample grid; its columns are the classes."""
+
+WIDEST = 100
+"""Classes that have a column each at most: ImageNet's thousand would make a picture of 256,000 pixels."""
+
+SIDE = 48
+"""Pixels that an image of the grid is enlarged to, at least."""
+
+
+@settings
+class Sampling:
+    """How many samples a protocol asks for, made how many at a time, and the seed of their noise."""
+
+    count: int
+    chunk: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.count < 4 or self.chunk < 1:
+            raise ValueError("count must be 4 or more (precision and recall need neighbours), chunk 1 or more")
+
+
+@dataclass(frozen=True)
+class Samples(Sequence[Tensor]):
+    """The samples of a run, chunk by chunk, numbered from `offset`: each is a file, uint8, N x C x H x W."""
+
+    folder: Path
+    how: Sampling
+    offset: int = 0
+
+    def __len__(self) -> int:
+        return -(-self.how.count // self.how.chunk)
+
+    def __getitem__(self, chunk: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= chunk < len(self):
+            raise IndexError(chunk)
+        return torch.from_numpy(np.load(self.path(chunk)))
+
+    def path(self, chunk: int) -> Path:
+        """The file of a chunk."""
+        return self.folder / f"{self.indices(chunk)[0]:07d}.npy"
+
+    def indices(self, chunk: int) -> range:
+        """The numbers of its samples."""
+        first, end = chunk * self.how.chunk, min((chunk + 1) * self.how.chunk, self.how.count)
+        return range(self.offset + first, self.offset + end)
+
+    def write(self, chunk: int, images: Tensor) -> None:
+        """Store the samples of a chunk, float in [0, 1], in 8 bits; whole or not at all."""
+        with replacing(self.path(chunk)) as temporary:
+            np.save(temporary, eight_bits(images.cpu()).numpy())
+
+    def first(self, count: int) -> Tensor:
+        """So many samples from the first on, or all there are."""
+        some: list[Tensor] = []
+        for chunk in self:
+            some.append(chunk)
+            if sum(map(len, some)) >= count:
+                break
+        return torch.cat(some)[:count]
+
+
+def draw(
+    method: Method,
+    model: EnergyModel,
+    state: State,
+    outliers: Outliers,
+    classes: int,
+    seed: int,
+    indices: range,
+    device: torch.device,
+) -> Tensor:
+    """The samples of some indices, float in [0, 1]. Sample i is of class i mod K and depends on seed i alone.
+
+    Raises Diverged if one is not finite, CanaryFailed if they are of the wrong size.
+    """
+    labels = torch.tensor([i % classes for i in indices], device=device)
+    return draw_of(method, model, state, outliers, labels, seed, indices)
+
+
+def draw_of(
+    method: Method, model: EnergyModel, state: State, outliers: Outliers, labels: Tensor, seed: int, indices: range
+) -> Tensor:
+    """The same, of any classes: `labels`, one for each index, on the model's device."""
+    rng = PerImage([derive(seed, "sample", i) for i in indices])
+    starts = outliers.starts(indices).to(labels.device)
+    images = method.sample(model, starts, labels, state, rng)
+    if images.shape != starts.shape:
+        raise CanaryFailed(f"The samples are {tuple(images.shape)}, but should be {tuple(starts.shape)}.")
+    if not images.isfinite().all():
+        raise Diverged("the samples are not finite")
+    return images.clamp(0, 1)
+
+
+def eight_bits(images: Tensor) -> Tensor:
+    """[0, 1] → uint8 by ⌊255 x⌋, as the published evaluation stores its samples (truncated, not rounded)."""
+    return (images * 255).to(torch.uint8)
+
+
+def columns(classes: int) -> int:
+    """Of a grid: one for each class, or ten of so many."""
+    return classes if classes <= WIDEST else SHOWN
+
+
+def save_grid(images: Tensor, classes: int, path: Path) -> None:
+    """A PNG of the first samples, one column for each class, or ten of so many; uint8 images, N x C x H x W."""
+    from torchvision.utils import make_grid  # slow to import, and a plan needs none of it
+
+    shown = images[: SHOWN * columns(classes)]
+    scale = -(-SIDE // shown.shape[-1])
+    shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    grid = make_grid(shown, nrow=columns(classes), padding=2, pad_value=255)
+    with replacing(path) as temporary:
+        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

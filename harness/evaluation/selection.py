@@ -1,0 +1,100 @@
+"""How many steps the sampler takes: chosen before samples are reported, on statistics that are not."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from harness.core.dataset import Dataset, Split
+from harness.core.files import read_json, write_json
+from harness.core.method import Method
+from harness.core.settings import settings
+from harness.evaluation.features import enough, source
+from harness.evaluation.metric import Subject
+from harness.evaluation.reference import frechet, reference
+from harness.evaluation.samples import Samples, Sampling
+from harness.runs.record import Selection
+
+
+@settings
+class Steps:
+    """The choice of the sampler's number of steps, by the Fréchet distance of `count` samples.
+
+    factors, offsets: the candidates, as multiples of the recipe's number and as differences from it.
+    against: the split whose statistics they are compared with. features: in which.
+    fresh: the samples are numbered on from the reported ones, with other seeds, and other starts where the source of
+    outliers has so many; else they are the first of the reported ones, as in the authors' protocol.
+    """
+
+    count: int
+    against: Split
+    features: str
+    factors: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
+    fresh: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.factors and not self.offsets:
+            raise ValueError("factors or offsets must name candidates")
+        if any(factor <= 0 for factor in self.factors):
+            raise ValueError(f"factors must be above 0, not {list(self.factors)}")
+
+    def ready(self, data: Dataset, weights: Mapping[str, str | None]) -> None:
+        """UserError where there are too few images to tell candidates apart, or the extractor cannot be had."""
+        of = source(self.features)
+        of.ready(weights.get(self.features), data)
+        enough(of, self.count, "protocol.selection.count")
+        enough(of, data.length(self.against), f"images of the {self.against} split")
+
+    def candidates(self, steps: int) -> list[int]:
+        """Numbers of steps, rising; none where the sampler takes no step or there is nothing to choose from."""
+        found = {max(1, round(steps * factor)) for factor in self.factors}
+        found |= {max(1, steps + offset) for offset in self.offsets}
+        return sorted(found) if steps and len(found) > 1 else []
+
+    def samples(self, folder: Path, how: Sampling, steps: int) -> Samples:
+        """Where the samples of a candidate are."""
+        first = how.count if self.fresh else 0
+        return Samples(folder / "selection" / f"{steps}", replace(how, count=self.count), first)
+
+    def choose(self, subject: Subject, folder: Path, how: Sampling, steps: int) -> None:
+        """Note which candidate is nearest, the fewest steps of equals; their samples are then of no more use."""
+        if (folder / "selection.json").exists():
+            shutil.rmtree(folder / "selection", ignore_errors=True)  # a kill may have left some of it
+            return
+        features = subject.features(self.features)
+        against = reference(features, subject.data, self.against, subject.cache).statistics
+        distances = {
+            candidate: frechet(
+                torch.cat([features(images)["features"] for images in self.samples(folder, how, candidate)]), against
+            )
+            for candidate in self.candidates(steps)
+        }
+        chosen = min(distances, key=lambda candidate: (distances[candidate], candidate))
+        write_json(folder / "selection.json", {"steps": chosen, "distances": distances})
+        shutil.rmtree(folder / "selection")
+
+    def selection(self, folder: Path) -> dict[str, Selection]:
+        """What the record says of the choice."""
+        path = folder / "selection.json"
+        if not path.exists():
+            return {}
+        found = read_json(path)
+        others = ", ".join(found["distances"])
+        which = "not reported" if self.fresh else "also reported"
+        name = source(self.features).distance[0]
+        by = f"{name} of {self.count} samples that are {which}: {found['steps']} of {others}"
+        return {"sampler: number of steps": Selection(by=by, split=[self.against])}
+
+
+def tuned(method: Method, folder: Path) -> Method:
+    """The method, its sampler with the chosen number of steps where one was chosen."""
+    path = folder / "selection.json"
+    return with_steps(method, read_json(path)["steps"]) if path.exists() else method
+
+
+def with_steps(method: Method, steps: int) -> Method:
+    """The method with another number of its sampler's steps."""
+    return replace(method, sampler=replace(method.sampler, steps=steps))  # pyright: ignore[reportArgumentType]

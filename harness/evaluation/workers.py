@@ -1,0 +1,125 @@
+"""The pieces of an evaluation, done by this process or spread over several; the results are the same."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.multiprocessing.spawn import start_processes
+
+from harness.core.device import full_precision, prepare
+from harness.core.distributed import World, join
+from harness.core.errors import Diverged
+from harness.core.files import read_json, write_json
+from harness.core.signals import apart
+from harness.evaluation.evaluator import PHASES, Evaluation, Phase, Piece
+from harness.runs.run import Run, load
+
+DIVERGED = "diverged.json"
+"""Where a process leaves word in a run's folder that its piece diverged."""
+
+Hear = Callable[[str, int, int, str], None]
+"""Hears what is being done, how many pieces are, of how many, and a few words."""
+
+
+def evaluators(run: Run, device: torch.device) -> int:
+    """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
+    whole = run.config["device"] == "auto" and device.type == "cuda" and run.config["launcher"]["name"] == "local"
+    return run.config["evaluators"] or (torch.cuda.device_count() if whole else 1)
+
+
+def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
+    """Do all pieces that are not done yet, phase by phase: with the others of this process's world, else with so many
+    processes of its own. A fault in any process ends them all, and is raised here.
+    """
+    world = join()
+    for phase in PHASES:
+        pieces = evaluation.pieces(phase)
+        if world.size > 1:
+            _in_world(evaluation, pieces, world, hear)
+        elif processes == 1:
+            alone(pieces, evaluation.so_far, hear, evaluation)
+        elif not all(piece.path.exists() for piece in pieces):
+            _together(evaluation, phase, pieces, processes, hear)
+        written = world.once(partial(evaluation.finish, phase))
+        while written and not written.exists():  # a network file system shows it late
+            time.sleep(0.2)
+
+
+def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
+    """Do the pieces that are not done yet, in their order; `hear` also hears what `telling` says meanwhile."""
+    for name in dict.fromkeys(piece.name for piece in pieces):
+        own = [piece for piece in pieces if piece.name == name]
+        for done, piece in enumerate(own):
+            hear(name, done, len(own), so_far(name))
+            if not piece.path.exists():
+                if telling:
+                    telling.tell = partial(hear, name, done, len(own))
+                piece.do()
+        hear(name, len(own), len(own), so_far(name))
+
+
+def _in_world(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
+    """This process's pieces, every so manieth, and then until those of the others are there.
+
+    Files are looked for, as network file systems show them late, and as who waits in a collective hears no signal.
+    """
+    try:
+        alone(pieces[world.rank :: world.size], evaluation.so_far, hear, evaluation)
+    except Diverged as error:
+        write_json(evaluation.run.folder / DIVERGED, str(error))
+    while pieces and not (evaluation.run.folder / DIVERGED).exists() and not _tell(evaluation, pieces, hear):
+        time.sleep(0.2)
+    world.wait()
+    if reason := world.once(lambda: _diverged(evaluation.run)):
+        raise Diverged(reason)
+
+
+def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, hear: Hear) -> None:
+    arguments = (str(evaluation.run.folder), phase, processes)
+    context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
+    assert context is not None
+    try:
+        while not context.join(timeout=0.5):
+            _tell(evaluation, pieces, hear)
+    finally:  # none outlives its command
+        for process in filter(None, context.processes):
+            process.terminate()
+    if reason := _diverged(evaluation.run):
+        raise Diverged(reason)
+
+
+def _tell(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
+    """Say how many pieces are done; whether all are."""
+    undone = [piece for piece in pieces if not piece.path.exists()]
+    name = (undone or pieces[-1:])[0].name
+    hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
+    return not undone
+
+
+def _diverged(run: Run) -> str:
+    """The word of a process that its piece diverged, taken away; empty where there is none."""
+    mark = run.folder / DIVERGED
+    if not mark.exists():
+        return ""
+    reason = read_json(mark)
+    mark.unlink()
+    return reason
+
+
+def _rank(rank: int, folder: str, phase: Phase, processes: int) -> None:
+    """Every so manieth piece, in a process of its own, on a GPU of its own where there are several."""
+    apart()
+    run = load(Path(folder))
+    device = prepare(run.config)
+    if device.type == "cuda" and run.config["device"] == "auto":
+        device = torch.device("cuda", rank % torch.cuda.device_count())
+    evaluation = Evaluation(run, device)
+    try:
+        with full_precision():
+            for piece in evaluation.pieces(phase)[rank::processes]:
+                if not piece.path.exists():
+                    piece.do()
+    except Diverged as error:  # an outcome, which must not come back as a fault of this process
+        write_json(run.folder / DIVERGED, str(error))

@@ -1,0 +1,168 @@
+"""Runs as jobs of a SLURM cluster: submitted once, under their names, and left to it."""
+
+import io
+import shlex
+import shutil
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+import submitit
+from submitit.core.utils import FailedJobError
+
+from harness.cli.tables import console
+from harness.core.errors import UserError
+from harness.core.files import locked_file
+from harness.core.settings import settings
+from harness.launch import queue as slurm
+from harness.launch.jobs import Job, freeze, jobs
+from harness.launch.queue import Submitted
+from harness.launch.snapshot import SAFE, snapshot
+from harness.runs.run import Run
+from harness.tracking.outbox import Multirun
+
+RESTARTS = 1000
+"""How often a job may run out of time or be preempted, and go on: as good as always."""
+
+LONGEST = 1000
+"""Jobs of one array: SLURM's own limit, MaxArraySize, is 1001 unless a cluster says otherwise."""
+
+
+@settings
+class Slurm:
+    """Jobs of a SLURM cluster; the fields are explained in configs/launcher/slurm.yaml."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    gres: str | None
+    gpus: int
+    nodes: int
+    processes: int | None
+    cpus: int
+    memory_gb: float | None
+    minutes: int
+    signal_seconds: int
+    parallel: int
+    setup: list[str]
+    extra: dict[str, bool | int | float | str]
+    elsewhere: ClassVar[bool] = True
+    """Whether runs are computed on machines that this one cannot tell much of."""
+
+    @property
+    def size(self) -> int:
+        """How many processes work on a run."""
+        return self.nodes * self.tasks
+
+    @property
+    def tasks(self) -> int:
+        """How many of them on each node."""
+        return self.processes or max(1, self.gpus)
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "cpus", "minutes", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.gpus < 0 or (self.processes is not None and self.processes < 1):
+            raise ValueError("gpus must be 0 or more, and processes 1 or more, or null")
+        if self.processes is not None and self.gpus and self.processes > self.gpus:
+            raise ValueError(
+                f"processes={self.processes} on each node cannot share {self.gpus} GPUs: let them be fewer"
+            )
+        if not 0 < self.signal_seconds < 60 * self.minutes:
+            raise ValueError(f"signal_seconds must be between 0 and the time limit, not {self.signal_seconds}")
+
+    def run(self, runs: list[Run], parent: Multirun | None) -> None:
+        """Submit what is left of the runs and is not queued yet, say so, and leave."""
+        if not shutil.which("sbatch"):
+            raise UserError("There is no sbatch here: type this on a login node of the cluster, or say launcher=local.")
+        root = runs[0].root
+        with locked_file(root / "submit"):  # the same command, typed twice at once, submits once
+            queue = slurm.queue()
+            queued = {run.name: job for run in runs if (job := slurm.find(run.folder, queue))}
+            left = freeze([run for run in runs if run.name not in queued])
+            _left_alone([run for run in runs if run not in left], queued)
+            if left:
+                self._submit_all(left, parent, queue)
+        console.print("To look on: python -m harness status, logs RUN, or cancel; you may log out.", soft_wrap=True)
+
+    def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue) -> None:
+        """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
+        root, code = runs[0].root, snapshot(runs[0].root)
+        trained = {training.folder for run in runs for training in run.trainings}
+        ids = {folder: job.id for folder in trained if (job := slurm.find(folder, queue))}
+        groups: dict[tuple[Path, ...], list[Job]] = {}
+        for job in jobs(runs, parent, going=ids):  # parents before children: whom a group waits for, stands before it
+            before = tuple(training.folder for training in job.after if not training.ended)
+            groups.setdefault(before, []).append(job)
+        for stages, group in groups.items():
+            for array in (group[first : first + LONGEST] for first in range(0, len(group), LONGEST)):
+                before = [ids[stage] for stage in stages]
+                submitted = self._submit(array, before, root, code)
+                ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
+                _tell(array, submitted, before)
+
+    def _submit(self, array: list[Job], before: list[str], root: Path, code: Path) -> list[str]:
+        """Submit an array, noted in its folders beforehand, and return the ids; UserError where SLURM refuses."""
+        name = f"{slurm.NAMES}{uuid4().hex[:8]}"
+        place = Path("jobs", name.removeprefix(slurm.NAMES))
+        for task, job in enumerate(array):
+            Submitted(name, task, str(place)).write(job.folder)
+        executor = submitit.AutoExecutor(root / place, cluster="slurm", slurm_max_num_timeout=RESTARTS)
+        executor.update_parameters(
+            name=name,
+            nodes=self.nodes,
+            tasks_per_node=self.tasks,
+            gpus_per_node=None if "gpu" in (self.gres or "") else self.gpus or None,
+            cpus_per_task=self.cpus,
+            mem_gb=self.memory_gb,
+            timeout_min=self.minutes,
+            slurm_signal_delay_s=self.signal_seconds,
+            slurm_partition=self.partition,
+            slurm_account=self.account,
+            slurm_qos=self.qos,
+            slurm_constraint=self.constraint,
+            slurm_gres=self.gres,
+            slurm_array_parallelism=self.parallel,
+            slurm_dependency=f"afterany:{':'.join(before)}" if before else None,
+            slurm_setup=[*self.setup, *_exports(code)],
+            slurm_additional_parameters={"requeue": True, **self.extra},
+        )
+        try:
+            with redirect_stderr(io.StringIO()), executor.batch():  # what it prints is in the error too
+                submitted = [executor.submit(job.work) for job in array]
+        except FailedJobError as error:
+            raise UserError(
+                f"SLURM refuses the jobs: {error}\nMend the fields of launcher=… and type the same command again."
+            ) from None
+        return [job.job_id for job in submitted]
+
+
+def _exports(code: Path) -> list[str]:
+    """Lines of the job's script: Python imports the frozen code, and a process that fails ends the others."""
+    first = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    others = {**SAFE, "SLURM_KILL_BAD_EXIT": "1", "SRUN_CPUS_PER_TASK": "$SLURM_CPUS_PER_TASK"}
+    return [first, *(f"export {name}={value}" for name, value in others.items())]
+
+
+def _tell(array: list[Job], ids: list[str], before: list[str]) -> None:
+    """Say what was submitted."""
+    which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
+    after = f" (after {', '.join(before)})" if before else ""
+    what = ", ".join(job.folder.name for job in array)
+    console.print(f"submitted  {which}{after}: {what}", markup=False, soft_wrap=True)
+
+
+def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:
+    """Say which runs are not submitted, and why."""
+    for run in runs:
+        if job := queued.get(run.name):
+            why = f"{job.state.lower()} as {job.id}" + (f" ({job.reason})" if job.reason != "None" else "")
+            why += f"; `scontrol release {job.id}` lets it go on" * (job.reason == slurm.HELD)
+        elif run.state == "failed":
+            why = f"failed, see {run.folder / 'failure.md'}; retry=true tries it again"
+        else:
+            why = run.state
+        console.print(f"left alone {run.name}: {why}", markup=False, soft_wrap=True)

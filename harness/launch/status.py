@@ -1,0 +1,159 @@
+"""How runs get on: a row for each, read from the small files of its folder and from SLURM's queue; torch is not asked.
+
+What one folder holds never hides another: a file that cannot be read becomes a row that says so.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.core.errors import UserError
+from harness.core.files import read_json, read_lines
+from harness.launch import queue
+from harness.launch.queue import Ended, Queued, Submitted, submitted
+from harness.runs.record import glance
+from harness.runs.run import OVER, RunState, locked, state
+
+RowState = RunState | Literal["unreadable"]
+
+WAITING = "no job: the same command submits it again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run, or a stage that runs share: where it is, the seconds that this still takes, its job, its last error.
+
+    going: whether something is to be expected of it without a further command.
+    """
+
+    name: str
+    state: RowState
+    progress: str = ""
+    left: float | None = None
+    job: str = ""
+    error: str = ""
+    going: bool = False
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What SLURM says of our jobs: those not over, how others ended, and why it does not answer, where it does not."""
+
+    queued: dict[tuple[str, int], Queued] = field(default_factory=dict)
+    ended: dict[tuple[str, int], Ended] = field(default_factory=dict)
+    silence: str = ""
+
+    @classmethod
+    def asked(cls, folders: Sequence[Path]) -> "Jobs":
+        """What SLURM says, asked once, and only if some folder's work was submitted to it."""
+        found = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
+        names = {job.name for job in found if job}
+        if not names:
+            return cls()
+        try:
+            return cls(queue.queue(), queue.history(names))
+        except UserError as error:
+            return cls(silence=str(error).partition("\n")[0])
+
+    def has(self, job: Submitted | None) -> bool:
+        """Whether a job is queued or running."""
+        return job is not None and job.key in self.queued
+
+    def told(self, job: Submitted, of: RunState) -> str:
+        """What is to be said of a job beside the state of its run."""
+        if there := self.queued.get(job.key):
+            reason = f" ({there.reason})" if there.reason not in ("", "None") else ""
+            return f"{there.id} {there.state}{reason}"
+        if self.silence or of in ("running", *OVER):
+            return ""
+        ended = self.ended.get(job.key)
+        return f"{ended.id} {ended.state}" if ended else WAITING if of == "queued" else ""
+
+
+def rows(folders: Sequence[Path], jobs: Jobs) -> list[Row]:
+    """A row for each run's folder."""
+    return [_row(folder, jobs) for folder in folders]
+
+
+def stages(root: Path, jobs: Jobs) -> list[Row]:
+    """A row for each shared stage of a folder of runs whose own job is not over."""
+    found = []
+    for folder in stage_folders(root):
+        job = submitted(folder)
+        if jobs.has(job) or locked(folder):
+            found.append(_stage(folder, job, jobs))
+    return found
+
+
+def stage_folders(root: Path) -> list[Path]:
+    """The folders of stages that are not trained yet and were submitted as jobs of their own."""
+    there = {path.parent for path in (root / "stages").glob("*/job.json")}
+    return sorted(
+        folder for folder in there if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
+    )
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many rows are in which state."""
+    counts = Counter(row.state for row in rows).most_common()
+    total = f"{len(rows):,} run{'s' * (len(rows) != 1)}"
+    return ": ".join(filter(None, [total, ", ".join(f"{n:,} {state}" for state, n in counts)]))
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")) if n]
+    return " ".join(parts[:2]) or "0 s"
+
+
+def scores(content: dict[str, Any], most: int | None = None) -> str:
+    """One line on a record's JSON: why there are no scores, or the first of them, after what must be said of them."""
+    told = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
+    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(told[:most])]))
+
+
+def _row(folder: Path, jobs: Jobs) -> Row:
+    try:
+        if (folder / "record.json").exists():
+            found = glance(folder / "record.json")
+            return Row(folder.name, found["state"], scores(found, 3))
+        of = state(folder)
+        job = submitted(folder)
+        told = jobs.told(job, of) if job else ""
+        going = of == "running" or jobs.has(job) or (of == "queued" and told != WAITING)
+        error = _failure(folder) if of == "failed" else ""
+        return _begun(folder, Row(folder.name, of, job=told, error=error, going=going))
+    except UserError as error:
+        return Row(folder.name, "unreadable", error=str(error).partition("\n")[0])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file of another make
+        return Row(folder.name, "unreadable", error=f"{type(error).__name__}: {error}")
+
+
+def _begun(folder: Path, row: Row) -> Row:
+    """A row, with the progress of a run that was begun."""
+    path = folder / "progress.json"
+    if row.state == "queued" or not path.exists():
+        return row
+    seen = read_json(path)
+    again = f"  (begun {seen['attempt']} times)" if seen.get("attempt", 1) > 1 else ""
+    row = replace(row, progress=f"{seen['what']} {seen['done']:,}/{seen['total']:,}  {seen['words']}".rstrip() + again)
+    if row.state != "running":
+        return row
+    return replace(row, left=seen["seconds_left"], job=row.job or f"{seen['host']}:{seen['pid']}")
+
+
+def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> Row:
+    lines, going = read_lines(folder / "metrics.jsonl"), locked(folder)
+    of: RunState = "running" if going else "interrupted" if lines else "queued"
+    progress = f"step {lines[-1]['step']:,}" if lines else ""
+    return Row(f"stage {folder.name}", of, progress, job=jobs.told(job, of) if job else "", going=True)
+
+
+def _failure(folder: Path) -> str:
+    lines = (folder / "failure.md").read_text(encoding="utf-8", errors="replace").split("\n")
+    return lines[2] if len(lines) > 2 else "failure.md does not say why"

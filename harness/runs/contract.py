@@ -1,0 +1,169 @@
+"""What every method must keep, tried at a tiny size; the tests and `python -m harness check` run the same."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from harness.core.method import Stage, State, Stream
+from harness.evaluation.samples import draw
+from harness.runs.build import initial, outliers, untrained
+from harness.runs.run import Run
+from harness.training.batches import Materials
+from harness.training.loop import Loop
+
+BATCH, STEPS = 8, 4
+CPU = torch.device("cpu")
+
+
+class Broken(Exception):
+    """A promise is not kept."""
+
+
+def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
+    """Each promise with None where it is kept, or what is wrong."""
+    reason = run.method.skip(run.data)
+    if reason:
+        yield f"It declines this dataset, and says why: {reason}", None
+        return
+    for promise in PROMISES:
+        yield str(promise.__doc__).rstrip("."), _problem(promise, run)
+
+
+def _problem(promise: Callable[[Run], None], run: Run) -> str | None:
+    try:
+        promise(run)
+    except Exception as error:  # whatever a newcomer's method raises is the verdict
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def stages_are_sound(run: Run) -> None:
+    """It has stages, and each asks for streams that there are."""
+    if not run.method.stages and not run.init:
+        raise Broken("`stages` is empty, and no init=PATH gives it weights")
+    for name, stage in run.method.stages.items():
+        if unknown := set(stage.needs) - set(get_args(Stream)):
+            raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
+
+
+def losses_are_sound(run: Run) -> None:
+    """The terms of each loss are finite scalars that reach the weights, and computing them leaves no gradient."""
+    for name, loop in _loops(run):
+        for step, batch in loop.remaining():
+            loop.model.train()
+            loss = loop.loss(step, batch)
+            for term, value in loss.terms.items():
+                if value.dim() or not value.isfinite():
+                    raise Broken(f"stage {name}: term {term} is {value}, not a finite scalar")
+            if any(p.grad is not None or not p.requires_grad for p in loop.model.parameters()):
+                raise Broken(f"stage {name}: the loss left gradients on the weights, or left them frozen")
+            torch.stack(list(loss.terms.values())).sum().backward()
+            if all(p.grad is None or not p.grad.any() for p in loop.model.parameters()):
+                raise Broken(f"stage {name}: no gradient reaches the weights")
+            break
+
+
+def training_resumes_exactly(run: Run) -> None:
+    """Training that was interrupted ends with the same weights and state as training that was not, bit for bit."""
+    for name, stage in run.method.stages.items():
+        (whole, state), (broken, state_of_broken) = (
+            _trained(run, name, stage, None),
+            _trained(run, name, stage, STEPS // 2),
+        )
+        if differing := [key for key in whole if not torch.equal(whole[key], broken[key])]:
+            raise Broken(f"stage {name}: {differing[0]} differs after a resume")
+        if differing := [key for key in state if not torch.equal(state[key], state_of_broken[key])]:
+            raise Broken(f"stage {name}: state {differing[0]} differs after a resume")
+
+
+def samples_are_images(run: Run) -> None:
+    """Its samples are finite images of the data's shape."""
+    images = _samples(run, 0, 4)
+    if images.shape != (4, *run.data.shape):
+        raise Broken(f"samples have shape {tuple(images.shape)}, not {(4, *run.data.shape)}")
+
+
+def samples_depend_on_their_seed_alone(run: Run) -> None:
+    """A sample depends on its own seed, not on the batch it is made in."""
+    together, apart = _samples(run, 0, 4), torch.cat([_samples(run, 0, 1), _samples(run, 1, 4)])
+    if not torch.allclose(together, apart, atol=1e-4):
+        raise Broken(f"samples differ by up to {(together - apart).abs().max():.3g} when made in other batches")
+
+
+def batches_can_be_shared(run: Run) -> None:
+    """In two pieces, as two processes share it, a batch gives the gradients of the whole, normalisation frozen."""
+    for name, stage in run.method.stages.items():
+        whole, pieces = _gradients(run, name, stage, 1), _gradients(run, name, stage, 2)
+        if not (whole - pieces).norm() <= 1e-3 * whole.norm():
+            off = float((whole - pieces).norm() / whole.norm())
+            raise Broken(f"stage {name}: the gradients of a batch in two pieces are {off:.0%} off those of the whole")
+
+
+PROMISES = (
+    stages_are_sound,
+    losses_are_sound,
+    training_resumes_exactly,
+    batches_can_be_shared,
+    samples_are_images,
+    samples_depend_on_their_seed_alone,
+)
+
+
+def _loops(run: Run) -> Iterator[tuple[str, Loop]]:
+    for name, stage in run.method.stages.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield name, _loop(run, name, stage, Path(folder))
+
+
+def _loop(run: Run, name: str, stage: Stage, folder: Path, pieces: int = 1) -> Loop:
+    """A stage's loop at the tiny size, from untrained weights."""
+    epochs = STEPS * BATCH / run.data.length("train")
+    tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
+    source = outliers(run) if "outliers" in stage.needs else None
+    materials = Materials(run.data, source, (0, name), CPU, accumulate=pieces)
+    return Loop(tiny, untrained(run), materials, folder)
+
+
+def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:
+    """Weights and state after STEPS steps, begun anew from the disk after some of them if so asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = _loop(run, name, stage, Path(folder))
+        loop.resume()
+        for step, batch in loop.remaining():
+            if step == interrupted_at:
+                loop.save(step)
+                loop = _loop(run, name, stage, Path(folder))
+                loop.resume()
+                break
+            loop.step(step, batch)
+        if interrupted_at is not None:
+            for step, batch in loop.remaining():
+                loop.step(step, batch)
+        return dict(loop.result().state_dict()), dict(loop.state)
+
+
+def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
+    """All gradients of the first step, flat, of the batch in so many pieces."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = _loop(run, name, stage, Path(folder), pieces)
+        loop.model.freeze_norm = True
+        loop.model.train()
+        for step, batch in loop.remaining():
+            losses = [loop.loss(step, batch, piece) for piece in range(pieces)]
+            (torch.stack([loss.total for loss in losses]).mean()).backward()
+            break
+        return torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None])
+
+
+def _samples(run: Run, first: int, last: int) -> Tensor:
+    """Samples first … last − 1 of the untrained model."""
+    model, state = initial(run), {}
+    for _, loop in _loops(run):
+        model, state = loop.model, loop.state
+    classes = len(run.data.classes)
+    return draw(run.method, model.eval(), state, outliers(run), classes, 0, range(first, last), CPU)

@@ -1,0 +1,76 @@
+"""How a run gets on, in a small file of its folder: what `status` shows of runs in other processes."""
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from harness.core.files import read_json, write_json, write_text
+from harness.runs.run import Run
+
+if TYPE_CHECKING:
+    from harness.runs.execute import Watch
+    from harness.training.loop import Progress
+
+OFTEN = 2.0
+"""Seconds between two notes."""
+
+
+class Diary:
+    """Notes how a run gets on, and tells another watch.
+
+    progress.json: what is being done, `done` of `total` and seconds_left of it, a few words; host, pid, SLURM's job,
+    and the how-manieth attempt at the run this is.
+    """
+
+    def __init__(self, run: Run, watch: "Watch", attempt: int) -> None:
+        self.run, self.watch, self.attempt = run, watch, attempt
+        self.what, self.begun_at, self.begun_with, self.noted_at = "", 0.0, 0, 0.0
+
+    def training(self, run: Run, stage: str, progress: "Progress") -> None:
+        """A training step was taken."""
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
+        self.note(f"train {stage}", progress.step, progress.steps, figures)
+        self.watch.training(run, stage, progress)
+
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        """Some pieces of sampling or evaluation are done."""
+        self.note(what, done, total, words)
+        self.watch.working(run, what, done, total, words)
+
+    def note(self, what: str, done: int, total: int, words: str) -> None:
+        """Write it down, if something else is being done now or the last note is old."""
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.begun_at, self.begun_with = what, now, done
+        elif now - self.noted_at < OFTEN and done != total:
+            return
+        self.noted_at = now
+        new = done - self.begun_with
+        left = (total - done) * (now - self.begun_at) / new if new > 0 else None
+        content = {
+            "what": what,
+            "done": done,
+            "total": total,
+            "seconds_left": None if left is None else round(left, 1),
+            "words": words,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "job": job(),
+            "attempt": self.attempt,
+        }
+        write_json(self.run.folder / "progress.json", content)
+
+
+def job() -> str | None:
+    """SLURM's id of the job that this process belongs to."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+
+
+def begun(run: Run) -> int:
+    """Note that a run is begun once more; how many times it has been."""
+    path = run.folder / "started"
+    attempt = 1 + (read_json(path) if path.exists() and path.stat().st_size else 0)
+    write_text(path, f"{attempt}\n")
+    return attempt

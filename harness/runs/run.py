@@ -1,0 +1,267 @@
+"""Composed configs → runs: fingerprint, folder, state, and the stages that runs share."""
+
+import fcntl
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from filelock import FileLock
+
+from harness.core.errors import UserError, near
+from harness.core.files import one_name, read_lines, write_text
+from harness.runs import record
+from harness.runs.initial import digest
+
+if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
+    from harness.core.dataset import Dataset
+    from harness.core.method import Method, Stage
+
+Config = dict[str, Any]
+RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
+
+OVER: tuple[RunState, ...] = record.OVER
+"""The states of a run that has its record."""
+
+IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
+"""The parts of a config that a run's numbers depend on; the others say where and how it is run."""
+
+PLACES = ("root", "download")
+"""Fields that say where files are, not what they hold."""
+
+LATER = {"stored": "float32", "precision": "fp32"}
+"""Fields that came later, where they say what was done before they came: left out of names, so that runs keep them."""
+
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads what `yaml.safe_load` reads, ten times as fast where libyaml is there."""
+
+NUMERICS = 1
+"""Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
+
+
+def fingerprint(content: object) -> str:
+    """Twelve hex digits that name a content."""
+    text = json.dumps([NUMERICS, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def tag(protocol: Config) -> record.ProtocolTag:
+    """A protocol's id, the hash of its contents, and its label."""
+    return record.ProtocolTag(id=protocol["id"], hash=fingerprint(placeless(protocol)), label=protocol.get("label", ""))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A stage to train: named by all that its weights depend on, so that runs which agree in it share it."""
+
+    name: str
+    fingerprint: str
+    folder: Path
+    stage: "Stage"
+    parent: "Training | None"
+
+    @property
+    def done(self) -> bool:
+        """Whether its weights are there."""
+        return (self.folder / "done.json").exists()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train: it is done, or it diverged."""
+        return self.done or (self.folder / "diverged.json").exists()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a frozen config, and the folder that its fingerprint names."""
+
+    config: Config
+
+    @cached_property
+    def identity(self) -> Config:
+        """The part of the config that the numbers depend on, with the content of the initial weights."""
+        parts = {key: self.config[key] for key in IDENTITY} | {"method": _named_before(self.config["method"])}
+        parts |= {kind: placeless(parts[kind]) for kind in ("data", "outliers", "protocol")}
+        return parts | ({"init": self.init} if self.init else {})
+
+    @cached_property
+    def init(self) -> str | None:
+        """The digest of the initial weights; None where the seed draws them."""
+        path = self.config["init"]
+        return path and (self.config.get("init_digest") or digest(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the run."""
+        return fingerprint(self.identity)
+
+    @cached_property
+    def series(self) -> str:
+        """Names the experiment that runs of different seeds repeat."""
+        return fingerprint({**self.identity, "seed": None})
+
+    @property
+    def root(self) -> Path:
+        """The folder of all runs."""
+        return Path(self.config["runs"]).absolute()
+
+    @property
+    def name(self) -> str:
+        """Method, data, seed, fingerprint."""
+        method, data = self.config["method"]["name"], self.config["data"]["name"]
+        return named(method, data, self.config["seed"], self.fingerprint)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's config, record and pictures are."""
+        return self.root / self.name
+
+    @cached_property
+    def method(self) -> "Method":
+        """The method, built from the config; UserError where the config is wrong."""
+        from harness.core.registry import build
+
+        return build("method", self.config["method"])
+
+    @cached_property
+    def data(self) -> "Dataset":
+        """The dataset, built from the config."""
+        from harness.core.registry import build
+
+        return build("data", self.config["data"])
+
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """The stages in order, each the parent of the next; initial weights take the place of all but the last."""
+        found: list[Training] = []
+        stages = list(self.method.stages.items())
+        for name, stage in stages[-1:] if self.init else stages:
+            parent = found[-1] if found else None
+            found.append(self._training(name, stage, parent))
+        return found
+
+    def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
+        outliers = self.identity["outliers"] if "outliers" in stage.needs else None
+        content = {
+            "stage": [type(stage).__module__, type(stage).__name__, _named_before(asdict(stage))],  # pyright: ignore[reportArgumentType]
+            "data": self.identity["data"],
+            "model": self.config["model"],
+            "outliers": outliers,
+            "seed": self.config["seed"],
+            "parent": parent.fingerprint if parent else self.init,
+        }
+        digest = fingerprint(content)
+        called = one_name(f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}")
+        return Training(name, digest, self.root / "stages" / called, stage, parent)
+
+    @property
+    def state(self) -> RunState:
+        """What the disk says of the run."""
+        return state(self.folder)
+
+    def curves(self) -> list[dict[str, Any]]:
+        """What the stages logged so far; `images` counts on from stage to stage, figures are stage/name."""
+        whole = self.folder / "metrics.jsonl"
+        if whole.exists():
+            return read_lines(whole)
+        lines: list[dict[str, Any]] = []
+        before = 0
+        for training in self.trainings:
+            logged = read_lines(training.folder / "metrics.jsonl")
+            for line in logged:
+                figures = {f"{training.name}/{k}": v for k, v in line.items() if k not in ("step", "images", "seconds")}
+                lines.append({"images": before + line["images"], **figures})
+            before += logged[-1]["images"] if logged else 0
+        return lines
+
+    def freeze(self) -> None:
+        """Write the config into the run's folder; what is executed is what stands there."""
+        frozen = self.config | ({"init_digest": self.init} if self.init else {})
+        write_text(self.folder / "config.yaml", yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True))
+
+
+def named(method: str, data: str, seed: int, fingerprint: str) -> str:
+    """The name of a run; UserError where it could not be a folder's."""
+    return one_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
+
+
+def placeless(part: Config) -> Config:
+    """A part of a config without the fields, at any depth, that say where files are."""
+    kept = {key: value for key, value in part.items() if key not in PLACES}
+    return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def _named_before(part: Config) -> Config:
+    """A part of a config without the fields that came later and change nothing."""
+    kept = {key: value for key, value in part.items() if key not in LATER or value != LATER[key]}
+    return {key: _named_before(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def state(folder: Path) -> RunState:
+    """The state of a run folder, read from the disk alone."""
+    if (folder / "record.json").exists():
+        return record.glance(folder / "record.json")["state"]
+    if not (folder / "config.yaml").exists():
+        return "new"
+    if (folder / "failure.md").exists():  # a new attempt removes it first
+        return "failed"
+    if locked(folder):
+        return "running"
+    return "interrupted" if (folder / "started").exists() else "queued"
+
+
+def lock(folder: Path) -> FileLock:
+    """The lock of a run's or stage's folder; the system drops it when its process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "lock")
+
+
+def locked(folder: Path) -> bool:
+    """Whether a living process holds the folder's lock; found out without writing, so in others' folders too."""
+    try:
+        file = os.open(folder / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter on NFS
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)  # drops the lock, which was held for microseconds: who waits for it tries again
+
+
+def load(folder: Path) -> Run:
+    """The run of a folder, as it was frozen, wherever the folder is by now; UserError if there is none."""
+    path = folder / "config.yaml"
+    try:
+        config = {**yaml.load(path.read_bytes(), YAML), "runs": str(folder.absolute().parent)}
+        chosen = record.selections(config.get("selection", {}))  # an older harness froze texts
+        return Run({**config, "selection": {what: dict(how) for what, how in chosen.items()}})
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
+
+
+def find(word: str, root: Path) -> Path:
+    """The folder of a run, by its path or by its name below a root; UserError, with near names, if there is none."""
+    for folder in (Path(word), root / word):
+        if state(folder) != "new":
+            return folder.resolve()
+    close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
+    raise UserError(
+        f"There is no run '{word}', neither at that path nor below {root}. {close}"
+        f"python -m harness status runs={root} shows those that are there."
+    )
+
+
+def folders(root: Path) -> list[Path]:
+    """The run folders below a root, oldest first; UserError if the root is no folder."""
+    if not root.is_dir():
+        raise UserError(f"There is no folder of runs at {root}. Run something first, or say where: runs=FOLDER.")
+    begun = {path.parent: path.stat().st_mtime for path in root.glob("*/config.yaml")}
+    return sorted(begun, key=lambda folder: (begun[folder], folder.name))

@@ -1,0 +1,110 @@
+"""A run's trained model, as the folders of its stages hold it."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from harness.core.device import full_precision
+from harness.core.energy import EnergyModel
+from harness.core.errors import UserError, near
+from harness.core.method import Method, State
+from harness.evaluation.counterfactual import STEPS, Explanation, counterfactuals
+from harness.evaluation.pictures import short
+from harness.evaluation.samples import draw_of
+from harness.runs.build import initial, outliers, untrained
+from harness.runs.run import Run, Training
+from harness.training import checkpoint
+
+
+class Trained(EnergyModel):
+    """What a run's training ended with, in evaluation mode; it draws the method's own samples, and explains images.
+
+    UserError if it is not trained.
+    """
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        ready(run, run.trainings[-1:])
+        model = trained(run, last(run), device)
+        super().__init__(model.net, model.mean.flatten().tolist(), model.std.flatten().tolist())
+        self.run, self.chunk = run, int(run.config["protocol"]["samples"]["chunk"])
+        self.to(device).eval()
+
+    def sample(self, n: int, classes: Sequence[int] | None = None, seed: int = 0, steps: int | None = None) -> Tensor:
+        """n images in [0, 1], on the CPU, as evaluations draw theirs.
+
+        Image i is of class classes[i mod their number], of all classes in turn by default, and depends on the seed
+        and i alone. steps: of the sampler; None for those that the run's evaluation chose, or else the recipe's.
+        """
+        return torch.cat(list(self.samples(n, classes, seed, steps)))
+
+    def samples(self, n: int, classes: Sequence[int] | None, seed: int, steps: int | None) -> Iterator[Tensor]:
+        """The same in chunks of the protocol's size; UserError where n or the classes are none that there are."""
+        everything = range(len(self.run.data.classes))
+        classes = everything if classes is None else classes
+        if n < 1 or not classes or not set(classes) <= set(everything):
+            raise UserError(f"n must be 1 or more, and classes of 0 … {everything[-1]}: not {n} and {list(classes)}.")
+        method, source, device = self.sampler(steps), outliers(self.run), self.mean.device
+        source.ready()
+        remembered = state(last(self.run), device)
+        for first in range(0, n, self.chunk):
+            indices = range(first, min(first + self.chunk, n))
+            labels = torch.tensor([classes[i % len(classes)] for i in indices], device=device)
+            with full_precision():
+                images = draw_of(method, self, remembered, source, labels, seed, indices)
+            yield images.cpu()
+
+    def sampler(self, steps: int | None) -> Method:
+        """The run's method with so many steps of its sampler; None for those of its evaluation."""
+        from harness.evaluation.selection import tuned, with_steps
+
+        return tuned(self.run.method, self.run.folder) if steps is None else with_steps(self.run.method, steps)
+
+    def explain(self, images: Tensor, target: int | Tensor, eps: float, steps: int = STEPS) -> Explanation:
+        """What the model would change in images, at most eps in L2, to see the class `target`, or N of them, there."""
+        device = self.mean.device
+        wanted = torch.as_tensor(target, device=device).expand(len(images))
+        with full_precision():
+            return counterfactuals(self, images.to(device), wanted, eps, steps)
+
+    def label(self, word: str) -> int:
+        """The number of the class that is called so, or has this number; UserError, with near names, without one."""
+        names = self.run.data.classes
+        for called in ([name.lower() for name in names], [short(name).lower() for name in names]):
+            if word.lower() in called:
+                return called.index(word.lower())
+        if word.isdecimal() and int(word) < len(names):
+            return int(word)
+        close = near(word, names).partition("There are")[0]
+        raise UserError(f"There is no class '{word}'. {close}They are numbered 0 … {len(names) - 1}.")
+
+
+def last(run: Run) -> Training | None:
+    """The stage that a run's model is taken from; None where it trains nothing."""
+    return run.trainings[-1] if run.trainings else None
+
+
+def ready(run: Run, needed: Sequence[Training]) -> None:
+    """UserError if stages of a run are not trained, with the command that trains them."""
+    for stage in needed:
+        if stage.done:
+            continue
+        if stage.ended:
+            raise UserError(f"{run.name} has no trained model: its stage {stage.name} diverged ({stage.folder}).")
+        raise UserError(
+            f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
+            f"trains it, or goes on with it: {run.config['command']}"
+        )
+
+
+def trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
+    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
+    model = (initial if training is None else untrained)(run).to(device)
+    if training is not None:
+        model.load_state_dict(checkpoint.load_tensors(training.folder / "weights.safetensors", device))
+    return model.eval()
+
+
+def state(training: Training | None, device: torch.device) -> State:
+    """What a stage remembered at its end."""
+    return {} if training is None else checkpoint.load_tensors(training.folder / "state.safetensors", device)

@@ -1,0 +1,55 @@
+"""Rows of a report from MLflow, where the runs' folders are mirrored."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from harness.core.errors import UserError
+from harness.runs.row import Find, Row, of_tags
+from harness.runs.run import Config
+from harness.tracking import store, tags
+
+if TYPE_CHECKING:
+    import mlflow.entities as ml
+    from mlflow import MlflowClient
+
+
+def tracked(config: Config) -> list[Row]:
+    """A row for each run that MLflow holds, the newest first; UserError if it does not answer."""
+    from mlflow.exceptions import MlflowException
+
+    where = store.uri(config)
+    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
+        return []
+    copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that find their files in it
+    try:
+        client = store.connect(config)
+        runs = [run for run in _everything(client) if "state" in run.data.tags]  # a multirun's parent has none
+    except MlflowException as error:
+        raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
+    return [of_tags(tags.told(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
+
+
+def _everything(client: "MlflowClient") -> list["ml.Run"]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    pages = [client.search_runs(experiments)]
+    while token := pages[-1].token:
+        pages.append(client.search_runs(experiments, page_token=token))
+    return [run for page in pages for run in page]
+
+
+def _artifacts(client: "MlflowClient", run: str, copies: "TemporaryDirectory[str]") -> Find:
+    @cache
+    def names() -> set[str]:
+        return {file.path for file in client.list_artifacts(run)}
+
+    @cache
+    def find(name: str) -> Path | None:
+        if name not in names():
+            return None
+        folder = Path(copies.name) / run
+        folder.mkdir(exist_ok=True)
+        return Path(client.download_artifacts(run, name, str(folder)))
+
+    return find

@@ -1,0 +1,53 @@
+"""The thread that brings a run to MLflow beside its work, so that no run waits for a server."""
+
+from threading import Event, Thread
+from types import TracebackType
+
+from harness import tracking
+from harness.runs.run import Run
+from harness.tracking.outbox import Multirun, owe
+from harness.tracking.retry import tried
+from harness.tracking.store import uri
+from harness.tracking.usage import Usage
+
+LAST = 20
+"""Seconds that the end of a run waits for the last push; what is not sent by then stays owed."""
+
+
+class Courier:
+    """As a context, it sends the run's newest state whenever it is told of news, and once more on leaving.
+
+    What news come while it is sending go with the next push. Meanwhile it notes what the machine does.
+    """
+
+    def __init__(self, run: Run, multirun: Multirun | None) -> None:
+        self.run, self.multirun = run, multirun
+        self.news, self.over = Event(), Event()
+        self.thread = Thread(target=self._work, daemon=True, name=f"mlflow {run.name}")
+
+    def __enter__(self) -> "Courier":
+        owe(self.run, self.multirun)
+        self.tell()
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.over.set()
+        self.news.set()
+        if kind is None or issubclass(kind, Exception):  # who was told to leave has no time
+            self.thread.join(LAST)
+
+    def tell(self) -> None:
+        """There is something to send."""
+        self.news.set()
+
+    def _work(self) -> None:
+        where = uri(self.run.config)
+        usage = tried(where, "the machine is not watched", lambda: Usage(self.run.folder / "system.jsonl"), insist=True)
+        while not self.over.is_set():
+            if self.news.wait(1):
+                self.news.clear()
+                tracking.push(self.run)
+            if usage and not self.over.is_set():
+                tried(where, "the machine is not watched", usage.note, insist=True)
+        tracking.push(self.run, last=True)

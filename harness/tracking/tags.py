@@ -1,0 +1,140 @@
+"""What MLflow shows of a run, read from its folder: names of metrics, tags, parameters, a description, the data."""
+
+import getpass
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from harness.runs import row as rows
+from harness.runs.record import Score
+from harness.runs.row import Row
+from harness.runs.run import Run, fingerprint, placeless
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+HIDDEN = "mlflow.harness."
+"""Before the names of tags that only programs read; MLflow's pages hide what begins so."""
+
+PARAM, TAG = 6000, 8000
+"""How many characters a parameter and a tag hold."""
+
+Point = tuple[str, float, int, int]
+"""A metric's name, its value, the time in ms, and the step."""
+
+
+def curves(run: Run, time: int) -> list[Point]:
+    """The curves of training: train/ce and the like, over all stages, by images seen."""
+    return [
+        (f"train/{key.rpartition('/')[2]}", value, time, line["images"])
+        for line in run.curves()
+        for key, value in line.items()
+        if key != "images"
+    ]
+
+
+def scores(row: Row, time: int) -> list[Point]:
+    """The scores, the intervals of the main ones, and the cost; all at step 0, so that MLflow draws bars of them.
+
+    They bear the time of the record, which its copies share; `time` where it has none.
+    """
+    if row.origin and row.origin.created:
+        time = int(1000 * datetime.fromisoformat(row.origin.created).timestamp())
+    values = {key: score.value for key, score in row.scores.items()}
+    for key, score in row.scores.items():
+        if score.low is not None and score.high is not None and not score.table:
+            name = f"interval/{key.replace('/', '_')}"
+            values |= {f"{name}_low": score.low, f"{name}_high": score.high}
+    if row.cost:
+        costs = row.cost.model_dump(include={"training_seconds", "evaluation_seconds", "peak_memory_mb"})
+        costs |= {} if row.cost.training_kwh is None else {"training_kwh": row.cost.training_kwh}
+        values |= {f"cost/{name}": float(value) for name, value in costs.items()}
+    return [(key, value, time, 0) for key, value in values.items()]
+
+
+def params(run: Run) -> list[tuple[str, str]]:
+    """The config that the numbers depend on, as method.joint.training.lr and the like."""
+    return list(_flat(run.identity))
+
+
+def tags(run: Run, row: Row, id: str) -> dict[str, str]:
+    """Whatever says which run it is, where its files are and what became of it; what only programs read is hidden."""
+    texts = {key if _plain(key) else HIDDEN + key: text for key, text in rows.tags(row).items()}
+    texts |= {
+        "folder": str(run.folder),
+        "checkpoints": "\n".join(str(training.folder) for training in run.trainings),
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": run.config["command"],
+        "mlflow.note.content": description(run, row, id),
+    }
+    if row.origin:
+        texts["mlflow.source.git.commit"] = row.origin.commit
+    return {key: text[:TAG] for key, text in texts.items()}
+
+
+def told(tags: dict[str, str]) -> dict[str, str]:
+    """The tags of a run under their own names; those of an older harness were not hidden, empty ones are not kept."""
+    return {"reason": "", "overrides": ""} | {key.removeprefix(HIDDEN): text for key, text in tags.items()}
+
+
+def description(run: Run, row: Row, id: str) -> str:
+    """A run in markdown: the command, the main numbers, what to be wary of, and where all else is."""
+    parts = [f"**{row.method}** on **{row.data}**, net {row.model}, seed {row.seed}: {row.state}", row.reason]
+    parts.append(f"```\n{run.config['command']}\n```")
+    if main := [score for score in row.scores.values() if not score.table]:
+        parts.append("\n".join(["| score | value | 95 % interval | of |", "|:--|--:|:-:|--:|", *map(_line, main)]))
+    if row.protocol.label:
+        parts.append(f"**{row.protocol.label}**")
+    if row.cost and row.origin:
+        stages = ", then ".join(f"{s.name} on {s.images:,} images in {s.seconds:.0f} s" for s in row.cost.stages)
+        parts.append(f"Trained: {stages}. Judged in {row.cost.evaluation_seconds:.0f} s, on {row.origin.hardware}.")
+    parts += [f"† {warning}" for warning in _warnings(row)]
+    parts += [f"Deviates from the paper, {topic}: {note}" for topic, note in row.notes.items()]
+    parts.append(f"Folder: `{run.folder}`")
+    if row.state == "done":
+        parts.append(f'Model: `mlflow.pyfunc.load_model("runs:/{id}/model").get_raw_model()`')
+    return "\n\n".join(filter(None, parts))
+
+
+def inputs(run: Run) -> list["DatasetInput"]:
+    """The data and the outliers, named by what they hold, as MLflow shows what a run was trained on."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    contexts = {"data": "training, validation, test", "outliers": "outliers"}
+    made: list[DatasetInput] = []
+    for part, context in contexts.items():
+        content = placeless(run.config[part])
+        source = json.dumps({"config": content})
+        dataset = Dataset(content["name"], fingerprint(content), "local", source, profile=json.dumps(content))
+        made.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return made
+
+
+def _plain(key: str) -> bool:
+    return key in ("seed", "parameters") or not (key in (*rows.JSON, "scores") or key.startswith("score."))
+
+
+def _line(score: Score) -> str:
+    arrow, unit = {"higher": "↑", "lower": "↓"}[score.better], f" {score.unit}" if score.unit else ""
+    bounds = f"{score.low:.4g} … {score.high:.4g}" if score.low is not None and score.high is not None else ""
+    return (
+        f"| {score.title} {arrow}{' †' if score.warnings else ''} | {score.value:.4g}{unit} | {bounds} | {score.n:,} |"
+    )
+
+
+def _warnings(row: Row) -> list[str]:
+    """Each warning once, after the titles of the scores it is about."""
+    about: dict[str, list[str]] = {}
+    for score in row.scores.values():
+        for warning in score.warnings:
+            about.setdefault(warning, []).append(score.title)
+    return [f"{', '.join(dict.fromkeys(titles))}: {warning}" for warning, titles in about.items()]
+
+
+def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
+    if not isinstance(content, dict) or not content:
+        yield name, str(content)[:PARAM]
+        return
+    for key, value in content.items():
+        yield from _flat(value, f"{name}.{key}" if name else key)

@@ -1,0 +1,108 @@
+"""Checkpoints: written atomically, verified on loading, the newest sound one wins."""
+
+import hashlib
+import io
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from harness.core.files import replacing
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+"""Checkpoints kept in a folder: the newest, and the one before it should the newest be damaged."""
+
+
+def save(folder: Path, step: int, content: dict[str, Any]) -> None:
+    """Save a checkpoint as <step>-<sha256>.pt and remove all but the newest two.
+
+    The checksum in the name makes file and checksum one atomic rename.
+    """
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    checksum = hashlib.sha256(stream.getbuffer()).hexdigest()[:16]
+    with replacing(folder / f"{step:010d}-{checksum}.pt") as temporary:
+        temporary.write_bytes(stream.getbuffer())
+    for old in saved(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+class Writer:
+    """Saves checkpoints beside the training, one at a time: training waits only while they are copied.
+
+    As a context, it is left when the last one is written.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wait()
+
+    def begin(self, folder: Path, step: int, content: dict[str, Any]) -> None:
+        """Begin to save a checkpoint as it is now; UserError if the one before could not be written."""
+        self.wait()
+        self.writing = self.thread.submit(save, folder, step, _copied(content))
+
+    def wait(self) -> None:
+        """Until the last one is written; UserError if it could not be."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    return sorted(folder.glob("[0-9]*-*.pt"))
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint whose checksum holds; None if there is none. Damaged ones are named in a warning."""
+    for path in reversed(saved(folder)):
+        if path.stem.split("-")[1] == _checksum(path):
+            return path
+        log.warning("Checkpoint %s is damaged: going on from the one before it.", path)
+        path.unlink()
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, in the memory of the CPU; reading it executes nothing."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Save tensors as safetensors, the form in which weights are exchanged."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+
+def load_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; reading it executes nothing."""
+    return safetensors.load_file(path, device=str(device))
+
+
+def _copied(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
+    """A copy, in the memory of the CPU, that training does not change."""
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return type(content)((key, _copied(value)) for key, value in content.items())
+    if isinstance(content, list | tuple):
+        return type(content)(_copied(value) for value in content)
+    return content
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

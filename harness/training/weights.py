@@ -1,0 +1,195 @@
+"""Weights from other people's files, and from our own: read without executing anything, loaded strictly.
+
+A pickle that needs code is converted once, by someone who trusts it: python -m harness.foreign FILE NEW.safetensors
+"""
+
+import argparse
+import pickle
+import pickletools
+import re
+import shlex
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from harness.core.errors import UserError
+from harness.training.architectures import mismatch
+from harness.training.checkpoint import load_tensors, save_tensors
+
+CONTAINERS = ("ema_state_dict", "model_state_dict", "state_dict", "model")
+"""Where a file that holds more than weights keeps them, the averaged ones first: DAT, JEM, MadryLab."""
+DROPPED = {"attacker", "normalizer", "normalize", "n_averaged", "energy_output"}
+"""Parts of the names of tensors that are no weights of the net."""
+PREFIXES = ("module.", "model.", "base_model.")
+"""What wrappers put before the names of all weights, in any order, several times over."""
+
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch.save began its files before torch 1.6."""
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The net's weights in a file of any published format, under the net's own names, on the CPU.
+
+    The format is told by the content, never by the name. UserError for what is damaged, is no checkpoint, or could
+    be read only by executing the code in it.
+    """
+    load = LOADERS[_format(path)]
+    try:
+        content = load(path)
+    except Exception as error:  # damage: anything may be raised
+        needed = re.search(r"GLOBAL (\S+)", str(error))
+        raise UserError(_conversion(path, needed[1]) if needed else _damaged(path, error)) from error
+    return _weights(content, path)
+
+
+def fit(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
+    """Load weights that were read from `path` into a net; all of them, and nothing else, have to fit.
+
+    UserError names what is missing, unexpected or of another shape, and guesses what to try; the net is then as before.
+    """
+    check(weights, net, path)
+    net.load_state_dict(weights)
+
+
+def check(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
+    """UserError if weights that were read from `path` do not fit a net, which may be on the device "meta"."""
+    if lines := mismatch(weights, net.state_dict()):
+        raise UserError("\n".join([f"{path} does not fit the model.", *lines]))
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the weights of a torch.save file as safetensors; executes the code that the file holds."""
+    if target.exists():
+        raise UserError(f"{target} exists already. Name a new file.")
+    if _format(source) == "safetensors":
+        raise UserError(f"{source} is a safetensors file: give it as it is.")
+    print(f"Executing the code in {source}. Do this only with files of a source that you trust.", file=sys.stderr)
+    try:
+        with source.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=_pickle())
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        raise UserError(f"{source} needs the package {name}: pip install {name}, and the same command.") from None
+    except Exception as error:  # code of the file, or damage: anything may be raised
+        raise UserError(_damaged(source, error)) from error
+    # Clones, as safetensors refuses tensors that share memory.
+    save_tensors(target, {name: tensor.clone() for name, tensor in _weights(content, source).items()})
+
+
+def _format(path: Path) -> str:
+    """The key in LOADERS for what a file's first bytes say."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(LEGACY):
+        return "legacy"
+    if head[8:9] == b"{":  # after the header's length, 8 bytes
+        return "safetensors"
+    begins = f"it begins with {head!r}" if head else "it is empty"
+    raise UserError(f"{path} holds no weights: {begins}. Files of torch.save and safetensors are read.")
+
+
+def _load_zip(path: Path) -> object:
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():  # torch leaves the checksums unread
+            raise ValueError(f"the checksum of {damaged} does not hold")
+    return _load_pickle(path)
+
+
+def _load_legacy(path: Path) -> object:
+    with path.open("rb") as file:
+        for _ in range(5):  # magic number, protocol, machine, content, the names of the storages that follow
+            for _ in pickletools.genops(file):  # raises where the file is cut short; executes nothing
+                pass
+    return _load_pickle(path)
+
+
+def _load_pickle(path: Path) -> object:
+    with path.open("rb") as file:  # not by its path: torch.load would go by the extension
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _load_safetensors(path: Path) -> object:
+    return load_tensors(path, torch.device("cpu"))
+
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "zip": _load_zip,
+    "legacy": _load_legacy,
+    "safetensors": _load_safetensors,
+}
+
+
+def _weights(content: object, path: Path) -> dict[str, Tensor]:
+    """The weights among a file's content, without what wrappers added to their names."""
+    if isinstance(content, nn.Module):
+        content = content.state_dict()
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds no weights but one {type(content).__name__}.")
+    for key in CONTAINERS:
+        if isinstance(content.get(key), Mapping | nn.Module):
+            return _weights(content[key], path)
+    weights = _strip({str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)})
+    if not weights:
+        raise UserError(f"{path} holds no weights, only {', '.join(map(str, content)) or 'an empty dict':.200}.")
+    return weights
+
+
+def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    if _all_begin(weights, "net."):  # our own: what follows is the net's
+        return {name.removeprefix("net."): tensor for name, tensor in weights.items()}
+    weights = {name: tensor for name, tensor in weights.items() if not DROPPED & set(name.split("."))}
+    while prefix := next((p for p in PREFIXES if _all_begin(weights, p)), None):
+        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    if "class_output.weight" in weights:  # JEM's features stand beside its head
+        weights = {name.removeprefix("f."): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _all_begin(names: Mapping[str, Tensor], prefix: str) -> bool:
+    return bool(names) and all(name.startswith(prefix) for name in names)
+
+
+def _pickle() -> ModuleType:
+    """dill, with which MadryLab's files were written, where it is installed."""
+    try:
+        return import_module("dill")
+    except ModuleNotFoundError:
+        return pickle
+
+
+def _conversion(path: Path, needed: str) -> str:
+    command = shlex.join(["python", "-m", "harness.foreign", str(path), str(path.with_suffix(".safetensors"))])
+    return (
+        f"{path} is a pickle that executes code when it is read (it asks for {needed}), so it was not read.\n"
+        "If you trust its source, convert it once and give the new file instead. The conversion executes that code:\n"
+        f"  {command}"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return f"{path} cannot be read as a checkpoint: damaged, cut short, or something else. ({reason:.200})"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Convert a trusted file from the command line; exit status 2 where that fails."""
+    parser = argparse.ArgumentParser("python -m harness.foreign", description=convert.__doc__)
+    parser.add_argument("file", type=Path, help="what torch.save wrote, from a source that you trust")
+    parser.add_argument("new", type=Path, help="the safetensors file to write")
+    given = parser.parse_args(arguments)
+    try:
+        convert(given.file, given.new)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,161 @@
+"""Two runs that were judged on the same images: a test of what is paired, and side by side what is not."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+from scipy.stats import binomtest, bootstrap
+
+from harness.core.errors import UserError
+from harness.evaluation.intervals import LEVEL
+from harness.runs import record
+from harness.runs.record import Record, Score
+from harness.runs.run import find, state
+
+RESAMPLES = 9999
+"""Of the images, for an interval."""
+
+AT_ONCE = 10**6
+"""Outcomes that are resampled at a time, which bounds the memory."""
+
+NOTES = """\
+A − B: in points, with its 95 % interval over images (paired bootstrap). It is about these two trained nets; other \
+seeds scatter too.
+p: how likely two equally good runs would share the images that one alone is right on at least as unevenly (exact \
+McNemar test). Of several comparisons some come out small by chance: multiply each p by their number (Bonferroni).
+–: samples are not paired, nor is what is computed of many images at once; the intervals are those of each run alone."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Which of the same images two runs are right on, as ones and zeros; it is tested by what they disagree on."""
+
+    title: str
+    first: np.ndarray
+    second: np.ndarray
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """How many images each is right on, in %."""
+        return 100 * float(self.first.mean()), 100 * float(self.second.mean())
+
+    @property
+    def only(self) -> tuple[int, int]:
+        """How many images one alone is right on: the first, the second."""
+        return int((self.first > self.second).sum()), int((self.first < self.second).sum())
+
+    @property
+    def difference(self) -> float:
+        """Of their shares, in points."""
+        first, second = self.only
+        return 100 * (first - second) / len(self.first)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference, by resampling the images."""
+        points, batch = 100.0 * (self.first - self.second), max(1, AT_ONCE // len(self.first))
+        found = bootstrap(
+            (points,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            batch=batch,
+            confidence_level=LEVEL,
+            method="percentile",
+            random_state=np.random.default_rng(0),  # pyright: ignore[reportCallIssue] - called rng from scipy 1.15 on
+        )
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    @property
+    def p(self) -> float:
+        """Of the exact McNemar test: the images that one alone is right on are fair coins to equal runs."""
+        first, second = self.only
+        return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def judged(word: str, root: Path) -> tuple[str, Record]:
+    """The name and the record of a run that is done, by its folder's path or by its name below the root."""
+    folder = find(word, root)
+    if (what := state(folder)) != "done":
+        raise UserError(f"{folder.name} is {what}, and only runs that are done compare: python -m harness status.")
+    return folder.name, record.read(folder / "record.json")
+
+
+def pairs(first: Record, second: Record) -> dict[str, Pair]:
+    """What both records hold image by image, by the key of its score; of a threat it is what the last attack left.
+
+    UserError, with all that differs, where the images or the protocols are not the same.
+    """
+    tags = [(one.data, f"{one.protocol.id} (hash {one.protocol.hash})") for one in (first, second)]
+    differ = [f"{what} {a} and {b}" for what, a, b in zip(("data", "protocol"), *tags, strict=True) if a != b]
+    common = {key: (first.outcomes[key], second.outcomes[key]) for key in first.outcomes if key in second.outcomes}
+    differ += [f"{len(a)} and {len(b)} images of {key}" for key, (a, b) in common.items() if len(a) != len(b)]
+    if differ:
+        raise UserError(
+            f"These runs were not judged on the same images under one protocol: {'; '.join(differ)}. Compare runs that "
+            "agree in these; protocol=NAME chooses the protocol of a run."
+        )
+    last = {key.partition("/")[0]: key for key in common}
+    return {_score(threat): _pair(first, threat, *common[key]) for threat, key in last.items()}
+
+
+def table(first: Record, second: Record) -> Table:
+    """The comparison, a row for each score that both have, without details."""
+    protocol, tested = first.protocol, pairs(first, second)
+    title = ": ".join(filter(None, [f"{first.data}, protocol {protocol.id} (hash {protocol.hash})", protocol.label]))
+    shown = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
+    for pair in tested.values():
+        low, high = pair.interval
+        shares, alone = (f"{share:.2f} %" for share in pair.shares), map(str, pair.only)
+        difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+        shown.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
+    for key, score in first.scores.items():
+        if key in second.scores and key not in tested and not score.table:
+            shown.add_row(
+                escape(score.title), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n)
+            )
+    return shown
+
+
+def kinship(first: Record, second: Record) -> str:
+    """What the two have in common, where that changes what a comparison means; empty where it does not."""
+    if first.fingerprint == second.fingerprint:
+        return "A and B are the same run."
+    if first.series == second.series:
+        return "A and B are repeats of one experiment: they differ in their seeds alone."
+    data = [{key for key in one.overrides if key.lstrip("+~").startswith("data.")} for one in (first, second)]
+    if data[0] != data[1]:
+        return "A and B differ in their overrides of the data: they compare only if these leave the test images alone."
+    return ""
+
+
+def doubts(first: Record, second: Record) -> list[str]:
+    """A line for each reason to doubt figures, with those that it concerns."""
+    figures: dict[str, list[str]] = defaultdict(list)
+    for side, one in (("A", first), ("B", second)):
+        for score in one.scores.values():
+            for warning in score.warnings:
+                figures[warning].append(f"{score.title} of {side}")
+    return [f"Doubtful: {', '.join(of)}: {warning}" for warning, of in figures.items()]
+
+
+def _score(threat: str) -> str:
+    return f"{threat}_accuracy" if threat == "clean" else f"robust_accuracy/{threat}"
+
+
+def _pair(of: Record, threat: str, first: str, second: str) -> Pair:
+    key = _score(threat)
+    return Pair(of.scores[key].title if key in of.scores else threat, _bits(first), _bits(second))
+
+
+def _bits(outcomes: str) -> np.ndarray:
+    return np.array([outcome == "1" for outcome in outcomes], dtype=np.int8)
+
+
+def _value(score: Score) -> str:
+    digits = 2 if score.unit or abs(score.value) >= 1 else 3
+    unit = f" {score.unit}" if score.unit else ""
+    interval = "" if score.low is None or score.high is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return f"{score.value:.{digits}f}{unit}{interval}"

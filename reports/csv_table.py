@@ -1,0 +1,42 @@
+"""All runs as one table for other programs: a line for each run, a column for each fact."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness.reports.series import barred
+from harness.runs.row import Row
+
+
+def tidy(found: Sequence[Row]) -> pd.DataFrame:
+    """A line for each run; of a score its value, and its bounds as …/low and …/high where it has them."""
+    lines = [_facts(row) | _scores(row) for row in found]
+    facts = list(dict.fromkeys(key for row in found for key in _facts(row)))
+    return pd.DataFrame(lines, columns=pd.Index(dict.fromkeys([*facts, *(key for line in lines for key in line)])))
+
+
+def _facts(row: Row) -> dict[str, object]:
+    cost, origin = row.cost, row.origin
+    return {
+        **{key: getattr(row, key) for key in ("name", "fingerprint", "series", "method", "overrides", "model", "data")},
+        "protocol": row.protocol.id,
+        "protocol_hash": row.protocol.hash,
+        "protocol_label": row.protocol.label,
+        **{key: getattr(row, key) for key in ("seed", "state", "reason", "parameters")},
+        "tuned_on_test": barred([row]),
+        "training_seconds": cost and cost.training_seconds,
+        "evaluation_seconds": cost and cost.evaluation_seconds,
+        "peak_memory_mb": cost and cost.peak_memory_mb,
+        "training_kwh": cost and cost.training_kwh,
+        "hardware": origin and origin.hardware,
+        "commit": origin and origin.commit,
+        **{f"study/{factor}": value for factor, value in sorted(row.study.items())},
+    }
+
+
+def _scores(row: Row) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, score in row.scores.items():
+        bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
+        found |= {name: value for name, value in bounds.items() if value is not None}
+    return found

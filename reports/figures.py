@@ -1,0 +1,229 @@
+"""The figures of a section: what each takes from the section's rows, and what is told of it."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import nan
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TypeVar
+
+from harness.core.files import read_json
+from harness.reports import curves, published
+from harness.reports.plots.grids import grids
+from harness.reports.plots.lines import Line, Panel, lines
+from harness.reports.plots.reliability import Bin, Diagram, reliability
+from harness.reports.plots.style import MOST, Look, looks, told
+from harness.reports.plots.tradeoff import Point, Reference, Scale, Value, tradeoff
+from harness.reports.section import Section
+from harness.reports.series import Series, said
+from harness.runs.record import Score
+
+T = TypeVar("T")
+
+STEPS = "sampler: number of steps"
+"""What a record says of their choice, by the name that select.Steps gives it."""
+
+NORMS = {"l2": "L2 radius", "linf": "L∞ radius"}
+
+
+def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The figures that there is something for: what each shows, and its path, of the PNG, below the folder."""
+    shown = Shown(section)
+    for kind, draw in KINDS.items():
+        path = Path("figures") / f"{kind}-{section.name}.png"
+        if caption := draw(shown, folder / path):
+            yield caption, path
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The first series of a section of which a run is done, by labels that tell them apart."""
+
+    section: Section
+
+    @cached_property
+    def all(self) -> list[Series]:
+        """Those of which a run is done."""
+        return [one for one in self.section.series if one.done]
+
+    @cached_property
+    def series(self) -> dict[str, Series]:
+        """Those that are shown."""
+        labels = Counter(one.label for one in self.all)
+        nets = Counter((one.label, one.runs[0].model) for one in self.all)
+        found: dict[str, Series] = {}
+        for one in self.all[:MOST]:
+            net = one.runs[0].model
+            further = [net, one.key][: nets[one.label, net]] if labels[one.label] > 1 else []
+            found[", ".join([one.label, *further])] = one
+        return found
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How they are drawn."""
+        return dict(zip(self.series, looks([one.runs[0].method for one in self.series.values()]), strict=True))
+
+    @property
+    def bars(self) -> str:
+        """What bars are."""
+        several = [len(one.done) > 1 for one in self.series.values()]
+        if all(several):
+            return "bars: sd over seeds"
+        return "bars: sd over seeds, or of one seed its 95 % interval" if any(several) else "bars: 95 % intervals"
+
+    def said(self, *more: str) -> str:
+        """What must be said of the numbers, and whether series are left out."""
+        return told(said(self.section.runs), *more, of=len(self.all))
+
+    def each(self, take: Callable[[Series], T | None]) -> dict[str, T]:
+        """What is taken of each, where there is something."""
+        return {label: found for label, one in self.series.items() if (found := take(one))}
+
+
+def _value(series: Series, key: str) -> Value | None:
+    """A score with its bar; None where there is none, or where the series is not ranked."""
+    scores = series.scores(key)
+    if not scores or series.barred:
+        return None
+    mean, sd, only = series.mean(key), series.sd(key), scores[0]
+    if len(scores) > 1:
+        return Value(mean, mean - sd, mean + sd)
+    return Value(mean, nan if only.low is None else only.low, nan if only.high is None else only.high)
+
+
+def _tradeoff(shown: Shown, path: Path) -> str:
+    section = shown.section
+    robust, distance = section.first("robust_accuracy"), section.first("fd", "fid")
+    if not robust or not distance:
+        return ""
+    points = [
+        Point(label, shown.looks[label], x, y, one.key in section.front)
+        for label, one in shown.series.items()
+        if (x := _value(one, distance)) and (y := _value(one, robust))
+    ]
+    if not points:
+        return ""
+    others = published.points(section.runs[0].data, robust) if distance == "fid" else []
+    references = [Reference(label, fid, accuracy) for label, accuracy, fid in others]
+    x, y = section.scores[distance], section.scores[robust]
+    tradeoff(path, points, references, _scale(x), _scale(y), shown.said(shown.bars))
+    hollow = "; hollow: published, not run here" if references else ""
+    return f"{y.title} against {x.title}; {shown.bars}{hollow}"
+
+
+def _scale(score: Score) -> Scale:
+    return Scale(score.title + (f", {score.unit}" if score.unit else ""), score.better)
+
+
+def _radius(shown: Shown, path: Path) -> str:
+    radii: dict[str, dict[float, str]] = defaultdict(lambda: {0.0: "clean_accuracy"})
+    for key in shown.section.scores:
+        if found := re.fullmatch(r"robust_accuracy/(\w+)_([\d.e-]+)", key):
+            radii[found[1]][float(found[2])] = key
+    panels = [
+        Panel(NORMS.get(norm, norm), "accuracy, %", of)
+        for norm, keys in radii.items()
+        if (of := shown.each(lambda one, keys=keys: _accuracies(one, keys)))
+    ]
+    if not panels:
+        return ""
+    lines(path, panels, shown.looks, shown.said(shown.bars))
+    return f"Accuracy by the radius of the attack, 0 for clean images; {shown.bars}"
+
+
+def _accuracies(series: Series, keys: dict[float, str]) -> Line | None:
+    found = {eps: value for eps, key in sorted(keys.items()) if (value := _value(series, key))}
+    values = found.values()
+    line = Line(list(found), [v.mean for v in values], [v.low for v in values], [v.high for v in values])
+    return line if len(found) > 1 else None
+
+
+def _steps(shown: Shown, path: Path) -> str:
+    found = shown.each(_distances)
+    if not found:
+        return ""
+    choices = [run.selection[STEPS] for one in shown.series.values() for run in one.done if STEPS in run.selection]
+    what = choices[0].by.partition(":")[0] if choices else "Distance"
+    split = f", against the {' and '.join(choices[0].split)} split" if choices else ""
+    how = "filled: chosen for a seed; bars: sd over seeds"
+    panel = Panel("sampler's steps", what.partition(" of ")[0], found, log="xy")
+    lines(path, [panel], shown.looks, shown.said(how))
+    return f"How many steps the sampler takes: {what}{split}; {how}"
+
+
+def _distances(series: Series) -> Line | None:
+    """The distances at all candidates that every seed had."""
+    files = [file for run in series.done if (file := run.file("selection.json"))]
+    read = [read_json(file) for file in files]
+    steps = [step for step in (read[0]["distances"] if read else ()) if all(step in one["distances"] for one in read)]
+    values = [[one["distances"][step] for one in read] for step in steps]
+    mean, sd = [fmean(of) for of in values], [stdev(of) if len(of) > 1 else nan for of in values]
+    low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    chosen = {str(one["steps"]) for one in read}
+    return Line([int(step) for step in steps], mean, low, high, [step in chosen for step in steps]) if steps else None
+
+
+def _training(shown: Shown, path: Path) -> str:
+    logs = shown.each(
+        lambda one: [file for run in one.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
+    )
+    panels, terms = curves.panels(logs)
+    if not panels:
+        return ""
+    some = f"{len(panels)} of {terms} logged terms" if len(panels) < terms else ""
+    lines(path, panels, shown.looks, shown.said("means over seeds, bands: sd", some))
+    curriculum = "; T is the curriculum's number of steps" if any(panel.y == "T" for panel in panels) else ""
+    return f"Training: means of what was logged over seeds, as far as all of them got, and their sd{curriculum}"
+
+
+def _reliability(shown: Shown, path: Path) -> str:
+    found = shown.each(_bins)
+    if not found:
+        return _pictures("reliability", "Reliability diagram")(shown, path)
+    diagrams = [Diagram(label, _ece(shown.series[label]), bins) for label, bins in found.items()]
+    how = "lines: 95 % intervals; the images of all seeds together"
+    reliability(path, diagrams, shown.said(how))
+    return f"Reliability diagrams, accuracy by confidence; {how}"
+
+
+def _bins(series: Series) -> list[Bin]:
+    """The bins of all seeds together."""
+    files = [file for run in series.done if (file := run.file("reliability.json"))]
+    seeds: Sequence[list[Bin]] = [[Bin(**line) for line in read_json(file)] for file in files]
+    return [
+        Bin(b[0].low, b[0].high, sum(x.count for x in b), sum(x.right for x in b)) for b in zip(*seeds, strict=True)
+    ]
+
+
+def _ece(series: Series) -> str:
+    return f"ECE {series.mean('ece'):.1f} %" if series.scores("ece") else ""
+
+
+def _strips(shown: Shown, path: Path) -> str:
+    same = _pictures("counterfactual_strip", "Counterfactuals of the same image", columns=2)(shown, path)
+    return same or _pictures("counterfactuals", "Counterfactuals")(shown, path)
+
+
+def _pictures(name: str, what: str, columns: int = 4) -> Callable[[Shown, Path], str]:
+    def draw(shown: Shown, path: Path) -> str:
+        pictures = shown.each(lambda one: one.done[0].file(f"{name}.png"))
+        if pictures:
+            grids(path, list(pictures.items()), shown.said(), columns)
+        return f"{what} of each method, from its lowest seed that is done" if pictures else ""
+
+    return draw
+
+
+KINDS: dict[str, Callable[[Shown, Path], str]] = {
+    "tradeoff": _tradeoff,
+    "radius": _radius,
+    "training": _training,
+    "steps": _steps,
+    "reliability": _reliability,
+    "samples": _pictures("samples", "Samples"),
+    "counterfactuals": _strips,
+}
+"""What draws each kind of figure, and tells what it shows; nothing where there is nothing to draw."""
