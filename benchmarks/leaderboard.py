@@ -17,8 +17,9 @@ import numpy as np
 import yaml
 from matplotlib.image import imsave
 
+from harness.evaluation.score import Score, Selection
 from harness.runs.compose import compose
-from harness.runs.record import Cost, Origin, Record, Score, Selection, StageCost, write
+from harness.runs.record import Cost, Origin, Record, StageCost, write
 from harness.runs.run import Run
 
 METHODS = ("at", "atjem", "ebjdat", "generative", "jem", "jempp", "ratio", "sadajem", "standard", "trades")

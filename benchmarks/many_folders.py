@@ -13,8 +13,9 @@ from pathlib import Path
 
 import yaml
 
+from harness.evaluation.score import Score
 from harness.runs.compose import compose
-from harness.runs.record import Cost, Origin, ProtocolTag, Record, Score, StageCost, write
+from harness.runs.record import Cost, Origin, ProtocolTag, Record, StageCost, write
 
 STATES = ("done", "done", "done", "diverged", "failed", "interrupted", "queued")
 COMMANDS = ("status", "plan", "plan -m method=atjem,jem,at,generative seed=0,1,2")

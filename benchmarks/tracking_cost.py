@@ -7,7 +7,6 @@ as by default. Prints a markdown table of medians, and of the ratio to the train
 
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +15,8 @@ from mlflow_server import Gate, mlflow_server
 
 import harness
 from harness.core.files import read_json
-from harness.runs.execute import Silent, train_stage
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 from harness.tracking.sender import Courier
 
 SLOW, AWAY = 2.0, "http://127.0.0.1:9"
@@ -28,8 +28,8 @@ def seconds(folder: Path, steps: int, tracking: str | None) -> float:
     uri = f"tracking={tracking}" if tracking not in (None, "none") else "tracking=null"
     (run,) = harness.plan("method=at", epochs, f"runs={folder}", "threads=1", "checkpoint_seconds=2", uri)
     run.freeze()
-    with nullcontext() if tracking == "none" else Courier(run, None) as courier:
-        train_stage(run, run.trainings[0], Silent(), courier)
+    with Watch() if tracking == "none" else Courier(run, None) as watch:
+        train_stage(run, run.trainings[0], watch)
     took = read_json(run.trainings[0].folder / "done.json")
     return took["seconds"] / took["steps"]
 

@@ -33,16 +33,17 @@ def plan(*overrides: str) -> "list[Run]":
 
 def run(run: "Run") -> "Record":
     """Do what is left of a run, and return its record."""
-    from harness.launch.launchers import freeze
+    from harness.launch.jobs import freeze
     from harness.launch.preflight import importable, ready_to_judge
-    from harness.runs.execute import Silent, execute
-    from harness.runs.run import OVER
+    from harness.runs.execute import execute
+    from harness.runs.folder import OVER
+    from harness.tracking.sender import sender
 
     importable()
     if run.state not in OVER:
         ready_to_judge([run])
     freeze([run])
-    return execute(run, Silent())
+    return execute(run, sender(run))
 
 
 def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
@@ -60,7 +61,8 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
     """All runs, a row each; overrides such as runs=FOLDER say whose. source: "folders", or "mlflow", with the same."""
+    from harness.reports.rows import rows
     from harness.runs.compose import compose
-    from harness.runs.row import frame, rows
+    from harness.runs.row import frame
 
     return frame(rows(compose(list(overrides))[0], source))

@@ -6,9 +6,10 @@ from functools import cached_property
 from math import isnan
 from statistics import fmean
 
+from harness.evaluation.score import Score
 from harness.reports.series import Series
 from harness.reports.tables import DOUBT, Cell
-from harness.runs.record import Cost, Score
+from harness.runs.record import Cost
 from harness.runs.row import Row
 
 NONE = Cell("–")

@@ -11,9 +11,11 @@ from scipy.stats import binomtest, bootstrap
 
 from harness.core.errors import UserError
 from harness.evaluation.intervals import LEVEL
+from harness.evaluation.score import Score
 from harness.runs import record
-from harness.runs.record import Record, Score
-from harness.runs.run import find, state
+from harness.runs.folder import state
+from harness.runs.record import Record
+from harness.runs.run import find
 
 RESAMPLES = 9999
 """Of the images, for an interval."""

@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import TypeVar
 
 from harness.core.files import read_json
+from harness.evaluation.score import Score
 from harness.reports import curves, published
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines
@@ -19,7 +20,6 @@ from harness.reports.plots.style import MOST, Look, looks, told
 from harness.reports.plots.tradeoff import Point, Reference, Scale, Value, tradeoff
 from harness.reports.section import Section
 from harness.reports.series import Series, said
-from harness.runs.record import Score
 
 T = TypeVar("T")
 

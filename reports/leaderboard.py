@@ -11,11 +11,12 @@ from harness.reports.csv_table import tidy
 from harness.reports.figures import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
+from harness.reports.rows import rows
 from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
-from harness.runs.row import Row, rows
+from harness.runs.row import Row
 from harness.runs.run import Config
 
 MADE = "Made by `python -m harness report`; do not edit."

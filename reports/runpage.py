@@ -6,11 +6,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from harness.core.files import one_name
+from harness.evaluation.score import Score
 from harness.reports.recipe import Change, changes, learn
 from harness.reports.sparklines import POINTS, charts
 from harness.reports.webpage import embedded, write_page
 from harness.reports.workers import beside
-from harness.runs.record import Score
 from harness.runs.row import Row
 
 PICTURES = {

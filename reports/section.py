@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan, nan
 
+from harness.evaluation.score import Score
 from harness.reports.columns import NET, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, judged, said, title
 from harness.reports.tables import FRONT, Cell, Table
-from harness.runs.record import Score
 from harness.runs.row import Row
 
 BARRED = "Not ranked: tuned on the test split"

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import fsum, nan, sqrt
 from statistics import fmean
 
-from harness.runs.record import Score, Selection
+from harness.evaluation.score import Score, Selection
 from harness.runs.row import Row
 
 

@@ -10,13 +10,13 @@ from statistics import fmean
 import yaml
 
 from harness.core.registry import build, configs
-from harness.evaluation.outcomes import share
+from harness.evaluation.intervals import share
+from harness.evaluation.score import Score
 from harness.reports.columns import NONE
 from harness.reports.plots.maps import FATES, Map, maps
 from harness.reports.plots.style import MOST, told
 from harness.reports.series import barred, judged, label, origin, said, title
 from harness.reports.tables import Cell, Table
-from harness.runs.record import Score
 from harness.runs.row import Row
 
 LEGEND = """\

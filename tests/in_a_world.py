@@ -9,7 +9,8 @@ import harness
 from harness.core.distributed import join
 from harness.core.signals import Leave
 from harness.methods.at import Robust
-from harness.runs.execute import Silent, execute
+from harness.runs.execute import execute
+from harness.runs.progress import Watch
 
 
 def memory_ends():
@@ -44,6 +45,6 @@ if __name__ == "__main__":
     for run in [run for sweep in sweeps for run in sweep]:
         join().once(run.freeze)
         try:
-            execute(run, Silent())
+            execute(run, Watch())
         except Leave:
             sys.exit(143)

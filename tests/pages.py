@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.image import imsave
 
 from harness.core.files import write_text
-from harness.runs.record import Cost, Origin, ProtocolTag, Score, StageCost
+from harness.evaluation.score import Score
+from harness.runs.record import Cost, Origin, ProtocolTag, StageCost
 from harness.runs.row import Row
 
 ORIGIN = Origin(

@@ -11,7 +11,8 @@ from disks import Disk, small_disk
 
 import harness as api
 from harness.runs import record
-from harness.runs.execute import RunFailed, execute
+from harness.runs.execute import execute
+from harness.runs.failure import RunFailed
 from harness.runs.run import Run
 from harness.training.loop import Progress
 

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from pages import CONFIG, row, scores
 
+from harness.evaluation.score import Selection
 from harness.reports.recipe import changes
 from harness.reports.runpage import pages
 from harness.reports.sparklines import POINTS, charts
 from harness.runs.compose import compose
-from harness.runs.record import ProtocolTag, Selection
+from harness.runs.record import ProtocolTag
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 

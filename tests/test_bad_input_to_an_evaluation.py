@@ -21,7 +21,7 @@ from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.metric import Subject
 from harness.evaluation.reference import reference
 from harness.launch.preflight import importable, ready_to_judge
-from harness.runs import record
+from harness.runs import build, record
 from harness.runs.run import Run
 
 CPU = torch.device("cpu")
@@ -64,10 +64,9 @@ def test_two_entries_that_give_the_same_score_are_refused(monkeypatch, tmp_path)
         "{accuracy: {split: test}, again: {metric: accuracy, split: validation}}}",
         f"runs={tmp_path}",
     )
-    evaluation = Evaluation(run, CPU)
     logits = torch.nn.functional.one_hot(run.data.labels("test"), 10).float(), run.data.labels("test")
     held = Subject(None, run.data, CPU, None, tmp_path, known={"test": logits, "validation": logits})
-    evaluation.__dict__["subject"] = held
+    evaluation = Evaluation(held, run.method, {}, build.outliers(run), run.config["protocol"], run.folder)
     for piece in evaluation.pieces("metrics"):
         piece.do()
     with pytest.raises(UserError, match=r"protocol\.metrics\.again gives clean_accuracy"):
@@ -87,7 +86,7 @@ def test_a_run_that_is_over_needs_nothing_any_more(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "harness.launch.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
     )
-    monkeypatch.setattr("harness.launch.launchers.launch", lambda runs: 0)
+    monkeypatch.setattr("harness.launch.launchers.launch", lambda runs, show: 0)
     monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config["seed"] == 0 else "new"))
     assert commands.run(runs) == 0
     assert asked == [1]

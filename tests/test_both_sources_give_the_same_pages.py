@@ -13,10 +13,13 @@ from test_tracking_mirror import a_row, database, finish, make, robust
 from harness import tracking
 from harness.core.errors import UserError
 from harness.core.files import write_text
+from harness.evaluation.score import Score, Selection
 from harness.reports import leaderboard
+from harness.reports.rows import rows
 from harness.runs import record
-from harness.runs.row import Row, of_tags, rows, tags
+from harness.runs.row import Row
 from harness.runs.run import Run
+from harness.tracking.tags import row_of_tags, row_tags
 
 
 def runs(root: Path) -> Iterator[Run]:
@@ -30,7 +33,7 @@ def runs(root: Path) -> Iterator[Run]:
     yield finish(make(root, 1, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
     yield finish(make(root, protocol={"id": "quick", "metrics": {}, "label": "for trying out"}), robust(10))
     study = {"study": {"step": 2.0, "rate": 1.0}}
-    accuracy = record.Score(title="Clean accuracy", value=95, n=360, unit="%", better="higher")
+    accuracy = Score(title="Clean accuracy", value=95, n=360, unit="%", better="higher")
     yield finish(make(root, 5, **study), {"clean_accuracy": accuracy}, init="0" * 64)
     for width, state in enumerate(("queued", "interrupted", "failed"), start=9):
         net = {"name": "digits", "width": width}
@@ -83,10 +86,10 @@ def test_rows_of_every_state_agree_and_find_their_files(place: Path) -> None:
 
 
 texts = st.text(max_size=50)
-chosen = st.builds(record.Selection, by=texts, split=st.lists(st.sampled_from(["train", "validation", "test"])))
+chosen = st.builds(Selection, by=texts, split=st.lists(st.sampled_from(["train", "validation", "test"])))
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 measured = st.builds(
-    record.Score, title=texts, value=numbers, low=st.none() | numbers, high=st.none(), n=st.integers(0, 10**6),
+    Score, title=texts, value=numbers, low=st.none() | numbers, high=st.none(), n=st.integers(0, 10**6),
     unit=st.sampled_from(["%", ""]), better=st.sampled_from(["higher", "lower"]), warnings=st.lists(texts, max_size=3),
 )  # fmt: skip
 
@@ -106,13 +109,13 @@ def test_a_row_comes_back_from_its_tags(data: st.DataObject) -> None:
         "protocol": st.builds(record.ProtocolTag, id=texts, hash=texts, label=texts),
     }
     row = a_row("at", **{key: data.draw(strategy) for key, strategy in fields.items()})
-    assert of_tags(tags(row), row.find) == row
+    assert row_of_tags(dict(row_tags(row)), row.find) == row
 
 
 def test_tags_of_an_older_harness_are_read(place: Path) -> None:
     row: Row = rows(make(place).config)[0]
-    kept = {key: text for key, text in tags(row).items() if key not in ("cost", "origin", "parameters", "canaries")}
-    found = of_tags(kept, row.find)
+    kept = {key: text for key, text in row_tags(row) if key not in ("cost", "origin", "parameters", "canaries")}
+    found = row_of_tags(kept, row.find)
     assert found.scores == row.scores and found.cost is None and found.parameters == 0
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from harness.evaluation.intervals import share
 from harness.evaluation.metrics.calibration import Calibration, expected_calibration_error
-from harness.evaluation.outcomes import share
 
 
 def ece(confidence, right, bins):

@@ -17,6 +17,7 @@ from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.fidelity import Fidelity
 from harness.evaluation.reference import Reference, reference
+from harness.runs import build
 from harness.runs.build import untrained
 from harness.runs.run import Run
 
@@ -44,8 +45,12 @@ def trained(run):
     return model.eval().requires_grad_(False)
 
 
-def subject(model, data, cache=None):
-    return Subject(model, data, CPU, None, cache)
+def subject(model, data, cache=None, run=None, **fields):
+    """What is evaluated; of a run, with what canaries ask of it."""
+    if run is not None:
+        constants = {key: run.config["model"][key] for key in ("mean", "std")}
+        fields = {"untrained": lambda: untrained(run), "constants": constants, "held_out": True} | fields
+    return Subject(model, data, CPU, None, cache, **fields)
 
 
 class Changed(Digits):
@@ -67,7 +72,7 @@ class Changed(Digits):
 
 
 def test_a_sound_run_passes_and_its_figures_are_kept(run, trained):
-    found = canaries.of_classifier(run, subject(trained, run.data))
+    found = canaries.of_classifier(subject(trained, run.data, run=run))
     assert found["accuracy"] == found["accuracy, standardised by hand"] > 90
     assert found["accuracy, untrained"] < 40
     assert found["accuracy on other images"] > 90
@@ -78,7 +83,7 @@ def test_a_model_that_standardises_twice(run, trained):
     once = type(twice).forward
     twice.__class__ = type("Twice", (type(twice),), {"forward": lambda self, x: once(self, (x - self.mean) / self.std)})
     with pytest.raises(CanaryFailed, match="twice"):
-        canaries.of_classifier(run, subject(twice, run.data))
+        canaries.of_classifier(subject(twice, run.data, run=run))
 
 
 def test_a_net_that_standardises_its_pixels_itself(run, trained):
@@ -95,17 +100,17 @@ def test_a_net_that_standardises_its_pixels_itself(run, trained):
     model.std.fill_(0.05)  # so far off that the second standardisation costs accuracy
     config = {**run.config, "model": {**run.config["model"], "std": [0.05]}}
     with pytest.raises(CanaryFailed, match="raw pixels"):
-        canaries.of_classifier(Run(config), subject(model, run.data))
+        canaries.of_classifier(subject(model, run.data, run=Run(config)))
 
 
 def test_data_that_are_standardised_already(run, trained):
     with pytest.raises(UserError, match=r"values in \[0, 1\]"):
-        canaries.of_classifier(run, subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4)))
+        canaries.of_classifier(subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4), run=run))
 
 
 def test_shuffled_labels(run, trained):
     with pytest.raises(CanaryFailed, match="labels of one split do not belong"):
-        canaries.of_classifier(run, subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))])))
+        canaries.of_classifier(subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))]), run=run))
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["trained by others", "trained here"])
@@ -115,15 +120,12 @@ def test_a_net_that_knows_its_training_images_by_heart_is_no_fault_of_the_evalua
     def hard(images):
         return torch.where(some[:, None, None, None], images.flip(-1).transpose(2, 3), images)
 
-    class Pretrained(Run):
-        trainings = ()
-
-    judged = (Pretrained if others else Run)(run.config)
+    judged = subject(trained, Changed(images=hard), run=run, held_out=not others)
     if others:
-        canaries.of_classifier(judged, subject(trained, Changed(images=hard)))
+        canaries.of_classifier(judged)
     else:
         with pytest.raises(CanaryFailed, match="prepared otherwise"):
-            canaries.of_classifier(judged, subject(trained, Changed(images=hard)))
+            canaries.of_classifier(judged)
 
 
 def test_test_images_that_are_easier_than_those_trained_on(run, trained):
@@ -133,17 +135,16 @@ def test_test_images_that_are_easier_than_those_trained_on(run, trained):
             return TensorView(images if split == "test" else images.flip(-1).transpose(2, 3), labels)
 
     with pytest.raises(CanaryFailed, match="prepared otherwise"):
-        canaries.of_classifier(run, subject(trained, Hard()))
+        canaries.of_classifier(subject(trained, Hard(), run=run))
 
 
-def test_images_that_tell_their_labels(run, trained, monkeypatch):
-    monkeypatch.setattr(canaries, "untrained", lambda run: trained)
+def test_images_that_tell_their_labels(run, trained):
     with pytest.raises(CanaryFailed, match="untrained copy"):
-        canaries.of_classifier(run, subject(trained, run.data))
+        canaries.of_classifier(subject(trained, run.data, run=run, untrained=lambda: trained))
 
 
 def test_an_untrained_net_passes_the_checks_of_the_labels(run):
-    canaries.of_classifier(run, subject(untrained(run).eval(), run.data))  # bad, and no fault of the evaluation
+    canaries.of_classifier(subject(untrained(run).eval(), run.data, run=run))  # bad, and no fault of the evaluation
 
 
 def test_statistics_of_other_images(run, digits, tmp_path):
@@ -200,12 +201,9 @@ class Small(Method):
         return starts[:, :, :4, :4]
 
 
-def test_samples_of_the_wrong_size_are_found_before_the_attacks(run, trained, monkeypatch, tmp_path):
-    wrong = Run({**run.config, "runs": str(tmp_path)})
-    wrong.__dict__["method"] = Small(run.method)
-    monkeypatch.setattr("harness.evaluation.evaluator.trained", lambda run, training, device: trained)
-    monkeypatch.setattr("harness.evaluation.evaluator.state", lambda training, device: {})
-    evaluation = Evaluation(wrong, CPU)
+def test_samples_of_the_wrong_size_are_found_before_the_attacks(run, trained, tmp_path):
+    judged, protocol = subject(trained, run.data, tmp_path, run), run.config["protocol"]
+    evaluation = Evaluation(judged, Small(run.method), {}, build.outliers(run), protocol, tmp_path)
     with pytest.raises(CanaryFailed, match=r"\(2, 1, 4, 4\), but should be \(2, 1, 8, 8\)"):
         evaluation.canaries()
 
@@ -219,4 +217,4 @@ def test_logits_that_say_nothing_end_the_run_as_diverged(run, trained, logits, r
     model = copy.deepcopy(trained)
     model.net = Says()
     with pytest.raises(Diverged, match=reason):
-        canaries.of_classifier(run, subject(model, run.data))
+        canaries.of_classifier(subject(model, run.data, run=run))

@@ -17,9 +17,9 @@ HERE = socket.gethostname()
 WORK = """
 import json, os, sys, time
 from pathlib import Path
-from harness import runs
+from harness.runs import folder as locks
 folder = Path(sys.argv[1])
-with runs.lock(folder):
+with locks.lock(folder):
     (folder / "progress.json").write_text(json.dumps({"host": sys.argv[2], "pid": os.getpid()}))
     print("working", flush=True)
     time.sleep(60)

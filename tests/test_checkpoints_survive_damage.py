@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.core.files import read_json, read_lines, replacing, write_json
+from harness.core.tensors import load_tensors, save_tensors
 from harness.training import checkpoint
 
 CPU = torch.device("cpu")
@@ -132,8 +133,8 @@ def test_the_checksum_is_that_of_the_whole_file(tmp_path):
 
 def test_tensors_come_back_as_they_were(tmp_path):
     tensors = {"a": torch.rand(3, 2).t(), "n": torch.tensor(5), "empty": torch.zeros(0)}
-    checkpoint.save_tensors(tmp_path / "t.safetensors", tensors)
-    loaded = checkpoint.load_tensors(tmp_path / "t.safetensors", CPU)
+    save_tensors(tmp_path / "t.safetensors", tensors)
+    loaded = load_tensors(tmp_path / "t.safetensors", CPU)
     assert set(loaded) == set(tensors)
     for name, value in tensors.items():
         assert loaded[name].dtype == value.dtype

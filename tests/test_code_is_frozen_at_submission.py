@@ -13,8 +13,8 @@ from commandline import harness as typed
 from fake_slurm import FakeSlurm
 
 from harness.launch.snapshot import environment, snapshot
+from harness.runs import folder as run_folder
 from harness.runs import record
-from harness.runs import run as runs
 from harness.runs.origin import NOTE
 
 
@@ -54,7 +54,7 @@ def test_a_job_runs_the_code_it_was_submitted_with(code, tmp_path):
     (here,) = harness(code, *bare("standard", 4), folder=tmp_path / "here")
     arguments = [*bare("standard", 4), "launcher=slurm"]
     (there,) = harness(code, *arguments, folder=tmp_path / "there", path=fake.path)
-    assert runs.state(there) == "queued"
+    assert run_folder.state(there) == "queued"
     edit(code)
     script = next((tmp_path / "slurm" / "scripts").iterdir())
     variables = {**os.environ, **environment(code), "PATH": fake.path}

@@ -13,7 +13,8 @@ from harness.cli.main import main
 from harness.launch.preflight import check_all
 from harness.runs import record
 from harness.runs.compose import compose
-from harness.runs.execute import Silent, train_stage
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 from harness.runs.reopen import again
 from harness.runs.run import Run, load
 
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('evaluate') / 'runs'}")
     run.freeze()
     for stage in run.trainings:
-        train_stage(run, stage, Silent())
+        train_stage(run, stage, Watch())
     return run
 
 

@@ -7,10 +7,10 @@ import torch
 import harness
 from harness.core.method import Loss
 from harness.core.registry import build, names
+from harness.core.tensors import save_tensors
 from harness.models.digits import Digits as DigitsNet
 from harness.runs.compose import compose
 from harness.runs.contract import verdicts
-from harness.training.checkpoint import save_tensors
 
 DATASETS = list(names("data"))
 METHODS = list(names("method"))

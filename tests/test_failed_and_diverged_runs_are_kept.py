@@ -5,8 +5,9 @@ from commandline import quick
 
 import harness
 from harness.launch.launchers import launch
+from harness.launch.show import Show
 from harness.methods.at import Robust
-from harness.runs.execute import RunFailed
+from harness.runs.failure import RunFailed
 
 
 @pytest.fixture
@@ -24,10 +25,10 @@ def test_a_fault_is_written_down_and_retried_when_asked(run, monkeypatch):
     text = (run.folder / "failure.md").read_text()
     assert "ZeroDivisionError" in text and "retry=true" in text
 
-    assert launch([run]) == 1  # left alone, and the command says so
+    assert launch([run], Show()) == 1  # left alone, and the command says so
     assert run.state == "failed"
     (again,) = harness.plan(*quick("at", steps=4), f"runs={run.root}", "retry=true")
-    assert launch([again]) == 0
+    assert launch([again], Show()) == 0
     assert again.state == "done" and not (run.folder / "failure.md").exists()
 
 
@@ -41,7 +42,7 @@ def test_a_failed_run_does_not_stop_the_next(tmp_path, monkeypatch):
         return sound(self, model, *rest)
 
     monkeypatch.setattr(Robust, "loss", fails_once)
-    assert launch(runs) == 1
+    assert launch(runs, Show()) == 1
     assert [run.state for run in runs] == ["failed", "done"]
 
 

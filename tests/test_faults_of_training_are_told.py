@@ -13,7 +13,9 @@ from commandline import harness, quick
 
 import harness as api
 from harness.runs import record
-from harness.runs.execute import RunFailed, Silent, execute
+from harness.runs.execute import execute
+from harness.runs.failure import RunFailed
+from harness.runs.progress import Watch
 from harness.runs.run import Run
 from harness.training.loop import Progress
 
@@ -37,7 +39,7 @@ def test_what_explodes_diverges_and_the_tables_show_it(method, tmp_path):
     assert status == 0 and "diverged" in out and found.reason[:20] in out
 
 
-class Meddling(Silent):
+class Meddling(Watch):
     """Watches nothing, and does something to the run after its first step."""
 
     def __init__(self, meddle: Callable[[Path], None], data: Path) -> None:

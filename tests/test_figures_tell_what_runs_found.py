@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from test_tracking_mirror import a_row
 
+from harness.evaluation.score import Score, Selection
 from harness.reports import figures as drawn
 from harness.reports.section import Section
-from harness.runs.record import ProtocolTag, Score, Selection
+from harness.runs.record import ProtocolTag
 from harness.runs.row import Row
 
 STEPS = {

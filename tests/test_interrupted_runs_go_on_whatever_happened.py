@@ -14,14 +14,15 @@ from commandline import bare, harness, start
 import harness as api
 from harness.core.files import read_lines
 from harness.runs import record
-from harness.runs.execute import Silent, execute
+from harness.runs.execute import execute
+from harness.runs.progress import Watch
 from harness.runs.run import Run, load
 from harness.training.loop import Progress
 
 ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0", "tracking=null"]
 
 
-class Interrupting(Silent):
+class Interrupting(Watch):
     """Watches nothing, and interrupts the run in mid-training, as Ctrl-C does."""
 
     def training(self, run: Run, stage: str, progress: Progress) -> None:
@@ -76,7 +77,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def gone_on(folder: Path) -> record.Record:
     """What becomes of the interrupted run when it is taken up again."""
     (path,) = folder.glob("runs/*/config.yaml")
-    return execute(load(path.parent), Silent())
+    return execute(load(path.parent), Watch())
 
 
 def truncated(path: Path, rng: random.Random) -> None:

@@ -9,6 +9,7 @@ from commandline import quick
 from fake_slurm import FakeSlurm
 
 import harness
+from harness.cli.bars import Terminal
 from harness.core.errors import UserError
 from harness.launch import queue as slurm
 from harness.launch.launchers import launcher
@@ -28,7 +29,7 @@ def sweep(tmp_path):
 
 
 def submit(runs):
-    launcher(runs[0].config).run(runs, None)
+    launcher(runs[0].config).run(runs, None, Terminal())
 
 
 def test_runs_are_one_array_noted_before_it_is_submitted(cluster, sweep):
@@ -126,8 +127,8 @@ def test_a_command_killed_at_sbatch_is_typed_again(killed, cluster, sweep, tmp_p
     cluster.put(killed)
     overrides = [*quick("standard"), "launcher=slurm", f"runs={tmp_path / 'runs'}"]
     code = (
-        "import sys, harness; from harness.launch.launchers import launcher\n"
-        "runs = harness.plan(*sys.argv[1:]); launcher(runs[0].config).run(runs, None)"
+        "import sys, harness; from harness.launch.launchers import launcher; from harness.launch.show import Show\n"
+        "runs = harness.plan(*sys.argv[1:]); launcher(runs[0].config).run(runs, None, Show())"
     )
     command = [sys.executable, "-c", code, *overrides]
     assert subprocess.run(command, capture_output=True).returncode == -9

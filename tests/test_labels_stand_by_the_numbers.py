@@ -6,12 +6,14 @@ import pytest
 from test_tracking_mirror import finish, make, robust
 
 from harness.cli import tables
+from harness.cli.bars import Display
+from harness.evaluation.score import Score
 from harness.launch import status
 from harness.runs import record
 from harness.runs.run import Run
 
 QUICK = record.ProtocolTag(id="quick-digits-1", hash="0", label="for trying out")
-DETAIL = record.Score(title="AUROC", value=91.25, n=720, unit="%", better="higher", table="OOD detection")
+DETAIL = Score(title="AUROC", value=91.25, n=720, unit="%", better="higher", table="OOD detection")
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_the_table_of_scores_is_titled_so(runs):
 def test_the_line_of_a_run_that_is_done_begins_so(runs):
     for run, line in zip(runs, ["for trying out: Robust accuracy 40.12%", "Robust accuracy 60.00%"], strict=True):
         with tables.console.capture() as heard:
-            tables.Display(1).finished(run, record.read(run.folder / "record.json"))
+            Display(1).finished(run, record.read(run.folder / "record.json"))
         assert heard.get() == f"{run.name}  done  {line}\n"
 
 

@@ -8,9 +8,10 @@ from browser import browser, shot
 from pages import row, scores
 from playwright.sync_api import Page
 
+from harness.evaluation.score import Selection
 from harness.reports import html, runpage
 from harness.reports.section import Section
-from harness.runs.record import ProtocolTag, Selection
+from harness.runs.record import ProtocolTag
 
 NASTY = "method.x=<script>alert(1)</script>"
 QUICK = ProtocolTag(id="quick-1", hash="45", label="for trying out")

@@ -12,15 +12,17 @@ from matplotlib.image import imread, imsave
 from test_tracking_mirror import TRAINING, WALK, a_row, finish, make, robust
 
 from harness.core.files import write_text
+from harness.evaluation.score import Score, Selection
 from harness.reports import leaderboard
 from harness.reports.figures import figures
 from harness.reports.plots.grids import GAP, grids
 from harness.reports.plots.style import looks
 from harness.reports.plots.tradeoff import Point, Scale, Value, tradeoff
+from harness.reports.rows import rows
 from harness.reports.section import Section
 from harness.reports.series import Series, daggers
 from harness.runs import record
-from harness.runs.row import Row, rows
+from harness.runs.row import Row
 from harness.runs.run import Run
 
 JOINT = {"contrast": {"walk": WALK, "curriculum": None}, "training": TRAINING}
@@ -28,29 +30,29 @@ ATJEM = {"name": "atjem", "robust": None, "joint": {**JOINT, "attack": WALK}, "s
 GENERATIVE = {"name": "generative", "robust": None, "generate": {**JOINT, "r1": 0.01}, "sampler": WALK}
 JEM = {"name": "jem", "energy": {"chains": {"walk": WALK}, "training": TRAINING}, "sampler": WALK}
 CHOSEN = {
-    "weights": record.Selection(by="the last ones, not tuned", split=[]),
-    "steps": record.Selection(by="accuracies and FD, seed 0", split=["validation", "train"]),
+    "weights": Selection(by="the last ones, not tuned", split=[]),
+    "steps": Selection(by="accuracies and FD, seed 0", split=["validation", "train"]),
 }
-TUNED = {"learning rate": record.Selection(by="robust accuracy", split=["validation", "test"])}
+TUNED = {"learning rate": Selection(by="robust accuracy", split=["validation", "test"])}
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict[str, record.Score]:
+def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict[str, Score]:
     """A robust accuracy with its interval, a distance and a calibration error."""
     interval = {"low": robust_accuracy - 5, "high": robust_accuracy + 5}
     return {
         **robust(robust_accuracy, **interval, **fields),
-        "fd_digits": record.Score(title="FD", value=fd, n=500, better="lower"),
-        "ece": record.Score(title="ECE", value=ece, n=360, unit="%", better="lower"),
+        "fd_digits": Score(title="FD", value=fd, n=500, better="lower"),
+        "ece": Score(title="ECE", value=ece, n=360, unit="%", better="lower"),
     }
 
 
-def further(auroc: float, valid: float | None = None) -> dict[str, record.Score]:
+def further(auroc: float, valid: float | None = None) -> dict[str, Score]:
     """Scores of further tables."""
     detector = {"table": "OOD detection", "low": auroc - 1, "high": auroc + 1, "n": 720}
-    found = {"ood/fields": record.Score(title="AUROC (fields)", value=auroc, unit="%", better="higher", **detector)}
+    found = {"ood/fields": Score(title="AUROC (fields)", value=auroc, unit="%", better="higher", **detector)}
     changed = {"title": "Changed to target", "table": "Counterfactuals", "n": 90, "unit": "%", "better": "higher"}
-    return found | ({"counterfactuals/valid": record.Score(value=valid, **changed)} if valid is not None else {})
+    return found | ({"counterfactuals/valid": Score(value=valid, **changed)} if valid is not None else {})
 
 
 def paint(run: Run, grey: float, name: str = "samples") -> None:

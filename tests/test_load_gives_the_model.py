@@ -10,10 +10,11 @@ import harness
 from harness.core.energy import EnergyModel
 from harness.core.errors import UserError
 from harness.evaluation.counterfactual import counterfactuals
-from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.samples import eight_bits
-from harness.runs.execute import Silent, train_stage
-from harness.runs.trained import last
+from harness.runs import build
+from harness.runs.build import last
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 
 CPU = torch.device("cpu")
 DATA = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200")
@@ -24,8 +25,8 @@ def trained(folder, method):
     (run,) = harness.plan(*quick(method, steps=8), "protocol.selection.factors=[0.5,1]", f"runs={folder}")
     run.freeze()
     for stage in run.trainings:
-        train_stage(run, stage, Silent())
-    evaluation = Evaluation(run, CPU)
+        train_stage(run, stage, Watch())
+    evaluation = build.evaluation(run, CPU)
     for phase in ("selection", "samples"):
         for piece in evaluation.pieces(phase):
             piece.do()
@@ -76,7 +77,7 @@ def test_a_sample_depends_on_its_class_seed_and_number_alone(done):
 
 def test_the_steps_are_the_chosen_ones(done):
     run, stored = done
-    chosen = int(Evaluation(run, CPU).selected()["sampler: number of steps"].by.rpartition(": ")[2].split()[0])
+    chosen = int(build.evaluation(run, CPU).selected()["sampler: number of steps"].by.rpartition(": ")[2].split()[0])
     model = harness.load(run.folder)
     assert model.sampler(None).sampler.steps == chosen
     assert torch.equal(eight_bits(model.sample(len(stored), steps=chosen)), stored)

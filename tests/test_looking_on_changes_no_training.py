@@ -9,17 +9,18 @@ from commandline import quick
 import harness
 from harness import tracking
 from harness.runs import previews
-from harness.runs.execute import Silent, train_stage
+from harness.runs.execute import train_stage
 from harness.runs.previews import Glimpses
+from harness.runs.progress import Watch
 from harness.runs.run import Run
 from harness.tracking import sender
 from harness.tracking.sender import Courier
 
 
-def trained(folder: Path, with_courier: Courier | None = None) -> Run:
+def trained(folder: Path, watch: Watch | None = None) -> Run:
     """A run of AT, whose net learns statistics of batches, after its only stage."""
     (run,) = harness.plan(*quick("at", steps=16), f"runs={folder}")
-    train_stage(run, run.trainings[0], Silent(), with_courier)
+    train_stage(run, run.trainings[0], watch or Watch())
     return run
 
 

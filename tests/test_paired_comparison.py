@@ -10,9 +10,10 @@ from commandline import harness
 from test_records_are_typed import some_record, some_score
 
 from harness.core.errors import UserError
+from harness.evaluation.score import Score
 from harness.reports.compare import Pair, doubts, kinship, pairs
 from harness.runs import record
-from harness.runs.record import ProtocolTag, Score
+from harness.runs.record import ProtocolTag
 
 ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square")
 FD = Score(title="FD", value=0.75, low=0.5, high=1.0, n=500, better="lower")

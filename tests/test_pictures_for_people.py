@@ -15,7 +15,8 @@ from harness.cli.arguments import Sample
 from harness.cli.main import main
 from harness.core.errors import Diverged, UserError
 from harness.evaluation.samples import eight_bits
-from harness.runs.execute import Silent, train_stage
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def run(tmp_path_factory):
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('people') / 'runs'}")
     run.freeze()
     for stage in run.trainings:
-        train_stage(run, stage, Silent())
+        train_stage(run, stage, Watch())
     return run
 
 

@@ -10,9 +10,10 @@ from commandline import QUICK, quick
 from commandline import harness as command
 
 import harness
+from harness.cli.plan import prices_table
 from harness.cost import disk, price
 from harness.cost.disk import size
-from harness.cost.price import Price, prices_table, warnings
+from harness.cost.price import Price, warnings
 from harness.cost.probe import measured
 from harness.methods.atjem import Contrast
 from harness.runs import build, pace

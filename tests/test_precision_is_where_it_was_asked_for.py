@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import harness
+from harness.core.device import computing
 from harness.core.errors import UserError
-from harness.core.precision import computing
+from harness.core.tensors import load_tensors
 from harness.core.walk import Walk, joint_logit, slope, walk
 from harness.launch.preflight import check_all
 from harness.runs.build import initial, outliers
 from harness.runs.run import Run
 from harness.training.batches import Materials
-from harness.training.checkpoint import load_tensors
 from harness.training.loop import Loop
 
 SMALL = ("threads=1", "tracking=off", "model.width=8")

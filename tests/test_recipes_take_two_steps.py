@@ -14,11 +14,12 @@ import torch
 import harness
 from harness.core.files import read_json
 from harness.core.registry import names
+from harness.core.tensors import save_tensors
 from harness.methods.jempp import class_gaussians
 from harness.models.timm import timm_net
 from harness.runs.compose import compose
-from harness.runs.execute import Silent, train_stage
-from harness.training.checkpoint import save_tensors
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 
 IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
 """Training images on the disk, and how many of them are held out."""
@@ -116,7 +117,7 @@ def test_two_steps_of_every_stage(choice, planned):
     small = ["data.size=32"] * (config["model"]["name"] in LARGE)
     run = planned(choice, *small, *shortened(config["method"]))[0]
     for training in run.trainings:
-        train_stage(run, training, Silent())
+        train_stage(run, training, Watch())
         assert read_json(training.folder / "done.json")["steps"] == 2
         assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
     if training.name != "robust":  # which others share

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from harness.core.errors import UserError
 from harness.core.registry import configs
+from harness.evaluation.score import Score, Selection
 from harness.runs import record
-from harness.runs.record import Cost, Origin, ProtocolTag, Record, Score, Selection
+from harness.runs.record import Cost, Origin, ProtocolTag, Record
 
 
 def some_score(**changed):

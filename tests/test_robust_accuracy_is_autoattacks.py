@@ -9,8 +9,7 @@ from pyautoattack import AutoAttack
 from torch import nn
 
 from harness.core.dataset import Dataset, TensorView
-from harness.core.energy import EnergyModel
-from harness.core.microbatch import InMicroBatches
+from harness.core.energy import EnergyModel, InMicroBatches
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.robustness import STANDARD, Robustness
 

@@ -9,12 +9,13 @@ from torch.nn.functional import cross_entropy
 
 import harness as api
 from harness.core.errors import UserError
+from harness.core.tensors import load_tensors, save_tensors
 from harness.datasets.digits import Digits
 from harness.models.digits import Digits as DigitsNet
-from harness.runs.execute import Silent, execute, train_stage
-from harness.runs.initial import check_accuracy
+from harness.runs.build import check_accuracy
+from harness.runs.execute import execute, train_stage
+from harness.runs.progress import Watch
 from harness.runs.run import load
-from harness.training.checkpoint import load_tensors, save_tensors
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_training_goes_on_from_its_weights(checkpoint, tmp_path):
         *quick("atjem", 1), f"runs={tmp_path}", f"init={checkpoint}",
         "method.joint.training.lr=1e-9", "method.joint.training.ema=null",
     )  # fmt: skip
-    train_stage(run, run.trainings[0], Silent())
+    train_stage(run, run.trainings[0], Watch())
     trained = load_tensors(run.trainings[0].folder / "weights.safetensors", torch.device("cpu"))
     for name, value in torch.load(checkpoint).items():
         torch.testing.assert_close(trained[name.replace("module.", "net.")], value, rtol=0, atol=1e-6)
@@ -75,16 +76,16 @@ def test_a_content_that_changed_since_is_refused(checkpoint, tmp_path):
     frozen = load(run.folder)
     assert frozen.fingerprint == run.fingerprint
     with pytest.raises(UserError, match="has changed"):
-        train_stage(frozen, frozen.trainings[0], Silent())
+        train_stage(frozen, frozen.trainings[0], Watch())
 
 
 def test_double_standardisation_is_found_before_training(checkpoint, tmp_path):
     run = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]")
     with pytest.raises(UserError, match=r"standardised otherwise.*init_accuracy=0"):
-        train_stage(run, run.trainings[0], Silent())
+        train_stage(run, run.trainings[0], Watch())
     assert not run.trainings[0].done
     asked_for = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]", "init_accuracy=0")
-    train_stage(asked_for, asked_for.trainings[0], Silent())
+    train_stage(asked_for, asked_for.trainings[0], Watch())
 
 
 def test_without_validation_images_it_is_tried_on_training_images(digits_net):
@@ -119,7 +120,7 @@ def test_pretrained_is_judged_without_training(checkpoint, tmp_path):
     (run,) = api.plan("method=pretrained", *QUICK, f"init={checkpoint}", f"runs={tmp_path}")
     assert run.trainings == []
     run.freeze()
-    record = execute(run, Silent())
+    record = execute(run, Watch())
     assert (record.state, record.init) == ("done", run.init)
     assert record.scores["clean_accuracy"].value > 50
     assert record.cost is not None and record.cost.training_seconds == 0

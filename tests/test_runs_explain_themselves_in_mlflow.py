@@ -10,9 +10,9 @@ from PIL import Image
 from test_tracking_mirror import finish, log, make, robust, root  # noqa: F401 - a fixture
 
 from harness import tracking
+from harness.core.tensors import save_tensors
 from harness.runs.build import untrained
 from harness.runs.run import Run
-from harness.training import checkpoint
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def there(root: Path) -> tuple[Run, Any, Any]:  # noqa: F811
     run = make(root, model=net)
     log(run, 3)
     stage = run.trainings[0].folder
-    checkpoint.save_tensors(stage / "weights.safetensors", untrained(run).state_dict())
+    save_tensors(stage / "weights.safetensors", untrained(run).state_dict())
     (stage / "glimpses").mkdir()
     for images in (32, 96):
         Image.new("L", (60, 24), images).save(stage / "glimpses" / f"{images:010d}.png")
@@ -95,7 +95,7 @@ def test_weights_stay_at_home_where_that_is_wanted(root: Path) -> None:  # noqa:
     from mlflow import MlflowClient
 
     run = make(root, tracking_model=False)
-    checkpoint.save_tensors(run.trainings[0].folder / "weights.safetensors", {})
+    save_tensors(run.trainings[0].folder / "weights.safetensors", {})
     assert tracking.push(finish(run, robust(40)))
     note = json.loads((run.folder / "mlflow.json").read_text())
     assert not MlflowClient(tracking.uri(run.config)).list_artifacts(note["run_id"], "model")

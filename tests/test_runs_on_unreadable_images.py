@@ -6,7 +6,8 @@ import pytest
 import harness
 from harness.core.errors import UserError
 from harness.core.files import read_json
-from harness.runs.execute import Silent, train_stage
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
 
 
 @pytest.fixture
@@ -31,12 +32,12 @@ def planned(tmp_path, monkeypatch):
 def test_it_names_the_file_and_what_to_type(planned):
     run, damaged = planned()
     with pytest.raises(UserError) as error:
-        train_stage(run, run.trainings[0], Silent())
+        train_stage(run, run.trainings[0], Watch())
     assert damaged.name in str(error.value) and "data.on_bad_image=skip" in str(error.value)
     assert not run.trainings[0].done
 
 
 def test_skipped_images_are_counted(planned):
     run, _ = planned("data.on_bad_image=skip")
-    train_stage(run, run.trainings[0], Silent())
+    train_stage(run, run.trainings[0], Watch())
     assert read_json(run.trainings[0].folder / "done.json")["skipped"] == 1

@@ -7,8 +7,8 @@ import pytest
 import torch
 from commandline import harness, quick, start
 
-from harness.evaluation.workers import evaluators
 from harness.runs import record
+from harness.runs.build import evaluators
 from harness.runs.compose import compose
 from harness.runs.run import Run
 

@@ -16,9 +16,9 @@ from harness.core import distributed
 from harness.core.errors import UserError
 from harness.core.files import read_json, read_lines
 from harness.runs import record
-from harness.runs.build import outliers
-from harness.runs.execute import _named, train_alone
-from harness.runs.trained import trained
+from harness.runs.build import outliers, trained
+from harness.runs.execute import train_alone
+from harness.runs.failure import one_line
 from harness.training.batches import Materials
 from harness.training.loop import Loop
 
@@ -184,4 +184,4 @@ def test_a_step_of_srun_says_what_torchrun_would(monkeypatch):
 
 
 def test_memory_that_ends_without_a_word_is_told():
-    assert _named(MemoryError()).startswith("Out of memory")
+    assert one_line(MemoryError()).startswith("Out of memory")

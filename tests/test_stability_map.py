@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 from test_tracking_mirror import a_row, finish, make
 
+from harness.evaluation.score import Score, Selection
 from harness.reports import leaderboard, stability
 from harness.reports.plots.maps import FATES, Map, maps
 from harness.runs import record
@@ -19,10 +20,10 @@ from harness.runs.row import Row
 GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
 
 
-def accuracy(value: float) -> dict[str, record.Score]:
+def accuracy(value: float) -> dict[str, Score]:
     """The one score that a study needs."""
     title, interval = "Clean accuracy", {"low": value - 1, "high": value + 1}
-    return {"clean_accuracy": record.Score(title=title, value=value, n=360, unit="%", better="higher", **interval)}
+    return {"clean_accuracy": Score(title=title, value=value, n=360, unit="%", better="higher", **interval)}
 
 
 def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: int = 0, **fields: Any) -> Row:
@@ -37,7 +38,7 @@ def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: 
 @pytest.fixture
 def rows() -> list[Row]:
     """Every outcome, one method with a single seed and a missing cell, one changed, one of which nothing is over."""
-    chosen = {"rate": record.Selection(by="accuracies, seed 0", split=["validation"])}
+    chosen = {"rate": Selection(by="accuracies, seed 0", split=["validation"])}
     notes = {"notes": {"budget": "35 epochs"}, "selection": chosen}
     fates = [(98.5, 97.5, 20.0), (99.0, 19.9, "diverged"), ("diverged", "diverged", 10.0), (96.0, 95.0, 94.0)]
     cells = zip(fates, [(1, 1), (3, 1), (1, 2), (3, 2)], strict=True)
@@ -86,7 +87,7 @@ def test_protocols_and_factors_are_not_mixed(rows: list[Row], tmp_path: Path):
 
 
 def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[Row], tmp_path: Path):
-    chosen = {"rate": record.Selection(by="clean accuracy", split=["test"])}
+    chosen = {"rate": Selection(by="clean accuracy", split=["test"])}
     best = [replace(run, selection=chosen) if run.overrides else run for run in rows]
     text = section(best, tmp_path)
     methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]

@@ -7,6 +7,7 @@ import time
 import pytest
 
 import harness
+from harness.runs import folder as run_folder
 from harness.runs import record
 from harness.runs import run as runs
 from harness.runs.record import Origin, ProtocolTag, Record
@@ -36,7 +37,7 @@ def test_from_new_to_done(run):
     assert run.state == "queued"
     (run.folder / "started").touch()
     assert run.state == "interrupted"
-    with runs.lock(run.folder):
+    with run_folder.lock(run.folder):
         assert run.state == "running"
     assert run.state == "interrupted"
     (run.folder / "failure.md").write_text("# it failed\n\nwhy\n")
@@ -53,8 +54,8 @@ def test_a_record_tells_the_state(run, state):
 def test_the_lock_of_a_killed_process_is_gone(run):
     run.freeze()
     code = (
-        "import sys, time; from pathlib import Path; from harness import runs\n"
-        "with runs.lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from harness.runs import folder\n"
+        "with folder.lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(run.folder)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout and holder.stdout.readline() == "locked\n"
@@ -72,7 +73,7 @@ def test_a_frozen_run_is_read_back_as_it_was(run):
 
 
 def test_done_runs_are_left_out_and_failed_ones_wait_for_retry(run):
-    from harness.launch.launchers import freeze
+    from harness.launch.jobs import freeze
 
     run.freeze()
     (run.folder / "failure.md").write_text("# it failed\n\nwhy\n")

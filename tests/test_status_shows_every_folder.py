@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from slurm_of_paper import asked, install, submitted
 
 from harness.launch.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
+from harness.runs import folder as run_folder
 from harness.runs import run as runs
 
 RECORD = {
@@ -66,7 +67,7 @@ def test_a_done_run_shows_its_first_scores_without_details(folder):
 def test_a_running_run_shows_what_is_done_the_time_left_and_its_process(folder):
     made = folder("a", progress=PROGRESS)
     (made / "started").touch()
-    with runs.lock(made):
+    with run_folder.lock(made):
         row = one(made)
     assert (row.state, row.left, row.job, row.going) == ("running", 3700.2, "n1:123", True)
     assert row.progress == "train joint 120/1,540  bce 0.31 T 12  (begun 2 times)"
@@ -187,10 +188,10 @@ def test_looking_never_makes_a_run_believe_that_it_is_locked(folder):
     (made / "lock").touch()
     held = os.open(made / "lock", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_SH)  # as `locked` does for a moment
-    assert not runs.locked(made)  # two that look see no run
+    assert not run_folder.locked(made)  # two that look see no run
     os.close(held)
-    with runs.lock(made).acquire(timeout=1):
-        assert runs.locked(made)
+    with run_folder.lock(made).acquire(timeout=1):
+        assert run_folder.locked(made)
 
 
 def test_a_finished_run_is_not_asked_for_its_lock(folder, monkeypatch):

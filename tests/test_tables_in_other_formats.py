@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from test_leaderboard_page import scores
 from test_tracking_mirror import a_row
 
+from harness.evaluation.score import Selection
 from harness.reports.csv_table import tidy
 from harness.reports.latex import escaped, latex
 from harness.reports.section import Section, front
 from harness.reports.series import origin
 from harness.reports.tables import Cell, Table
-from harness.runs.record import Cost, Selection
+from harness.runs.record import Cost
 
 NASTY = r"a_b=50% & c#1 {d} \input{e} $f$ g^h~i <script> | j 中"
 

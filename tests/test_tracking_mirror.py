@@ -14,9 +14,12 @@ import pytest
 
 from harness import tracking
 from harness.core.errors import UserError
+from harness.evaluation.score import Score, Selection
+from harness.reports.rows import rows
 from harness.runs import record
-from harness.runs.row import Row, rows
-from harness.runs.run import Run, lock, tag
+from harness.runs.folder import lock
+from harness.runs.row import Row
+from harness.runs.run import Run, tag
 from harness.tracking import mirror, tags
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
@@ -54,7 +57,7 @@ def make(root: Path, seed: int = 0, **changed: Any) -> Run:
     return Run({**config, **changed})
 
 
-def finish(run: Run, scores: dict[str, record.Score], state: str = "done", seconds: float = 60.0, **fields: Any) -> Run:
+def finish(run: Run, scores: dict[str, Score], state: str = "done", seconds: float = 60.0, **fields: Any) -> Run:
     """Give a run the folder and the record that it would have when it is over."""
     took = {"seconds": seconds, "images_per_second": 7000 / seconds, "peak_memory_mb": 512, "resumed": 0}
     stage = record.StageCost(name="robust", fingerprint="0", steps=70, images=7000, **took)
@@ -84,10 +87,10 @@ def a_row(method: str, seed: int = 0, **fields: Any) -> Row:
     return Row(**(content | judged | {"method": method, "seed": seed} | fields))
 
 
-def robust(value: float, **fields: Any) -> dict[str, record.Score]:
+def robust(value: float, **fields: Any) -> dict[str, Score]:
     """The one score of most tests."""
     score = {"title": "Robust accuracy", "value": value, "n": 100, "unit": "%", "better": "higher"}
-    return {"robust_accuracy/l2_0.5": record.Score.model_validate(score | fields)}
+    return {"robust_accuracy/l2_0.5": Score.model_validate(score | fields)}
 
 
 @cache
@@ -162,7 +165,7 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
 def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(root: Path) -> None:
     from mlflow import MlflowClient
 
-    chosen = {"steps": record.Selection(by="FD, seed 0", split=["train"])}
+    chosen = {"steps": Selection(by="FD, seed 0", split=["train"])}
     label = {"id": "quick-1", "hash": "0", "label": "for trying out"}
     run = finish(make(root), robust(40), selection=chosen, protocol=label)
     assert tracking.push(run)
@@ -172,7 +175,7 @@ def test_what_was_chosen_comes_back_typed_also_where_an_older_run_holds_a_text(r
     client.set_tag(there, f"{tags.HIDDEN}selection", '{"steps": "FD against train, seed 0"}')
     client.delete_tag(there, "protocol_label")
     (row,) = rows(run.config, "mlflow")
-    assert row.selection == {"steps": record.Selection(by="FD against train, seed 0", split=["train"])}
+    assert row.selection == {"steps": Selection(by="FD against train, seed 0", split=["train"])}
     assert row.protocol.label == ""
 
 

@@ -15,8 +15,8 @@ from commandline import harness, quick
 import harness as api
 from harness import tracking
 from harness.core.errors import UserError
+from harness.reports.rows import rows
 from harness.runs import record
-from harness.runs.row import rows
 from harness.tracking import retry, store
 
 ARGUMENTS = [*quick("at", steps=8), "threads=1", "~protocol.selection"]

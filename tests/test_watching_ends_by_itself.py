@@ -10,9 +10,11 @@ import sys
 import pytest
 from commandline import start
 
-from harness.runs import run as runs
+from harness.runs import folder as run_folder
 
-HOLD = "import sys; from pathlib import Path; from harness import runs\nwith runs.lock(Path(sys.argv[1])): input()"
+HOLD = (
+    "import sys; from pathlib import Path; from harness.runs import folder\nwith folder.lock(Path(sys.argv[1])): input()"
+)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def run(tmp_path):
 
 def test_it_goes_on_while_a_run_is_worked_on_and_ends_with_it(run, tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, text=True)
-    while not runs.locked(run):
+    while not run_folder.locked(run):
         assert holder.poll() is None
     watching = start("status", "--watch", folder=tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -50,7 +52,7 @@ def heeding_ctrl_c():
 def test_ctrl_c_ends_it_with_the_table(run, tmp_path):
     screen, terminal = pty.openpty()
     command = [sys.executable, "-m", "harness", "status", "watch=true"]
-    with runs.lock(run), os.fdopen(screen, "rb", buffering=0) as seen:
+    with run_folder.lock(run), os.fdopen(screen, "rb", buffering=0) as seen:
         watching = subprocess.Popen(
             command, cwd=tmp_path, stdout=terminal, stderr=subprocess.PIPE, preexec_fn=heeding_ctrl_c
         )

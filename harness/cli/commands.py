@@ -9,7 +9,8 @@ from harness.cli.arguments import Bench, Cancel, Evaluate, Explain, Logs, Plan, 
 from harness.cli.tables import console, runs_table
 from harness.core.errors import CanaryFailed, Diverged, UserError, near
 from harness.core.registry import names
-from harness.runs.run import OVER, Config, Run
+from harness.runs.folder import OVER
+from harness.runs.run import Config, Run
 from harness.tracking.store import on
 
 if TYPE_CHECKING:  # so that the light commands stay light
@@ -27,6 +28,7 @@ CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "exper
 def run(configs: list[Config]) -> int:
     """Do what is left of the runs; 1 if one failed."""
     from harness import tracking
+    from harness.cli.bars import Terminal
     from harness.cli.tables import scores_table
     from harness.core.distributed import join
     from harness.launch.launchers import launch
@@ -39,7 +41,7 @@ def run(configs: list[Config]) -> int:
     runs = list({run.name: run for run in runs if run.name in names}.values())
     world.once(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
     console.print(runs_table(runs))
-    status = launch(runs)
+    status = launch(runs, Terminal())
     console.print(scores_table(runs))
     where = "" if configs[0]["runs"] == "runs" else f" runs={configs[0]['runs']}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
@@ -53,8 +55,8 @@ def run(configs: list[Config]) -> int:
 
 def plan(configs: list[Config], asked: Plan) -> int:
     """Show the runs, their states, the stages they share and what they cost; write nothing."""
-    from harness.cli.tables import stages_table
-    from harness.cost.price import Price, prices_table, warnings
+    from harness.cli.plan import prices_table, stages_table
+    from harness.cost.price import Price, warnings
     from harness.launch.preflight import check_all
     from harness.runs.pace import Paces
 
@@ -75,8 +77,8 @@ def plan(configs: list[Config], asked: Plan) -> int:
 
 def evaluate(configs: list[Config], asked: Evaluate, overrides: list[str]) -> int:
     """Judge a trained run, or a checkpoint, under a protocol; nothing is trained. 1 if that failed."""
+    from harness.runs.build import ready
     from harness.runs.reopen import again
-    from harness.runs.trained import ready
 
     config = _one(configs)
     found = again(asked.run, overrides, besides=["protocol"])
@@ -218,7 +220,7 @@ def bench(configs: list[Config], asked: Bench) -> int:
 def _model(word: str, overrides: list[str]) -> "Trained":
     """The model of a run or a checkpoint, where and how the overrides say."""
     from harness.core.device import prepare
-    from harness.core.microbatch import InMicroBatches
+    from harness.core.energy import InMicroBatches
     from harness.runs.reopen import again
     from harness.runs.trained import Trained
 

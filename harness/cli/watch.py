@@ -9,7 +9,8 @@ from rich.live import Live
 
 from harness.cli.tables import console, status_table
 from harness.launch.status import Jobs, Row, rows, stage_folders, stages, summary
-from harness.runs.run import OVER, folders
+from harness.runs.folder import OVER
+from harness.runs.run import folders
 
 EVERY = 2
 """Seconds between two looks at the disk."""

@@ -4,7 +4,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -59,3 +59,22 @@ def peak_memory_mb(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 10**6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+
+
+Precision = Literal["fp32", "tf32", "bf16"]
+"""tf32: fp32, but products on NVIDIA's GPUs have ten bits; on other devices the same as fp32. bf16: products in eight
+bits, and images in channels-last order, which is faster then; weights, sums, logits and losses stay fp32."""
+
+
+@contextmanager
+def computing(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Nets in this precision inside; it holds for what is begun there, also where another one holds outside."""
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn  # torch's own hints lack the flag
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

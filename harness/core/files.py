@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import hashlib
 import json
 import os
 import platform
@@ -7,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines if line]
+
+
+def digest(path: str) -> str:
+    """The sha256 of an initial checkpoint, which is its part in a run's identity; UserError if it is not there."""
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(
+            f"init={path}: there is no such file ({file.absolute()}). Put the checkpoint there, name another with "
+            "init=PATH, or train every stage here with init=null. docs/checkpoints.md says where the published "
+            "ones are."
+        )
+    return _digest(file.absolute(), file.stat().st_mtime_ns)
+
+
+@lru_cache
+def _digest(file: Path, _changed: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
-from harness.core.precision import Precision
+from harness.core.device import Precision
 from harness.core.settings import settings
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.core.precision import Precision, computing
+from harness.core.device import Precision, computing
 from harness.core.settings import settings
 from harness.core.timing import section
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from harness.core.device import Precision, computing
 from harness.core.energy import EnergyModel
-from harness.core.precision import Precision, computing
 from harness.core.walk import Objective, slope
 
 

@@ -9,10 +9,9 @@ from harness.core.device import full_precision
 from harness.core.errors import UserError
 from harness.cost.passes import bare, counted
 from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost, in_turn
-from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.robustness import Robustness
-from harness.runs import pace
+from harness.runs import build, pace
 from harness.runs.run import Run
 
 
@@ -24,10 +23,10 @@ def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Itera
     if any(not training.done for training in run.trainings[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
     run.data.ready()
-    evaluation = Evaluation(run, device)
+    evaluation = build.evaluation(run, device)
     found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
     if not found:
-        raise UserError(f"protocol={evaluation.protocol['id']} attacks nothing: choose another protocol=…")
+        raise UserError(f"protocol={run.config['protocol']['id']} attacks nothing: choose another protocol=…")
     for name, metric in found.items():
         with full_precision():
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)

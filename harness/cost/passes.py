@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from harness.core.device import Precision, computing
 from harness.core.energy import EnergyModel
-from harness.core.precision import Precision, computing
 from harness.core.walk import frozen
 
 Kind = Literal["forward", "input gradient", "training"]

@@ -1,20 +1,17 @@
 """What runs will cost: hours, by what earlier runs of their kind took, and disk."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-from rich.table import Table
 
 from harness.core.device import prepare
 from harness.core.files import read_lines
 from harness.cost.disk import Disk, disk, free, size
 from harness.launch.launchers import launcher
-from harness.launch.status import duration
 from harness.runs import pace
+from harness.runs.folder import OVER
 from harness.runs.pace import Pace, Paces
-from harness.runs.run import OVER, Run, Training
+from harness.runs.run import Run, Training
 
 
 @dataclass(frozen=True)
@@ -72,21 +69,6 @@ def steps_left(run: Run, training: Training) -> int:
     return training.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
 
 
-def prices_table(prices: Sequence[Price]) -> Table:
-    """What each run costs, and all of them, a stage that runs share once."""
-    hours = "GPU-hours" if any(_on_gpu(price) for price in prices) else "process-hours"
-    uses = Counter(digest for price in prices for digest in price.stages)
-    table = Table("run", "training", "evaluation", hours, "disk, at most", title="What is left to pay")
-    for price in prices:
-        shared = any(cost != 0 and uses[digest] > 1 for digest, cost in price.stages.items())
-        needed = sum(price.disk.stages.values()) + price.disk.run + price.disk.meanwhile
-        table.add_row(price.run.name, *_costs([price], " (shared)" * shared), size(needed))
-    table.add_section()
-    title = f"{len(prices)} runs" + ", shared stages once" * any(n > 1 for n in uses.values())
-    table.add_row(title, *_costs(prices), size(disk_needed(prices)))
-    return table
-
-
 def warnings(prices: Sequence[Price]) -> list[str]:
     """What is not known, and what will not do."""
     lines: list[str] = []
@@ -107,28 +89,3 @@ def disk_needed(prices: Sequence[Price]) -> int:
     at_once = int(prices[0].run.config["launcher"].get("parallel", 1))
     meanwhile = sorted((price.disk.meanwhile for price in prices), reverse=True)[:at_once]
     return sum(kept.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)
-
-
-def _costs(prices: Sequence[Price], remark: str = "") -> list[str]:
-    """Time of training and of evaluation, and the hours of all their processes."""
-    stages = {digest: (cost, price.processes) for price in prices for digest, cost in price.stages.items()}
-    judged = [(price.evaluation, price.processes) for price in prices]
-    work = [*stages.values(), *judged]
-    return [
-        _sum([cost for cost, _ in stages.values()], duration) + remark,
-        _sum([cost for cost, _ in judged], duration),
-        _sum([cost and cost * n for cost, n in work], lambda seconds: f"{seconds / 3600:,.2f}"),
-    ]
-
-
-def _on_gpu(price: Price) -> bool:
-    how = price.run.config["launcher"]
-    return bool(how.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
-
-
-def _sum(costs: Sequence[float | None], shown: Callable[[float], str]) -> str:
-    """A sum, or the least that it can be where some of it is unknown."""
-    known = [cost for cost in costs if cost is not None]
-    if len(known) == len(costs):
-        return shown(sum(known))
-    return f"≥ {shown(sum(known))}" if any(known) else "unknown"

@@ -1,6 +1,6 @@
 """Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from harness.evaluation.features import Features
 from harness.evaluation.intervals import wilson
 from harness.evaluation.metric import BATCH, Subject, sound
 from harness.evaluation.reference import Reference, evenly, loaded
-from harness.runs.build import untrained
-from harness.runs.run import Run
 
 SEEN = 500
 """Images of a split that are looked at, evenly spaced; all of a smaller one."""
@@ -28,16 +26,16 @@ OFF = 10
 """How often its sampling error the mean of the features may be away from the reference's."""
 
 
-def of_classifier(run: Run, subject: Subject) -> dict[str, float]:
+def of_classifier(subject: Subject) -> dict[str, float]:
     """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
     x, y = _some(subject, "test")
     logits = sound(_logits(subject.model, x))
     once = _accuracy(logits, y)
     return {
         "accuracy": once,
-        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, run.config["model"]),
-        "accuracy, untrained": _untrained_at_chance(run, subject, x, y),
-        "accuracy on other images": _labels_fit(run, subject, once, y),
+        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, subject.constants),
+        "accuracy, untrained": _untrained_at_chance(subject, x, y),
+        "accuracy on other images": _labels_fit(subject, once, y),
     }
 
 
@@ -63,10 +61,10 @@ def of_reference(subject: Subject, features: Features, against: Reference) -> di
 
 
 def _standardised_once(
-    model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, config: dict[str, list[float]]
+    model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, constants: Mapping[str, Sequence[float]]
 ) -> float:
     """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
-    mean, std = (torch.tensor(config[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
+    mean, std = (torch.tensor(constants[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
     by_hand = _logits(lambda x: model.net(((x.double() - mean[:, None, None]) / std[:, None, None]).to(x.dtype)), x)
     agree = float((by_hand.argmax(1) == logits.argmax(1)).float().mean())
     if agree < 0.99:
@@ -84,10 +82,11 @@ def _standardised_once(
     return _accuracy(by_hand, y)
 
 
-def _untrained_at_chance(run: Run, subject: Subject, x: Tensor, y: Tensor) -> float:
+def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
     """Accuracy of the net before any training."""
+    assert subject.untrained is not None  # runs/build.py gives it
     with torch.no_grad():
-        found = _accuracy(_logits(untrained(run).to(subject.device).eval(), x), y)
+        found = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
     if found > largest + APART:
         raise CanaryFailed(
@@ -97,13 +96,13 @@ def _untrained_at_chance(run: Run, subject: Subject, x: Tensor, y: Tensor) -> fl
     return found
 
 
-def _labels_fit(run: Run, subject: Subject, on_test: float, y: Tensor) -> float:
+def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
     """Accuracy on images held out of training, or on training images where none were or others trained the net.
 
     Test images may be much harder than those trained on, but neither easier nor no better than guessed.
     """
     split: Split = "validation" if subject.data.length("validation") else "train"
-    held_out, n = split == "validation" and bool(run.trainings), len(y)
+    held_out, n = split == "validation" and subject.held_out, len(y)
     x, labels = _some(subject, split)
     found = _accuracy(_logits(subject.model, x), labels)
     low, high = (100 * bound for bound in wilson(round(found * len(labels) / 100), len(labels)))

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,18 +12,14 @@ import torch
 from harness.core.dataset import Outliers
 from harness.core.errors import UserError
 from harness.core.files import one_name, read_json, replacing, write_json
-from harness.core.method import Method
-from harness.core.microbatch import InMicroBatches
+from harness.core.method import Method, State
 from harness.core.registry import find, make
 from harness.evaluation import canaries
 from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.parts import read_part, write_part
 from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
+from harness.evaluation.score import Selection
 from harness.evaluation.selection import Steps, tuned, with_steps
-from harness.runs.build import outliers
-from harness.runs.record import Selection
-from harness.runs.run import Run
-from harness.runs.trained import last, state, trained
 
 Phase = Literal["selection", "samples", "metrics"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -72,38 +68,32 @@ def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -
 
 
 class Evaluation:
-    """A run's model under the run's protocol, on one device; any number of them may share the work.
+    """A model under a protocol, on one device; any number of them, over the same folder, may share the work.
 
-    `tell` hears in a few words how a piece gets on.
+    subject: the model, and all that metrics ask for. method, state, outliers: what draws samples of it, what its
+    training remembered, and what samples start from. folder: where pieces, samples and pictures are.
     """
 
-    def __init__(self, run: Run, device: torch.device, tell: Tell = lambda text: None) -> None:
-        self.run, self.device, self.tell = run, device, tell
-        self.protocol = run.config["protocol"]
-        self.metrics, self.how = metrics(self.protocol), sampling(self.protocol)
-        self.selects = selection(self.protocol) if self.generates else None
+    def __init__(
+        self, subject: Subject, method: Method, state: State, outliers: Outliers, protocol: dict[str, Any], folder: Path
+    ) -> None:
+        self.subject = replace(subject, tell=lambda text: self.tell(text))
+        self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
+        self.metrics, self.how = metrics(protocol), sampling(protocol)
+        self.selects = selection(protocol) if self.generates else None
+        self.tell: Tell = subject.tell
 
     @property
     def generates(self) -> bool:
         """Whether a metric judges samples."""
         return any(metric.needs == "generate" for metric in self.metrics.values())
 
-    @cached_property
-    def subject(self) -> Subject:
-        """The model and all that metrics ask for."""
-        model = trained(self.run, last(self.run), self.device).requires_grad_(False)
-        if self.run.config["microbatch"]:
-            model.net = InMicroBatches(model.net, self.run.config["microbatch"])
-        samples, cache = Samples(self.run.folder / "samples", self.how), self.run.root / "cache"
-        weights = self.run.config["extractors"]
-        return Subject(model, self.run.data, self.device, samples, cache, weights, lambda text: self.tell(text))
-
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will mean something; CanaryFailed where they will not."""
         with torch.no_grad():
-            found = canaries.of_classifier(self.run, self.subject)
+            found = canaries.of_classifier(self.subject)
         if self.generates:
-            self._draw(self.run.method, range(2))
+            self._draw(self.method, range(2))
         for metric in self.metrics.values():
             found |= metric.check(self.subject)
         return found
@@ -114,13 +104,12 @@ class Evaluation:
 
     def finish(self, phase: Phase) -> Path | None:
         """What is done once, after all pieces of a phase; the file of it that the next phases read, if there is one."""
-        if phase == "selection" and self.selects and self.selects.candidates(self.run.method.sampler.steps):
-            steps = self.run.method.sampler.steps
-            self.selects.choose(self.subject, self.run.folder, self.how, steps)
+        if phase == "selection" and self.selects and self.selects.candidates(self.method.sampler.steps):
+            self.selects.choose(self.subject, self.folder, self.how, self.method.sampler.steps)
         if phase == "samples" and self.generates:
-            classes = len(self.run.data.classes)
-            save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.run.folder / "samples.png")
-        chosen = self.run.folder / "selection.json"
+            classes = len(self.subject.data.classes)
+            save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.folder / "samples.png")
+        chosen = self.folder / "selection.json"
         return chosen if chosen.exists() else None
 
     def merged(self) -> tuple[Result, float]:
@@ -135,16 +124,16 @@ class Evaluation:
             total.scores.update(found.scores)
             total.outcomes.update(found.outcomes)
             for picture, write in found.pictures.items():
-                with replacing(self.run.folder / f"{picture}.png") as temporary:
+                with replacing(self.folder / f"{picture}.png") as temporary:
                     write(temporary)
             for table, lines in found.tables.items():
-                write_json(self.run.folder / f"{table}.json", lines)
+                write_json(self.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         return total, seconds
 
     def selected(self) -> dict[str, Selection]:
         """What was chosen during the evaluation."""
-        return self.selects.selection(self.run.folder) if self.selects else {}
+        return self.selects.selection(self.folder) if self.selects else {}
 
     def so_far(self, name: str) -> str:
         """A few words on the parts of a metric that are done."""
@@ -156,22 +145,22 @@ class Evaluation:
         return metric.so_far(self.subject, done) if done else ""
 
     def _selection(self) -> Iterator[Piece]:
-        if self.selects is None or (self.run.folder / "selection.json").exists():
+        if self.selects is None or (self.folder / "selection.json").exists():
             return
-        for steps in self.selects.candidates(self.run.method.sampler.steps):
-            samples = self.selects.samples(self.run.folder, self.how, steps)
-            yield from self._chunks(f"samples of {steps} steps", samples, with_steps(self.run.method, steps))
+        for steps in self.selects.candidates(self.method.sampler.steps):
+            samples = self.selects.samples(self.folder, self.how, steps)
+            yield from self._chunks(f"samples of {steps} steps", samples, with_steps(self.method, steps))
 
     def _samples(self) -> Iterator[Piece]:
         if self.generates:
-            yield from self._chunks("samples", self.subject.samples, tuned(self.run.method, self.run.folder))
+            yield from self._chunks("samples", self.subject.samples, tuned(self.method, self.folder))
 
     def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
         return chunks(name, samples, lambda indices: self._draw(method, indices))
 
     def _draw(self, method: Method, indices: range) -> torch.Tensor:
-        classes, seed = len(self.run.data.classes), self.how.seed
-        return draw(method, self.subject.model, self._state, self._outliers, classes, seed, indices, self.device)
+        classes, seed = len(self.subject.data.classes), self.how.seed
+        return draw(method, self.subject.model, self.state, self.outliers, classes, seed, indices, self.subject.device)
 
     def _parts(self) -> Iterator[Piece]:
         for name, metric in self.metrics.items():
@@ -184,12 +173,4 @@ class Evaluation:
         write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
 
     def _path(self, name: str, shard: int) -> Path:
-        return self.run.folder / "parts" / name / f"{shard:05d}.json"
-
-    @cached_property
-    def _state(self) -> dict[str, torch.Tensor]:
-        return state(last(self.run), self.device)
-
-    @cached_property
-    def _outliers(self) -> Outliers:
-        return outliers(self.run)
+        return self.folder / "parts" / name / f"{shard:05d}.json"

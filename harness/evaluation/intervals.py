@@ -1,10 +1,16 @@
-"""95 % intervals of the figures that a record holds."""
+"""95 % intervals of the figures that a record holds, and outcomes: a string of 1 for right and 0 for wrong."""
 
 from collections.abc import Callable
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy  # its modules are slow, and it imports each when it is first used: a plan uses none
+
+from harness.evaluation.score import Score
+
+if TYPE_CHECKING:  # so that reports, which have only the strings, need no torch
+    from torch import Tensor
 
 LEVEL = 0.95
 """Of every interval here."""
@@ -56,3 +62,16 @@ def jackknife(n: int, statistic: Callable[[np.ndarray], float], value: float, gr
     half = sqrt((groups - 1) * float(np.mean((without - without.mean()) ** 2)))
     quantile = float(scipy.stats.t.ppf((1 + LEVEL) / 2, groups - 1))
     return value - quantile * half, value + quantile * half
+
+
+def share(title: str, outcomes: str, warnings: list[str] | None = None) -> Score:
+    """A share of right outcomes in %, with its 95 % Wilson interval."""
+    right, n = outcomes.count("1"), len(outcomes)
+    low, high = (100 * bound for bound in wilson(right, n))
+    value = 100 * right / n
+    return Score(title=title, value=value, low=low, high=high, n=n, unit="%", better="higher", warnings=warnings or [])
+
+
+def bits(right: "Tensor") -> str:
+    """A boolean tensor, N, as a string of 1 and 0."""
+    return "".join("1" if one else "0" for one in right.tolist())

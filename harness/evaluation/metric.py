@@ -15,7 +15,7 @@ from harness.core.errors import Diverged, UserError
 from harness.evaluation.features import Features, features
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Samples, Sampling
-from harness.runs.record import Score
+from harness.evaluation.score import Score
 
 BATCH = 200
 """Images that a split's logits are computed of at a time; in evaluation mode the answer does not depend on it."""
@@ -27,7 +27,9 @@ class Subject:
 
     samples: the method's own images. cache: a folder for what many evaluations share (extractors, reference
     statistics). weights: files of feature extractors, by name; null or absent for their library's download.
-    tell: hears, in a few words, how a shard gets on. known, opened: logits and extractors so far.
+    tell: hears, in a few words, how a shard gets on. untrained: makes the model anew, before any training. constants:
+    mean and std that pixels are standardised by, as the config has them. held_out: whether the validation split was
+    kept from the model's training. known, opened: logits and extractors so far.
     """
 
     model: EnergyModel
@@ -37,6 +39,9 @@ class Subject:
     cache: Path
     weights: Mapping[str, str | None] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda text: None
+    untrained: Callable[[], EnergyModel] | None = None
+    constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    held_out: bool = False
     known: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict)
     opened: dict[str, Features] = field(default_factory=dict)
 

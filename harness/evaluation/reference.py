@@ -19,9 +19,9 @@ from torch.utils.data import Dataset as View
 from harness.core.dataset import Dataset, Items, Split
 from harness.core.errors import UserError
 from harness.core.files import locked_file
+from harness.core.tensors import save_tensors
 from harness.evaluation.features import BATCH, Features
 from harness.evaluation.samples import eight_bits
-from harness.training.checkpoint import save_tensors
 
 KEPT = 50_000
 """Images whose features are kept, for KID, precision and recall; of a larger split, evenly spaced ones."""

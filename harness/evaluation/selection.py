@@ -15,7 +15,7 @@ from harness.evaluation.features import enough, source
 from harness.evaluation.metric import Subject
 from harness.evaluation.reference import frechet, reference
 from harness.evaluation.samples import Samples, Sampling
-from harness.runs.record import Selection
+from harness.evaluation.score import Selection
 
 
 @settings

@@ -5,16 +5,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch.multiprocessing.spawn import start_processes
 
-from harness.core.device import full_precision, prepare
+from harness.core.device import full_precision
 from harness.core.distributed import World, join
 from harness.core.errors import Diverged
 from harness.core.files import read_json, write_json
 from harness.core.signals import apart
 from harness.evaluation.evaluator import PHASES, Evaluation, Phase, Piece
-from harness.runs.run import Run, load
 
 DIVERGED = "diverged.json"
 """Where a process leaves word in a run's folder that its piece diverged."""
@@ -23,13 +21,11 @@ Hear = Callable[[str, int, int, str], None]
 """Hears what is being done, how many pieces are, of how many, and a few words."""
 
 
-def evaluators(run: Run, device: torch.device) -> int:
-    """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
-    whole = run.config["device"] == "auto" and device.type == "cuda" and run.config["launcher"]["name"] == "local"
-    return run.config["evaluators"] or (torch.cuda.device_count() if whole else 1)
+Remake = Callable[[int], Evaluation]
+"""Makes the same evaluation in a process of its own, whose number it is given; to be pickled."""
 
 
-def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
+def work(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> None:
     """Do all pieces that are not done yet, phase by phase: with the others of this process's world, else with so many
     processes of its own. A fault in any process ends them all, and is raised here.
     """
@@ -41,7 +37,7 @@ def work(evaluation: Evaluation, processes: int, hear: Hear) -> None:
         elif processes == 1:
             alone(pieces, evaluation.so_far, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
-            _together(evaluation, phase, pieces, processes, hear)
+            _together(evaluation, phase, pieces, processes, remake, hear)
         written = world.once(partial(evaluation.finish, phase))
         while written and not written.exists():  # a network file system shows it late
             time.sleep(0.2)
@@ -68,16 +64,18 @@ def _in_world(evaluation: Evaluation, pieces: list[Piece], world: World, hear: H
     try:
         alone(pieces[world.rank :: world.size], evaluation.so_far, hear, evaluation)
     except Diverged as error:
-        write_json(evaluation.run.folder / DIVERGED, str(error))
-    while pieces and not (evaluation.run.folder / DIVERGED).exists() and not _tell(evaluation, pieces, hear):
+        write_json(evaluation.folder / DIVERGED, str(error))
+    while pieces and not (evaluation.folder / DIVERGED).exists() and not _tell(evaluation, pieces, hear):
         time.sleep(0.2)
     world.wait()
-    if reason := world.once(lambda: _diverged(evaluation.run)):
+    if reason := world.once(lambda: _diverged(evaluation.folder)):
         raise Diverged(reason)
 
 
-def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, hear: Hear) -> None:
-    arguments = (str(evaluation.run.folder), phase, processes)
+def _together(
+    evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, remake: Remake, hear: Hear
+) -> None:
+    arguments = (remake, phase, processes)
     context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None
     try:
@@ -86,7 +84,7 @@ def _together(evaluation: Evaluation, phase: Phase, pieces: list[Piece], process
     finally:  # none outlives its command
         for process in filter(None, context.processes):
             process.terminate()
-    if reason := _diverged(evaluation.run):
+    if reason := _diverged(evaluation.folder):
         raise Diverged(reason)
 
 
@@ -98,9 +96,9 @@ def _tell(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
     return not undone
 
 
-def _diverged(run: Run) -> str:
+def _diverged(folder: Path) -> str:
     """The word of a process that its piece diverged, taken away; empty where there is none."""
-    mark = run.folder / DIVERGED
+    mark = folder / DIVERGED
     if not mark.exists():
         return ""
     reason = read_json(mark)
@@ -108,18 +106,14 @@ def _diverged(run: Run) -> str:
     return reason
 
 
-def _rank(rank: int, folder: str, phase: Phase, processes: int) -> None:
-    """Every so manieth piece, in a process of its own, on a GPU of its own where there are several."""
+def _rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
+    """Every so manieth piece, in a process of its own."""
     apart()
-    run = load(Path(folder))
-    device = prepare(run.config)
-    if device.type == "cuda" and run.config["device"] == "auto":
-        device = torch.device("cuda", rank % torch.cuda.device_count())
-    evaluation = Evaluation(run, device)
+    evaluation = remake(rank)
     try:
         with full_precision():
             for piece in evaluation.pieces(phase)[rank::processes]:
                 if not piece.path.exists():
                     piece.do()
     except Diverged as error:  # an outcome, which must not come back as a fault of this process
-        write_json(run.folder / DIVERGED, str(error))
+        write_json(evaluation.folder / DIVERGED, str(error))

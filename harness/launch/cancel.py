@@ -14,7 +14,8 @@ from harness.core.files import read_json
 from harness.launch import queue as slurm
 from harness.launch.queue import Queued
 from harness.launch.status import stage_folders
-from harness.runs.run import find, folders, load, locked, state
+from harness.runs.folder import locked, state
+from harness.runs.run import find, folders, load
 
 PATIENCE = 10
 """Seconds that processes get to save and leave before we say that they are still there."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from submitit.helpers import Checkpointable
 
 from harness.core.errors import Diverged
-from harness.runs.execute import Silent, execute, train_alone
+from harness.runs.execute import execute, train_alone
 from harness.runs.run import Run, Training, load
 from harness.tracking.outbox import Multirun
+from harness.tracking.sender import sender
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class RunJob(Checkpointable):
 
     def __call__(self) -> None:
         """Do it, or go on with it."""
-        execute(load(Path(self.folder)), Silent(), self.parent)
+        run = load(Path(self.folder))
+        execute(run, sender(run, self.parent))
 
 
 @dataclass(frozen=True)

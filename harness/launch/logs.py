@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.launch.queue import submitted
-from harness.runs.run import find, state
+from harness.runs.folder import state
+from harness.runs.run import find
 
 
 def work(word: str, root: Path) -> Path:

@@ -3,15 +3,14 @@
 import multiprocessing
 from pathlib import Path
 
-from harness.core.device import choose_device
+from harness.core.device import Precision, choose_device
 from harness.core.errors import UserError
-from harness.core.precision import Precision
 from harness.core.registry import make
 from harness.core.settings import settings
 from harness.evaluation import evaluator
+from harness.evaluation.score import Selection
 from harness.launch.launchers import launcher
 from harness.runs import build
-from harness.runs.record import Selection
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store
 from harness.training import weights as foreign

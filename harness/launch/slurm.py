@@ -11,13 +11,13 @@ from uuid import uuid4
 import submitit
 from submitit.core.utils import FailedJobError
 
-from harness.cli.tables import console
 from harness.core.errors import UserError
 from harness.core.files import locked_file
 from harness.core.settings import settings
 from harness.launch import queue as slurm
 from harness.launch.jobs import Job, freeze, jobs
 from harness.launch.queue import Submitted
+from harness.launch.show import Show
 from harness.launch.snapshot import SAFE, snapshot
 from harness.runs.run import Run
 from harness.tracking.outbox import Multirun
@@ -74,7 +74,7 @@ class Slurm:
         if not 0 < self.signal_seconds < 60 * self.minutes:
             raise ValueError(f"signal_seconds must be between 0 and the time limit, not {self.signal_seconds}")
 
-    def run(self, runs: list[Run], parent: Multirun | None) -> None:
+    def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
         """Submit what is left of the runs and is not queued yet, say so, and leave."""
         if not shutil.which("sbatch"):
             raise UserError("There is no sbatch here: type this on a login node of the cluster, or say launcher=local.")
@@ -83,12 +83,12 @@ class Slurm:
             queue = slurm.queue()
             queued = {run.name: job for run in runs if (job := slurm.find(run.folder, queue))}
             left = freeze([run for run in runs if run.name not in queued])
-            _left_alone([run for run in runs if run not in left], queued)
+            _left_alone([run for run in runs if run not in left], queued, show)
             if left:
-                self._submit_all(left, parent, queue)
-        console.print("To look on: python -m harness status, logs RUN, or cancel; you may log out.", soft_wrap=True)
+                self._submit_all(left, parent, queue, show)
+        show.line("To look on: python -m harness status, logs RUN, or cancel; you may log out.")
 
-    def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue) -> None:
+    def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue, show: Show) -> None:
         """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
         trained = {training.folder for run in runs for training in run.trainings}
@@ -102,7 +102,7 @@ class Slurm:
                 before = [ids[stage] for stage in stages]
                 submitted = self._submit(array, before, root, code)
                 ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
-                _tell(array, submitted, before)
+                _tell(array, submitted, before, show)
 
     def _submit(self, array: list[Job], before: list[str], root: Path, code: Path) -> list[str]:
         """Submit an array, noted in its folders beforehand, and return the ids; UserError where SLURM refuses."""
@@ -147,15 +147,15 @@ def _exports(code: Path) -> list[str]:
     return [first, *(f"export {name}={value}" for name, value in others.items())]
 
 
-def _tell(array: list[Job], ids: list[str], before: list[str]) -> None:
+def _tell(array: list[Job], ids: list[str], before: list[str], show: Show) -> None:
     """Say what was submitted."""
     which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
     after = f" (after {', '.join(before)})" if before else ""
     what = ", ".join(job.folder.name for job in array)
-    console.print(f"submitted  {which}{after}: {what}", markup=False, soft_wrap=True)
+    show.line(f"submitted  {which}{after}: {what}")
 
 
-def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:
+def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued], show: Show) -> None:
     """Say which runs are not submitted, and why."""
     for run in runs:
         if job := queued.get(run.name):
@@ -165,4 +165,4 @@ def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued]) -> None:
             why = f"failed, see {run.folder / 'failure.md'}; retry=true tries it again"
         else:
             why = run.state
-        console.print(f"left alone {run.name}: {why}", markup=False, soft_wrap=True)
+        show.line(f"left alone {run.name}: {why}")

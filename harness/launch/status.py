@@ -13,8 +13,8 @@ from harness.core.errors import UserError
 from harness.core.files import read_json, read_lines
 from harness.launch import queue
 from harness.launch.queue import Ended, Queued, Submitted, submitted
+from harness.runs.folder import OVER, RunState, locked, state
 from harness.runs.record import glance
-from harness.runs.run import OVER, RunState, locked, state
 
 RowState = RunState | Literal["unreadable"]
 

@@ -1,5 +1,8 @@
-"""What a run's config describes, built: the net and the outliers. (Method and data are built by the run itself.)"""
+"""What a run's config describes, built: nets, outliers, the evaluation. (The run itself builds method and data.)"""
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -7,13 +10,23 @@ import torch
 from torch import nn
 
 from harness import models
-from harness.core.dataset import Outliers
-from harness.core.energy import EnergyModel
+from harness.core.dataset import Dataset, Outliers, gather
+from harness.core.device import prepare
+from harness.core.energy import EnergyModel, InMicroBatches
 from harness.core.errors import UserError
+from harness.core.files import digest
+from harness.core.method import State
 from harness.core.random import derive
 from harness.core.registry import build, make
-from harness.runs.initial import fill
-from harness.runs.run import Run
+from harness.core.tensors import load_tensors
+from harness.evaluation.evaluator import Evaluation, sampling
+from harness.evaluation.metric import Subject
+from harness.evaluation.samples import Samples
+from harness.runs.run import Run, Training, load
+from harness.training import weights
+
+SEEN = 1000
+"""Validation images that tell whether initial weights and net belong together."""
 
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
@@ -53,3 +66,104 @@ def _net(config: dict[str, Any], **context: int) -> nn.Module:
 def outliers(run: Run) -> Outliers:
     """The run's source of outliers."""
     return build("outliers", run.config["outliers"], data=run.data)
+
+
+def fill(model: EnergyModel, path: str, expected: str) -> None:
+    """Load a checkpoint of any known format into the net, strictly; UserError where it does not fit.
+
+    `expected` is the digest that the run was frozen with: another content under the same name is refused.
+    """
+    if digest(path) != expected:
+        raise UserError(f"init={path} has changed since this run was begun: put the old file back, or begin a new run.")
+    weights.fit(weights.read(Path(path)), model.net, Path(path))
+
+
+def check_accuracy(model: EnergyModel, data: Dataset, path: str, least: float | None) -> None:
+    """UserError if the clean accuracy on validation images is below `least`, in %.
+
+    Where none are held out, training images are looked at. It is the only check that finds a wrong standardisation,
+    which keys and shapes do not show. Without a bound given it must reach 20 %, and three times chance.
+    """
+    split = "validation" if data.length("validation") else "train"
+    count = data.length(split)
+    indices = range(0, count, max(1, count // SEEN))
+    view, right = data.view(split, "plain"), 0
+    device = next(model.parameters()).device
+    for first in range(0, len(indices), 100):
+        images, labels = gather(view, [(index, 0) for index in indices[first : first + 100]])
+        with torch.no_grad():
+            right += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
+    found, bound = 100 * right / len(indices), max(20, 300 / len(data.classes)) if least is None else least
+    if found < bound:
+        raise UserError(
+            f"init={path}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % are "
+            f"classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
+            "otherwise than in training (model.mean, model.std), another order of classes, or untrained weights. "
+            "If all is as it should be, say init_accuracy=0."
+        )
+
+
+def last(run: Run) -> Training | None:
+    """The stage that a run's model is taken from; None where it trains nothing."""
+    return run.trainings[-1] if run.trainings else None
+
+
+def ready(run: Run, needed: Sequence[Training]) -> None:
+    """UserError if stages of a run are not trained, with the command that trains them."""
+    for stage in needed:
+        if stage.done:
+            continue
+        if stage.ended:
+            raise UserError(f"{run.name} has no trained model: its stage {stage.name} diverged ({stage.folder}).")
+        raise UserError(
+            f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
+            f"trains it, or goes on with it: {run.config['command']}"
+        )
+
+
+def trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
+    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
+    model = (initial if training is None else untrained)(run).to(device)
+    if training is not None:
+        model.load_state_dict(load_tensors(training.folder / "weights.safetensors", device))
+    return model.eval()
+
+
+def state(training: Training | None, device: torch.device) -> State:
+    """What a stage remembered at its end."""
+    return {} if training is None else load_tensors(training.folder / "state.safetensors", device)
+
+
+def evaluation(run: Run, device: torch.device) -> Evaluation:
+    """The run's trained model under the run's protocol."""
+    config, how = run.config, sampling(run.config["protocol"])
+    model = trained(run, last(run), device).requires_grad_(False)
+    if config["microbatch"]:
+        model.net = InMicroBatches(model.net, config["microbatch"])
+    subject = Subject(
+        model,
+        run.data,
+        device,
+        samples=Samples(run.folder / "samples", how),
+        cache=run.root / "cache",
+        weights=config["extractors"],
+        untrained=partial(untrained, run),
+        constants={key: config["model"][key] for key in ("mean", "std")},
+        held_out=bool(run.trainings),
+    )
+    return Evaluation(subject, run.method, state(last(run), device), outliers(run), config["protocol"], run.folder)
+
+
+def evaluation_of(folder: Path, rank: int) -> Evaluation:
+    """The same, of a run's folder, in a process of its own: on a GPU of its own where there are several."""
+    run = load(folder)
+    device = prepare(run.config)
+    if device.type == "cuda" and run.config["device"] == "auto":
+        device = torch.device("cuda", rank % torch.cuda.device_count())
+    return evaluation(run, device)
+
+
+def evaluators(run: Run, device: torch.device) -> int:
+    """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
+    whole = run.config["device"] == "auto" and device.type == "cuda" and run.config["launcher"]["name"] == "local"
+    return run.config["evaluators"] or (torch.cuda.device_count() if whole else 1)

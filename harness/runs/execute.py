@@ -1,90 +1,61 @@
-"""One run, from its frozen config to its record: train the stages, sample, evaluate, record, mirror."""
+"""One run, from its frozen config to its record: train the stages, sample, evaluate, record."""
 
 import json
-import signal
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from harness.core.device import prepare
+from harness.core.device import full_precision, peak_memory_mb, prepare
 from harness.core.distributed import Lost, World, join
-from harness.core.errors import CanaryFailed, Diverged, UserError, first_line
+from harness.core.errors import Diverged
 from harness.core.files import read_json, swept, write_json, write_text
-from harness.core.loader import GONE, KILLED
-from harness.core.signals import hears, heeded
+from harness.core.signals import heeded
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.workers import Hear, work
 from harness.runs import pace, record
-from harness.runs.build import outliers
-from harness.runs.initial import check_accuracy
-from harness.runs.judge import judged, record_of
-from harness.runs.origin import made_with
+from harness.runs.build import check_accuracy, evaluation, evaluation_of, evaluators, outliers, trained
+from harness.runs.failure import RunFailed, leave_word, one_line
+from harness.runs.folder import lock, locked
+from harness.runs.origin import made_with, origin, uncommitted
 from harness.runs.previews import Glimpses
-from harness.runs.progress import Diary, begun
-from harness.runs.record import Record
-from harness.runs.run import Run, Training, lock, locked
-from harness.runs.trained import trained
-from harness.tracking.outbox import Multirun
-from harness.tracking.sender import Courier
-from harness.tracking.store import on
+from harness.runs.progress import Diary, Watch, Watches, begun
+from harness.runs.record import Cost, Record, StageCost
+from harness.runs.run import Run, Training, tag
 from harness.training.batches import Materials, hardware
 from harness.training.loop import Progress, train
 
 
-class Watch(Protocol):
-    """Hears how a run gets on."""
-
-    def training(self, run: Run, stage: str, progress: Progress) -> None:
-        """A training step was taken."""
-
-    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Some of `total` pieces of sampling or evaluation are done; a few words on them."""
-
-
-class Silent:
-    """Watches nothing: for runs in other processes, whose progress is read from the disk."""
-
-    def training(self, run: Run, stage: str, progress: Progress) -> None:
-        """Nothing."""
-
-    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Nothing."""
-
-
-class RunFailed(Exception):
-    """A run stopped by a fault; its failure.md says which."""
-
-
-def execute(run: Run, watch: Watch, parent: Multirun | None = None) -> Record:
+def execute(run: Run, watch: Watch) -> Record:
     """Do what is left of a run and return its record; it is interrupted and continued at any moment.
 
-    Every process of the run's world calls it; the first writes the files. In MLflow the run hangs under `parent`.
+    Every process of the run's world calls it; the first writes the files, and tells the watch.
     Raises RunFailed, with failure.md written, where the code or the machine is at fault; Leave, when a signal says so.
     """
     world = join()
-    mirrored = Courier(run, parent) if world.rank == 0 and on(run.config) else nullcontext()
-    with heeded(), held(run.folder, world), mirrored as courier:
+    watch = watch if world.rank == 0 else Watch()
+    with heeded(), held(run.folder, world), watch:
         path = run.folder / "record.json"
         if not world.once(path.exists):
             attempt = world.once(lambda: _begin(run))
             try:
-                outcome = _outcome(run, Diary(run, watch, attempt) if world.rank == 0 else Silent(), courier)
+                outcome = _outcome(run, Watches(Diary(run, attempt), watch) if world.rank == 0 else watch)
                 world.once(lambda: record.write(path, outcome))
             except Lost:
                 raise  # the process that has gone says why, or was killed: then the run is interrupted, not failed
             except Exception as error:
-                _fail(run, error)
-                raise RunFailed(f"{run.name}: {_named(error)}") from error
+                leave_word(run, error)
+                raise RunFailed(f"{run.name}: {one_line(error)}") from error
         return world.once(lambda: record.read(path))
 
 
 def train_alone(run: Run, training: Training) -> None:
     """Train one stage of a run, and nothing else; the same processes, signals and locks as in `execute`."""
     with heeded():
-        train_stage(run, training, Silent())
+        train_stage(run, training, Watch())
 
 
 @contextmanager
@@ -108,26 +79,7 @@ def _begin(run: Run) -> int:
     return begun(run)
 
 
-def _fail(run: Run, error: Exception) -> None:
-    """Leave word of a fault, unless the process of it has done so already."""
-    path = run.folder / "failure.md"
-    _let_go(error)
-    if not path.exists():
-        with suppress(UserError):  # on a full disk not even this can be written
-            write_text(path, _failure(run, error))
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears() else None
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
-    if before is not None:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _outcome(run: Run, watch: Watch, courier: Courier | None) -> Record:
+def _outcome(run: Run, watch: Watch) -> Record:
     """The record of a run, whatever became of it."""
     device, world = prepare(run.config), join()
     reason = run.method.skip(run.data)
@@ -135,7 +87,7 @@ def _outcome(run: Run, watch: Watch, courier: Courier | None) -> Record:
         return world.once(lambda: record_of(run, device, state="skipped", reason=reason))
     try:
         for training in run.trainings:
-            train_stage(run, training, watch, courier)
+            train_stage(run, training, watch)
         world.once(lambda: write_text(run.folder / "metrics.jsonl", _lines(run.curves())))
         if not run.trainings:
             check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
@@ -145,8 +97,8 @@ def _outcome(run: Run, watch: Watch, courier: Courier | None) -> Record:
         return world.once(lambda: record_of(run, device, state="diverged", reason=reason))
 
 
-def train_stage(run: Run, training: Training, watch: Watch, courier: Courier | None = None) -> None:
-    """Train one stage of a run, unless it was trained before, or is meanwhile by another job; tell the courier.
+def train_stage(run: Run, training: Training, watch: Watch) -> None:
+    """Train one stage of a run, unless it was trained before, or is meanwhile by another job.
 
     Raises Diverged, now and whenever it is asked for again, if it diverges.
     """
@@ -157,8 +109,8 @@ def train_stage(run: Run, training: Training, watch: Watch, courier: Courier | N
     def hear(progress: Progress) -> None:
         watch.training(run, training.name, progress)
         glimpses.look(progress)
-        if progress.checkpointed and courier:
-            courier.tell()
+        if progress.checkpointed:
+            watch.saved()
 
     if world.rank == 0 and locked(training.folder):
         watch.working(run, f"wait for stage {training.name}", 0, 1, "another job trains it")
@@ -198,31 +150,60 @@ def _lines(curves: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(line) + "\n" for line in curves)
 
 
-def _named(error: Exception) -> str:
-    """An error in one line; what the user has to mend, or a canary, speaks for itself."""
-    if isinstance(error, UserError | CanaryFailed):
-        return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        world = join()
-        which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
-        return (
-            f"Out of memory{which} ({first_line(error)}). Training holds less at a time with a larger "
-            "accumulate=N, sampling and evaluation with microbatch=N."
-        )
-    if KILLED in str(error):
-        return GONE
-    return f"{type(error).__name__}: {error}"
+def judged(run: Run, device: torch.device, hear: Hear) -> Record:
+    """The record of a trained run: what its protocol says of it."""
+    judging, world = evaluation(run, device), join()
+    with full_precision():
+        canaries = world.once(judging.canaries)
+        work(judging, evaluators(run, device), partial(evaluation_of, run.folder), hear)
+        return world.once(lambda: _merged(run, judging, canaries))
 
 
-def _failure(run: Run, error: Exception) -> str:
-    return f"""# {run.name} failed
+def _merged(run: Run, evaluation: Evaluation, canaries: dict[str, float]) -> Record:
+    device = evaluation.subject.device
+    result, seconds = evaluation.merged()
+    pace.note(run.folder, pace.of_evaluation(run), device, 1, seconds=seconds)
+    return record_of(
+        run,
+        device,
+        state="done",
+        scores=result.scores,
+        outcomes=result.outcomes,
+        canaries=canaries,
+        parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
+        cost=_cost(run, seconds, device),
+        selection={**record.selections(run.config["selection"]), **evaluation.selected()},
+    )
 
-{_named(error)}
 
-What was done so far is kept. Once the cause is mended, the same command with `retry=true` goes on from there.
+def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
+    stages = [
+        StageCost(name=training.name, fingerprint=training.fingerprint, **read_json(training.folder / "done.json"))
+        for training in run.trainings
+    ]
+    memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
+    training = sum(stage.seconds for stage in stages)
+    return Cost(stages=stages, training_seconds=training, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
 
-```
-{"".join(traceback.format_exception(error))}```
 
-Command: `{run.config["command"]}`
-"""
+def record_of(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: ANN401 - fields of Record
+    """The record of a run, with what was found of it; uncommitted changes of the code are written beside it."""
+    config = run.config
+    diff = uncommitted()
+    if diff:
+        write_text(run.folder / "uncommitted.diff", diff + "\n")
+    return Record(
+        fingerprint=run.fingerprint,
+        series=run.series,
+        method=config["method"]["name"],
+        data=config["data"]["name"],
+        model=config["model"]["name"],
+        seed=config["seed"],
+        overrides=config["overrides"],
+        notes=config["notes"],
+        study=config["study"],
+        init=run.init or "",
+        protocol=tag(config["protocol"]),
+        origin=origin(config["command"], device),
+        **{"selection": record.selections(run.config["selection"]), **found},
+    )

@@ -3,40 +3,91 @@
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from harness.core.files import read_json, write_json, write_text
 from harness.runs.run import Run
 
 if TYPE_CHECKING:
-    from harness.runs.execute import Watch
     from harness.training.loop import Progress
 
 OFTEN = 2.0
 """Seconds between two notes."""
 
 
-class Diary:
-    """Notes how a run gets on, and tells another watch.
+class Watch:
+    """Hears how a run gets on; this one ignores it, and others override what they need.
+
+    As a context it is entered when the run's work begins and left when that ends, whatever the end.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return
+
+    def training(self, run: Run, stage: str, progress: "Progress") -> None:
+        """A training step was taken."""
+
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        """Some of `total` pieces of sampling or evaluation are done; a few words on them."""
+
+    def saved(self) -> None:
+        """The run's folder holds something new: a checkpoint, the curves up to it, samples of it."""
+
+
+class Watches(Watch):
+    """Several watches as one, told in their order."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self.watches, self.entered = watches, ExitStack()
+
+    def __enter__(self) -> Self:
+        for watch in self.watches:
+            self.entered.enter_context(watch)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.entered.__exit__(kind, error, at)
+
+    def training(self, run: Run, stage: str, progress: "Progress") -> None:
+        """A training step was taken."""
+        for watch in self.watches:
+            watch.training(run, stage, progress)
+
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        """Some pieces of sampling or evaluation are done."""
+        for watch in self.watches:
+            watch.working(run, what, done, total, words)
+
+    def saved(self) -> None:
+        """The run's folder holds something new."""
+        for watch in self.watches:
+            watch.saved()
+
+
+class Diary(Watch):
+    """Notes how a run gets on.
 
     progress.json: what is being done, `done` of `total` and seconds_left of it, a few words; host, pid, SLURM's job,
     and the how-manieth attempt at the run this is.
     """
 
-    def __init__(self, run: Run, watch: "Watch", attempt: int) -> None:
-        self.run, self.watch, self.attempt = run, watch, attempt
+    def __init__(self, run: Run, attempt: int) -> None:
+        self.run, self.attempt = run, attempt
         self.what, self.begun_at, self.begun_with, self.noted_at = "", 0.0, 0, 0.0
 
     def training(self, run: Run, stage: str, progress: "Progress") -> None:
         """A training step was taken."""
         figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
         self.note(f"train {stage}", progress.step, progress.steps, figures)
-        self.watch.training(run, stage, progress)
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
         """Some pieces of sampling or evaluation are done."""
         self.note(what, done, total, words)
-        self.watch.working(run, what, done, total, words)
 
     def note(self, what: str, done: int, total: int, words: str) -> None:
         """Write it down, if something else is being done now or the last note is old."""

@@ -7,39 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, FiniteFloat
 
 from harness.core.errors import UserError
 from harness.core.files import write_text
+from harness.evaluation.score import Score, Selection
 
 State = Literal["done", "diverged", "skipped"]
 OVER: tuple[State, ...] = get_args(State)
 """The states of a run that has its record."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Score(_Frozen):
-    """One number of a run; it says itself how a table should show it.
-
-    value, low, high are in `unit`; low and high bound a 95 % interval where there is one. n: what it counts over.
-    table: the table of its details; empty for the main one. warnings: what makes it doubtful; each becomes a dagger.
-    """
-
-    title: str
-    value: FiniteFloat
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
-    n: int
-    unit: Literal["%", ""] = ""
-    better: Literal["higher", "lower"]
-    table: str = ""
-    warnings: list[str] = []
-
-
-class ProtocolTag(_Frozen):
+class ProtocolTag(BaseModel, frozen=True, extra="forbid"):
     """Which protocol judged; numbers of different tags are never ranked together.
 
     label: what must be said wherever its numbers appear, such as "for trying out".
@@ -50,17 +29,7 @@ class ProtocolTag(_Frozen):
     label: str = ""
 
 
-class Selection(_Frozen):
-    """By looking at what something was chosen, and on which splits; none where it was not tuned.
-
-    A run that was tuned on the test split is shown, but not ranked.
-    """
-
-    by: str
-    split: list[Literal["train", "validation", "test"]]
-
-
-class StageCost(_Frozen):
+class StageCost(BaseModel, frozen=True, extra="forbid"):
     """What a stage's training took; a stage shared with other runs is counted in each.
 
     skipped: image files that could not be read and were passed over. processes and accumulate: how a batch was shared,
@@ -84,7 +53,7 @@ class StageCost(_Frozen):
     joules: float | None = None
 
 
-class Cost(_Frozen):
+class Cost(BaseModel, frozen=True, extra="forbid"):
     """What the run took: seconds of training (all stages), of evaluation, and the peak memory of either."""
 
     stages: list[StageCost]
@@ -99,7 +68,7 @@ class Cost(_Frozen):
         return None if None in found or not found else sum(filter(None, found)) / 3.6e6
 
 
-class Origin(_Frozen):
+class Origin(BaseModel, frozen=True, extra="forbid"):
     """Where the numbers come from."""
 
     command: str
@@ -114,7 +83,7 @@ class Origin(_Frozen):
     precision: str
 
 
-class Record(_Frozen):
+class Record(BaseModel, frozen=True, extra="forbid"):
     """The result of a run.
 
     series: the fingerprint of the config without its seed; records of one series are repeats of one experiment.

@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.core.errors import UserError
+from harness.core.files import digest
 from harness.core.registry import names
 from harness.runs.compose import compose
-from harness.runs.initial import digest
 from harness.runs.run import IDENTITY, Run, find, load
 
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "init_accuracy", "overrides")

@@ -1,31 +1,25 @@
 """Composed configs → runs: fingerprint, folder, state, and the stages that runs share."""
 
-import fcntl
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import FileLock
 
 from harness.core.errors import UserError, near
-from harness.core.files import one_name, read_lines, write_text
+from harness.core.files import digest, one_name, read_lines, write_text
 from harness.runs import record
-from harness.runs.initial import digest
+from harness.runs.folder import RunState, state
 
 if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
     from harness.core.dataset import Dataset
     from harness.core.method import Method, Stage
 
 Config = dict[str, Any]
-RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
 
-OVER: tuple[RunState, ...] = record.OVER
-"""The states of a run that has its record."""
 
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 """The parts of a config that a run's numbers depend on; the others say where and how it is run."""
@@ -199,41 +193,6 @@ def _named_before(part: Config) -> Config:
     """A part of a config without the fields that came later and change nothing."""
     kept = {key: value for key, value in part.items() if key not in LATER or value != LATER[key]}
     return {key: _named_before(value) if isinstance(value, dict) else value for key, value in kept.items()}
-
-
-def state(folder: Path) -> RunState:
-    """The state of a run folder, read from the disk alone."""
-    if (folder / "record.json").exists():
-        return record.glance(folder / "record.json")["state"]
-    if not (folder / "config.yaml").exists():
-        return "new"
-    if (folder / "failure.md").exists():  # a new attempt removes it first
-        return "failed"
-    if locked(folder):
-        return "running"
-    return "interrupted" if (folder / "started").exists() else "queued"
-
-
-def lock(folder: Path) -> FileLock:
-    """The lock of a run's or stage's folder; the system drops it when its process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "lock")
-
-
-def locked(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock; found out without writing, so in others' folders too."""
-    try:
-        file = os.open(folder / "lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # the latter on NFS
-        return True
-    else:
-        return False
-    finally:
-        os.close(file)  # drops the lock, which was held for microseconds: who waits for it tries again
 
 
 def load(folder: Path) -> Run:

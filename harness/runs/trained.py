@@ -8,13 +8,12 @@ from torch import Tensor
 from harness.core.device import full_precision
 from harness.core.energy import EnergyModel
 from harness.core.errors import UserError, near
-from harness.core.method import Method, State
+from harness.core.method import Method
 from harness.evaluation.counterfactual import STEPS, Explanation, counterfactuals
 from harness.evaluation.pictures import short
 from harness.evaluation.samples import draw_of
-from harness.runs.build import initial, outliers, untrained
-from harness.runs.run import Run, Training
-from harness.training import checkpoint
+from harness.runs.build import last, outliers, ready, state, trained
+from harness.runs.run import Run
 
 
 class Trained(EnergyModel):
@@ -77,34 +76,3 @@ class Trained(EnergyModel):
             return int(word)
         close = near(word, names).partition("There are")[0]
         raise UserError(f"There is no class '{word}'. {close}They are numbered 0 … {len(names) - 1}.")
-
-
-def last(run: Run) -> Training | None:
-    """The stage that a run's model is taken from; None where it trains nothing."""
-    return run.trainings[-1] if run.trainings else None
-
-
-def ready(run: Run, needed: Sequence[Training]) -> None:
-    """UserError if stages of a run are not trained, with the command that trains them."""
-    for stage in needed:
-        if stage.done:
-            continue
-        if stage.ended:
-            raise UserError(f"{run.name} has no trained model: its stage {stage.name} diverged ({stage.folder}).")
-        raise UserError(
-            f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
-            f"trains it, or goes on with it: {run.config['command']}"
-        )
-
-
-def trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
-    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
-    model = (initial if training is None else untrained)(run).to(device)
-    if training is not None:
-        model.load_state_dict(checkpoint.load_tensors(training.folder / "weights.safetensors", device))
-    return model.eval()
-
-
-def state(training: Training | None, device: torch.device) -> State:
-    """What a stage remembered at its end."""
-    return {} if training is None else checkpoint.load_tensors(training.folder / "state.safetensors", device)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from harness.core.files import read_json, read_lines, write_json
 from harness.runs import row as rows
-from harness.runs.run import OVER, Run
+from harness.runs.folder import OVER
+from harness.runs.run import Run
 from harness.tracking import store
 from harness.tracking import tags as shown
 from harness.tracking.outbox import Multirun

@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
-from harness.runs.row import Find, Row, of_tags
+from harness.runs.row import Find, Row
 from harness.runs.run import Config
 from harness.tracking import store, tags
+from harness.tracking.tags import row_of_tags
 
 if TYPE_CHECKING:
     import mlflow.entities as ml
@@ -28,7 +29,7 @@ def tracked(config: Config) -> list[Row]:
         runs = [run for run in _everything(client) if "state" in run.data.tags]  # a multirun's parent has none
     except MlflowException as error:
         raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
-    return [of_tags(tags.told(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
+    return [row_of_tags(tags.told(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
 
 
 def _everything(client: "MlflowClient") -> list["ml.Run"]:

@@ -2,19 +2,22 @@
 
 from threading import Event, Thread
 from types import TracebackType
+from typing import Self
 
 from harness import tracking
+from harness.core.distributed import join
+from harness.runs.progress import Watch
 from harness.runs.run import Run
 from harness.tracking.outbox import Multirun, owe
 from harness.tracking.retry import tried
-from harness.tracking.store import uri
+from harness.tracking.store import on, uri
 from harness.tracking.usage import Usage
 
 LAST = 20
 """Seconds that the end of a run waits for the last push; what is not sent by then stays owed."""
 
 
-class Courier:
+class Courier(Watch):
     """As a context, it sends the run's newest state whenever it is told of news, and once more on leaving.
 
     What news come while it is sending go with the next push. Meanwhile it notes what the machine does.
@@ -25,9 +28,9 @@ class Courier:
         self.news, self.over = Event(), Event()
         self.thread = Thread(target=self._work, daemon=True, name=f"mlflow {run.name}")
 
-    def __enter__(self) -> "Courier":
+    def __enter__(self) -> Self:
         owe(self.run, self.multirun)
-        self.tell()
+        self.saved()
         self.thread.start()
         return self
 
@@ -37,7 +40,7 @@ class Courier:
         if kind is None or issubclass(kind, Exception):  # who was told to leave has no time
             self.thread.join(LAST)
 
-    def tell(self) -> None:
+    def saved(self) -> None:
         """There is something to send."""
         self.news.set()
 
@@ -51,3 +54,9 @@ class Courier:
             if usage and not self.over.is_set():
                 tried(where, "the machine is not watched", usage.note, insist=True)
         tracking.push(self.run, last=True)
+
+
+def sender(run: Run, multirun: Multirun | None = None) -> Watch:
+    """What sends a run to MLflow while it goes on; nothing where tracking is off, or in a process that is not the
+    first of the run's."""
+    return Courier(run, multirun) if join().rank == 0 and on(run.config) else Watch()

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from harness.core.energy import EnergyModel
+from harness.core.tensors import load_tensors
 from harness.runs.build import untrained
 from harness.runs.run import Run, load
-from harness.training import checkpoint
 
 
 class Served:
@@ -29,7 +29,7 @@ class Served:
 
 def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction] - the name by which MLflow calls it
     model = untrained(load(Path(path)))
-    model.load_state_dict(checkpoint.load_tensors(Path(path, "weights.safetensors"), torch.device("cpu")))
+    model.load_state_dict(load_tensors(Path(path, "weights.safetensors"), torch.device("cpu")))
     return Served(model.eval())
 
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from harness.runs import row as rows
-from harness.runs.record import Score
-from harness.runs.row import Row
+from pydantic_core import to_json
+
+from harness.evaluation.score import Score
+from harness.runs import record
+from harness.runs.record import Cost, Origin, ProtocolTag
+from harness.runs.row import Find, Row
 from harness.runs.run import Run, fingerprint, placeless
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ HIDDEN = "mlflow.harness."
 
 PARAM, TAG = 6000, 8000
 """How many characters a parameter and a tag hold."""
+
+TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init")
+JSON = ("seed", "parameters", "canaries", "notes", "study", "selection", "cost", "origin")
+"""Facts that MLflow keeps as texts, and those that it keeps as JSON."""
 
 Point = tuple[str, float, int, int]
 """A metric's name, its value, the time in ms, and the step."""
@@ -60,7 +67,7 @@ def params(run: Run) -> list[tuple[str, str]]:
 
 def tags(run: Run, row: Row, id: str) -> dict[str, str]:
     """Whatever says which run it is, where its files are and what became of it; what only programs read is hidden."""
-    texts = {key if _plain(key) else HIDDEN + key: text for key, text in rows.tags(row).items()}
+    texts = {key if _plain(key) else HIDDEN + key: text for key, text in row_tags(row)}
     texts |= {
         "folder": str(run.folder),
         "checkpoints": "\n".join(str(training.folder) for training in run.trainings),
@@ -112,7 +119,7 @@ def inputs(run: Run) -> list["DatasetInput"]:
 
 
 def _plain(key: str) -> bool:
-    return key in ("seed", "parameters") or not (key in (*rows.JSON, "scores") or key.startswith("score."))
+    return key in ("seed", "parameters") or not (key in (*JSON, "scores") or key.startswith("score."))
 
 
 def _line(score: Score) -> str:
@@ -138,3 +145,33 @@ def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
         return
     for key, value in content.items():
         yield from _flat(value, f"{name}.{key}" if name else key)
+
+
+def row_tags(row: Row) -> Iterator[tuple[str, str]]:
+    """A row as MLflow keeps it: texts as they are, all else as JSON."""
+    yield from ((key, getattr(row, key)) for key in TEXTS)
+    yield from (("protocol", row.protocol.id), ("protocol_hash", row.protocol.hash))
+    yield "protocol_label", row.protocol.label
+    for key in JSON:
+        yield key, to_json(getattr(row, key)).decode()
+    yield "scores", json.dumps(list(row.scores))
+    yield from ((f"score.{key}", score.model_dump_json()) for key, score in row.scores.items())
+
+
+def row_of_tags(tags: dict[str, str], find: Find) -> Row:
+    """The row that was kept; an older harness kept less of it."""
+    cost, origin = tags.get("cost", "null"), tags.get("origin", "null")
+    return Row(
+        **{key: tags.get(key, "") for key in TEXTS},
+        seed=int(tags["seed"]),
+        parameters=int(tags.get("parameters", 0)),
+        canaries=json.loads(tags.get("canaries", "{}")),
+        protocol=ProtocolTag(id=tags["protocol"], hash=tags["protocol_hash"], label=tags.get("protocol_label", "")),
+        notes=json.loads(tags["notes"]),
+        study=json.loads(tags["study"]),
+        selection=record.selections(json.loads(tags["selection"])),
+        scores={key: Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
+        cost=None if cost == "null" else Cost.model_validate_json(cost),
+        origin=None if origin == "null" else Origin.model_validate_json(origin),
+        find=find,
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import torch as safetensors
 from torch import Tensor
 
 from harness.core.files import replacing
@@ -79,17 +78,6 @@ def newest(folder: Path) -> Path | None:
 def load(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, in the memory of the CPU; reading it executes nothing."""
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Save tensors as safetensors, the form in which weights are exchanged."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
-
-
-def load_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; reading it executes nothing."""
-    return safetensors.load_file(path, device=str(device))
 
 
 def _copied(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds

@@ -16,12 +16,12 @@ from harness.core.errors import Diverged
 from harness.core.files import append_line, read_lines, write_json, write_text
 from harness.core.method import Batch, Stage, State
 from harness.core.signals import Leave, deferred
+from harness.core.tensors import save_tensors
 from harness.core.timing import section
 from harness.training import checkpoint
 from harness.training.batches import Materials, remaining
 from harness.training.meter import Spent
-from harness.training.replicas import alike
-from harness.training.step import Learner
+from harness.training.step import Learner, alike
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +187,8 @@ class Loop(Learner):
         self.world.once(lambda: self._write(weights, state, joules))
 
     def _write(self, weights: dict[str, Tensor], state: State, joules: float | None) -> None:
-        checkpoint.save_tensors(self.folder / "weights.safetensors", weights)
-        checkpoint.save_tensors(self.folder / "state.safetensors", state)
+        save_tensors(self.folder / "weights.safetensors", weights)
+        save_tensors(self.folder / "state.safetensors", state)
         write_json(self.folder / "done.json", self._cost() | {"joules": joules and round(joules, 1)})
         for path in checkpoint.saved(self.folder / "checkpoints"):
             path.unlink()

@@ -1,23 +1,30 @@
 """One optimiser step of a stage, on a batch that processes and pieces share."""
 
+import logging
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.core.device import computing
+from harness.core.distributed import World
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
 from harness.core.method import Batch, Loss, Stage, State, Stream
 from harness.core.optim import averaged, optimizer, sharpest
-from harness.core.precision import computing
 from harness.core.random import generator
 from harness.core.shard import Share
 from harness.core.timing import section
 from harness.training.batches import Materials, check_shares
-from harness.training.compiled import compiled
-from harness.training.recompute import recompute
-from harness.training.replicas import average, synchronised
+
+log = logging.getLogger(__name__)
+
+Statistics = Literal["frozen", "of each piece", "of each process", "of all processes"]
+"""Whose images batch normalisation sees at a time while it learns; only where it is frozen no result depends on how a
+batch is shared."""
 
 
 class Learner:
@@ -129,3 +136,66 @@ def _read(tensors: list[Tensor]) -> list[Tensor]:
     """Tensors as doubles in the memory of the CPU, brought there together."""
     flat = torch.cat([x.double().flatten() for x in tensors]).cpu()
     return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors, strict=True)]
+
+
+def compiled(model: EnergyModel, stage: Stage) -> None:
+    """Have the net compiled at its next passes, of which each kind takes a while; what cannot be runs as it is."""
+    if stage.twice:
+        log.warning("compile=true is left out: torch cannot compile gradients of gradients, which this stage needs.")
+        return
+    torch._dynamo.config.suppress_errors = True  # torch then says what it could not compile, and runs it as it is
+    model.compile(dynamic=False)  # not the net, which torch passes over where it is one of its own containers
+
+
+def recompute(model: EnergyModel, statistics: str) -> None:
+    """Have the net's blocks keep their inputs alone, as timm can; UserError where that cannot be, or is not exact.
+
+    statistics: what batch normalisation sees. Where it learns, each pass that is made again would count again.
+    """
+    switch = getattr(model.net, "set_grad_checkpointing", None)
+    if switch is None:
+        raise UserError("recompute=true is for nets of timm's that can do it: leave it out, or try accumulate=N.")
+    if statistics != "frozen":
+        raise UserError(
+            "recompute=true would count each batch twice in running statistics: use it where normalisation is frozen "
+            "(freeze_norm) or has none, and accumulate=N elsewhere."
+        )
+    switch(True)
+
+
+# A model that several processes train as one has equal weights everywhere, and gradients and statistics of the whole
+# batch. Not by DistributedDataParallel: losses call the net several times, in walks and for gradients of gradients, and
+# what it would save, by averaging gradients while the backward pass goes on, is small beside a walk.
+
+
+def synchronised(model: EnergyModel, world: World, accumulate: int, device: torch.device) -> Statistics:
+    """Make batch normalisation see the images of all processes where it can, and say what it sees.
+
+    torch can on GPUs alone. On the CPU each process normalises by its own images, and running statistics are averaged.
+    """
+    if model.freeze_norm or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return "frozen"
+    if world.size > 1 and device.type == "cuda":
+        model.net = nn.SyncBatchNorm.convert_sync_batchnorm(model.net)
+    if accumulate > 1:
+        return "of each piece"
+    return "of each process" if world.size > 1 and device.type != "cuda" else "of all processes"
+
+
+def average(model: EnergyModel, world: World) -> None:
+    """Make gradients, and running statistics, the means over all processes."""
+    if world.size == 1:
+        return
+    shared = [p.grad for p in model.parameters() if p.grad is not None]
+    for norm in model.modules():
+        if isinstance(norm, _BatchNorm) and norm.training and not isinstance(norm, nn.SyncBatchNorm):
+            shared += [value for value in (norm.running_mean, norm.running_var) if value is not None]
+    flat = world.mean(_flatten_dense_tensors(shared))
+    for tensor, value in zip(shared, _unflatten_dense_tensors(flat, shared), strict=True):
+        tensor.copy_(value)
+
+
+def alike(model: nn.Module, world: World) -> bool:
+    """Whether all processes hold the same weights, as they must at every step."""
+    own = torch.stack([value.double().sum() for value in model.state_dict().values()]).nan_to_num().cpu()
+    return bool((world.gathered(own[None]) == own).all())

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.errors import UserError
+from harness.core.tensors import load_tensors, save_tensors
 from harness.training.architectures import mismatch
-from harness.training.checkpoint import load_tensors, save_tensors
 
 CONTAINERS = ("ema_state_dict", "model_state_dict", "state_dict", "model")
 """Where a file that holds more than weights keeps them, the averaged ones first: DAT, JEM, MadryLab."""

@@ -17,8 +17,8 @@ from harness.core.dataset import Dataset, TensorView
 from harness.core.errors import UserError
 from harness.core.files import locked_file
 from harness.core.loader import batches
+from harness.core.tensors import save_tensors
 from harness.evaluation.features import Source
-from harness.training.checkpoint import save_tensors
 
 NAME = "digits-features"
 STEPS, BATCH = 600, 64

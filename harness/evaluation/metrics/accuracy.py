@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 from harness.core.dataset import Split
 from harness.core.settings import settings
+from harness.evaluation.intervals import bits, share
 from harness.evaluation.metric import Metric, Part, Result, Subject
-from harness.evaluation.outcomes import bits, share
 
 
 @settings

@@ -10,7 +10,7 @@ from harness.core.settings import settings
 from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.parts import Part
 from harness.evaluation.pictures import reliability
-from harness.runs.record import Score
+from harness.evaluation.score import Score
 
 
 @settings

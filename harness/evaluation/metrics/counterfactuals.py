@@ -13,14 +13,13 @@ from harness.core.random import derive
 from harness.core.settings import settings
 from harness.evaluation.counterfactual import counterfactuals, towards
 from harness.evaluation.features import Features, enough, source
-from harness.evaluation.intervals import of_mean
+from harness.evaluation.intervals import bits, of_mean, share
 from harness.evaluation.metric import Metric, Result, Subject
-from harness.evaluation.outcomes import bits, share
 from harness.evaluation.parts import Part
 from harness.evaluation.pictures import Cell, difference, short, table
 from harness.evaluation.reference import evenly, frechet, reference
 from harness.evaluation.samples import Sampling, eight_bits
-from harness.runs.record import Score
+from harness.evaluation.score import Score
 
 SHOWN = 10
 """Images of the picture: the first of so many classes."""

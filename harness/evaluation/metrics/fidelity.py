@@ -19,7 +19,7 @@ from harness.evaluation.intervals import jackknife, of_mean, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
 from harness.evaluation.reference import Reference, Statistics, frechet, given, reference
 from harness.evaluation.samples import Sampling
-from harness.runs.record import Score
+from harness.evaluation.score import Score
 
 
 @settings

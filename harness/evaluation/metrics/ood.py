@@ -18,7 +18,7 @@ from harness.evaluation.metric import BATCH, Metric, Result, Subject
 from harness.evaluation.ood_scores import APGD, OF_LOGITS, PGD, Scorer, scored
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Sampling
-from harness.runs.record import Score
+from harness.evaluation.score import Score
 
 
 @settings

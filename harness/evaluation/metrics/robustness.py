@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.core.dataset import Split
 from harness.core.settings import settings
 from harness.core.timing import section
+from harness.evaluation.intervals import bits, share
 from harness.evaluation.metric import Metric, Part, Result, Subject
-from harness.evaluation.outcomes import bits, share
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of AutoAttack's standard version, in its order."""

@@ -1,0 +1,133 @@
+"""How runs get on, while a command waits for them: bars of runs in this process, a table of runs in others."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from harness.cli.tables import coloured, console, relative, status_table
+from harness.launch.show import Bars, Show
+from harness.launch.status import Jobs, rows, scores, summary
+from harness.runs import record
+from harness.runs.run import Run
+
+if TYPE_CHECKING:
+    from harness.training.loop import Progress as Step
+
+
+class RateColumn(ProgressColumn):
+    """Steps or pieces per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="progress.data.speed")
+
+
+class Display(Bars):
+    """Progress of runs in this process: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.begun = total, 0
+        self.run: Run | None = None
+        self.what = ""
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"), console=console, transient=True,
+        )  # fmt: skip
+        self.task = self.progress.add_task("", figures="")
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if console.is_terminal:
+            self.progress.stop()
+
+    def training(self, run: Run, stage: str, progress: "Step") -> None:
+        """A training step was taken."""
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
+        self._show(run, f"train {stage}", progress.step, progress.steps, figures)
+
+    def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
+        """Some pieces of sampling or evaluation are done."""
+        self._show(run, what, done, total, words)
+
+    def finished(self, run: Run, result: record.Record) -> None:
+        """A run has its record."""
+        console.print(f"{run.name}  {coloured(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
+
+    def failed(self, run: Run, reason: str) -> None:
+        """A run stopped by a fault."""
+        console.print(f"{coloured('failed')}  {reason}\n  see {relative(run.folder / 'failure.md')}", soft_wrap=True)
+
+    def _show(self, run: Run, what: str, done: int, total: int, figures: str) -> None:
+        if (run, what) != (self.run, self.what):
+            self.begun += run is not self.run
+            self.run, self.what = run, what
+            at = f"{self.begun}/{self.total}"
+            title = f"{at} {run.config['method']['name']} s{run.config['seed']} {what}"
+            self.progress.reset(self.task, description=title, total=total)
+            if not console.is_terminal:
+                console.print(f"{at} {run.name}  {what}", soft_wrap=True)
+        self.progress.update(self.task, completed=done, figures=figures)
+
+
+class Reporter:
+    """The states of runs in other processes, read from the disk: a live table, or a line for each change."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.seen: dict[str, str] = {}
+        self.live = Live(console=console, transient=True, refresh_per_second=2)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.refresh()
+        self.live.stop()
+
+    def refresh(self) -> None:
+        """Look at the disk again."""
+        if console.is_terminal:
+            seen = rows([run.folder for run in self.runs], Jobs())
+            self.live.update(status_table(seen, summary(seen)))
+        for run in self.runs:
+            if self.seen.get(run.name) != run.state:
+                self.seen[run.name] = run.state
+                if not console.is_terminal:
+                    console.print(f"{run.name}  {coloured(run.state)}", soft_wrap=True)
+
+
+class Terminal(Show):
+    """Shows runs on the terminal that the command was typed in."""
+
+    def bars(self, runs: int) -> Display:
+        """Bars for so many runs in this process."""
+        return Display(runs)
+
+    @contextmanager
+    def states(self, runs: list[Run]) -> Iterator[Callable[[], None]]:
+        """A table of runs in other processes; gives what looks at the disk again."""
+        with Reporter(runs) as reporter:
+            yield reporter.refresh
+
+    def line(self, text: str) -> None:
+        """A line of text."""
+        console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,68 @@
+"""What `plan` shows: stages and prices."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from harness.cli.tables import relative
+from harness.core.device import prepare
+from harness.cost.disk import size
+from harness.cost.price import Price, disk_needed
+from harness.launch.status import duration
+
+
+def stages_table(prices: Sequence[Price]) -> Table:
+    """The stages that runs need, each once, how many of them share it, and what a step of it takes."""
+    uses = Counter(training.fingerprint for price in prices for training in price.run.trainings)
+    table = Table("stage", "steps", "images", "a step takes", "used by", "state", "folder")
+    table.title = f"{len(uses)} stages to train"
+    for price in prices:
+        for training in price.run.trainings:
+            if n := uses.pop(training.fingerprint, 0):
+                how = training.stage.training
+                steps = how.steps(price.run.data.length("train"))
+                done = "[green]done[/]" if training.done else "[dim]to do[/]"
+                row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", str(price.pace(training) or "unknown"))
+                table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(training.folder))
+    return table
+
+
+def prices_table(prices: Sequence[Price]) -> Table:
+    """What each run costs, and all of them, a stage that runs share once."""
+    hours = "GPU-hours" if any(_on_gpu(price) for price in prices) else "process-hours"
+    uses = Counter(digest for price in prices for digest in price.stages)
+    table = Table("run", "training", "evaluation", hours, "disk, at most", title="What is left to pay")
+    for price in prices:
+        shared = any(cost != 0 and uses[digest] > 1 for digest, cost in price.stages.items())
+        needed = sum(price.disk.stages.values()) + price.disk.run + price.disk.meanwhile
+        table.add_row(price.run.name, *_costs([price], " (shared)" * shared), size(needed))
+    table.add_section()
+    title = f"{len(prices)} runs" + ", shared stages once" * any(n > 1 for n in uses.values())
+    table.add_row(title, *_costs(prices), size(disk_needed(prices)))
+    return table
+
+
+def _costs(prices: Sequence[Price], remark: str = "") -> list[str]:
+    """Time of training and of evaluation, and the hours of all their processes."""
+    stages = {digest: (cost, price.processes) for price in prices for digest, cost in price.stages.items()}
+    judged = [(price.evaluation, price.processes) for price in prices]
+    work = [*stages.values(), *judged]
+    return [
+        _sum([cost for cost, _ in stages.values()], duration) + remark,
+        _sum([cost for cost, _ in judged], duration),
+        _sum([cost and cost * n for cost, n in work], lambda seconds: f"{seconds / 3600:,.2f}"),
+    ]
+
+
+def _on_gpu(price: Price) -> bool:
+    how = price.run.config["launcher"]
+    return bool(how.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
+
+
+def _sum(costs: Sequence[float | None], shown: Callable[[float], str]) -> str:
+    """A sum, or the least that it can be where some of it is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    if len(known) == len(costs):
+        return shown(sum(known))
+    return f"≥ {shown(sum(known))}" if any(known) else "unknown"

@@ -1,0 +1,60 @@
+"""Runs in processes of this machine, several at a time."""
+
+import time
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+import submitit
+from submitit.helpers import environment_variables
+
+from harness.core.settings import settings
+from harness.launch.jobs import freeze, jobs
+from harness.launch.show import Show
+from harness.launch.snapshot import environment, snapshot
+from harness.runs.run import Run
+from harness.tracking.outbox import Multirun
+
+A_WEEK = 7 * 24 * 60
+"""Minutes: submitit's local executor ends a job after 5 unless told otherwise."""
+
+
+@settings
+class Processes:
+    """`parallel` at a time, each in a process of its own; a stage that runs share is trained by one job, first."""
+
+    parallel: int
+    elsewhere: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """How many processes work on a run."""
+        return 1
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
+
+    def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
+        """Do what is left of the runs."""
+        root, left = runs[0].root, freeze(runs)
+        if not left:
+            return
+        executor = submitit.AutoExecutor(folder=_own(root) / "%j", cluster="local")
+        executor.update_parameters(timeout_min=A_WEEK)
+        waiting, going = jobs(left, parent), []
+        with show.states(left) as refresh, environment_variables(**environment(snapshot(root))):
+            while waiting or going:
+                going = [job for job in going if not job.done()]
+                # A stage that its own job could not train keeps nobody waiting: the runs meet its fault themselves.
+                ready = [job for job in waiting if job.ready] or ([] if going else waiting)
+                for job in ready[: self.parallel - len(going)]:
+                    waiting.remove(job)
+                    going.append(executor.submit(job.work))
+                refresh()
+                time.sleep(0.5)
+
+
+def _own(root: Path) -> Path:
+    """A folder that no earlier command used: submitit takes what it finds there for its own jobs' results."""
+    return root / "jobs" / uuid4().hex[:8]

@@ -1,0 +1,67 @@
+"""A run that a fault stopped: what its failure.md says."""
+
+import signal
+import traceback
+from contextlib import suppress
+
+import torch
+
+from harness.core.distributed import join
+from harness.core.errors import CanaryFailed, UserError, first_line
+from harness.core.files import write_text
+from harness.core.loader import GONE, KILLED
+from harness.core.signals import hears
+from harness.runs.run import Run
+
+
+class RunFailed(Exception):
+    """A run stopped by a fault; its failure.md says which."""
+
+
+def leave_word(run: Run, error: Exception) -> None:
+    """Leave word of a fault, unless the process of it has done so already."""
+    path = run.folder / "failure.md"
+    _let_go(error)
+    if not path.exists():
+        with suppress(UserError):  # on a full disk not even this can be written
+            write_text(path, _failure(run, error))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears() else None
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def one_line(error: Exception) -> str:
+    """An error in one line; what the user has to mend, or a canary, speaks for itself."""
+    if isinstance(error, UserError | CanaryFailed):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        world = join()
+        which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
+        return (
+            f"Out of memory{which} ({first_line(error)}). Training holds less at a time with a larger "
+            "accumulate=N, sampling and evaluation with microbatch=N."
+        )
+    if KILLED in str(error):
+        return GONE
+    return f"{type(error).__name__}: {error}"
+
+
+def _failure(run: Run, error: Exception) -> str:
+    return f"""# {run.name} failed
+
+{one_line(error)}
+
+What was done so far is kept. Once the cause is mended, the same command with `retry=true` goes on from there.
+
+```
+{"".join(traceback.format_exception(error))}```
+
+Command: `{run.config["command"]}`
+"""
