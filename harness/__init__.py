@@ -10,6 +10,8 @@ Nothing heavy is imported before it is used.
 
 from typing import TYPE_CHECKING
 
+from harness.core import imports
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from harness.runs.record import Record
     from harness.runs.run import Run
     from harness.runs.trained import Trained
+
+imports.install()
 
 __all__ = ["load", "plan", "results", "run"]
 

@@ -12,9 +12,13 @@ from commandline import start
 
 from harness.runs import folder as run_folder
 
-HOLD = (
-    "import sys; from pathlib import Path; from harness.runs import folder\nwith folder.lock(Path(sys.argv[1])): input()"
-)
+HOLD = """
+import sys
+from pathlib import Path
+from harness.runs import folder
+with folder.lock(Path(sys.argv[1])):
+    input()
+"""
 
 
 @pytest.fixture

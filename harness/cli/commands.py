@@ -199,7 +199,7 @@ def check(configs: list[Config]) -> int:
 def bench(configs: list[Config], asked: Bench) -> int:
     """Measure a run's training steps, sampling or attacks, beside the usual way to write them and their bare passes."""
     from harness.core.device import prepare
-    from harness.cost import bench, table
+    from harness.cost import attacks, bench, sampling, table
 
     run = Run(_one(configs))
     device = prepare(run.config)
@@ -207,8 +207,14 @@ def bench(configs: list[Config], asked: Bench) -> int:
         for stage, most in bench.fits(run, device, asked.stage):
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
         return 0
+    if asked.of == "training":
+        measured = bench.of_stages(run, device, asked.rounds, asked.stage)
+    elif asked.of == "sampling":
+        measured = iter([sampling.of_sampling(run, device, asked.rounds, asked.n)])
+    else:
+        measured = attacks.of_attacks(run, device, asked.rounds, asked.n)
     costs = []
-    for cost in bench.costs(run, device, asked):
+    for cost in measured:
         costs.append(cost)
         console.print(table.variants(cost), table.sections(cost))
     for line in dict.fromkeys(line for one in costs for line in table.notes(one)):

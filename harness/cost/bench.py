@@ -12,13 +12,10 @@ from typing import Any
 import psutil
 import torch
 
-from harness.cli.arguments import Bench
 from harness.core.errors import UserError, near
 from harness.core.optim import Training as How
-from harness.cost.attacks import of_attacks
 from harness.cost.memory import peak
 from harness.cost.rounds import OURS, Cost, cost
-from harness.cost.sampling import of_sampling
 from harness.cost.standin import of_data, of_outliers
 from harness.runs import pace
 from harness.runs.build import initial, outliers
@@ -33,16 +30,10 @@ SPARED = 0.9
 """The share of the free memory that a batch may fill: what is freed in pieces cannot all be had."""
 
 
-def costs(run: Run, device: torch.device, asked: Bench) -> Iterator[Cost]:
-    """What the stages of a run cost, its sampling, or attacks on it; UserError where it has no such stage."""
-    if asked.of == "attacks":
-        yield from of_attacks(run, device, asked.rounds, asked.n)
-        return
-    if asked.of == "sampling":
-        yield of_sampling(run, device, asked.rounds, asked.n)
-        return
-    for training in _wanted(run, asked.stage):
-        yield of_stage(run, training, device, asked.rounds)
+def of_stages(run: Run, device: torch.device, rounds: int, stage: str | None) -> Iterator[Cost]:
+    """What a step of each stage of a run costs, or of the one that is named; UserError where it has none such."""
+    for training in _wanted(run, stage):
+        yield of_stage(run, training, device, rounds)
 
 
 def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[str, int]]:

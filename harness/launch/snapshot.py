@@ -4,25 +4,15 @@ import hashlib
 import os
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
-import harness
-import harness.configs
-import harness.datasets
-import harness.methods
-import harness.reports
 from harness.core.errors import UserError
 from harness.core.files import write_json
 from harness.runs.origin import NOTE, commit, uncommitted
 
-PACKAGES = {
-    "harness": harness,
-    "harness/methods": harness.methods,
-    "harness/datasets": harness.datasets,
-    "harness/configs": harness.configs,
-    "harness/reports": harness.reports,
-}
-"""Where the packages, which a checkout keeps side by side, stand in a copy."""
+PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
+"""What is copied: packages that a checkout keeps side by side, and a copy one in the other."""
 
 SAFE = {"PYTHONSAFEPATH": "1"}
 """What keeps Python from importing from the working folder, which may be a checkout."""
@@ -71,9 +61,11 @@ def environment(code: Path) -> dict[str, str]:
 def _files() -> dict[str, Path]:
     """The files of the packages, by their names in a copy, in the order of these."""
     found: dict[str, Path] = {}
-    for place, package in PACKAGES.items():
-        folder = Path(package.__path__[0])
+    for package in PACKAGES:
+        spec = find_spec(package)
+        assert spec and spec.submodule_search_locations, package  # they are ours
+        folder = Path(spec.submodule_search_locations[0])
         for path in folder.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                found[f"{place}/{path.relative_to(folder).as_posix()}"] = path
+                found[f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"] = path
     return dict(sorted(found.items()))

@@ -1,0 +1,66 @@
+"""Runs that an earlier version trained keep their names: the same command finds, resumes and reports them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import harness
+from harness.runs.run import load
+
+OLD = Path(__file__).parent / "old_runs"
+NAMES = {"done": "standard-digits-s0-358a3e5e", "interrupted": "atjem-digits-s0-15cf09c2"}
+FAILED = "standard-digits-s1-ee46059a"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(OLD, tmp_path / "runs")
+
+
+def overrides(name: str) -> list[str]:
+    """What was typed for a run, but for the folder."""
+    config = yaml.safe_load((OLD / name / "config.yaml").read_text())
+    typed = [f"method={config['method']['name']}", f"seed={config['seed']}", *config["overrides"]]
+    return [*typed, "threads=1", "tracking=off"]
+
+
+@pytest.mark.parametrize("name", [*NAMES.values(), FAILED])
+def test_the_same_command_finds_them(name: str, folder: Path) -> None:
+    (run,) = harness.plan(*overrides(name), f"runs={folder}")
+    assert run.folder == folder / name and load(folder / name).name == name
+    assert all(training.folder.is_dir() for training in run.trainings)
+
+
+def test_they_are_told_apart(type_, folder: Path) -> None:
+    status, told, _ = type_("status", f"runs={folder}", "all=true")
+    assert (
+        status == 0
+        and all(word in told for word in ("1 done", "1 interrupted", "1 failed"))
+        and "the machine is at fault" in told
+    )
+
+
+def test_an_interrupted_one_goes_on_where_it_stopped(folder: Path) -> None:
+    (run,) = harness.plan(*overrides(NAMES["interrupted"]), f"runs={folder}", "checkpoint_seconds=100")
+    before = max(int(path.name.split("-")[0]) for path in folder.glob("stages/joint*/checkpoints/*.pt"))
+    assert 0 < before < 60
+    record = harness.run(run)
+    assert record.state == "done" and record.cost is not None
+    assert [stage.resumed for stage in record.cost.stages] == [0, 1]
+    logged = (folder / "stages" / run.trainings[1].folder.name / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in logged] == list(range(1, 61))
+
+
+def test_a_failed_one_is_tried_again_on_request(type_, folder: Path) -> None:
+    status, *_ = type_(*overrides(FAILED), f"runs={folder}", "retry=true")
+    assert status == 0 and (folder / FAILED / "record.json").exists()
+    assert not (folder / FAILED / "failure.md").exists()
+
+
+def test_they_are_reported(folder: Path) -> None:
+    table = harness.results(f"runs={folder}").set_index("name")
+    assert dict(table.state) == {NAMES["done"]: "done", NAMES["interrupted"]: "interrupted", FAILED: "failed"}
+    assert table.scores[NAMES["done"]]["clean_accuracy"].value == 10
