@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs scenarios clean help
+.PHONY: demo test lint docs processes browser kills scenarios clean help
 
 help:  ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -11,7 +11,7 @@ demo: .venv/installed  ## four methods on digits, trained, evaluated, compared
 	$(BIN)/python -m harness -m method=atjem,jem,at,generative launcher=processes
 	$(BIN)/python -m harness report
 
-test: .venv/installed  ## the tests
+test: .venv/installed  ## the tests, but for the slow ones that follow
 	$(BIN)/python -m pytest
 
 lint: .venv/installed  ## style and types
@@ -22,8 +22,17 @@ lint: .venv/installed  ## style and types
 docs: .venv/installed  ## the documentation as a site, in build/docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 
+processes: .venv/installed  ## tests of several processes that work on one run
+	$(BIN)/python -m pytest tests/processes
+
+browser: .venv/installed  ## tests of pages in a headless Chromium, where there is one
+	$(BIN)/python -m pytest tests/browser
+
+kills: .venv/installed  ## runs killed at random moments: N=200 SEED=1 of them, or the few of a test
+	$(if $(N),PYTHONPATH=tests/helpers $(BIN)/python tests/kills $(N) $(SEED),$(BIN)/python -m pytest tests/kills)
+
 scenarios: .venv/installed  ## what a cluster does to jobs, on a SLURM of this machine's own: as root, with apt
-	PYTHONPATH=tests $(BIN)/python tests/slurm
+	PYTHONPATH=tests/helpers $(BIN)/python tests/slurm
 
 clean:  ## remove the environment; runs are kept
 	rm -rf .venv

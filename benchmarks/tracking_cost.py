@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from mlflow_server import Gate, mlflow_server
 
 import harness

@@ -1,0 +1,202 @@
+"""The page works in a browser: it sorts, filters and enlarges, by keyboard too, on a phone, and asks for nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import browser, shot
+from pages import row, scores
+from playwright.sync_api import Page
+
+from harness.evaluation.score import Selection
+from harness.reports import html, runpage
+from harness.reports.section import Section
+from harness.runs.record import ProtocolTag
+
+NASTY = "method.x=<script>alert(1)</script>"
+QUICK = ProtocolTag(id="quick-1", hash="45", label="for trying out")
+TUNED = {"learning rate": Selection(by="accuracy", split=["test"])}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pages of ten series that are ranked, one that is not, and one under another protocol."""
+    place = tmp_path_factory.mktemp("board")
+    doubt = {"warnings": ["few restarts"]}
+    runs = [
+        *(row(place, "atjem", seed) for seed in range(2)),
+        row(place, "at", scores=scores(9.5, 30.0)),
+        row(place, "jem", scores=scores(70, 0.5, **doubt)),
+        row(place, "generative", scores={"fd_digits": scores(0, 10.0)["fd_digits"]}, overrides=NASTY),
+        row(place, "ratio", scores=scores(99, 0.1), selection=TUNED),
+        *(row(place, f"m{number}", scores=scores(20 + number, 40.0 + number)) for number in range(6)),
+    ]
+    quick = [row(place, "trades", protocol=QUICK)]
+    sections = [Section(runs), Section(quick)]
+    with runpage.pages(place / "reports" / "runs", runs + quick):
+        html.write(place / "reports", sections, [], {section.name: [] for section in sections})
+    return place / "reports"
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[Page]:
+    """The page on a desk, with a note of all that it asks for or complains of."""
+    with browser() as page:
+        page.asked, page.said = [], []  # type: ignore[attr-defined]
+        page.on("request", lambda request: page.asked.append(request.url))  # type: ignore[attr-defined]
+        page.on("console", lambda message: page.said.append(message.text))  # type: ignore[attr-defined]
+        yield page
+
+
+@pytest.fixture(autouse=True)
+def fresh(page: Page, folder: Path) -> None:
+    """Every test begins with the page as it opens."""
+    page.goto(f"file://{folder}/leaderboard.html")
+
+
+def methods(page: Page) -> list[str]:
+    """The methods of the main table, those that are seen, from above."""
+    names = page.locator(".main table").first.locator("tbody th:visible")
+    return [name.split(" ")[0] for name in names.all_inner_texts()]
+
+
+def sorting(page: Page, header: str) -> str | None:
+    """The order that a header tells a screen reader."""
+    return page.locator(".main table").first.get_by_role("columnheader", name=header).get_attribute("aria-sort")
+
+
+def test_a_click_on_a_header_sorts_by_numbers_its_better_end_first_and_the_missing_last(page: Page) -> None:
+    click = page.locator(".main table").first.get_by_role("button", name="Robust accuracy").click
+    click()
+    assert methods(page) == ["atjem", "jem", "m5", "m4", "m3", "m2", "m1", "m0", "at", "generative"]
+    assert sorting(page, "Robust accuracy") == "descending"
+    click()
+    assert methods(page) == ["at", "m0", "m1", "m2", "m3", "m4", "m5", "jem", "atjem", "generative"]
+    assert sorting(page, "Robust accuracy") == "ascending"
+
+
+def test_the_keyboard_alone_sorts(page: Page) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").startswith("FD"):
+            break
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus is seen"
+    page.keyboard.press("Enter")
+    assert methods(page)[:3] == ["jem", "atjem", "generative"]
+    assert sorting(page, "FD") == "ascending" and sorting(page, "method") is None
+    page.keyboard.press("Space")
+    assert methods(page)[:3] == ["m5", "m4", "m3"]
+
+
+def test_the_filters_hide_rows_of_tables_and_their_pictures(page: Page) -> None:
+    page.get_by_label("Show").select_option(index=1)
+    box = page.get_by_role("searchbox")
+    box.fill("METHOD.x digits")
+    assert methods(page) == ["generative"]
+    assert page.locator("figure:visible").all_inner_texts() == [f"generative ({NASTY}), digits"]
+    assert page.locator("output").inner_text() == "1 of 11 rows"
+    box.fill("")
+    page.get_by_label("Pareto front").check()
+    assert methods(page) == ["atjem", "jem"]
+    page.get_by_label("Pareto front").uncheck()
+    assert page.get_by_role("rowheader", name="ratio").first.is_visible()
+    page.get_by_role("checkbox", name="ranked").check()
+    assert not page.get_by_role("rowheader", name="ratio").first.is_visible()
+    assert not page.get_by_text("Not ranked: tuned on the test split").first.is_visible(), "nor an empty table"
+
+
+def test_one_dataset_and_protocol_can_be_chosen_and_its_label_stands_by_its_numbers(page: Page) -> None:
+    page.get_by_label("Show").select_option(index=2)
+    assert page.locator("section:visible h2").all_inner_texts() == [
+        "digits, protocol quick-1 (hash 45): for trying out"
+    ]
+    assert "for trying out" in page.locator("section:visible caption").first.inner_text()
+
+
+def test_a_grid_of_samples_is_seen_and_enlarges_until_escape(page: Page) -> None:
+    button = page.get_by_role("button", name="Samples of atjem")
+    assert button.locator("img").evaluate("image => image.complete && image.naturalWidth") == 40
+    small = button.bounding_box()
+    button.focus()
+    page.keyboard.press("Enter")
+    large = page.locator("dialog img").bounding_box()
+    assert small and large and large["width"] > 2 * small["width"]
+    assert page.locator("dialog").inner_text().startswith("Samples of atjem")
+    shot(page, "leaderboard-enlarged")
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+
+
+def test_what_others_published_stands_in_a_block_of_its_own_that_nothing_ranks(page: Page) -> None:
+    page.get_by_label("Show").select_option(label="Published, not run here: cifar10")
+    assert "published, not run here" in page.locator("section:visible caption").first.inner_text()
+    assert page.locator("section:visible tbody tr").count() > 20
+    assert page.locator("section:visible thead button").count() == 0
+    page.get_by_role("checkbox", name="ranked").check()
+    assert page.locator("section:visible tbody tr:visible").count() == 0
+
+
+def test_a_dagger_leads_to_its_reason(page: Page) -> None:
+    page.get_by_role("link", name="doubtful").first.click()
+    target = page.url.partition("#")[2]
+    assert "few restarts" in page.locator(f"#{target} + ul").inner_text()
+
+
+def test_nothing_is_asked_for_nothing_complained_of_and_no_text_is_run(page: Page) -> None:
+    alerts: list[str] = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    page.reload()
+    page.get_by_label("Filter").fill("at")
+    asked = {url.split("#")[0] for url in page.asked if not url.startswith("data:")}  # type: ignore[attr-defined]
+    assert asked == {page.url.split("#")[0]}
+    assert (
+        page.evaluate("performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
+    )
+    assert page.said == [] and alerts == []  # type: ignore[attr-defined]
+    refused = "fetch('https://example.org').then(() => 'answered', () => 'refused')"
+    assert page.evaluate(refused) == "refused", "even if a script got in"
+    assert "example.org" not in str(page.asked)  # type: ignore[attr-defined]
+
+
+def test_the_page_of_a_run_shows_its_scores_and_curves(page: Page) -> None:
+    page.get_by_role("link", name="atjem-digits-s1-f").first.click()
+    assert page.get_by_role("heading", level=1).inner_text() == "atjem-digits-s1-f"
+    assert page.get_by_role("row", name="Robust accuracy").inner_text().split("\t")[1] == "81 %"
+    line = page.get_by_role("img", name="joint/ce over images seen").locator("polyline").bounding_box()
+    assert line and line["width"] > 200 and line["height"] > 50
+    shot(page, "run", whole=True)
+    page.get_by_role("link", name="Leaderboard").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Leaderboard"
+
+
+@pytest.fixture
+def phone(page: Page) -> Iterator[Page]:
+    """A phone's narrow screen, in the dark."""
+    assert page.context.browser
+    small = page.context.browser.new_page(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark"
+    )
+    yield small
+    small.close()
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "runs/atjem-digits-s1-f"])
+def test_on_a_phone_the_page_does_not_scroll_sideways_and_is_legible(phone: Page, folder: Path, name: str) -> None:
+    phone.goto(f"file://{folder}/{name}.html")
+    for details in phone.locator("details").all():
+        details.locator("summary").first.click()
+    assert phone.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    sizes = "[...document.body.querySelectorAll('*')].map(one => parseFloat(getComputedStyle(one).fontSize))"
+    assert min(phone.evaluate(sizes)) >= 12
+    assert phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+    shot(phone, f"phone-{Path(name).name}")
+
+
+def test_on_a_phone_the_first_column_stays_where_the_table_scrolls(phone: Page, folder: Path) -> None:
+    phone.goto(f"file://{folder}/leaderboard.html")
+    box, name = phone.locator(".box").first, phone.locator("tbody th").first
+    before = name.bounding_box()
+    assert box.evaluate("box => (box.scrollLeft = 150, box.scrollLeft)") == 150
+    assert name.bounding_box() == before

@@ -1,0 +1,104 @@
+"""What a training step asks of the net and of the machine is what it asked for before: counts, which no machine moves.
+
+A number that grows needs a reason, which docs/performance.md tells.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from counting import Allocations, Reads
+
+from harness import plan
+from harness.cost.passes import counted
+from harness.runs.build import initial, outliers
+from harness.training.batches import Materials
+from harness.training.loop import Loop
+
+ROBUST = ("robust", {"input gradient of 128": 10, "forward of 128": 1, "training of 128": 1}, 1, 973)
+"""A stage, its passes of the net over so many images, its reads of the device, and the tensors that it allocates."""
+
+COSTS = {
+    "standard": [("classify", {"training of 128": 1}, 1, 107)],
+    "at": [ROBUST],
+    "atjem": [ROBUST, ("joint", {"input gradient of 128": 30, "training of 384": 1}, 1, 2035)],
+    "generative": [ROBUST, ("generate", {"input gradient of 128": 20, "training of 256": 1}, 1, 1471)],
+    "jem": [("energy", {"training of 64": 3, "input gradient of 64": 10}, 1, 518)],
+    "jempp": [("energy", {"training of 64": 3, "input gradient of 64": 10}, 2, 796)],
+    "sadajem": [("energy", {"training of 64": 4, "input gradient of 64": 5, "training of 128": 2}, 2, 864)],
+    "ebjdat": [
+        (
+            "joint",
+            {
+                "forward of 128": 1,
+                "input gradient of 128": 5,
+                "training of 64": 4,
+                "input gradient of 64": 5,
+                "training of 128": 4,
+            },
+            2,
+            1580,
+        )
+    ],
+    "ratio": [("inout", {"input gradient of 128": 30, "forward of 128": 2, "training of 256": 1}, 1, 2799)],
+    "trades": [("tradeoff", {"forward of 128": 1, "input gradient of 128": 10, "training of 128": 2}, 1, 940)],
+}
+
+TORCH = next(
+    line[7:]
+    for line in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
+    if line.startswith("torch==")
+)
+"""Whose operators are counted as allocations; another torch may have others."""
+
+
+def loops(method, tmp_path):
+    """The stages of a method on digits, ready for a step of the most costly kind; small."""
+    fields = [f"method={method}", "model.width=4", "threads=1", "tracking=off", f"runs={tmp_path}"]
+    (run,) = plan(*fields)
+    for training in run.trainings:
+        source = outliers(run) if "outliers" in training.stage.needs else None
+        materials = Materials(run.data, source, (0, training.name), torch.device("cpu"))
+        loop = Loop(training.stage, initial(run), materials, tmp_path / training.name)
+        loop.state = training.stage.late(loop.state)
+        loop.resume()
+        yield training.name, loop
+
+
+def at_home(loop):
+    """What never leaves the host: a stage's few numbers, and the counters of optimiser and average."""
+    counters = [state["step"] for state in loop.optimizer.state.values() if "step" in state]
+    counters += [loop.average.n_averaged] if loop.average else []
+    return [value for value in loop.state.values() if value.dim() < 4] + counters
+
+
+@pytest.mark.parametrize("method", COSTS)
+def test_passes_reads_and_allocations_of_a_step(method, tmp_path):
+    for (name, loop), (stage, kinds, read, allocated) in zip(loops(method, tmp_path), COSTS[method], strict=True):
+        assert name == stage
+        step, batch = next(loop.remaining())
+        loop.step(step, batch)  # the first also makes the optimiser's buffers
+        with counted(loop.model) as passes:
+            loop.step(step, batch)
+        assert {f"{one.kind} of {one.images}": times for one, times in passes.items()} == kinds
+        with Reads(at_home(loop)) as reads:
+            loop.step(step, batch)
+        assert reads.count == read
+        with Allocations() as allocations:
+            loop.step(step, batch)
+        if torch.__version__.split("+")[0] == TORCH:
+            assert allocations.count == allocated
+
+
+def test_the_counters_count():
+    x = torch.zeros(3, requires_grad=True)
+    at_home = torch.tensor(1)
+    with Reads([at_home]) as reads:
+        if at_home + 1 > 0:
+            x.sum().item()
+        float(x.detach().cpu().mean())
+    assert reads.count == 2
+    with Allocations() as allocations:
+        y = x.detach() + 1
+        y.add_(1).view(3, 1)
+    assert allocations.count == 1

@@ -1,0 +1,43 @@
+"""docs/protocols.md says of each protocol what its yaml says."""
+
+from documents import ROOT
+from published import PUBLISHED
+
+from harness.core.registry import names
+from harness.evaluation.evaluator import metrics
+from harness.evaluation.metrics.robustness import Robustness
+from harness.runs.compose import compose
+from harness.runs.run import tag
+
+PAGE = (ROOT / "docs" / "protocols.md").read_text()
+
+
+def row(protocol, data):
+    """What the table of the page should say."""
+    config = compose([f"protocol={protocol}", f"data={data}"])[0]["protocol"]
+    found, entries = tag(config), config["metrics"]
+    attacks = [entry for entry in metrics(config).values() if isinstance(entry, Robustness)]
+    features = [entry["features"] for name, entry in entries.items() if "fidelity" in (name, entry.get("metric"))]
+    cells = [
+        f"`{protocol}`",
+        f"`{data}`",
+        f"{found.id} `{found.hash}`",
+        ", ".join(f"{attack.norm} {attack._radius}" for attack in attacks) or "–",
+        ", ".join(dict.fromkeys(f"{attack.count or 'all'}" for attack in attacks)) or "–",
+        f"{config['samples']['count']:,}" if features else "–",
+        ", ".join(features) or "–",
+        ", ".join(entries.get("ood", {}).get("sets", ())) or "–",
+        f"{config['selection']['against']}" if "selection" in config else "–",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_is_what_the_protocols_are():
+    rows = [row(protocol, data) for protocol, data in PUBLISHED]
+    shown = [line for line in PAGE.splitlines() if line.startswith("| `") and "=" not in line]
+    assert shown == rows, "\n".join(rows)
+
+
+def test_every_protocol_has_its_paragraph():
+    for name in names("protocol"):
+        assert f"\n**`{name}`**" in PAGE, name

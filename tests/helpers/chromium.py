@@ -1,0 +1,48 @@
+"""A real browser without a window: Chromium as Debian packages it, driven by playwright."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
+"""Where `shot` leaves its pictures; git ignores them, CI keeps them."""
+
+
+@contextmanager
+def browser(width: int = 1400, height: int = 1000, touch: bool = False) -> Iterator[Page]:
+    """A page of a fresh profile; errors of its scripts fail the test. touch: a phone, whose screen is touched.
+
+    Skips the test where there is no Chromium, unless CI is set, where it has to be there.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing = "there is no Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    faults: list[str] = []
+    with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=FLAGS) as chrome:
+        page = chrome.new_page(viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch)
+        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        yield page
+    assert not faults, faults
+
+
+def shot(page: Page, name: str, whole: bool = False) -> Path:
+    """Keep a picture of what the page shows, or of all of it."""
+    path = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=path, full_page=whole)
+    return path

@@ -1,0 +1,28 @@
+"""What tests of losses share: three streams of a batch, and the net in NumPy."""
+
+import by_hand
+import pytest
+import torch
+from small_stages import B
+
+from harness.core.method import Batch
+
+
+@pytest.fixture
+def batch():
+    """Three different streams; the labels of `real` and `labelled` differ, and all classes occur."""
+    generator = torch.Generator().manual_seed(5)
+    streams = ("labelled", "real", "outliers")
+    images = {s: torch.rand(B, 1, 4, 4, dtype=torch.double, generator=generator) for s in streams}
+    labels = {
+        "labelled": torch.tensor([0, 1, 2, 3, 4, 0]),
+        "real": torch.tensor([3, 4, 0, 1, 2, 2]),
+        "outliers": torch.full((B,), -1),
+    }
+    return Batch(images, labels)
+
+
+@pytest.fixture
+def small(net):
+    """The net in NumPy."""
+    return by_hand.Net(net)
