@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
+import harness  # isort: skip # noqa: F401 - before all that imports torchvision
 import numpy as np
 import torch
 from PIL import Image

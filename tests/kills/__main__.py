@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
+import harness  # isort: skip - before all that imports torchvision
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - whatever a child needs is imported once, here
 import sklearn.datasets
 import sklearn.model_selection  # noqa: F401
@@ -28,7 +29,6 @@ import torch._dynamo
 import torch_fidelity  # noqa: F401
 from commandline import STAGES, quick
 
-import harness
 from harness import tracking
 from harness.runs import record
 from harness.runs.execute import execute

@@ -68,8 +68,8 @@ def test_a_job_runs_the_code_it_was_submitted_with(code, tmp_path):
 
 def test_one_copy_serves_all_that_submit_the_same_code(tmp_path):
     first = snapshot(tmp_path)
-    stamp = (first / "harness" / "dispatch" / "launch.py").stat().st_mtime_ns
-    assert snapshot(tmp_path) == first and (first / "harness" / "dispatch" / "launch.py").stat().st_mtime_ns == stamp
+    stamp = (first / "harness" / "launch" / "launchers.py").stat().st_mtime_ns
+    assert snapshot(tmp_path) == first and (first / "harness" / "launch" / "launchers.py").stat().st_mtime_ns == stamp
     assert [path.name for path in (tmp_path / "code").iterdir()] == [first.name]
     assert not list(first.rglob("__pycache__"))
     for part in ("methods/at.py", "datasets/digits.py", "datasets/outliers/fields.py", "configs/config.yaml"):

@@ -195,7 +195,7 @@ def test_looking_never_makes_a_run_believe_that_it_is_locked(folder):
 
 
 def test_a_finished_run_is_not_asked_for_its_lock(folder, monkeypatch):
-    monkeypatch.setattr(runs, "locked", lambda path: pytest.fail("asked"))
+    monkeypatch.setattr(run_folder, "locked", lambda path: pytest.fail("asked"))
     assert one(folder("a", record=RECORD)).state == "done"
 
 

@@ -13,6 +13,7 @@ import harness as api
 from harness.runs import record
 from harness.runs.execute import execute
 from harness.runs.failure import RunFailed
+from harness.runs.progress import Watch
 from harness.runs.run import Run
 from harness.training.loop import Progress
 
@@ -48,7 +49,7 @@ def begun(disk: Disk, *more: str) -> Run:
 
 
 @dataclass
-class Filling:
+class Filling(Watch):
     """Watches a run, and fills the disk at a moment."""
 
     disk: Disk
