@@ -23,7 +23,7 @@ def main() -> None:
         starts = outliers(model.run).starts(range(len(x))).to(device)
         found = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
         cosines = " | ".join(f"{cosine:.4f}" for cosine in found)
-        print(f"| {model.run.name} | {model.run.config['model']['name']} | {cosines} |", flush=True)
+        print(f"| {model.run.name} | {model.run.config.model['name']} | {cosines} |", flush=True)
 
 
 if __name__ == "__main__":

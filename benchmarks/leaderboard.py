@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,6 @@ def scores(rng: random.Random) -> dict[str, Score]:
 
 def record(run: Run, rng: random.Random, state: str) -> Record:
     """A record of the size of those of the digits protocol."""
-    from harness.runs.run import tag
 
     stage = StageCost(
         name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,
@@ -59,8 +59,8 @@ def record(run: Run, rng: random.Random, state: str) -> Record:
     done = state == "done"
     return Record(
         fingerprint=run.fingerprint, series=run.series, state=state, reason="" if done else "loss nan at step 7",
-        **{key: run.config[key]["name"] for key in ("method", "data", "model")}, seed=run.config["seed"],
-        overrides=run.config["overrides"], protocol=tag(run.config["protocol"]), origin=origin, parameters=75434,
+        **{key: getattr(run.config, key)["name"] for key in ("method", "data", "model")}, seed=run.config.seed,
+        overrides=run.config.overrides, protocol=run.protocol, origin=origin, parameters=75434,
         scores=scores(rng) if done else {}, outcomes={f"attack/{i}": "10" * 180 for i in range(12)} if done else {},
         selection={"stage: rate": Selection(by="accuracies, seed 0", split=["validation"])},
         cost=Cost(stages=[stage, stage], training_seconds=63, evaluation_seconds=80, peak_memory_mb=812),
@@ -77,11 +77,11 @@ def fill(root: Path, count: int) -> None:
         series, seed = divmod(number, 3)
         variant, method = divmod(series, len(METHODS))
         base = bases[METHODS[method]]
-        weights = {**base["model"], "width": 8 + variant}
+        weights = {**base.model, "width": 8 + variant}
         overrides = [f"model.width={8 + variant}"] if variant else []
-        run = Run({**base, "model": weights, "overrides": overrides, "seed": seed, "runs": str(root / "runs")})
+        run = Run(replace(base, model=weights, overrides=overrides, seed=seed, runs=str(root / "runs")))
         run.folder.mkdir(parents=True)
-        (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config, sort_keys=False))
+        (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config.mapping(), sort_keys=False))
         state = rng.choices(("done", "diverged", "interrupted"), (90, 5, 5))[0]
         if state == "interrupted":
             (run.folder / "started").touch()

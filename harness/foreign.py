@@ -1,6 +1,9 @@
-"""python -m harness.foreign OLD NEW converts a checkpoint (harness/training/weights.py)."""
+"""python -m harness.foreign FILE NEW: the name of `python -m harness convert` in version 0.1."""
 
-from harness.training.weights import main
+import sys
+
+from harness.cli.main import main
 
 if __name__ == "__main__":
+    sys.argv.insert(1, "convert")
     main()

@@ -10,7 +10,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.random import PerImage
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.core.shard import Share
 from harness.core.walk import Walk, cross_entropy, joint_logit, marginal_score, walk
 from harness.methods.replay import Stored, kept, seen
@@ -29,7 +29,7 @@ class Chains:
     buffer: int = 10_000
     restart: float = 0.05
     conditional: bool = False
-    stored: Stored = "float32"
+    stored: Stored = later(default="float32")
 
     def __post_init__(self) -> None:
         if self.buffer < 1 or not 0 <= self.restart <= 1:

@@ -11,7 +11,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.random import PerImage
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.core.shard import Share
 from harness.core.walk import Walk, cross_entropy, marginal_score, walk
 from harness.methods.replay import Stored, kept, seen
@@ -57,7 +57,7 @@ class InformativeChains:
     walk: Walk
     buffer: int = 10_000
     restart: float = 0.05
-    stored: Stored = "float32"
+    stored: Stored = later(default="float32")
 
     def __post_init__(self) -> None:
         if self.buffer < 1 or not 0 <= self.restart <= 1:

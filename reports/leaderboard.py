@@ -16,8 +16,8 @@ from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
+from harness.runs.config import Config
 from harness.runs.row import Row
-from harness.runs.run import Config
 
 MADE = "Made by `python -m harness report`; do not edit."
 
@@ -31,7 +31,7 @@ done of all; only those that are done enter a number. Why one with † is doubtf
 
 def write(config: Config, source: str = "folders") -> Path:
     """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
-    folder = Path(config["reports"]).absolute()
+    folder = Path(config.reports).absolute()
     with _hoarding():
         found = rows(config, source)
         with runpage.pages(folder / "runs", found, apart=source == "folders"):

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import yaml
 
+from harness.core.errors import UserError
 from harness.core.registry import names
 from harness.runs.compose import compose
-from harness.runs.run import LATER, YAML, Config, placeless
+from harness.runs.config import Config, Part, config_of
+from harness.runs.run import YAML, placeless
 
 PARTS = ("method", "model", "outliers", "data")
 """What a recipe sets."""
@@ -29,13 +31,16 @@ class Change:
 def changes(text: str) -> list[Change] | None:
     """The fields of a frozen config that differ from its recipe as that is now; None where either cannot be read."""
     try:
-        config = yaml.load(text, YAML)
-        normal, here = recipe(config["method"]["name"], config["data"]["name"]), _fields(config)
-    except (yaml.YAMLError, KeyError, TypeError):
+        config = config_of({key: value for key, value in yaml.load(text, YAML).items() if key != "names"})
+        normal, here = recipe(config.method["name"], config.data["name"]), _fields(config)
+    except (yaml.YAMLError, UserError, AttributeError, KeyError, TypeError):
         return None
     if normal is None:
         return None
-    different = [key for key in {**here, **normal} if (key in here, here.get(key)) != (key in normal, normal.get(key))]
+    # A field that the frozen config lacks came after it, unless it was taken away, alone or with what it stands in.
+    away = (*here, *(override.removeprefix("~") for override in config.overrides if override.startswith("~")))
+    keys = [key for key in {**here, **normal} if any(f"{key}.".startswith(f"{part}.") for part in away)]
+    different = [key for key in keys if (key in here, here.get(key)) != (key in normal, normal.get(key))]
     return [Change(key, _shown(normal, key), _shown(here, key)) for key in different]
 
 
@@ -52,18 +57,18 @@ def learn(pairs: Collection[tuple[str, str]]) -> None:
         methods = sorted({method for method, on in pairs if on == data} & names("method").keys())
         if methods:
             configs = compose(["-m", f"method={','.join(methods)}", f"data={data}"])
-            _recipes.update({(config["method"]["name"], data): _fields(config) for config in configs})
+            _recipes.update({(config.method["name"], data): _fields(config) for config in configs})
 
 
 def _fields(config: Config) -> dict[str, object]:
-    return dict(_flat({part: config[part] for part in PARTS}))
+    return dict(_flat({part: getattr(config, part) for part in PARTS}))
 
 
-def _flat(part: Config, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(part: Part, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in placeless(part).items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        elif key not in LATER or value != LATER[key]:
+        else:
             yield f"{prefix}{key}", value
 
 

@@ -1,8 +1,9 @@
 """The runs that a report is about, from the folders of runs or from MLflow, their mirror: the same rows."""
 
 from harness.core.errors import UserError
+from harness.runs.config import Config
 from harness.runs.row import Row, of_folder
-from harness.runs.run import Config, Run, folders
+from harness.runs.run import Run, folders
 from harness.tracking.reader import tracked
 
 

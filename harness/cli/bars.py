@@ -79,7 +79,7 @@ class Display(Bars):
             self.begun += run is not self.run
             self.run, self.what = run, what
             at = f"{self.begun}/{self.total}"
-            title = f"{at} {run.config['method']['name']} s{run.config['seed']} {what}"
+            title = f"{at} {run.config.method['name']} s{run.config.seed} {what}"
             self.progress.reset(self.task, description=title, total=total)
             if not console.is_terminal:
                 console.print(f"{at} {run.name}  {what}", soft_wrap=True)

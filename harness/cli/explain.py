@@ -1,4 +1,4 @@
-"""What a trained model would change in images to see another class there."""
+"""Write what a trained run or a checkpoint would change in images to see another class in them."""
 
 from pathlib import Path
 
@@ -6,17 +6,45 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from harness.cli.arguments import Explain
+from harness.cli.request import Request
+from harness.cli.sample import show
 from harness.core.dataset import Dataset, gather
 from harness.core.errors import UserError
 from harness.core.files import write_json
+from harness.core.settings import settings
 from harness.datasets.pictures import images_below, open_rgb
 from harness.evaluation.counterfactual import Explanation
 from harness.evaluation.pictures import Cell, difference, short, table
+from harness.runs.reopen import UNSAID
 from harness.runs.trained import Trained
 
+EXAMPLE = "run=atjem-digits-s0-8b9c10af images=test target=3"
+PARTS = UNSAID
 
-def write(model: Trained, asked: Explain, folder: Path) -> list[str]:
+
+@settings
+class Arguments:
+    """The first n images of a folder, or of the test split, walked towards a class in L2 balls of some radii."""
+
+    run: str
+    images: str
+    target: str
+    n: int = 8
+    eps: tuple[float, ...] = (1.0, 2.0, 4.0)
+    steps: int = 50
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.steps < 1 or not self.eps or min(self.eps) <= 0:
+            raise ValueError("n and steps must be 1 or more, and every eps above 0")
+
+
+def run(request: Request) -> None:
+    """Write it."""
+    show(request, write)
+
+
+def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     """Write explain.png and explain.json; what to tell of it."""
     target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
     images, called, told = pictures(asked.images, asked.n, model.run.data)

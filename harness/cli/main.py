@@ -1,85 +1,30 @@
-"""The command: python -m harness [run|plan|status|cancel|logs|report|compare|…] [words] [-m] [key=value …]."""
+"""The command: python -m harness [VERB] [WORD …] [key=value …] [-m]; each file of this folder but four is a verb.
 
+A verb is a module with a docstring, whose first line `--help` shows, and a function `run(request)` that returns an exit
+status, or nothing for 0. It may have a class `Arguments` (its own arguments), WORDS (the bare words that it takes; one
+that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see request.py).
+"""
+
+import ast
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
-from harness.cli import commands, help
-from harness.cli.arguments import (
-    Asked,
-    Bench,
-    Cancel,
-    Evaluate,
-    Explain,
-    Logs,
-    Plan,
-    Report,
-    Sample,
-    Status,
-    Sync,
-    filled,
-    split,
-)
+from harness.cli.request import CHOICES, read
 from harness.core.errors import UserError, near
+from harness.core.registry import names
 from harness.core.signals import Leave
-from harness.runs.compose import compose
-from harness.runs.reopen import UNSAID
-from harness.runs.run import Config
+from harness.runs.compose import Flags, shown
 
-
-@dataclass(frozen=True)
-class Verb:
-    """What a command does with composed configs, and the bare words, by what they name, that it takes before these.
-
-    words: one that ends in … stands for any number of them, which are handed on as a list. own: the arguments that
-    are not Hydra's but its own. parts: what takes the place of parts of the config, where runs have one of their own.
-    """
-
-    act: Callable[..., int]
-    words: tuple[str, ...] = ()
-    own: type[Asked] | None = None
-    parts: Config | None = None
-
-    @property
-    def many(self) -> bool:
-        """Whether it takes any number of words."""
-        return bool(self.words) and self.words[-1].endswith("…")
-
-
-VERBS = {
-    "run": Verb(commands.run),
-    "plan": Verb(commands.plan, own=Plan),
-    "evaluate": Verb(commands.evaluate, own=Evaluate, parts=UNSAID),
-    "sample": Verb(commands.sample, own=Sample, parts=UNSAID),
-    "explain": Verb(commands.explain, own=Explain, parts=UNSAID),
-    "status": Verb(commands.status, own=Status),
-    "cancel": Verb(commands.cancel, words=("RUN …",), own=Cancel),
-    "logs": Verb(commands.logs, words=("RUN",), own=Logs),
-    "report": Verb(commands.report, own=Report),
-    "sync": Verb(commands.sync, own=Sync),
-    "compare": Verb(commands.compare, words=("RUN", "RUN")),
-    "list": Verb(commands.list_choices),
-    "check": Verb(commands.check),
-    "bench": Verb(commands.bench, own=Bench),
-}
+HELPERS = ("__init__", "main", "request", "tables", "bars")
+"""The files of this folder that are no verbs."""
 
 
 def main() -> None:
     """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
-    arguments = sys.argv[1:]
-    name = arguments.pop(0) if arguments and arguments[0] in VERBS else "run"
-    if {"--help", "-h"} & {*arguments}:
-        print(_help(name))
-        sys.exit(0)
     try:
-        words, verb = _words(name, arguments), VERBS[name]
-        named = [words] if verb.many else words
-        given, rest = split(verb.own, arguments[len(words) :])
-        configs = compose(rest, name, arguments, verb.parts)
-        asked = [filled(verb.own, name, given)] if verb.own else []
-        overrides = [rest] if verb.parts else []
-        status = verb.act(configs, *named, *asked, *overrides)
+        status = command(sys.argv[1:])
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2
@@ -92,20 +37,95 @@ def main() -> None:
     sys.exit(status)
 
 
-def _help(name: str) -> str:
-    verb = VERBS[name]
-    return help.of_all(commands.CHOICES) if name == "run" else help.of_one(name, verb.act, verb.words, verb.own)
+def command(typed: Sequence[str]) -> int:
+    """Do what a command line says: an exit status; UserError where it says nothing sensible."""
+    flags = Flags()
+    flags.add_argument("-h", "--help", action="store_true")
+    flags.add_argument("--version", action="store_true")
+    flags.add_argument("--cfg", choices=["job"])
+    given, _ = flags.parse_known_intermixed_args(list(typed))  # the verb may know more
+    verb = next((word for word in given.words[:1] if "=" not in word and word[:1] not in "+~"), "run")
+    if verb not in verbs():
+        raise UserError(f"There is no command '{verb}'. {near(verb, verbs())}")
+    if given.version:
+        print(_version())
+        return 0
+    if given.help:
+        print(_help_of(verb) if given.words and verb == given.words[0] else _help())
+        return 0
+    rest = list(typed)
+    if given.words and verb == given.words[0]:
+        rest.remove(verb)
+    if given.cfg:
+        flags.read(typed)
+        print(shown([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
+        return 0
+    module = import_module(f"harness.cli.{verb}")
+    return module.run(read(verb, module, rest)) or 0
 
 
-def _words(verb: str, arguments: list[str]) -> list[str]:
-    """The bare words before the overrides and flags; UserError where they are not those of the verb."""
-    words = list(takewhile(lambda argument: "=" not in argument and argument[:1] not in ("-", "~"), arguments))
-    wanted = VERBS[verb].words
-    if VERBS[verb].many:
-        return words
-    if words and not wanted:
-        raise UserError(f"There is no command '{words[0]}'. {near(words[0], VERBS)}")
-    if len(words) != len(wanted):
-        usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
-        raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
-    return words
+def verbs() -> dict[str, Path]:
+    """The files of the verbs, by their names; none is imported."""
+    package = sys.modules["harness.cli"]
+    files = [path for place in package.__path__ for path in sorted(Path(place).glob("*.py"))]
+    return {path.stem: path for path in files if path.stem not in HELPERS}
+
+
+def _is_cfg(words: Sequence[str], at: int) -> bool:
+    """Whether a word is --cfg, with its value or before it."""
+    return words[at].startswith("--cfg") or (at > 0 and words[at - 1] == "--cfg")
+
+
+def _version() -> str:
+    from harness.runs.origin import commit, uncommitted, version
+
+    at = f", commit {commit()[:7]}" if commit() else ""
+    return f"harness {version('ebm-harness')}{at}{', with changes that are not committed' if uncommitted() else ''}"
+
+
+def _help() -> str:
+    """All verbs with what they do, and what can be chosen in each group."""
+    lines = ["harness: fair comparisons of hybrid energy-based models.", ""]
+    lines += [
+        "  python -m harness [VERB] [key=value …]     -m sweeps over values with commas: -m method=atjem,jem seed=0,1"
+    ]
+    lines += ["", "Verbs (no verb is run; VERB --help explains one):"]
+    lines += [f"  {verb:<11} {_doc(path).splitlines()[0]}" for verb, path in verbs().items()]
+    lines += ["", "Choices (override them with group=name):"]
+    lines += [f"  {group}: {', '.join(names(group))}" for group in CHOICES]
+    return "\n".join([*lines, "", f"Flags: {', '.join(['--help', '--version', '--cfg job', *Flags().flags()])}"])
+
+
+def _help_of(verb: str) -> str:
+    """What a verb does, and the arguments that it alone takes."""
+    path = verbs()[verb]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("WORDS", "EXAMPLE")
+    }
+    lines = [" ".join(["python -m harness", verb, *said.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Arguments":
+            entries = [entry for entry in node.body if isinstance(entry, ast.AnnAssign)]
+            own = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
+            lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own}"]
+    if "EXAMPLE" in said:
+        lines += [f"Such as: python -m harness {verb} {said['EXAMPLE']}"]
+    return "\n".join([*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."])
+
+
+def _doc(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def _default(value: ast.expr | None) -> str:
+    """A default as it is typed; … where there is none."""
+    if value is None:
+        return "…"
+    default = ast.literal_eval(value)
+    text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return "null" if default is None else text.lower() if isinstance(default, bool) else text

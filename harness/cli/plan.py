@@ -1,15 +1,48 @@
-"""What `plan` shows: stages and prices."""
+"""Show the runs that a command line means, their states, shared stages and costs; nothing is written.
+
+Times are those of earlier runs of the same kind in the folder of runs.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
-from harness.cli.tables import relative
-from harness.core.device import prepare
+from harness.cli.request import Request
+from harness.cli.tables import console, relative, runs_table
+from harness.core.settings import settings
 from harness.cost.disk import size
-from harness.cost.price import Price, disk_needed
+from harness.cost.price import Price, disk_needed, warnings
+from harness.launch.preflight import check_all
 from harness.launch.status import duration
+from harness.runs.build import prepare
+from harness.runs.pace import Paces
+from harness.runs.run import Run
+
+EXAMPLE = "-m method=atjem,jem probe=true"
+
+
+@settings
+class Arguments:
+    """probe: measure what no earlier run tells, by a few steps of each such stage."""
+
+    probe: bool = False
+
+
+def run(request: Request) -> None:
+    """Show them."""
+    runs = check_all([Run(config) for config in request.configs])
+    console.print(runs_table(runs))
+    paces = Paces(runs[0].root)
+    if request.arguments.probe:
+        from harness.cost.probe import probe
+
+        probe([Price(run, paces) for run in runs])
+    prices = [Price(run, paces) for run in runs]
+    console.print(stages_table(prices))
+    console.print(prices_table(prices))
+    for line in warnings(prices):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def stages_table(prices: Sequence[Price]) -> Table:
@@ -56,7 +89,7 @@ def _costs(prices: Sequence[Price], remark: str = "") -> list[str]:
 
 
 def _on_gpu(price: Price) -> bool:
-    how = price.run.config["launcher"]
+    how = price.run.config.launcher
     return bool(how.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
 
 

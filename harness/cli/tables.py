@@ -36,7 +36,7 @@ def runs_table(runs: list[Run]) -> Table:
     table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
     for run in runs:
         c, shown = run.config, relative(run.folder)
-        row = (run.fingerprint[:8], c["method"]["name"], c["data"]["name"], c["model"]["name"], str(c["seed"]))
+        row = (run.fingerprint[:8], c.method["name"], c.data["name"], c.model["name"], str(c.seed))
         table.add_row(*row, coloured(run.state), shown)
     return table
 

@@ -1,6 +1,5 @@
 """Which device a run computes on, and with how many threads."""
 
-import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 
-from harness.core.distributed import join
 from harness.core.errors import UserError, first_line
 
 
@@ -22,24 +20,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
     return device
-
-
-def prepare(config: dict[str, Any]) -> torch.device:
-    """Set this process up as a run's config says; the device to use, its own where several processes share a run."""
-    if threads := config["threads"] or _cores_each(config["launcher"]):
-        torch.set_num_threads(threads)
-    device = choose_device(join().device(config["device"]))
-    if device.index is not None and device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
-def _cores_each(launcher: dict[str, Any]) -> int | None:
-    """The cores for each of the runs that share this machine: with more threads they wait for each other. Else None."""
-    if launcher["name"] != "processes":
-        return None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // launcher["parallel"])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from harness.core.device import Precision
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 
 
 @settings
@@ -47,7 +47,7 @@ class Training:
     sharpness: float = 0.0
     adaptive: bool = True
     bound: float = 1e8
-    precision: Precision = "fp32"
+    precision: Precision = later(default="fp32")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "bound"):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from harness.core.errors import UserError, near
+from harness.core.settings import current
 
 T = TypeVar("T")
 
@@ -62,10 +63,10 @@ def find(kind: str, name: str) -> type:
     raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
 
 
-def build(kind: str, config: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
-    """An instance of the class that `config["name"]` names, made from the config's other fields."""
-    fields = {key: value for key, value in config.items() if key != "name"}
-    return make(find(kind, config["name"]), kind, fields, **context)
+def build(kind: str, part: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
+    """An instance of the class that a component's `name` says, made from its other fields."""
+    fields = {key: value for key, value in part.items() if key != "name"}
+    return make(find(kind, part["name"]), kind, fields, **context)
 
 
 def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:  # noqa: ANN401 - any field
@@ -74,6 +75,7 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
     Types are checked, and unknown or missing fields refused, by pydantic; UserError names the field.
     """
     made = cls.__new__(cls)
+    fields = current(fields, cls)
     try:
         begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
         begin(made, **fields, **context)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.device import Precision, computing
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.core.timing import section
 
 Objective = Callable[[Tensor], Tensor]
@@ -50,7 +50,7 @@ class Walk:
     clamp: bool = True
     keep: Literal["last", "best"] = "last"
     statistics: Literal["running", "batch"] = "running"
-    precision: Precision = "fp32"
+    precision: Precision = later(default="fp32")
 
     def __post_init__(self) -> None:
         if self.steps < 0:

@@ -26,7 +26,7 @@ def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Itera
     evaluation = build.evaluation(run, device)
     found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
     if not found:
-        raise UserError(f"protocol={run.config['protocol']['id']} attacks nothing: choose another protocol=…")
+        raise UserError(f"protocol={run.config.protocol['id']} attacks nothing: choose another protocol=…")
     for name, metric in found.items():
         with full_precision():
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)

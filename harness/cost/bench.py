@@ -18,9 +18,8 @@ from harness.cost.memory import peak
 from harness.cost.rounds import OURS, Cost, cost
 from harness.cost.standin import of_data, of_outliers
 from harness.runs import pace
-from harness.runs.build import initial, outliers
+from harness.runs.build import initial, materials
 from harness.runs.run import Run, Training, fingerprint
-from harness.training.batches import Materials, hardware
 from harness.training.loop import Loop
 
 GROWN = 4
@@ -46,7 +45,7 @@ def _wanted(run: Run, stage: str | None) -> list[Training]:
     if found := [training for training in run.trainings if stage in (None, training.name)]:
         return found
     known = near(str(stage), [training.name for training in run.trainings])
-    raise UserError(f"There is no stage '{stage}' in method={run.config['method']['name']}. {known}")
+    raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {known}")
 
 
 def of_stage(run: Run, training: Training, device: torch.device, rounds: int) -> Cost:
@@ -54,7 +53,7 @@ def of_stage(run: Run, training: Training, device: torch.device, rounds: int) ->
     with _loop(run, training, device) as loop:
         standin = loop.materials.data is not run.data
         found = cost(training.name, loop, rounds, pace.name(device), standin)
-        found.sections["checkpoint"] = _stall(loop) * _share(found, run.config["checkpoint_seconds"])
+        found.sections["checkpoint"] = _stall(loop) * _share(found, run.config.checkpoint_seconds)
     key = pace.of_stage(run, training)
     folder = run.root / "bench" / fingerprint([key, found.device])
     seconds = median(found.seconds[OURS]) + (0 if standin else found.sections["data"])
@@ -107,14 +106,12 @@ def _loop(run: Run, training: Training, device: torch.device, batch: int | None 
     """The stage's loop, with another batch if it is given."""
     stage: Any = training.stage
     data = of_data(run.data)
-    source = of_outliers(outliers(run), data) if "outliers" in stage.needs else None
-    key, config = (run.config["seed"], training.name), run.config
-    how = hardware(config)
+    inputs = materials(run, training.name, stage, device)
+    inputs = replace(inputs, data=data, outliers=inputs.outliers and of_outliers(inputs.outliers, data))
     if batch is not None:
-        stage, how["accumulate"] = replace(stage, training=_smaller(stage.training, batch)), 1
-    materials = Materials(data, source, key, device, **how)
+        stage, inputs = replace(stage, training=_smaller(stage.training, batch)), replace(inputs, accumulate=1)
     with tempfile.TemporaryDirectory() as folder:
-        yield Loop(stage, initial(run).to(device), materials, Path(folder))
+        yield Loop(stage, initial(run).to(device), inputs, Path(folder))
 
 
 def _smaller(how: How, batch: int) -> How:

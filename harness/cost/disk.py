@@ -63,7 +63,7 @@ def _buffered(fields: dict[str, Any]) -> int:
 
 def _samples(run: Run, pixels: int) -> int:
     """The samples, in 8 bits, with their features, and those that the sampler's steps are chosen by."""
-    protocol = run.config["protocol"]
+    protocol = run.config.protocol
     count, choice = evaluator.sampling(protocol).count, evaluator.selection(protocol)
     tried = len(choice.candidates(run.method.sampler.steps)) * choice.count if choice else 0
     return (count + tried) * pixels + 4 * FEATURES * count

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.core.device import prepare
 from harness.core.files import read_lines
 from harness.cost.disk import Disk, disk, free, size
 from harness.launch.launchers import launcher
 from harness.runs import pace
+from harness.runs.build import prepare
 from harness.runs.folder import OVER
 from harness.runs.pace import Pace, Paces
 from harness.runs.run import Run, Training
@@ -86,6 +86,6 @@ def warnings(prices: Sequence[Price]) -> list[str]:
 def disk_needed(prices: Sequence[Price]) -> int:
     """The bytes that all runs keep, and the checkpoints of those that train at the same time."""
     kept = {digest: n for price in prices for digest, n in price.disk.stages.items()}
-    at_once = int(prices[0].run.config["launcher"].get("parallel", 1))
+    at_once = int(prices[0].run.config.launcher.get("parallel", 1))
     meanwhile = sorted((price.disk.meanwhile for price in prices), reverse=True)[:at_once]
     return sum(kept.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)

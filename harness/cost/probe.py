@@ -8,14 +8,12 @@ from statistics import median
 
 import torch
 
-from harness.core.device import prepare
 from harness.core.errors import Diverged
 from harness.cost.price import Price
 from harness.runs import pace
-from harness.runs.build import initial, outliers
+from harness.runs.build import initial, materials, prepare
 from harness.runs.pace import Pace
 from harness.runs.run import Run, Training
-from harness.training.batches import Materials, hardware
 from harness.training.loop import Loop
 
 STEPS = 5
@@ -33,11 +31,10 @@ def probe(prices: Sequence[Price]) -> None:
 
 def measured(run: Run, training: Training) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
-    device, source = prepare(run.config), outliers(run) if "outliers" in training.stage.needs else None
-    config, key = run.config, (run.config["seed"], training.name)
-    materials = Materials(run.data, source, key, device, **hardware(config))
+    device = prepare(run.config)
+    inputs = materials(run, training.name, training.stage, device)
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(training.stage, initial(run).to(device), materials, Path(folder))
+        loop = Loop(training.stage, initial(run).to(device), inputs, Path(folder))
         begun, loop.state = loop.state, training.stage.late(loop.state)
         return Pace(median(_times(loop, device)), pace.name(device), upper=loop.state is not begun)
 

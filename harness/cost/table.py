@@ -62,7 +62,7 @@ def notes(cost: Cost) -> list[str]:
 
 def keep(run: Run, costs: Sequence[Cost], folder: Path) -> Path:
     """Write what was measured of a run's stages as JSON; the file."""
-    what = [run.config["method"]["name"], run.config["data"]["name"], run.config["model"]["name"], costs[0].what]
+    what = [run.config.method["name"], run.config.data["name"], run.config.model["name"], costs[0].what]
     path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
     write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])
     return path

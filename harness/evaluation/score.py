@@ -1,6 +1,7 @@
 """What an evaluation gives: scores, and what was selected on which split."""
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat
 
@@ -31,3 +32,13 @@ class Selection(BaseModel, frozen=True, extra="forbid"):
 
     by: str
     split: list[Literal["train", "validation", "test"]]
+
+
+def selections(content: dict[str, Any]) -> dict[str, Selection]:
+    """What was chosen, as records have it; those of schema 1 had a text for each choice, which named the splits."""
+    typed = {what: _typed(how) if isinstance(how, str) else how for what, how in content.items()}
+    return {what: Selection.model_validate(how) for what, how in typed.items()}
+
+
+def _typed(text: str) -> dict[str, object]:
+    return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}

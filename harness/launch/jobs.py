@@ -87,4 +87,4 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
 
 
 def _retried(run: Run) -> bool:
-    return run.state == "failed" and run.config["retry"]
+    return run.state == "failed" and run.config.retry

@@ -8,8 +8,9 @@ from harness.launch.local import Local
 from harness.launch.processes import Processes
 from harness.launch.show import Show
 from harness.launch.slurm import Slurm
+from harness.runs.config import Config
 from harness.runs.folder import OVER
-from harness.runs.run import Config, Run
+from harness.runs.run import Run
 from harness.tracking.outbox import Multirun, owe
 from harness.tracking.store import on
 
@@ -27,7 +28,7 @@ def _mirrored(runs: list[Run]) -> Multirun | None:
     """Prepare the tracking store, and note that it is owed the runs that are over; what the runs hang under there."""
     if not on(runs[0].config):
         return None
-    for run in {run.config["data"]["name"]: run for run in runs}.values():
+    for run in {run.config.data["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
     parent = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None
     for run in runs:
@@ -42,7 +43,7 @@ LAUNCHERS = {"local": Local, "processes": Processes, "slurm": Slurm}
 
 def launcher(config: Config) -> Local | Processes | Slurm:
     """The launcher of a config; UserError where there is none of that name, or a field is wrong."""
-    fields = dict(config["launcher"])
+    fields = dict(config.launcher)
     name = fields.pop("name")
     if name not in LAUNCHERS:
         raise UserError(f"There is no launcher called '{name}'. {near(name, LAUNCHERS)}")
@@ -50,5 +51,5 @@ def launcher(config: Config) -> Local | Processes | Slurm:
 
 
 def _title(runs: list[Run]) -> str:
-    methods = dict.fromkeys(run.config["method"]["name"] for run in runs)
-    return f"{', '.join(methods)} on {runs[0].config['data']['name']}"
+    methods = dict.fromkeys(run.config.method["name"] for run in runs)
+    return f"{', '.join(methods)} on {runs[0].config.data['name']}"

@@ -3,65 +3,15 @@
 import multiprocessing
 from pathlib import Path
 
-from harness.core.device import Precision, choose_device
+from harness.core.device import choose_device
 from harness.core.errors import UserError
-from harness.core.registry import make
-from harness.core.settings import settings
 from harness.evaluation import evaluator
-from harness.evaluation.score import Selection
 from harness.launch.launchers import launcher
 from harness.runs import build
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store
 from harness.training import weights as foreign
 from harness.training.batches import check_shares
-
-GROUPS = ("method", "data", "model", "outliers", "protocol", "launcher")
-"""The parts of a config that are checked by what they build."""
-
-
-@settings
-class Common:
-    """The other keys of configs/config.yaml, and the two that composing adds."""
-
-    seed: int
-    selection: dict[str, Selection]
-    notes: dict[str, str]
-    study: dict[str, float]
-    customary: dict[str, str | float | None]
-    init: str | None
-    init_accuracy: float | None
-    runs: str
-    reports: str
-    tracking: str | None
-    tracking_model: bool
-    device: str
-    threads: int | None
-    workers: int
-    evaluators: int | None
-    microbatch: int | None
-    extractors: dict[str, str | None]
-    accumulate: int
-    checkpoint_seconds: float
-    retry: bool
-    overrides: list[str]
-    command: str
-    precision: Precision = "fp32"
-    walk_precision: Precision = "fp32"
-    compile: bool = False
-    recompute: bool = False
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, or null for torch's choice, not {self.threads}")
-        if self.init_accuracy is not None and not 0 <= self.init_accuracy <= 100:
-            raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
-        if min(self.evaluators or 1, self.microbatch or 1) < 1:
-            raise ValueError("evaluators and microbatch must be 1 or more, or null")
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate must be 1 or more, not {self.accumulate}")
-        if self.workers < 0 or self.checkpoint_seconds < 0:
-            raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
 
 def check_all(runs: list[Run]) -> list[Run]:
@@ -80,12 +30,12 @@ def ready_to_judge(runs: list[Run]) -> None:
     Found out before training, which may take days.
     """
     needs = ("data", "protocol", "extractors")
-    for run in {fingerprint([run.config[part] for part in needs]): run for run in runs}.values():
+    for run in {fingerprint([getattr(run.config, part) for part in needs]): run for run in runs}.values():
         missing = [name for name, n in zip(run.data.classes, _of_classes(run), strict=True) if not n]
         if missing:
             names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-            raise UserError(f"The test split of {run.config['data']['name']} has no image of {names}: add some.")
-        protocol, weights = run.config["protocol"], run.config["extractors"]
+            raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
+        protocol, weights = run.config.protocol, run.config.extractors
         samples, selection = evaluator.sampling(protocol), evaluator.selection(protocol)
         for metric in evaluator.metrics(protocol).values():
             metric.ready(run.data, samples, weights)
@@ -105,30 +55,29 @@ def _of_classes(run: Run) -> list[int]:
 
 def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
-    make(Common, "", {key: value for key, value in run.config.items() if key not in GROUPS})
     chosen = launcher(run.config)
     if store.on(run.config):
         store.uri(run.config)  # refused where it holds a password
     if not chosen.elsewhere:
-        choose_device(run.config["device"])
+        choose_device(run.config.device)
     if not run.trainings and not run.init:
-        raise UserError(f"method={run.config['method']['name']} trains nothing, so it needs weights: init=PATH.")
+        raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
     model = build.untrained(run, "meta")
-    if run.init:
-        path = Path(run.config["init"])
+    if run.config.init:
+        path = Path(run.config.init)
         foreign.check(foreign.read(path), model.net, path)
     build.outliers(run).ready()
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
-    evaluator.metrics(run.config["protocol"])
-    evaluator.sampling(run.config["protocol"])
-    evaluator.selection(run.config["protocol"])
+    evaluator.metrics(run.config.protocol)
+    evaluator.sampling(run.config.protocol)
+    evaluator.selection(run.config.protocol)
     images = run.data.length("train")
     for training in run.trainings:
-        check_shares(training.stage, chosen.size, run.config["accumulate"])
+        check_shares(training.stage, chosen.size, run.config.accumulate)
         if training.stage.training.batch > images:
             raise UserError(
                 f"method.{training.name}.training.batch={training.stage.training.batch} is larger than the training "
-                f"split of {run.config['data']['name']}, {images} images: choose a smaller one."
+                f"split of {run.config.data['name']}, {images} images: choose a smaller one."
             )

@@ -1,5 +1,6 @@
 """What a run's config describes, built: nets, outliers, the evaluation. (The run itself builds method and data.)"""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,20 +11,24 @@ import torch
 from torch import nn
 
 from harness import models
-from harness.core.dataset import Dataset, Outliers, gather
-from harness.core.device import prepare
+from harness.core.dataset import Outliers, gather
+from harness.core.device import choose_device
+from harness.core.distributed import join
 from harness.core.energy import EnergyModel, InMicroBatches
 from harness.core.errors import UserError
 from harness.core.files import digest
-from harness.core.method import State
+from harness.core.method import Stage, State
 from harness.core.random import derive
 from harness.core.registry import build, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
 from harness.evaluation.samples import Samples
+from harness.runs.config import Config, Part
+from harness.runs.origin import made_with
 from harness.runs.run import Run, Training, load
 from harness.training import weights
+from harness.training.batches import Materials
 
 SEEN = 1000
 """Validation images that tell whether initial weights and net belong together."""
@@ -31,11 +36,11 @@ SEEN = 1000
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
     """The model as the run's seed initialises it; on the device "meta" it is checked but takes no memory."""
-    channels, config = run.data.shape[0], dict(run.config["model"])
-    constants = {key: config.pop(key) for key in ("mean", "std") if key in config}
+    channels, part = run.data.shape[0], dict(run.config.model)
+    constants = {key: part.pop(key) for key in ("mean", "std") if key in part}
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(derive(run.config["seed"], "initial weights"))
-        net = _net(config, classes=len(run.data.classes), channels=channels)
+        torch.manual_seed(derive(run.config.seed, "initial weights"))
+        net = _net(part, classes=len(run.data.classes), channels=channels)
         model = make(EnergyModel, "model", constants, net=net)
     if model.mean.numel() != channels:
         raise UserError(f"model.mean and model.std need {channels} values, one for each channel of the data.")
@@ -45,16 +50,16 @@ def untrained(run: Run, device: str = "cpu") -> EnergyModel:
 def initial(run: Run) -> EnergyModel:
     """The model before its first stage: as the seed initialises it, or as the checkpoint of `init` has it."""
     model = untrained(run)
-    if run.init:
-        fill(model, run.config["init"], run.init)
+    if run.config.init and run.init:
+        fill(model, run.config.init, run.init)
     return model
 
 
-def _net(config: dict[str, Any], **context: int) -> nn.Module:
+def _net(part: Part, **context: int) -> nn.Module:
     """A net of ours where there is one of that name, else timm's."""
-    if config["name"] in {module.name for module in iter_modules(models.__path__)} - {"timm"}:
-        return build("model", config, **context)
-    fields = dict(config)
+    if part["name"] in {module.name for module in iter_modules(models.__path__)} - {"timm"}:
+        return build("model", part, **context)
+    fields = dict(part)
     architecture, options = fields.pop("name"), fields.pop("options", {})
     for field in fields:
         raise UserError(f"model.{field}: timm's nets have no such field; drop it with ~model.{field}")
@@ -65,7 +70,24 @@ def _net(config: dict[str, Any], **context: int) -> nn.Module:
 
 def outliers(run: Run) -> Outliers:
     """The run's source of outliers."""
-    return build("outliers", run.config["outliers"], data=run.data)
+    return build("outliers", run.config.outliers, data=run.data)
+
+
+def materials(run: Run, name: str, stage: Stage, device: torch.device) -> Materials:
+    """What a stage of the run trains on, and with."""
+    config = run.config
+    return Materials(
+        run.data,
+        outliers(run) if "outliers" in stage.needs else None,
+        key=(config.seed, name),
+        device=device,
+        workers=config.workers,
+        world=join(),
+        accumulate=config.accumulate,
+        made_with=made_with(),
+        compile=config.compile,
+        recompute=config.recompute,
+    )
 
 
 def fill(model: EnergyModel, path: str, expected: str) -> None:
@@ -78,12 +100,13 @@ def fill(model: EnergyModel, path: str, expected: str) -> None:
     weights.fit(weights.read(Path(path)), model.net, Path(path))
 
 
-def check_accuracy(model: EnergyModel, data: Dataset, path: str, least: float | None) -> None:
-    """UserError if the clean accuracy on validation images is below `least`, in %.
+def check_accuracy(run: Run, model: EnergyModel) -> None:
+    """UserError if a run's initial weights are right on less than `init_accuracy` % of the validation images.
 
     Where none are held out, training images are looked at. It is the only check that finds a wrong standardisation,
     which keys and shapes do not show. Without a bound given it must reach 20 %, and three times chance.
     """
+    data, least = run.data, run.config.init_accuracy
     split = "validation" if data.length("validation") else "train"
     count = data.length(split)
     indices = range(0, count, max(1, count // SEEN))
@@ -96,8 +119,8 @@ def check_accuracy(model: EnergyModel, data: Dataset, path: str, least: float | 
     found, bound = 100 * right / len(indices), max(20, 300 / len(data.classes)) if least is None else least
     if found < bound:
         raise UserError(
-            f"init={path}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % are "
-            f"classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
+            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % "
+            f"are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
             "otherwise than in training (model.mean, model.std), another order of classes, or untrained weights. "
             "If all is as it should be, say init_accuracy=0."
         )
@@ -117,7 +140,7 @@ def ready(run: Run, needed: Sequence[Training]) -> None:
             raise UserError(f"{run.name} has no trained model: its stage {stage.name} diverged ({stage.folder}).")
         raise UserError(
             f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
-            f"trains it, or goes on with it: {run.config['command']}"
+            f"trains it, or goes on with it: {run.config.command}"
         )
 
 
@@ -136,34 +159,52 @@ def state(training: Training | None, device: torch.device) -> State:
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The run's trained model under the run's protocol."""
-    config, how = run.config, sampling(run.config["protocol"])
+    config, how = run.config, sampling(run.config.protocol)
     model = trained(run, last(run), device).requires_grad_(False)
-    if config["microbatch"]:
-        model.net = InMicroBatches(model.net, config["microbatch"])
+    if config.microbatch:
+        model.net = InMicroBatches(model.net, config.microbatch)
     subject = Subject(
         model,
         run.data,
         device,
         samples=Samples(run.folder / "samples", how),
         cache=run.root / "cache",
-        weights=config["extractors"],
+        weights=config.extractors,
         untrained=partial(untrained, run),
-        constants={key: config["model"][key] for key in ("mean", "std")},
+        constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.trainings),
     )
-    return Evaluation(subject, run.method, state(last(run), device), outliers(run), config["protocol"], run.folder)
+    return Evaluation(subject, run.method, state(last(run), device), outliers(run), config.protocol, run.folder)
 
 
 def evaluation_of(folder: Path, rank: int) -> Evaluation:
     """The same, of a run's folder, in a process of its own: on a GPU of its own where there are several."""
     run = load(folder)
     device = prepare(run.config)
-    if device.type == "cuda" and run.config["device"] == "auto":
+    if device.type == "cuda" and run.config.device == "auto":
         device = torch.device("cuda", rank % torch.cuda.device_count())
     return evaluation(run, device)
 
 
 def evaluators(run: Run, device: torch.device) -> int:
     """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
-    whole = run.config["device"] == "auto" and device.type == "cuda" and run.config["launcher"]["name"] == "local"
-    return run.config["evaluators"] or (torch.cuda.device_count() if whole else 1)
+    whole = run.config.device == "auto" and device.type == "cuda" and run.config.launcher["name"] == "local"
+    return run.config.evaluators or (torch.cuda.device_count() if whole else 1)
+
+
+def prepare(config: Config) -> torch.device:
+    """Set this process up as a run's config says; the device to use, its own where several processes share a run."""
+    if threads := config.threads or _cores_each(config.launcher):
+        torch.set_num_threads(threads)
+    device = choose_device(join().device(config.device))
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _cores_each(launcher: dict[str, Any]) -> int | None:
+    """The cores for each of the runs that share this machine: with more threads they wait for each other. Else None."""
+    if launcher["name"] != "processes":
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // launcher["parallel"])

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from harness.core.method import Stage, State, Stream
 from harness.evaluation.samples import draw
-from harness.runs.build import initial, outliers, untrained
+from harness.runs.build import initial, materials, outliers, untrained
 from harness.runs.run import Run
-from harness.training.batches import Materials
 from harness.training.loop import Loop
 
 BATCH, STEPS = 8, 4
@@ -124,9 +123,8 @@ def _loop(run: Run, name: str, stage: Stage, folder: Path, pieces: int = 1) -> L
     """A stage's loop at the tiny size, from untrained weights."""
     epochs = STEPS * BATCH / run.data.length("train")
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
-    source = outliers(run) if "outliers" in stage.needs else None
-    materials = Materials(run.data, source, (0, name), CPU, accumulate=pieces)
-    return Loop(tiny, untrained(run), materials, folder)
+    inputs = replace(materials(run, name, tiny, CPU), key=(0, name), workers=0, accumulate=pieces, compile=False)
+    return Loop(tiny, untrained(run), replace(inputs, recompute=False), folder)
 
 
 def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:

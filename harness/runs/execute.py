@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.core.device import full_precision, peak_memory_mb, prepare
+from harness.core.device import full_precision, peak_memory_mb
 from harness.core.distributed import Lost, World, join
 from harness.core.errors import Diverged
 from harness.core.files import read_json, swept, write_json, write_text
@@ -17,15 +17,14 @@ from harness.core.signals import heeded
 from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.workers import Hear, work
 from harness.runs import pace, record
-from harness.runs.build import check_accuracy, evaluation, evaluation_of, evaluators, outliers, trained
+from harness.runs.build import check_accuracy, evaluation, evaluation_of, evaluators, materials, prepare, trained
 from harness.runs.failure import RunFailed, leave_word, one_line
 from harness.runs.folder import lock, locked
-from harness.runs.origin import made_with, origin, uncommitted
+from harness.runs.origin import origin, uncommitted
 from harness.runs.previews import Glimpses
 from harness.runs.progress import Diary, Watch, Watches, begun
 from harness.runs.record import Cost, Record, StageCost
-from harness.runs.run import Run, Training, tag
-from harness.training.batches import Materials, hardware
+from harness.runs.run import Run, Training
 from harness.training.loop import Progress, train
 
 
@@ -90,7 +89,7 @@ def _outcome(run: Run, watch: Watch) -> Record:
             train_stage(run, training, watch)
         world.once(lambda: write_text(run.folder / "metrics.jsonl", _lines(run.curves())))
         if not run.trainings:
-            check_accuracy(trained(run, None, device), run.data, run.config["init"], run.config["init_accuracy"])
+            check_accuracy(run, trained(run, None, device))
         return judged(run, device, partial(watch.working, run))
     except Diverged as error:
         reason = str(error)
@@ -120,11 +119,11 @@ def train_stage(run: Run, training: Training, watch: Watch) -> None:
             raise Diverged(reason)
         if world.once(lambda: training.done):
             return
-        model, materials = trained(run, training.parent, device), _materials(run, training, device)
+        model, inputs = trained(run, training.parent, device), materials(run, training.name, training.stage, device)
         if run.init and training.parent is None:
-            check_accuracy(model, run.data, run.config["init"], run.config["init_accuracy"])
+            check_accuracy(run, model)
         try:
-            train(training.stage, model, materials, training.folder, run.config["checkpoint_seconds"], hear)
+            train(training.stage, model, inputs, training.folder, run.config.checkpoint_seconds, hear)
         except Diverged as error:
             reason = f"stage {training.name}: {error}"
             world.once(lambda: write_json(diverged, reason))
@@ -138,12 +137,6 @@ def _pace(run: Run, training: Training, device: torch.device) -> None:
     each, steps = took["seconds"] / took["steps"], took["steps"]
     key = pace.of_stage(run, training)
     pace.note(training.folder, key, device, took["processes"], seconds_per_step=each, steps=steps)
-
-
-def _materials(run: Run, training: Training, device: torch.device) -> Materials:
-    source = outliers(run) if "outliers" in training.stage.needs else None
-    config, key = run.config, (run.config["seed"], training.name)
-    return Materials(run.data, source, key, device, world=join(), made_with=made_with(), **hardware(config))
 
 
 def _lines(curves: list[dict[str, Any]]) -> str:
@@ -172,7 +165,7 @@ def _merged(run: Run, evaluation: Evaluation, canaries: dict[str, float]) -> Rec
         canaries=canaries,
         parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
         cost=_cost(run, seconds, device),
-        selection={**record.selections(run.config["selection"]), **evaluation.selected()},
+        selection={**run.config.selection, **evaluation.selected()},
     )
 
 
@@ -195,15 +188,15 @@ def record_of(run: Run, device: torch.device, **found: Any) -> Record:  # noqa: 
     return Record(
         fingerprint=run.fingerprint,
         series=run.series,
-        method=config["method"]["name"],
-        data=config["data"]["name"],
-        model=config["model"]["name"],
-        seed=config["seed"],
-        overrides=config["overrides"],
-        notes=config["notes"],
-        study=config["study"],
+        method=config.method["name"],
+        data=config.data["name"],
+        model=config.model["name"],
+        seed=config.seed,
+        overrides=config.overrides,
+        notes=config.notes,
+        study=config.study,
         init=run.init or "",
-        protocol=tag(config["protocol"]),
-        origin=origin(config["command"], device),
-        **{"selection": record.selections(run.config["selection"]), **found},
+        protocol=run.protocol,
+        origin=origin(config.command, device),
+        **{"selection": run.config.selection, **found},
     )

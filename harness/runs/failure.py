@@ -63,5 +63,5 @@ What was done so far is kept. Once the cause is mended, the same command with `r
 ```
 {"".join(traceback.format_exception(error))}```
 
-Command: `{run.config["command"]}`
+Command: `{run.config.command}`
 """

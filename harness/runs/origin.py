@@ -3,30 +3,35 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from harness.core.files import read_json
 from harness.runs.record import Origin
 
 PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "pyautoattack", "numpy", "scikit-learn", "ebm-harness")
 
+if TYPE_CHECKING:  # so that --version needs no torch
+    import torch
+
 NOTE = "origin.json"
 NOTED = Path(__file__).parents[2] / NOTE
 """Where a copy of the code (launch/snapshot.py) tells what checkout it was taken of."""
 
 
-def origin(command: str, device: torch.device) -> Origin:
+def origin(command: str, device: "torch.device") -> Origin:
     """The present origin, for a record."""
+    import torch
+
     return Origin(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit() or "unknown",
         dirty=bool(uncommitted()),
         python=platform.python_version(),
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: version(name) for name in PACKAGES},
         hardware=hardware(device),
         device=str(device),
         threads=torch.get_num_threads(),
@@ -37,7 +42,7 @@ def origin(command: str, device: torch.device) -> Origin:
 def made_with() -> str:
     """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
     at = f" at {commit()[:7]}" if commit() else ""
-    return f"harness {_version('ebm-harness')}{at}, torch {_version('torch')}"
+    return f"harness {version('ebm-harness')}{at}, torch {version('torch')}"
 
 
 def commit() -> str:
@@ -63,16 +68,19 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The version of an installed package; none where it is not installed."""
     try:
-        return version(package)
+        return metadata.version(package)
     except PackageNotFoundError:
         return "none"
 
 
-def hardware(device: torch.device) -> str:
+def hardware(device: "torch.device") -> str:
     """The name of the GPU, or of the CPU."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     for line in _read(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):

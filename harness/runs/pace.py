@@ -35,7 +35,7 @@ def of_stage(run: Run, training: Training) -> str:
 
 def of_evaluation(run: Run) -> str:
     """The key of what the time of an evaluation depends on, the device apart."""
-    method, protocol, data = (run.config[part] for part in ("method", "protocol", "data"))
+    method, protocol, data = run.config.method, run.config.protocol, run.config.data
     return fingerprint([method["name"], method.get("sampler"), *map(placeless, (protocol, data)), *_net(run)])
 
 
@@ -76,4 +76,4 @@ class Paces:
 
 
 def _net(run: Run) -> list[Any]:
-    return [run.config["model"], list(run.data.shape), len(run.data.classes)]
+    return [run.config.model, list(run.data.shape), len(run.data.classes)]

@@ -58,7 +58,7 @@ class Glimpses:
     def _draw(self, progress: Progress) -> None:
         device, stage = progress.model.mean.device, self.training.stage
         if self.training.parent is None and not self.folder.exists():  # where walks begin: MLflow's sliders do, too
-            rng = generator(device, self.run.config["seed"], self.training.name, "state")
+            rng = generator(device, self.run.config.seed, self.training.name, "state")
             self._keep(0, with_steps(self.run.method, 0), progress.model, stage.state(self.run.data, rng))
         self._keep(progress.step * stage.training.batch, self.run.method, progress.model, progress.state)
 

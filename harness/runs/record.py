@@ -1,7 +1,6 @@
 """The typed result of a run, written whole or not at all."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import BaseModel, FiniteFloat
 
 from harness.core.errors import UserError
 from harness.core.files import write_text
-from harness.evaluation.score import Score, Selection
+from harness.evaluation.score import Score, Selection, selections
 
 State = Literal["done", "diverged", "skipped"]
 OVER: tuple[State, ...] = get_args(State)
@@ -148,16 +147,6 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
 
 
-def selections(content: dict[str, Any]) -> dict[str, Selection]:
-    """What was chosen, as records have it; those of schema 1 had a text for each choice, which named the splits."""
-    typed = {what: _typed(how) if isinstance(how, str) else how for what, how in content.items()}
-    return {what: Selection.model_validate(how) for what, how in typed.items()}
-
-
-def _typed(text: str) -> dict[str, object]:
-    return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}
-
-
 def _upgraded(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
     """The content of a record of any schema as the present one has it; what is no record is left to pydantic."""
     if not isinstance(content, dict):
@@ -168,4 +157,5 @@ def _upgraded(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json 
             f"{path} has schema version {version}, but this harness reads 1 and 2. Read it with the harness that wrote "
             "it, or a later one; or remove it and run again to make it anew."
         )
-    return {**content, "schema_version": 2, "selection": selections(content.get("selection", {}))}
+    notes = content.get("notes") or {}  # the first records had an empty list
+    return {**content, "schema_version": 2, "selection": selections(content.get("selection", {})), "notes": notes}

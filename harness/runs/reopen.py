@@ -1,12 +1,14 @@
 """A run that was trained before, taken up again: what it was frozen with, and what may still be said of it."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.files import digest
 from harness.core.registry import names
 from harness.runs.compose import compose
+from harness.runs.config import Config
 from harness.runs.run import IDENTITY, Run, find, load
 
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "init_accuracy", "overrides")
@@ -25,20 +27,21 @@ def again(word: str, overrides: Sequence[str], besides: Collection[str] = ()) ->
     if Path(word).is_file():
         return _untouched(Run(compose([*of_checkpoint(word), *overrides])[0]))
     config = compose([*overrides], parts=UNSAID)[0]
-    run = load(find(word, Path(config["runs"])))
+    run = load(find(word, Path(config.runs)))
+    free = {field.name for field in fields(Config)} - {*FROZEN} | {*besides}
     said = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides if override[:1] != "-"}
-    for key in sorted(said - (set(config) - set(FROZEN)) - set(besides)):
+    for key in sorted(said - free):
         raise UserError(
             f"{key}=… cannot be said of {run.name}, whose config is frozen. A run of another config is another run: "
             f"python -m harness {key}=…"
         )
-    if run.init and digest(run.config["init"]) != run.init:
-        raise UserError(f"init={run.config['init']} has changed since {run.name} was begun: put the old file back.")
-    data = run.config["data"]
+    if run.config.init and digest(run.config.init) != run.init:
+        raise UserError(f"init={run.config.init} has changed since {run.name} was begun: put the old file back.")
+    data = run.config.data
     config = compose([f"data={_group(data['name'])}", *overrides], parts={"data": data})[0]
-    # What an older harness froze may lack keys of today, or have some that are gone.
-    frozen = {key: run.config.get(key, value) for key, value in config.items()}
-    return Run({**frozen, **{key: config[key] for key in said - {"runs"}}})
+    unknown = {key for key in ("customary", "extractors") if not getattr(run.config, key)}  # an older harness had none
+    changed = {key: getattr(config, key) for key in (said - {"runs"}) | unknown}
+    return Run(replace(run.config, **changed), recorded=run.recorded)
 
 
 def of_checkpoint(path: str) -> list[str]:
@@ -50,8 +53,8 @@ def of_checkpoint(path: str) -> list[str]:
 def _untouched(run: Run) -> Run:
     """The run of a checkpoint, unless it would be trained on."""
     if run.trainings:
-        name = run.config["method"]["name"]
-        raise UserError(f"method={name} would train on from {run.config['init']}: leave it out, to take that as it is.")
+        name = run.config.method["name"]
+        raise UserError(f"method={name} would train on from {run.config.init}: leave it out, to take that as it is.")
     return run
 
 

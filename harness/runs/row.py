@@ -10,7 +10,7 @@ from harness.runs import record
 from harness.runs.folder import OVER, RunState
 from harness.runs.folder import state as state_of
 from harness.runs.record import Cost, Origin, ProtocolTag
-from harness.runs.run import Run, load, named, tag
+from harness.runs.run import Run, load, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _beside(folder: Path) -> Find:
 def _recorded(found: record.Record, find: Find) -> Row:
     same = {key: getattr(found, key) for key in SAME}
     return Row(
-        name=named(found.method, found.data, found.seed, found.fingerprint),
+        name=run_name(found.method, found.data, found.seed, found.fingerprint),
         overrides=" ".join(found.overrides),
         scores={key: _short(score) for key, score in found.scores.items()},
         find=find,
@@ -93,14 +93,16 @@ def _begun(run: Run, state: RunState, find: Find) -> Row:
         name=run.name,
         fingerprint=run.fingerprint,
         series=run.series,
-        **{kind: run.config[kind]["name"] for kind in ("method", "data", "model")},
-        seed=run.config["seed"],
+        method=run.config.method["name"],
+        data=run.config.data["name"],
+        model=run.config.model["name"],
+        seed=run.config.seed,
         state=state,
-        protocol=tag(run.config["protocol"]),
-        overrides=" ".join(run.config["overrides"]),
-        notes=run.config.get("notes", {}),
-        study=run.config.get("study", {}),
-        selection=record.selections(run.config.get("selection", {})),
+        protocol=run.protocol,
+        overrides=" ".join(run.config.overrides),
+        notes=run.config.notes,
+        study=run.config.study,
+        selection=run.config.selection,
         init=run.init or "",
         find=find,
     )

@@ -2,33 +2,32 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from harness.core.errors import UserError, near
 from harness.core.files import digest, one_name, read_lines, write_text
+from harness.core.registry import build
+from harness.core.registry import find as find_class
+from harness.core.settings import named
 from harness.runs import record
+from harness.runs.config import Config, Part, config_of
 from harness.runs.folder import RunState, state
 
 if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
     from harness.core.dataset import Dataset
     from harness.core.method import Method, Stage
 
-Config = dict[str, Any]
-
-
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 """The parts of a config that a run's numbers depend on; the others say where and how it is run."""
 
 PLACES = ("root", "download")
 """Fields that say where files are, not what they hold."""
-
-LATER = {"stored": "float32", "precision": "fp32"}
-"""Fields that came later, where they say what was done before they came: left out of names, so that runs keep them."""
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads what `yaml.safe_load` reads, ten times as fast where libyaml is there."""
@@ -43,9 +42,18 @@ def fingerprint(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tag(protocol: Config) -> record.ProtocolTag:
+def tag(protocol: Part) -> record.ProtocolTag:
     """A protocol's id, the hash of its contents, and its label."""
-    return record.ProtocolTag(id=protocol["id"], hash=fingerprint(placeless(protocol)), label=protocol.get("label", ""))
+    hash = fingerprint(_named_protocol(protocol))
+    return record.ProtocolTag(id=protocol["id"], hash=hash, label=protocol.get("label", ""))
+
+
+class Names(NamedTuple):
+    """Fingerprints that a run was frozen with, so that its folder can be read without its classes."""
+
+    run: str
+    series: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -71,43 +79,63 @@ class Training:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a frozen config, and the folder that its fingerprint names."""
+    """One run: its settings, and the folder that their fingerprint names.
+
+    names: those that it was frozen with. recorded: the fingerprints of its stages, by name, that its record tells; a
+    version that named stages otherwise may have trained them.
+    """
 
     config: Config
+    names: Names | None = None
+    recorded: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def identity(self) -> Config:
+    def identity(self) -> Part:
         """The part of the config that the numbers depend on, with the content of the initial weights."""
-        parts = {key: self.config[key] for key in IDENTITY} | {"method": _named_before(self.config["method"])}
-        parts |= {kind: placeless(parts[kind]) for kind in ("data", "outliers", "protocol")}
+        config = self.config
+        parts = {
+            "method": named(config.method, find_class("method", config.method["name"])),
+            "data": named(placeless(config.data), find_class("data", config.data["name"])),
+            "model": config.model,
+            "outliers": named(placeless(config.outliers), find_class("outliers", config.outliers["name"])),
+            "protocol": _named_protocol(config.protocol),
+            "seed": config.seed,
+        }
         return parts | ({"init": self.init} if self.init else {})
 
     @cached_property
     def init(self) -> str | None:
         """The digest of the initial weights; None where the seed draws them."""
-        path = self.config["init"]
-        return path and (self.config.get("init_digest") or digest(path))
+        path = self.config.init
+        return path and (self.config.init_digest or digest(path))
 
     @cached_property
     def fingerprint(self) -> str:
         """Names the run."""
-        return fingerprint(self.identity)
+        return self.names.run if self.names else fingerprint(self.identity)
 
     @cached_property
     def series(self) -> str:
         """Names the experiment that runs of different seeds repeat."""
-        return fingerprint({**self.identity, "seed": None})
+        return self.names.series if self.names else fingerprint({**self.identity, "seed": None})
+
+    @cached_property
+    def protocol(self) -> record.ProtocolTag:
+        """The protocol that judges it."""
+        if self.names is None:
+            return tag(self.config.protocol)
+        label = self.config.protocol.get("label", "")
+        return record.ProtocolTag(id=self.config.protocol["id"], hash=self.names.protocol, label=label)
 
     @property
     def root(self) -> Path:
         """The folder of all runs."""
-        return Path(self.config["runs"]).absolute()
+        return Path(self.config.runs).absolute()
 
     @property
     def name(self) -> str:
         """Method, data, seed, fingerprint."""
-        method, data = self.config["method"]["name"], self.config["data"]["name"]
-        return named(method, data, self.config["seed"], self.fingerprint)
+        return run_name(self.config.method["name"], self.config.data["name"], self.config.seed, self.fingerprint)
 
     @property
     def folder(self) -> Path:
@@ -117,16 +145,12 @@ class Run:
     @cached_property
     def method(self) -> "Method":
         """The method, built from the config; UserError where the config is wrong."""
-        from harness.core.registry import build
-
-        return build("method", self.config["method"])
+        return build("method", self.config.method)
 
     @cached_property
     def data(self) -> "Dataset":
         """The dataset, built from the config."""
-        from harness.core.registry import build
-
-        return build("data", self.config["data"])
+        return build("data", self.config.data)
 
     @cached_property
     def trainings(self) -> list[Training]:
@@ -141,16 +165,21 @@ class Run:
     def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
         outliers = self.identity["outliers"] if "outliers" in stage.needs else None
         content = {
-            "stage": [type(stage).__module__, type(stage).__name__, _named_before(asdict(stage))],  # pyright: ignore[reportArgumentType]
+            "stage": [type(stage).__module__, type(stage).__name__, named(asdict(stage), type(stage))],  # pyright: ignore[reportArgumentType]
             "data": self.identity["data"],
-            "model": self.config["model"],
+            "model": self.config.model,
             "outliers": outliers,
-            "seed": self.config["seed"],
+            "seed": self.config.seed,
             "parent": parent.fingerprint if parent else self.init,
         }
-        digest = fingerprint(content)
-        called = one_name(f"{name}-{self.config['data']['name']}-s{self.config['seed']}-{digest[:8]}")
-        return Training(name, digest, self.root / "stages" / called, stage, parent)
+        digest, recorded = fingerprint(content), self.recorded.get(name)
+        if recorded and not self._stage_folder(name, digest).exists() and self._stage_folder(name, recorded).exists():
+            digest = recorded
+        return Training(name, digest, self._stage_folder(name, digest), stage, parent)
+
+    def _stage_folder(self, name: str, digest: str) -> Path:
+        called = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
+        return self.root / "stages" / one_name(called)
 
     @property
     def state(self) -> RunState:
@@ -174,36 +203,52 @@ class Run:
 
     def freeze(self) -> None:
         """Write the config into the run's folder; what is executed is what stands there."""
-        frozen = self.config | ({"init_digest": self.init} if self.init else {})
-        write_text(self.folder / "config.yaml", yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True))
+        names = Names(self.fingerprint, self.series, self.protocol.hash)
+        content = replace(self.config, init_digest=self.init).mapping() | {"names": names._asdict()}
+        write_text(self.folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def named(method: str, data: str, seed: int, fingerprint: str) -> str:
+def run_name(method: str, data: str, seed: int, fingerprint: str) -> str:
     """The name of a run; UserError where it could not be a folder's."""
     return one_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
 
 
-def placeless(part: Config) -> Config:
+def placeless(part: Part) -> Part:
     """A part of a config without the fields, at any depth, that say where files are."""
     kept = {key: value for key, value in part.items() if key not in PLACES}
     return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
-def _named_before(part: Config) -> Config:
-    """A part of a config without the fields that came later and change nothing."""
-    kept = {key: value for key, value in part.items() if key not in LATER or value != LATER[key]}
-    return {key: _named_before(value) if isinstance(value, dict) else value for key, value in kept.items()}
+def _named_protocol(protocol: Part) -> Part:
+    """A protocol as names count it."""
+    from harness.evaluation.samples import Sampling
+    from harness.evaluation.selection import Steps
+
+    part = placeless(protocol)
+    kinds = {"samples": Sampling, "selection": Steps}
+    metrics = {
+        name: named(entry, find_class("metric", entry.get("metric", name))) for name, entry in part["metrics"].items()
+    }
+    return {key: named(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
 
 
 def load(folder: Path) -> Run:
     """The run of a folder, as it was frozen, wherever the folder is by now; UserError if there is none."""
     path = folder / "config.yaml"
     try:
-        config = {**yaml.load(path.read_bytes(), YAML), "runs": str(folder.absolute().parent)}
-        chosen = record.selections(config.get("selection", {}))  # an older harness froze texts
-        return Run({**config, "selection": {what: dict(how) for what, how in chosen.items()}})
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        content = {**yaml.load(path.read_bytes(), YAML), "runs": str(folder.absolute().parent)}
+        names = content.pop("names", None)
+        known = {part.name for part in fields(Config)}  # what another version had besides decides nothing here
+        config = config_of({key: value for key, value in content.items() if key in known})
+        return Run(config, names and Names(**names), _recorded(folder / "record.json"))
+    except (OSError, ValueError, TypeError, UserError, yaml.YAMLError) as error:
         raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """The fingerprints of the stages that a record tells of; none where there is no record."""
+    cost = (record.glance(path).get("cost") if path.exists() else None) or {}
+    return {stage["name"]: stage["fingerprint"] for stage in cost.get("stages", [])}
 
 
 def find(word: str, root: Path) -> Path:

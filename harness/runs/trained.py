@@ -26,7 +26,7 @@ class Trained(EnergyModel):
         ready(run, run.trainings[-1:])
         model = trained(run, last(run), device)
         super().__init__(model.net, model.mean.flatten().tolist(), model.std.flatten().tolist())
-        self.run, self.chunk = run, int(run.config["protocol"]["samples"]["chunk"])
+        self.run, self.chunk = run, int(run.config.protocol["samples"]["chunk"])
         self.to(device).eval()
 
     def sample(self, n: int, classes: Sequence[int] | None = None, seed: int = 0, steps: int | None = None) -> Tensor:

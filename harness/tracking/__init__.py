@@ -10,9 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.runs.run import Config, Run, fingerprint
+from harness.runs.config import Config
+from harness.runs.run import Run, fingerprint
 from harness.tracking import outbox
-from harness.tracking.outbox import Multirun
+from harness.tracking.outbox import Multirun, tracked_at
 from harness.tracking.retry import away, tried
 from harness.tracking.store import LOCKED, connect, experiment, uri
 
@@ -57,7 +58,7 @@ def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> 
     for path in outbox.marks(root):
         if (owed := outbox.owed(path)) is None:
             continue
-        run = Run({**owed.run.config, "tracking": tracking}) if tracking else owed.run
+        run = tracked_at(owed.run, tracking) if tracking else owed.run
         if run.state == "running":
             continue
         done = time.monotonic() < until and not away(uri(run.config)) and push(run, owed.multirun)

@@ -65,7 +65,7 @@ class Mirror:
         self._log("tags", [(key, text) for key, text in tags.items() if there.get(key, "") != text])
         for name in FILES:
             self._send_file(self.run.folder / name)
-        if row.state == "done" and self.run.config.get("tracking_model", True):
+        if row.state == "done" and self.run.config.tracking_model:
             self._send_model()
         if (status := STATUS.get(row.state, "RUNNING")) != self.image.info.status:
             self._tell(status)

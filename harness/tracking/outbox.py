@@ -4,6 +4,7 @@ What is to be sent is in the run's folder, and what of it was sent in the folder
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,11 @@ class Owed(NamedTuple):
     marked: int
 
 
+def tracked_at(run: Run, tracking: str | None) -> Run:
+    """The run, sent to another store."""
+    return replace(run, config=replace(run.config, tracking=tracking))
+
+
 def mark(run: Run) -> Path:
     """Where it stands that a run is owed."""
     return run.root / "owed" / f"{run.name}.json"
@@ -37,7 +43,7 @@ def owe(run: Run, multirun: Multirun | None = None) -> None:
     path = mark(run)
     before = read_json(path)["multirun"] if path.exists() else None
     with suppress(UserError):  # a disk that cannot be written to: the work itself stops at it, and says so
-        write_json(path, {"tracking": run.config["tracking"], "multirun": multirun or before})
+        write_json(path, {"tracking": run.config.tracking, "multirun": multirun or before})
 
 
 def owed(path: Path) -> Owed | None:
@@ -48,7 +54,7 @@ def owed(path: Path) -> Owed | None:
     except (FileNotFoundError, UserError):
         return None
     multirun = Multirun(*noted["multirun"]) if noted["multirun"] else None
-    return Owed(Run({**run.config, "tracking": noted["tracking"]}), multirun, age)
+    return Owed(tracked_at(run, noted["tracking"]), multirun, age)
 
 
 def settle(owed: Owed) -> None:

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.core.errors import UserError
+from harness.runs.config import Config
 from harness.runs.row import Find, Row
-from harness.runs.run import Config
 from harness.tracking import store, tags
 from harness.tracking.tags import row_of_tags
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness.core.errors import UserError
-from harness.runs.run import Config, Run
+from harness.runs.config import Config
+from harness.runs.run import Run
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and most commands do without
     import mlflow.entities as ml
@@ -48,7 +49,7 @@ OFF = "off"
 
 def on(config: Config) -> bool:
     """Whether there is a store at all."""
-    return config["tracking"] != OFF
+    return config.tracking != OFF
 
 
 def uri(config: Config) -> str:
@@ -58,14 +59,14 @@ def uri(config: Config) -> str:
     """
     if not on(config):
         raise UserError("tracking=off says that there is no MLflow. Leave it out, or say where it is: tracking=URI.")
-    if SECRET.search(config["tracking"] or ""):
+    if SECRET.search(config.tracking or ""):
         raise UserError(
             "tracking=… holds a password or token, or looks like it, and would be written into every run's folder. "
             "Leave it out there; put it into the environment, as MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a database where its client looks for it "
             "(PGPASSWORD, ~/.pgpass, ~/.my.cnf)."
         )
-    return config["tracking"] or f"sqlite:///{Run(config).root / 'mlflow.db'}"
+    return config.tracking or f"sqlite:///{Run(config).root / 'mlflow.db'}"
 
 
 def connect(config: Config) -> "MlflowClient":
@@ -82,7 +83,7 @@ def connect(config: Config) -> "MlflowClient":
 
 def experiment(client: "MlflowClient", config: Config) -> str:
     """The id of the experiment of a config's data, made if there is none."""
-    name, own = config["data"]["name"], not config["tracking"]
+    name, own = config.data["name"], not config.tracking
     location = None if uri(config).startswith("http") else (Run(config).root / "mlartifacts" / name).as_uri()
     found = client.get_experiment_by_name(name)
     if not found:

@@ -72,7 +72,7 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
         "folder": str(run.folder),
         "checkpoints": "\n".join(str(training.folder) for training in run.trainings),
         "mlflow.user": getpass.getuser(),
-        "mlflow.source.name": run.config["command"],
+        "mlflow.source.name": run.config.command,
         "mlflow.note.content": description(run, row, id),
     }
     if row.origin:
@@ -88,7 +88,7 @@ def told(tags: dict[str, str]) -> dict[str, str]:
 def description(run: Run, row: Row, id: str) -> str:
     """A run in markdown: the command, the main numbers, what to be wary of, and where all else is."""
     parts = [f"**{row.method}** on **{row.data}**, net {row.model}, seed {row.seed}: {row.state}", row.reason]
-    parts.append(f"```\n{run.config['command']}\n```")
+    parts.append(f"```\n{run.config.command}\n```")
     if main := [score for score in row.scores.values() if not score.table]:
         parts.append("\n".join(["| score | value | 95 % interval | of |", "|:--|--:|:-:|--:|", *map(_line, main)]))
     if row.protocol.label:
@@ -111,7 +111,7 @@ def inputs(run: Run) -> list["DatasetInput"]:
     contexts = {"data": "training, validation, test", "outliers": "outliers"}
     made: list[DatasetInput] = []
     for part, context in contexts.items():
-        content = placeless(run.config[part])
+        content = placeless(getattr(run.config, part))
         source = json.dumps({"config": content})
         dataset = Dataset(content["name"], fingerprint(content), "local", source, profile=json.dumps(content))
         made.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,11 +33,6 @@ class Materials:
     made_with: str = ""
     compile: bool = False
     recompute: bool = False
-
-
-def hardware(config: dict[str, Any]) -> dict[str, Any]:
-    """What a config says of how its materials are worked on; one of an older harness says less."""
-    return {key: config[key] for key in ("workers", "accumulate", "compile", "recompute") if key in config}
 
 
 def remaining(

@@ -1,9 +1,8 @@
 """Weights from other people's files, and from our own: read without executing anything, loaded strictly.
 
-A pickle that needs code is converted once, by someone who trusts it: python -m harness.foreign FILE NEW.safetensors
+A pickle that needs code is converted once, by someone who trusts it: python -m harness convert FILE NEW.safetensors
 """
 
-import argparse
 import pickle
 import pickletools
 import re
@@ -169,7 +168,7 @@ def _pickle() -> ModuleType:
 
 
 def _conversion(path: Path, needed: str) -> str:
-    command = shlex.join(["python", "-m", "harness.foreign", str(path), str(path.with_suffix(".safetensors"))])
+    command = shlex.join(["python", "-m", "harness", "convert", str(path), str(path.with_suffix(".safetensors"))])
     return (
         f"{path} is a pickle that executes code when it is read (it asks for {needed}), so it was not read.\n"
         "If you trust its source, convert it once and give the new file instead. The conversion executes that code:\n"
@@ -180,16 +179,3 @@ def _conversion(path: Path, needed: str) -> str:
 def _damaged(path: Path, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return f"{path} cannot be read as a checkpoint: damaged, cut short, or something else. ({reason:.200})"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Convert a trusted file from the command line; exit status 2 where that fails."""
-    parser = argparse.ArgumentParser("python -m harness.foreign", description=convert.__doc__)
-    parser.add_argument("file", type=Path, help="what torch.save wrote, from a source that you trust")
-    parser.add_argument("new", type=Path, help="the safetensors file to write")
-    given = parser.parse_args(arguments)
-    try:
-        convert(given.file, given.new)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -23,9 +23,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]
     runs = []
     for method, accuracy in METHODS.items():
         plain = make(folder)
-        run = make(
-            folder, method={**plain.config["method"], "name": "at"}, seed=len(runs), command=f"… method={method}"
-        )
+        run = make(folder, method={**plain.config.method, "name": "at"}, seed=len(runs), command=f"… method={method}")
         log(run, 50)
         glimpses = run.trainings[0].folder / "glimpses"
         glimpses.mkdir()

@@ -1,12 +1,15 @@
-"""--help names every command, and of each command all that it takes; it needs no Hydra, and does nothing."""
+"""--help names every verb, and of each verb all that it takes; it needs no Hydra and no torch, and does nothing."""
 
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 
 import pytest
 
-from harness.cli.main import VERBS
+from harness.cli.main import verbs
+
+MODULES = {verb: import_module(f"harness.cli.{verb}") for verb in verbs()}
 
 
 def told(*arguments, folder):
@@ -16,25 +19,46 @@ def told(*arguments, folder):
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_all_commands_and_choices_are_named(flag, tmp_path):
+def test_all_verbs_and_choices_are_named(flag, tmp_path):
     text = told(flag, folder=tmp_path)
-    for verb in VERBS:
-        assert verb == "run" or f"python -m harness {verb} " in text
+    for verb, module in MODULES.items():
+        assert f"  {verb} " in text and module.__doc__.splitlines()[0] in text
     for choice in ("method: ", "atjem", "data: ", "imagenet256", "launcher: ", "slurm"):
         assert choice in text
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "run"])
-def test_a_command_tells_what_it_takes(verb, tmp_path):
-    text = told(verb, "--help", folder=tmp_path)
-    for field in fields(VERBS[verb].own) if VERBS[verb].own else ():
+@pytest.mark.parametrize("verb", MODULES)
+def test_a_verb_tells_what_it_takes(verb, type_):
+    status, text, _ = type_(verb, "--help")
+    assert status == 0
+    own = getattr(MODULES[verb], "Arguments", None)
+    for field in fields(own) if own else ():
         assert f" {field.name}=" in text
-    for word in VERBS[verb].words:
+    for word in getattr(MODULES[verb], "WORDS", ()):
         assert word in text
 
 
 def test_it_imports_no_hydra():
-    code = "import sys, harness.cli.main as m; sys.argv.append('-h')\ntry: m.main()\nfinally: print(*sys.modules)"
+    code = (
+        "import sys, harness.cli.main as m; sys.argv[1:] = ['plan', '-h']\ntry: m.main()\nfinally: print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     modules = done.stdout.splitlines()[-1].split()
-    assert "harness.cli.help" in modules and "hydra" not in modules and "torch" not in modules
+    assert "harness.cli.main" in modules and not {"hydra", "torch", "harness.cli.plan"} & {*modules}
+
+
+def test_the_version_is_told_with_the_commit(type_):
+    status, text, _ = type_("--version")
+    assert status == 0 and text.startswith("harness 0.1.0") and "commit" in text
+
+
+def test_a_verb_is_one_file(type_, tmp_path, monkeypatch):
+    (tmp_path / "greet.py").write_text(
+        '"""Greet a folder of runs."""\n\n\ndef run(request): print(f"hello {request.config.runs}")\n'
+    )
+    package = sys.modules["harness.cli"]
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert type_("greet", "runs=here") == (0, "hello here\n", "")
+    assert "greet       Greet a folder of runs." in type_("--help")[1]
+    assert type_("greet", "--help")[1].startswith("python -m harness greet [key=value …]")
+    sys.modules.pop("harness.cli.greet")

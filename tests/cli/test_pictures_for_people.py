@@ -10,8 +10,7 @@ from commandline import harness, quick
 from PIL import Image
 
 import harness as api
-from harness.cli import explain, samples
-from harness.cli.arguments import Sample
+from harness.cli import explain, sample
 from harness.cli.main import main
 from harness.core.errors import Diverged, UserError
 from harness.evaluation.samples import eight_bits
@@ -88,7 +87,7 @@ def test_the_same_seed_gives_the_same_files(sampled, run, tmp_path):
 
 
 def test_the_strip_ends_in_the_samples_and_begins_at_their_starts(model):
-    walked = samples.trajectory(model, 4, [3, 5], 0, None)
+    walked = sample.trajectory(model, 4, [3, 5], 0, None)
     whole = model.run.method.sampler.steps
     assert list(walked) == [0, 12, 24, 36, 48, whole] and whole == 60
     assert torch.equal(walked[whole], model.sample(4, classes=[3, 5]))
@@ -99,8 +98,8 @@ def test_the_strip_ends_in_the_samples_and_begins_at_their_starts(model):
 
 
 def test_a_walk_of_two_steps_has_three_moments(model):
-    assert list(samples.trajectory(model, 2, [0], 0, 2)) == [0, 1, 2]
-    assert list(samples.trajectory(model, 2, [0], 0, 0)) == [0]
+    assert list(sample.trajectory(model, 2, [0], 0, 2)) == [0, 1, 2]
+    assert list(sample.trajectory(model, 2, [0], 0, 0)) == [0]
 
 
 def test_a_checkpoint_is_sampled_too(run, tmp_path):
@@ -201,7 +200,7 @@ def test_what_cannot_be_shown_is_explained(typed, run, monkeypatch, capsys):
 
 
 def test_all_classes_take_turns_where_none_is_asked_for(model, tmp_path):
-    samples.write(model, Sample(run="", n=12, steps=1), tmp_path)
+    sample.write(model, sample.Arguments(run="", n=12, steps=1), tmp_path)
     with np.load(tmp_path / "samples.npz") as file:
         assert file["arr_1"].tolist() == [*range(10), 0, 1]
     assert Image.open(tmp_path / "samples.png").width == 10 * 50 + 2
@@ -211,7 +210,7 @@ def test_samples_that_are_not_finite_are_no_traceback(run, monkeypatch, capsys):
     def fail(*_):
         raise Diverged("the samples are not finite")
 
-    monkeypatch.setattr(samples, "write", fail)
+    monkeypatch.setattr(sample, "write", fail)
     monkeypatch.chdir(run.root.parent)
     monkeypatch.setattr(sys, "argv", ["harness", "sample", f"run={run.name}"])
     with pytest.raises(SystemExit) as left:

@@ -20,7 +20,7 @@ from tiny_world import World
 
 import harness
 from harness.cli import main as command
-from harness.cli.commands import CHOICES
+from harness.cli.request import CHOICES
 from harness.launch.preflight import check_all
 from harness.runs.reopen import of_checkpoint
 from harness.runs.run import Run
@@ -31,6 +31,7 @@ LEFT = {
     "export": "changes the shell in which it is typed",
     "python -m harness sync all=true tracking=http://mlflow.example.org:5000": "needs a server",
     "python -m harness bench method=at of=attacks": "is tried by tests/cost",
+    "python -m harness convert": "needs a file of somebody else's",
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/reports",
 }
@@ -120,8 +121,8 @@ def of_harness(words, world, type_, alone):
     """A command of the harness: done if it ends soon, else planned."""
     runs = iter(world.runs * 2)
     words = [re.sub(r"^rounds=\d+", "rounds=1", OF_A_RUN.sub(lambda _: next(runs).name, word)) for word in words]
-    flags = {"--help", "--cfg", "--info", "-sc"} & set(words)
-    verb = words.pop(0) if words and words[0] in command.VERBS else "run"
+    flags = {"--help", "--cfg", "--version"} & set(words)
+    verb = words.pop(0) if words and words[0] in command.verbs() else "run"
     file = next((word[4:] for word in words if re.fullmatch(r"run=\S+\.\w+", word)), None)
     if file or (verb == "run" and not flags and not (alone and soon(words, world))):
         own = ("run=", "seed=") if file else ("seed=",)
@@ -137,7 +138,7 @@ def soon(words, world):
     if any(word == "-m" or word.startswith("launcher=") for word in words):
         return False
     configs = world.compose(words)
-    return len(configs) == 1 and configs[0]["model"]["name"] == "digits" and not configs[0]["init"]
+    return len(configs) == 1 and configs[0].model["name"] == "digits" and not configs[0].init
 
 
 def make(line, words):

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "protocols.md").read_text()
 
 def row(protocol, data):
     """What the table of the page should say."""
-    config = compose([f"protocol={protocol}", f"data={data}"])[0]["protocol"]
+    config = compose([f"protocol={protocol}", f"data={data}"])[0].protocol
     found, entries = tag(config), config["metrics"]
     attacks = [entry for entry in metrics(config).values() if isinstance(entry, Robustness)]
     features = [entry["features"] for name, entry in entries.items() if "fidelity" in (name, entry.get("metric"))]

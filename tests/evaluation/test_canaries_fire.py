@@ -1,6 +1,7 @@
 """Before each evaluation: what would falsify its numbers is noticed, and a sound run passes."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def trained(run):
 def subject(model, data, cache=None, run=None, **fields):
     """What is evaluated; of a run, with what canaries ask of it."""
     if run is not None:
-        constants = {key: run.config["model"][key] for key in ("mean", "std")}
+        constants = {key: run.config.model[key] for key in ("mean", "std")}
         fields = {"untrained": lambda: untrained(run), "constants": constants, "held_out": True} | fields
     return Subject(model, data, CPU, None, cache, **fields)
 
@@ -98,7 +99,7 @@ def test_a_net_that_standardises_its_pixels_itself(run, trained):
     model = copy.deepcopy(trained)
     model.net = Itself()
     model.std.fill_(0.05)  # so far off that the second standardisation costs accuracy
-    config = {**run.config, "model": {**run.config["model"], "std": [0.05]}}
+    config = replace(run.config, model={**run.config.model, "std": [0.05]})
     with pytest.raises(CanaryFailed, match="raw pixels"):
         canaries.of_classifier(subject(model, run.data, run=Run(config)))
 
@@ -202,7 +203,7 @@ class Small(Method):
 
 
 def test_samples_of_the_wrong_size_are_found_before_the_attacks(run, trained, tmp_path):
-    judged, protocol = subject(trained, run.data, tmp_path, run), run.config["protocol"]
+    judged, protocol = subject(trained, run.data, tmp_path, run), run.config.protocol
     evaluation = Evaluation(judged, Small(run.method), {}, build.outliers(run), protocol, tmp_path)
     with pytest.raises(CanaryFailed, match=r"\(2, 1, 4, 4\), but should be \(2, 1, 8, 8\)"):
         evaluation.canaries()

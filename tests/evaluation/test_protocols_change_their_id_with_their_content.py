@@ -11,7 +11,7 @@ from harness.runs.run import tag
 @pytest.mark.parametrize(("protocol", "data"), PUBLISHED)
 def test_every_protocol_is_the_one_that_its_id_was_given_to(protocol, data):
     (config,) = compose([f"protocol={protocol}", f"data={data}"])
-    found = tag(config["protocol"])
+    found = tag(config.protocol)
     assert PUBLISHED[protocol, data] == (found.id, found.hash)
 
 
@@ -33,4 +33,4 @@ def test_where_files_are_is_no_part_of_a_protocol():
 
 
 def test_a_label_is_part_of_the_tag():
-    assert tag(compose(["protocol=quick"])[0]["protocol"]).label == "for trying out"
+    assert tag(compose(["protocol=quick"])[0].protocol).label == "for trying out"

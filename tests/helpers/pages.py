@@ -40,6 +40,7 @@ method: {name: atjem, joint: {bce: 0.25}}
 model: {name: digits}
 outliers: {name: fields}
 data: {name: digits}
+protocol: {id: quick-1, metrics: {}}
 """
 
 

@@ -1,6 +1,7 @@
 """Runs with folders, records and rows that nothing was trained for."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +13,10 @@ from matplotlib.image import imsave
 from harness import tracking
 from harness.evaluation.score import Score, Selection
 from harness.runs import record
+from harness.runs.config import config_of
 from harness.runs.record import Cost, Origin, ProtocolTag, Record
 from harness.runs.row import Row
-from harness.runs.run import Run, tag
+from harness.runs.run import Run
 
 WALK = {"steps": 2, "step": 0.1, "eps": 0.5}
 
@@ -29,12 +31,16 @@ ORIGIN = {
     "dirty": False,
     "python": "3",
     "packages": {},
+    "hardware": "h",
+    "device": "cpu",
+    "threads": 1,
+    "precision": "fp32",
 }
 
 
 def make(root: Path, seed: int = 0, **changed: Any) -> Run:
     """A run on the digits."""
-    config = {
+    settings = {
         "method": {"name": "at", "robust": {"attack": WALK, "training": TRAINING}, "sampler": WALK},
         "data": {"name": "digits"},
         "model": {"name": "digits", "width": 8},
@@ -51,7 +57,7 @@ def make(root: Path, seed: int = 0, **changed: Any) -> Run:
         "init": None,
         "tracking": None,
     }
-    return Run({**config, **changed})
+    return Run(config_of({**settings, **changed}))
 
 
 def finish(run: Run, scores: dict[str, Score], state: str = "done", seconds: float = 60.0, **fields: Any) -> Run:
@@ -59,14 +65,14 @@ def finish(run: Run, scores: dict[str, Score], state: str = "done", seconds: flo
     took = {"seconds": seconds, "images_per_second": 7000 / seconds, "peak_memory_mb": 512, "resumed": 0}
     stage = record.StageCost(name="robust", fingerprint="0", steps=70, images=7000, **took)
     cost = record.Cost(stages=[stage], training_seconds=seconds, evaluation_seconds=90, peak_memory_mb=512)
-    names = {key: run.config[key]["name"] for key in ("method", "data", "model")}
+    names = {key: getattr(run.config, key)["name"] for key in ("method", "data", "model")}
     content = {
         "fingerprint": run.fingerprint,
         "series": run.series,
         "state": state,
-        "seed": run.config["seed"],
-        **{key: run.config[key] for key in ("overrides", "notes", "study")},
-        "protocol": tag(run.config["protocol"]),
+        "seed": run.config.seed,
+        **{key: getattr(run.config, key) for key in ("overrides", "notes", "study")},
+        "protocol": run.protocol,
         "scores": scores,
         "cost": cost,
         "origin": ORIGIN,
@@ -147,10 +153,11 @@ def some_record(**changed):
 
 
 @cache
+@cache
 def database() -> bytes:
     """A database without runs; its tables take seconds to make, so they are made once."""
     with TemporaryDirectory() as folder:
-        config = {**make(Path(folder)).config, "data": {"name": "other"}}
+        config = replace(make(Path(folder)).config, data={"name": "other"})
         tracking.prepare(config)
         return (Path(folder) / "runs" / "mlflow.db").read_bytes()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness import datasets, methods
-from harness.cli import main as command
+from harness.cli import request
 from harness.core.optim import Training
 from harness.datasets import outliers
 from harness.datasets.cifar import CIFAR10, CIFAR100
@@ -19,6 +19,7 @@ from harness.datasets.outliers.svhn import SVHN
 from harness.datasets.outliers.tinyimages import TinyImages
 from harness.evaluation import metrics
 from harness.runs import compose, reopen
+from harness.runs.config import Config
 
 PACKAGES = {
     "methods": methods,
@@ -56,12 +57,12 @@ class World:
         patch.chdir(folder)
         for path, package in PACKAGES.items():
             patch.setattr(package, "__path__", [*package.__path__, str(folder / path)])
-        for module in (compose, command, reopen):
+        for module in (compose, request, reopen):
             patch.setattr(module, "compose", self.compose)
         patch.setattr(Training, "steps", lambda training, images: STEPS)
         _no_files(patch)
 
-    def compose(self, arguments: list[str], *more: object, **others: object) -> list[dict]:
+    def compose(self, arguments: list[str], *more: object, **others: object) -> list[Config]:
         """What the command line means, with the configs that the pages show."""
         given = any(argument.startswith("--config-dir") for argument in arguments)
         where = [] if given else [f"--config-dir={self.configs}"]
@@ -81,12 +82,13 @@ class World:
             sys.modules.pop(module, None)
 
 
-def _tiny(config: dict) -> dict:
-    if config["model"]["name"] == "digits":
-        kept = config["protocol"].get("metrics", ())
+def _tiny(config: Config) -> Config:
+    if config.model["name"] == "digits":
+        kept = config.protocol.get("metrics", ())
         small = {**TINY["protocol"], "metrics": {name: METRICS[name] for name in METRICS if name in kept}}
         for part, fields in {**TINY, "protocol": small}.items():
-            config[part] |= {key: value for key, value in fields.items() if key in config[part]}
+            whole = getattr(config, part)
+            whole |= {key: value for key, value in fields.items() if key in whole}
     return config
 
 

@@ -63,7 +63,7 @@ class Telling(Watch):
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
         """Some pieces of sampling or evaluation are done."""
-        if what == list(run.config["protocol"]["metrics"])[-1] and done == total:
+        if what == list(run.config.protocol["metrics"])[-1] and done == total:
             self.say("recording")
         elif what.startswith("samples"):
             self.say("sampling" if what == "samples" else "choosing")
@@ -138,7 +138,7 @@ def unharmed(run: Run) -> float:
 
 def harmed(task: Task) -> Harmed:
     """Kill a run as often as told, or until it is done, then let it end, and compare."""
-    run, there = Run({**task.like.config, "runs": str(task.folder)}), task.like.root
+    run, there = Run(replace(task.like.config, runs=str(task.folder))), task.like.root
     rng, outcome = random.Random(task.seed), Harmed(run.name)
     run.freeze()
     if task.ready:
@@ -169,7 +169,7 @@ def composed(folder: Path) -> list[Run]:
     """The runs of all methods and seeds, each in a folder of its own."""
     common = (f"seed={','.join(map(str, SEEDS))}", "device=cpu", "checkpoint_seconds=0.3", "tracking=null")
     runs = [run for method in STAGES for run in harness.plan(*quick(method), *common)]
-    return [Run({**run.config, "runs": str(folder / run.name)}) for run in runs]
+    return [Run(replace(run.config, runs=str(folder / run.name))) for run in runs]
 
 
 def tasks(runs: list[Run], kills: int, folder: Path, rng: random.Random) -> Iterator[Task]:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from harness.core.device import prepare
+from harness.runs.build import prepare
 from harness.runs.compose import compose
 
 CORES = len(os.sched_getaffinity(0))

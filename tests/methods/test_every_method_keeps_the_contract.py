@@ -52,7 +52,7 @@ FEW = {"cifar10": 10, "cifar100": 100, "imagenet256": 3, "digits": 20}
 @pytest.mark.parametrize("data", DATASETS)
 def test_a_dataset_gives_what_it_says(data, disk, monkeypatch):
     monkeypatch.chdir(disk)
-    dataset = build("data", compose([f"data={data}", f"data.validation={FEW[data]}"])[0]["data"])
+    dataset = build("data", compose([f"data={data}", f"data.validation={FEW[data]}"])[0].data)
     for split in ("train", "validation", "test"):
         images, labels = dataset.tensors(split)
         assert images.shape == (len(labels), *dataset.shape) and images.dtype == torch.float32
@@ -68,9 +68,9 @@ PAIRS = [(outliers, data) for outliers in names("outliers") for data in ("digits
 def test_outliers_are_images_of_the_data_s_shape(outliers, data, disk, monkeypatch):
     monkeypatch.chdir(disk)
     config = compose([f"data={data}", f"outliers={outliers}", f"data.validation={FEW[data]}"])[0]
-    small = {key: value for key, value in (("count", 50), ("reserve", 5)) if key in config["outliers"]}
-    dataset = build("data", config["data"])
-    source = build("outliers", config["outliers"] | small, data=dataset)
+    small = {key: value for key, value in (("count", 50), ("reserve", 5)) if key in config.outliers}
+    dataset = build("data", config.data)
+    source = build("outliers", config.outliers | small, data=dataset)
     source.ready()
     assert len(source) > 0
     for images in (source.images([(i, 0) for i in range(5)]), source.starts(range(5))):

@@ -74,10 +74,10 @@ def planned(disk, gaussians, monkeypatch):
 
     def plan(choice, *more):
         config = composed(choice)
-        name = config["data"]["name"]
+        name = config.data["name"]
         images, held_out = IMAGES["imagenet" if name.startswith("imagenet") else name]
         given = [f"data.validation={held_out}", "init_accuracy=0", "workers=0", *more]
-        for stage, part in config["method"].items():
+        for stage, part in config.method.items():
             if isinstance(part, dict) and "training" in part:
                 given += [
                     f"method.{stage}.training.batch=2",
@@ -86,8 +86,8 @@ def planned(disk, gaussians, monkeypatch):
                 given += [f"method.{stage}.training.lr=1e-6"]  # two images are no ground for the published rate
                 given += [f"method.{stage}.training.real_batch=1"] * bool(part["training"]["real_batch"])
         if name.startswith("imagenet"):
-            given += ["outliers.reserve=4", *["method.energy.chains.buffer=6"] * ("energy" in config["method"])]
-            if config["model"]["name"] != "resnet50" and not any(o.startswith("init=") for o in more):
+            given += ["outliers.reserve=4", *["method.energy.chains.buffer=6"] * ("energy" in config.method)]
+            if config.model["name"] != "resnet50" and not any(o.startswith("init=") for o in more):
                 given += ["init=null"]
         return harness.plan(*choice.split(), *given)
 
@@ -114,8 +114,8 @@ def kinds(choices):
 def test_two_steps_of_every_stage(choice, planned):
     """Each stage is left with weights, and says that it took two steps."""
     config = composed(choice)
-    small = ["data.size=32"] * (config["model"]["name"] in LARGE)
-    run = planned(choice, *small, *shortened(config["method"]))[0]
+    small = ["data.size=32"] * (config.model["name"] in LARGE)
+    run = planned(choice, *small, *shortened(config.method))[0]
     for training in run.trainings:
         train_stage(run, training, Watch())
         assert read_json(training.folder / "done.json")["steps"] == 2
@@ -147,9 +147,9 @@ def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
 def test_the_setting_without_flags_is_the_published_one(planned):
     """Section 1.7: ResNet-50, T 30, 256 pixels."""
     (run,) = planned("method=atjem data=imagenet256")
-    composed = compose(["method=atjem", "data=imagenet256"])[0]["method"]["joint"]["training"]
+    composed = compose(["method=atjem", "data=imagenet256"])[0].method["joint"]["training"]
     joint, sampler = run.method.stages["joint"], run.method.sampler
-    assert run.config["init"] == "checkpoints/resnet50_l2_eps3.safetensors"
+    assert run.config.init == "checkpoints/resnet50_l2_eps3.safetensors"
     assert [training.name for training in run.trainings] == ["joint"]
     assert (joint.contrast.walk.steps, joint.contrast.walk.step, joint.contrast.curriculum.auc) == (30, 2.0, 0.4)
     assert (joint.attack.steps, joint.attack.step, joint.attack.eps) == (3, 2.0, 3.0)

@@ -81,16 +81,16 @@ def test_the_config_is_told_against_the_recipe(shown: dict[str, str]) -> None:
 
 def test_a_frozen_recipe_differs_from_itself_in_nothing() -> None:
     (config,) = compose(["method=atjem", "data=digits"])
-    assert changes(yaml.safe_dump(config)) == []
-    config["method"]["joint"]["contrast"]["curriculum"] = None
-    assert [(one.key, one.recipe, one.here) for one in changes(yaml.safe_dump(config)) or []] == [
+    assert changes(yaml.safe_dump(config.mapping())) == []
+    config.method["joint"]["contrast"]["curriculum"] = None
+    assert [(one.key, one.recipe, one.here) for one in changes(yaml.safe_dump(config.mapping())) or []] == [
         ("method.joint.contrast.curriculum", "–", "null"),
         ("method.joint.contrast.curriculum.auc", "0.7", "–"),
         ("method.joint.contrast.curriculum.start", "0", "–"),
         ("method.joint.contrast.curriculum.images", "1000", "–"),
     ]
-    config["method"]["name"] = "of_another_harness"
-    assert changes(yaml.safe_dump(config)) is changes("damaged: [") is changes("damaged") is None
+    config.method["name"] = "of_another_harness"
+    assert changes(yaml.safe_dump(config.mapping())) is changes("damaged: [") is changes("damaged") is None
 
 
 def test_curves_are_drawn_from_end_to_end_and_survive_damaged_lines_and_numbers_that_are_none() -> None:

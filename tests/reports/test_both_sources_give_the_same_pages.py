@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(root: Path, source: str, to: str) -> dict[str, bytes]:
     """All that a report writes."""
     folder = root / to
-    leaderboard.write({**make(root).config, "reports": str(folder)}, source)
+    leaderboard.write(replace(make(root).config, reports=str(folder)), source)
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

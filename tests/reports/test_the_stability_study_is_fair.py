@@ -29,7 +29,7 @@ BUDGET = {"epochs", "warmup", "milestones", "bound"}
 def planned(method: str) -> dict[tuple[float, float], Run]:
     """The runs of a method, by step and rate."""
     runs = harness.plan("experiment=digits_stability", f"method={method}", "study.step=1,2", "study.rate=1,3", "seed=0")
-    return {(run.config["study"]["step"], run.config["study"]["rate"]): run for run in runs}
+    return {(run.config.study["step"], run.config.study["rate"]): run for run in runs}
 
 
 def flat(content: Any, name: str = "") -> dict[str, Any]:
@@ -40,7 +40,7 @@ def flat(content: Any, name: str = "") -> dict[str, Any]:
 
 def changes(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
     """What differs between the methods of two runs, by its name there."""
-    old, new = flat(before.config["method"]), flat(after.config["method"])
+    old, new = flat(before.config.method), flat(after.config.method)
     assert old.keys() == new.keys()
     return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
 
@@ -49,7 +49,7 @@ def changes(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
 def test_factor_1_is_the_recipe_cut_short(method: str):
     (recipe,) = harness.plan(f"method={method}", "data=digits")
     study = planned(method)[1, 1]
-    assert study.config["model"] == recipe.config["model"]
+    assert study.config.model == recipe.config.model
     changed = changes(recipe, study)
     assert {key.rpartition(".")[2] for key in changed} <= BUDGET
     for name, stage in recipe.method.stages.items():

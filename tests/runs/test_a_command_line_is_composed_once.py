@@ -1,22 +1,39 @@
-"""Hydra composes each run of a command line once, and a sweep's own config besides: a plan waits for little else."""
+"""Hydra composes each choice of components once, however many runs share it: a plan waits for little else."""
 
+import hydra
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+import harness
 from harness.runs.compose import compose
+
+
+@pytest.fixture
+def composed(monkeypatch):
+    """The choices that Hydra was asked to compose."""
+    real, seen = hydra.compose, []
+    monkeypatch.setattr(hydra, "compose", lambda *given, **named: seen.append(given[1]) or real(*given, **named))
+    return seen
 
 
 @pytest.mark.parametrize(
     ("arguments", "runs", "times"),
-    [(["method=at"], 1, 1), (["-m", "method=at,jem", "seed=0,1"], 4, 5), (["-m", "method=at"], 1, 2)],
+    [
+        (["method=at"], 1, 1),
+        (["-m", "method=at"], 1, 1),
+        (["method=at", "seed=3", "model.width=4"], 1, 1),
+        (["-m", "method=at", "seed=0,1,2"], 3, 1),
+        (
+            ["-m", "method=at,jem", "seed=0,1"],
+            4,
+            3,
+        ),  # and what both share, where an experiment would say that it sweeps
+    ],
 )
-def test_as_often_as_there_are_runs(arguments, runs, times, monkeypatch):
-    load, loaded = ConfigLoaderImpl._load_configuration_impl, []
-
-    def counted(self, *given, **named):
-        loaded.append(named)
-        return load(self, *given, **named)
-
-    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+def test_as_often_as_there_are_choices(arguments, runs, times, composed):
     assert len(compose(arguments)) == runs
-    assert len(loaded) == times
+    assert len(composed) == times
+
+
+def test_a_plan_of_one_run_composes_once(composed):
+    harness.plan("method=at")
+    assert len(composed) == 1

@@ -60,7 +60,7 @@ class Filling(Watch):
             self.disk.fill()
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        last = list(run.config["protocol"]["metrics"])[-1]
+        last = list(run.config.protocol["metrics"])[-1]
         if (what, done) == (self.moment, 0) or (self.moment == "record" and (what, done) == (last, total)):
             self.disk.fill()
 

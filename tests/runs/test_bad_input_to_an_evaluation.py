@@ -12,7 +12,7 @@ import torch
 from commandline import bare, harness
 
 import harness as api
-from harness.cli import commands
+from harness.cli import run as verb
 from harness.core.dataset import TensorView
 from harness.core.errors import UserError
 from harness.core.files import replacing, write_json
@@ -54,7 +54,7 @@ def test_runs_that_differ_in_what_they_need_are_all_looked_at():
     for order in (runs, runs[::-1]):
         with pytest.raises(UserError, match="images of the validation split=60"):
             ready_to_judge(order)
-    ready_to_judge([run for run in runs if run.config["data"]["validation"] == 180])
+    ready_to_judge([run for run in runs if run.config.data["validation"] == 180])
 
 
 def test_two_entries_that_give_the_same_score_are_refused(monkeypatch, tmp_path):
@@ -66,7 +66,7 @@ def test_two_entries_that_give_the_same_score_are_refused(monkeypatch, tmp_path)
     )
     logits = torch.nn.functional.one_hot(run.data.labels("test"), 10).float(), run.data.labels("test")
     held = Subject(None, run.data, CPU, None, tmp_path, known={"test": logits, "validation": logits})
-    evaluation = Evaluation(held, run.method, {}, build.outliers(run), run.config["protocol"], run.folder)
+    evaluation = Evaluation(held, run.method, {}, build.outliers(run), run.config.protocol, run.folder)
     for piece in evaluation.pieces("metrics"):
         piece.do()
     with pytest.raises(UserError, match=r"protocol\.metrics\.again gives clean_accuracy"):
@@ -81,14 +81,12 @@ def test_a_script_without_a_guard_is_told_to_have_one(monkeypatch):
 
 
 def test_a_run_that_is_over_needs_nothing_any_more(monkeypatch, tmp_path):
-    runs = [api.plan("seed=0", f"runs={tmp_path}")[0].config, api.plan("seed=1", f"runs={tmp_path}")[0].config]
+    runs = api.plan("seed=0,1", f"runs={tmp_path}")
     asked = []
-    monkeypatch.setattr(
-        "harness.launch.preflight.ready_to_judge", lambda runs: asked.extend(run.config["seed"] for run in runs)
-    )
-    monkeypatch.setattr("harness.launch.launchers.launch", lambda runs, show: 0)
-    monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config["seed"] == 0 else "new"))
-    assert commands.run(runs) == 0
+    monkeypatch.setattr(verb, "ready_to_judge", lambda runs: asked.extend(run.config.seed for run in runs))
+    monkeypatch.setattr(verb, "launch", lambda runs, show: 0)
+    monkeypatch.setattr(Run, "state", property(lambda run: "done" if run.config.seed == 0 else "new"))
+    assert verb.run_all(runs) == 0
     assert asked == [1]
 
 

@@ -10,6 +10,7 @@ from commandline import harness, quick
 
 import harness as api
 from harness.cli.main import main
+from harness.evaluation.score import Selection
 from harness.launch.preflight import check_all
 from harness.runs import record
 from harness.runs.compose import compose
@@ -56,8 +57,8 @@ def test_a_run_is_judged_under_another_protocol(run):
     assert sum(one["count"] for one in bins) == found.scores["ece"].n
     assert found.scores["fd_digits"].n == 70 and "robust_accuracy/l2_0.5" not in found.scores
     same = ("method", "data", "model", "outliers", "seed", "overrides", "selection", "notes")
-    assert {key: frozen[key] for key in same} == {key: run.config[key] for key in same}
-    assert frozen["command"].startswith(f"python -m harness evaluate run={run.folder} protocol=quick")
+    assert all(getattr(frozen, key) == getattr(run.config, key) for key in same)
+    assert frozen.command.startswith(f"python -m harness evaluate run={run.folder} protocol=quick")
     assert [one.fingerprint for one in load(new).trainings] == [one.fingerprint for one in run.trainings]
 
 
@@ -83,7 +84,7 @@ def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage,
     status, _, err = harness("evaluate", f"run={run.name}", *TINY, folder=tmp_path)
     assert status == 2
     assert "is not trained yet" in err and f"stage {run.trainings[stage].name}" in err
-    assert run.config["command"] in err and "Traceback" not in err
+    assert run.config.command in err and "Traceback" not in err
     assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
 
 
@@ -127,7 +128,7 @@ def test_a_run_frozen_by_an_older_harness_is_judged_too(run, tmp_path):
         del old[key]
     path.write_text(yaml.safe_dump({**old, "gone": 1}))
     found = again(str(path.parent), TINY, besides=["protocol"])
-    assert "gone" not in found.config and found.config["customary"]["features"] == "digits"
+    assert found.config.customary["features"] == "digits"
     assert [stage.fingerprint for stage in found.trainings] == [stage.fingerprint for stage in run.trainings]
 
 
@@ -142,16 +143,20 @@ def test_a_protocol_that_refers_to_the_data_means_those_of_the_run(data, protoco
     (config,) = compose([*data.split(), "init=null", "data.root=/elsewhere", f"runs={tmp_path}"])
     Run(config).freeze()
     found = again(Run(config).name, [f"protocol={protocol}", f"runs={tmp_path}"], besides=["protocol"]).config
-    assert found["data"] == config["data"]
-    for key in ("protocol", *place):
-        found = found[key]
-    assert found == ("/elsewhere" if data == "data=cifar100" else 3.0)
+    assert found.data == config.data
+    value = found.protocol
+    for key in place:
+        value = value[key]
+    assert value == ("/elsewhere" if data == "data=cifar100" else 3.0)
 
 
 def test_selections_that_an_older_harness_froze_as_texts_are_read(tmp_path):
     (old,) = api.plan("method=at", f"runs={tmp_path}")
-    Run({**old.config, "selection": {"lr": "accuracies on validation"}}).freeze()
+    old.freeze()
+    path = old.folder / "config.yaml"
+    content = yaml.safe_load(path.read_text()) | {"selection": {"lr": "accuracies on validation"}}
+    path.write_text(yaml.safe_dump(content))
     found = load(old.folder)
-    assert found.config["selection"] == {"lr": {"by": "accuracies on validation", "split": ["validation"]}}
+    assert found.config.selection == {"lr": Selection(by="accuracies on validation", split=["validation"])}
     assert found.fingerprint == old.fingerprint
     assert check_all([found]) == [found]

@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, unharmed: record.Recor
     """A folder of runs, one of them interrupted with two checkpoints; copies of it are moved, too."""
     folder = tmp_path_factory.mktemp("interrupted")
     (run,) = api.plan(*ARGUMENTS, f"runs={folder}/runs")
-    run = Run({**run.config, "overrides": unharmed.overrides})  # as the command line spells them
+    run = Run(replace(run.config, overrides=unharmed.overrides))  # as the command line spells them
     run.freeze()
     with pytest.raises(KeyboardInterrupt):
         execute(run, Interrupting())

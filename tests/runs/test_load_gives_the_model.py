@@ -67,7 +67,7 @@ def test_a_sample_depends_on_its_class_seed_and_number_alone(done):
     few, more = model.sample(3, classes=[4], steps=5), model.sample(6, classes=[4, 4], steps=5)
     torch.testing.assert_close(few, more[:3], rtol=0, atol=1e-5)
     assert not torch.equal(few, model.sample(3, classes=[4], steps=2))
-    if run.config["method"]["name"] == "jem":
+    if run.config.method["name"] == "jem":
         assert not torch.equal(few, model.sample(3, classes=[4], steps=5, seed=1)), "other noise"
     else:
         assert not torch.equal(few, model.sample(3, classes=[7], steps=5))
@@ -125,7 +125,7 @@ def test_what_cannot_be_loaded_is_explained(run, tmp_path):
         harness.load(weights, *DATA, "method=at")
     (untrained,) = harness.plan(*quick("at"), f"runs={tmp_path}")
     untrained.freeze()
-    with pytest.raises(UserError, match=rf"not trained yet.*stage robust.*: {re.escape(untrained.config['command'])}"):
+    with pytest.raises(UserError, match=rf"not trained yet.*stage robust.*: {re.escape(untrained.config.command)}"):
         harness.load(untrained.folder)
     last(untrained).folder.mkdir(parents=True)
     (last(untrained).folder / "diverged.json").write_text('"loss"')

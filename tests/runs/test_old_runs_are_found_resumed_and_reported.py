@@ -5,14 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 import harness
 from harness.runs.run import load
 
 OLD = Path(__file__).parent / "old_runs"
-NAMES = {"done": "standard-digits-s0-358a3e5e", "interrupted": "atjem-digits-s0-15cf09c2"}
-FAILED = "standard-digits-s1-ee46059a"
+NAMES = {"done": "standard-digits-s0-ae85c5d3", "interrupted": "atjem-digits-s0-063249d4"}
+FAILED = "standard-digits-s1-77e4f9d8"
 
 
 @pytest.fixture
@@ -22,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
 
 def overrides(name: str) -> list[str]:
     """What was typed for a run, but for the folder."""
-    config = yaml.safe_load((OLD / name / "config.yaml").read_text())
-    typed = [f"method={config['method']['name']}", f"seed={config['seed']}", *config["overrides"]]
+    config = load(OLD / name).config
+    typed = [f"method={config.method['name']}", f"seed={config.seed}", *config.overrides]
     return [*typed, "threads=1", "tracking=off"]
 
 

@@ -1,10 +1,10 @@
 """No name leads out of the folder of runs, no config runs code, and no secret of the environment enters a record."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from commandline import harness as command
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ from harness.core.registry import find
 from harness.evaluation.evaluator import metrics
 from harness.launch.preflight import check_all
 from harness.runs.compose import compose
-from harness.runs.run import Run
+from harness.runs.run import Run, load
 
 NASTY = st.one_of(
     st.sampled_from(
@@ -43,7 +43,7 @@ def config():
 
 @given(st.sampled_from(["method", "data", "model", "outliers"]), NASTY)
 def test_names_of_parts_are_refused_before_anything_is_written(config, part, name):
-    run = Run({**config, "runs": "/nowhere/runs", part: {**config[part], "name": name}})
+    run = Run(replace(config, runs="/nowhere/runs", **{part: {**getattr(config, part), "name": name}}))
     with pytest.raises(UserError):
         check_all([run])
     assert not Path("/nowhere").exists()
@@ -51,15 +51,15 @@ def test_names_of_parts_are_refused_before_anything_is_written(config, part, nam
 
 @given(NASTY)
 def test_entries_of_a_protocol_are_refused_too(config, name):
-    entry = {**config["protocol"]["metrics"]["accuracy"], "metric": "accuracy"}
+    entry = {**config.protocol["metrics"]["accuracy"], "metric": "accuracy"}
     with pytest.raises(UserError):
-        metrics({**config["protocol"], "metrics": {name: entry}})
+        metrics({**config.protocol, "metrics": {name: entry}})
 
 
 @given(st.sampled_from(["method", "data", "seed"]), NASTY)
 def test_a_frozen_config_of_somebody_else_cannot_choose_where_it_is_written(config, part, name):
-    theirs = name if part == "seed" else {**config[part], "name": name}
-    run = Run({**config, "runs": "/nowhere/runs", part: theirs})
+    theirs = name if part == "seed" else {**getattr(config, part), "name": name}
+    run = Run(replace(config, runs="/nowhere/runs", **{part: theirs}))
     try:
         folder = run.folder
     except UserError:
@@ -116,15 +116,15 @@ def test_places_may_come_from_the_environment_and_overrides_are_kept_as_typed(mo
     weights = tmp_path / "w.safetensors"
     weights.touch()
     (config,) = compose(["runs=${oc.env:SCRATCH}/runs", "init=${oc.env:SCRATCH}/w.safetensors"])
-    assert (config["runs"], config["init"]) == (f"{tmp_path}/runs", str(weights))
-    assert config["overrides"] == ["init=${oc.env:SCRATCH}/w.safetensors"]
-    assert str(tmp_path) not in config["command"]
+    assert (config.runs, config.init) == (f"{tmp_path}/runs", str(weights))
+    assert config.overrides == ["init=${oc.env:SCRATCH}/w.safetensors"]
+    assert str(tmp_path) not in config.command
 
 
 def test_a_variable_that_is_missing_is_said_to_be_so():
     with pytest.raises(UserError, match="NOT_SET_ANYWHERE"):
         compose(["runs=${oc.env:NOT_SET_ANYWHERE}"])
-    assert compose(["runs=${oc.env:NOT_SET_ANYWHERE,elsewhere}"])[0]["runs"] == "elsewhere"
+    assert compose(["runs=${oc.env:NOT_SET_ANYWHERE,elsewhere}"])[0].runs == "elsewhere"
 
 
 def test_no_variable_of_the_environment_enters_a_frozen_config_by_itself(tmp_path, monkeypatch):
@@ -132,4 +132,4 @@ def test_no_variable_of_the_environment_enters_a_frozen_config_by_itself(tmp_pat
     (run,) = harness.plan("method=at", f"runs={tmp_path}")
     run.freeze()
     assert "hunter2" not in (run.folder / "config.yaml").read_text()
-    assert yaml.safe_load((run.folder / "config.yaml").read_text()) == run.config
+    assert load(run.folder).config == replace(run.config, runs=str(tmp_path))

@@ -1,6 +1,7 @@
 """init=PATH: a checkpoint takes the place of the first stages, is checked before it is trained on, and is identity."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from harness.models.digits import Digits as DigitsNet
 from harness.runs.build import check_accuracy
 from harness.runs.execute import execute, train_stage
 from harness.runs.progress import Watch
-from harness.runs.run import load
+from harness.runs.run import Run, load
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +94,11 @@ def test_without_validation_images_it_is_tried_on_training_images(digits_net):
         def length(self, split):
             return 0 if split == "validation" else super().length(split)
 
+    (run,) = api.plan("method=at")
+    run = Run(replace(run.config, init_accuracy=99.9))
+    run.__dict__["data"] = Whole()
     with pytest.raises(UserError, match="train images only"):
-        check_accuracy(digits_net(), Whole(), "robust.pt", 99.9)
+        check_accuracy(run, digits_net())
 
 
 @pytest.mark.parametrize(

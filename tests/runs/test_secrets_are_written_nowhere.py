@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commandline import harness, quick
+from recorded import make
 
 import harness as api
 from harness import tracking
@@ -46,12 +47,12 @@ def test_a_tracking_uri_with_a_password_is_refused_in_words_that_do_not_repeat_i
         api.plan("method=at", f"runs={tmp_path}", f"tracking='{uri}'")
     assert SECRET not in str(refused.value)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD"):
-        tracking.uri({"tracking": uri, "runs": str(tmp_path)})
+        tracking.uri(make(tmp_path, tracking=uri).config)
 
 
 @pytest.mark.parametrize("uri", HARMLESS)
 def test_one_without_is_taken(uri, tmp_path):
-    assert tracking.uri({"tracking": uri, "runs": str(tmp_path)}).startswith(uri or "sqlite:///")
+    assert tracking.uri(make(tmp_path, tracking=uri).config).startswith(uri or "sqlite:///")
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "report", "status"])

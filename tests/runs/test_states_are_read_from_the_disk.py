@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_done_runs_are_left_out_and_failed_ones_wait_for_retry(run):
     run.freeze()
     (run.folder / "failure.md").write_text("# it failed\n\nwhy\n")
     assert freeze([run]) == []
-    retried = runs.Run({**run.config, "retry": True})
+    retried = runs.Run(replace(run.config, retry=True))
     assert freeze([retried]) == [retried]
     write_record(run, "done")
     assert freeze([retried]) == []

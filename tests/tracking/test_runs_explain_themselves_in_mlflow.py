@@ -40,7 +40,7 @@ def there(root: Path) -> tuple[Run, Any, Any]:
 def test_the_description_holds_the_command_the_numbers_and_the_doubts(there: tuple[Run, Any, Any]) -> None:
     run, _, image = there
     text = image.data.tags["mlflow.note.content"]
-    assert f"```\n{run.config['command']}\n```" in text
+    assert f"```\n{run.config.command}\n```" in text
     assert "| Robust accuracy ↑ † | 40 % | 30 … 50 | 100 |" in text
     assert "† Robust accuracy: few images" in text and "without its third term" in text and str(run.folder) in text
     shown = {key for key, text in image.data.tags.items() if not key.startswith("mlflow.")}

@@ -5,11 +5,12 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import ORIGIN, finish, log, make, mirrored, robust
+from recorded import finish, log, make, mirrored, robust
 
 from harness import tracking
 from harness.core.errors import UserError
@@ -18,8 +19,6 @@ from harness.reports.rows import rows
 from harness.runs.folder import lock
 from harness.runs.run import Run
 from harness.tracking import mirror, tags
-
-ORIGIN |= {"hardware": "h", "device": "cpu", "threads": 1, "precision": "fp32"}
 
 
 def test_all_of_a_run_is_mirrored(root: Path) -> None:
@@ -140,7 +139,7 @@ def test_another_database_gets_everything(root: Path) -> None:
     log(run, 3)
     finish(run, robust(40))
     assert tracking.push(run)
-    other = Run({**run.config, "tracking": f"sqlite:///{root / 'other.db'}"})
+    other = Run(replace(run.config, tracking=f"sqlite:///{root / 'other.db'}"))
     assert tracking.push(other)
     there = mirrored(other)
     assert len(there["curves"]["train/ce"]) == 3 and there["files"] == {"config.yaml", "record.json"}

@@ -1,5 +1,7 @@
 """bf16 is where it was asked for and nowhere else: walks and learning apart, samples and scores never."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,14 +61,14 @@ def test_a_run_in_fp32_has_the_name_it_always_had_and_one_in_bf16_another():
     names = [harness.plan("method=atjem", f"precision={one}")[0].name for one in ("fp32", "tf32", "bf16")]
     assert names[0] == harness.plan("method=atjem")[0].name == "atjem-digits-s0-0ea3e3ba"
     assert len(set(names)) == 3
-    assert harness.plan("method=atjem", "precision=bf16")[0].config["overrides"] == ["precision=bf16"]
+    assert harness.plan("method=atjem", "precision=bf16")[0].config.overrides == ["precision=bf16"]
 
 
 def test_samples_in_less_are_refused():
     config = harness.plan("method=atjem", *SMALL)[0].config
-    method = {**config["method"], "sampler": {**config["method"]["sampler"], "precision": "bf16"}}
+    method = {**config.method, "sampler": {**config.method["sampler"], "precision": "bf16"}}
     with pytest.raises(UserError, match="fp32"):
-        check_all([Run({**config, "method": method})])
+        check_all([Run(replace(config, method=method))])
 
 
 def test_the_direction_of_a_step_is_nearly_that_of_fp32():
@@ -108,7 +110,7 @@ def test_what_torch_cannot_compile_is_trained_as_it_is(tmp_path, monkeypatch, ca
     for compile in ("false", "true"):
         (run,) = harness.plan("method=standard", f"compile={compile}", f"runs={tmp_path / compile}", *SMALL)
         training = run.trainings[0]
-        how = {"compile": run.config["compile"]}
+        how = {"compile": run.config.compile}
         loop = Loop(training.stage, initial(run), Materials(run.data, None, (0,), CPU, **how), tmp_path / compile)
         loop.resume()
         monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)

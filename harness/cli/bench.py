@@ -1,0 +1,55 @@
+"""Measure training steps, sampling or attacks beside the usual way to write them and the net's bare passes."""
+
+from pathlib import Path
+from typing import Literal
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.settings import settings
+from harness.cost import attacks, bench, sampling, table
+from harness.runs.build import prepare
+from harness.runs.run import Run
+
+EXAMPLE = "method=atjem data=cifar10 stage=joint rounds=3"
+
+
+@settings
+class Arguments:
+    """of: training steps, sampling n images, or attacking n of them. rounds: how often each is timed, in turn.
+
+    stage: the one to measure; null for all. fit: find the largest batch that memory holds, in place of timing.
+    """
+
+    of: Literal["training", "sampling", "attacks"] = "training"
+    rounds: int = 5
+    stage: str | None = None
+    n: int = 100
+    fit: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.n < 1:
+            raise ValueError("rounds and n must be 1 or more")
+
+
+def run(request: Request) -> None:
+    """Measure it, and write the figures down."""
+    asked: Arguments = request.arguments
+    run = Run(request.config)
+    device = prepare(run.config)
+    if asked.fit:
+        for stage, most in bench.fits(run, device, asked.stage):
+            console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
+        return
+    if asked.of == "training":
+        measured = bench.of_stages(run, device, asked.rounds, asked.stage)
+    elif asked.of == "sampling":
+        measured = iter([sampling.of_sampling(run, device, asked.rounds, asked.n)])
+    else:
+        measured = attacks.of_attacks(run, device, asked.rounds, asked.n)
+    costs = []
+    for cost in measured:
+        costs.append(cost)
+        console.print(table.variants(cost), table.sections(cost))
+    for line in dict.fromkeys(line for one in costs for line in table.notes(one)):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Written: {table.keep(run, costs, Path(run.config.reports))}", markup=False, soft_wrap=True)

@@ -1,0 +1,20 @@
+"""Try a method on a dataset at a tiny size against the contract of all methods; 1 if it breaks it."""
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.launch.preflight import check_all
+from harness.runs.contract import verdicts
+from harness.runs.run import Run
+
+
+def run(request: Request) -> int:
+    """Try it."""
+    failed = 0
+    for run in check_all([Run(config) for config in request.configs]):
+        console.print(f"[bold]{run.config.method['name']} on {run.config.data['name']}[/bold]")
+        for promise, problem in verdicts(run):
+            failed += problem is not None
+            console.print(f"  {'ok  ' if problem is None else 'FAIL'} {promise}", markup=False, soft_wrap=True)
+            if problem is not None:
+                console.print(f"       {problem}", markup=False, soft_wrap=True)
+    return 1 if failed else 0

@@ -1,0 +1,20 @@
+"""Compare two runs that were evaluated on the same images, image by image."""
+
+from pathlib import Path
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.reports import compare
+
+WORDS = ("RUN", "RUN")
+
+
+def run(request: Request) -> None:
+    """Show where they differ, and what the comparison is worth."""
+    root = Path(request.config.runs)
+    (name, one), (other_name, other) = (compare.judged(word, root) for word in request.words)
+    console.print(compare.table(one, other))
+    for side, called, of in (("A", name, one), ("B", other_name, other)):
+        console.print(" ".join([f"{side}: {called}", *of.overrides]), markup=False, soft_wrap=True)
+    for line in filter(None, [compare.kinship(one, other), *compare.doubts(one, other), compare.NOTES]):
+        console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,33 @@
+"""Evaluate a trained run, or a checkpoint file, under a protocol; nothing is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from harness.cli.request import Request
+from harness.cli.run import run_all
+from harness.core.errors import UserError, near
+from harness.core.registry import names
+from harness.core.settings import settings
+from harness.runs.build import ready
+from harness.runs.reopen import UNSAID, again
+
+EXAMPLE = "run=atjem-digits-s0-8b9c10af protocol=digits"
+PARTS = UNSAID
+
+
+@settings
+class Arguments:
+    """run: a run's folder, its name in the folder of runs, or a checkpoint file."""
+
+    run: str
+
+
+def run(request: Request) -> int:
+    """Evaluate it; 1 if that failed."""
+    word, overrides = request.arguments.run, request.overrides
+    command = request.config.command
+    found = again(word, overrides, besides=["protocol"])
+    if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
+        raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
+    ready(found, found.trainings)
+    return run_all([replace(found, config=replace(found.config, command=command))])

@@ -1,0 +1,14 @@
+"""Show what can be chosen: methods, datasets, nets, protocols, …"""
+
+from harness.cli.request import CHOICES, Request
+from harness.cli.tables import console
+from harness.core.registry import names
+
+
+def run(request: Request) -> None:
+    """Show it, one line each."""
+    for group in CHOICES:
+        if members := names(group):
+            console.print(f"[bold]{group}=[/bold]")
+            for name, line in members.items():
+                console.print(f"  {name:<12} {line}", markup=False, soft_wrap=True)

@@ -1,0 +1,28 @@
+"""Show the ends of what a run's jobs printed."""
+
+from pathlib import Path
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.settings import settings
+from harness.launch.logs import told, work
+
+WORDS = ("RUN",)
+EXAMPLE = "atjem-digits-s0-8b9c10af lines=100"
+
+
+@settings
+class Arguments:
+    """lines: how many of each log, from its end."""
+
+    lines: int = 50
+
+    def __post_init__(self) -> None:
+        if self.lines < 1:
+            raise ValueError("lines must be 1 or more")
+
+
+def run(request: Request) -> None:
+    """Show them."""
+    for line in told(work(request.words[0], Path(request.config.runs)), request.arguments.lines):
+        console.print(line, markup=False, soft_wrap=True)

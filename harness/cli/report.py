@@ -1,0 +1,24 @@
+"""Write the leaderboard of all runs of a folder, as markdown, HTML, CSV and LaTeX, with figures."""
+
+from typing import Literal
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.settings import settings
+from harness.reports import leaderboard
+
+EXAMPLE = "source=mlflow"
+
+
+@settings
+class Arguments:
+    """source: where the runs are looked up, in their folders or in MLflow; the pages are the same."""
+
+    source: Literal["folders", "mlflow"] = "folders"
+
+
+def run(request: Request) -> None:
+    """Write it."""
+    page = leaderboard.write(request.config, request.arguments.source)
+    console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    console.print(f"Written: {page}", soft_wrap=True)

@@ -1,0 +1,91 @@
+"""What was typed, and what a verb can ask of it."""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cached_property
+from itertools import takewhile
+from types import ModuleType
+from typing import Any, get_origin
+
+from harness.core.errors import UserError
+from harness.core.registry import make
+from harness.runs.compose import Flags, compose
+from harness.runs.config import Config, Part
+
+CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
+"""The config groups that `list` and `--help` show."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, read.
+
+    typed: all that stood after the verb. words: the bare words. arguments: those that are the verb's own, as an
+    instance of its class `Arguments`. overrides: what is left for composing. parts: what takes the place of parts of
+    the config while composing.
+    """
+
+    verb: str
+    typed: Sequence[str]
+    words: Sequence[str]
+    arguments: Any
+    overrides: Sequence[str]
+    parts: Part | None
+
+    @cached_property
+    def configs(self) -> list[Config]:
+        """The composed configs, one for each run of a sweep."""
+        return compose(self.overrides, self.verb, self.typed, self.parts)
+
+    @property
+    def config(self) -> Config:
+        """The one composed config; UserError if the command line is a sweep."""
+        if len(self.configs) != 1:
+            raise UserError("This command takes no sweep: leave out -m.")
+        return self.configs[0]
+
+
+def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
+    """The request that the arguments of a verb make; UserError where they are not those of the verb.
+
+    A verb's own arguments are typed as key=value, as --key value, or as --key where it is a bool.
+    """
+    kind, wanted = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
+    own = {part.name: part for part in fields(kind)} if kind else {}
+    parser = Flags()
+    for name, part in own.items():
+        if part.type is bool:
+            parser.add_argument(f"--{name}", action="store_const", const="true")
+        else:
+            parser.add_argument(f"--{name}")
+    given = parser.read(typed)
+    values = {name: value for name in own if (value := getattr(given, name)) is not None}
+    rest: list[str] = []
+    for word in given.words:
+        key, equals, value = word.partition("=")
+        if equals and key in own:
+            values[key] = value
+        else:
+            rest.append(word)
+    anything = getattr(module, "PLAIN", False)  # whose words may hold any sign, such as paths
+    words = rest if anything else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
+    if not (wanted and wanted[-1].endswith("…")) and len(words) != len(wanted):
+        usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
+        raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
+    passed = ["-m"] * given.multirun + ([f"--config-dir={given.config_dir}"] if given.config_dir else [])
+    arguments = _filled(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
+    overrides = [*passed, *rest[len(words) :]]
+    return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None))
+
+
+def _filled(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class
+    """A verb's own arguments; UserError, with an example, where one is missing or means nothing."""
+    for part in fields(kind):
+        if part.default is MISSING and not values.get(part.name):
+            raise UserError(f"{verb} needs {part.name}=…, such as: python -m harness {verb} {example}")
+    return make(kind, "", {part.name: _value(part, values[part.name]) for part in fields(kind) if part.name in values})
+
+
+def _value(part: Field[Any], text: str) -> object:
+    """The value of an argument as typed: of a list the parts between commas."""
+    return tuple(text.strip("[]").split(",")) if get_origin(part.type) is tuple else text

@@ -1,0 +1,123 @@
+"""Write samples of a trained run or a checkpoint: pictures for people, an .npz for the evaluators of others."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.device import full_precision
+from harness.core.energy import InMicroBatches
+from harness.core.errors import CanaryFailed, Diverged, UserError
+from harness.core.files import replacing
+from harness.core.settings import settings
+from harness.evaluation.pictures import Cell, short, table
+from harness.evaluation.samples import eight_bits, save_grid
+from harness.runs.build import prepare
+from harness.runs.reopen import UNSAID, again
+from harness.runs.trained import Trained
+
+MOMENTS = 6
+"""Of a walk that are shown, its start and its end among them."""
+
+WALKS = 5
+"""Samples whose walks are shown."""
+
+
+EXAMPLE = "run=atjem-digits-s0-8b9c10af n=40 classes=3,5"
+PARTS = UNSAID
+
+
+@settings
+class Arguments:
+    """n samples of a run, of some classes in turn; none are all. steps: of the sampler. out: a folder for the files."""
+
+    run: str
+    n: int = 64
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    steps: int | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or (self.steps is not None and self.steps < 0):
+            raise ValueError("n must be 1 or more, and steps 0 or more")
+
+
+def run(request: Request) -> None:
+    """Write them."""
+    show(request, write)
+
+
+def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> None:
+    """Have something of a trained model written into the folder that was asked for, and say what was."""
+    asked, config = request.arguments, request.config
+    model = _model(asked.run, request.overrides)
+    folder = Path(asked.out) if asked.out else Path(config.reports) / "pictures" / model.run.name
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
+    try:
+        with full_precision():
+            lines = write(model, asked, folder)
+    except (Diverged, CanaryFailed) as error:
+        raise UserError(f"{model.run.name} shows nothing: {error}") from None
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _model(word: str, overrides: Sequence[str]) -> Trained:
+    """The model of a run or a checkpoint, where and how the overrides say."""
+    run = again(word, overrides)
+    model = Trained(run, prepare(run.config))
+    if run.config.microbatch:
+        model.net = InMicroBatches(model.net, run.config.microbatch)
+    return model
+
+
+def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
+    """Write samples.png, trajectory.png and samples.npz; what to tell of it.
+
+    The .npz has the layout of guided diffusion's evaluator: arr_0, N x H x W x 3 uint8, and the classes, arr_1.
+    """
+    names = model.run.data.classes
+    classes = [model.label(word) for word in asked.classes] or list(range(len(names)))
+    images = _drawn(model, asked, classes)
+    walked = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
+    grid, strip, arrays = (folder / name for name in ("samples.png", "trajectory.png", "samples.npz"))
+    save_grid(images, len(classes), grid)
+    table(strip, _rows(walked, [short(names[label]) for label in classes]))
+    with replacing(arrays) as temporary:
+        colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+        np.savez(temporary, arr_0=colour.numpy(), arr_1=np.resize(np.array(classes, np.int64), asked.n))
+    return [f"Written: {path}" for path in (grid, strip, arrays)]
+
+
+def trajectory(model: Trained, n: int, classes: Sequence[int], seed: int, steps: int | None) -> dict[int, Tensor]:
+    """The first n samples after growing numbers of steps: a walk of fewer is the beginning of the whole one."""
+    whole = model.sampler(steps).sampler.steps
+    moments = sorted({round(whole * part / (MOMENTS - 1)) for part in range(MOMENTS)})
+    return {moment: model.sample(n, classes, seed, moment) for moment in moments}
+
+
+def _drawn(model: Trained, asked: Arguments, classes: list[int]) -> Tensor:
+    """The samples in 8 bits, with a bar on a terminal."""
+    chunks = model.samples(asked.n, classes, asked.seed, asked.steps)
+    count = -(-asked.n // model.chunk)
+    shown = track(chunks, "samples", count, console=console, transient=True, disable=not console.is_terminal)
+    return torch.cat([eight_bits(images) for images in shown])
+
+
+def _rows(walked: dict[int, Tensor], names: list[str]) -> list[list[Cell]]:
+    """A row for each sample, a column for each moment of its walk."""
+    rows: list[list[Cell]] = []
+    for i, images in enumerate(zip(*walked.values(), strict=True)):
+        captions = [f"{moment} steps" if moment else f"{names[i % len(names)]}: start" for moment in walked]
+        rows.append([Cell(image, caption) for image, caption in zip(images, captions, strict=True)])
+    return rows

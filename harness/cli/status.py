@@ -1,0 +1,77 @@
+"""Show how all runs of a folder get on; with --watch, until none is queued or running."""
+
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from rich.live import Live
+
+from harness.cli.request import Request
+from harness.cli.tables import console, status_table
+from harness.core.settings import settings
+from harness.launch.status import Jobs, Row, rows, stage_folders, stages, summary
+from harness.runs.folder import OVER
+from harness.runs.run import folders
+
+EVERY = 2
+"""Seconds between two looks at the disk."""
+
+MANY = 100
+"""Runs, of which a person no longer reads each."""
+
+PER_QUESTION = 10
+"""Looks at the disk for each question to SLURM, whose controller others need too."""
+
+
+EXAMPLE = "watch=true"
+
+
+@settings
+class Arguments:
+    """watch: show it anew until nothing is queued or running. all: of many runs, also those that are over."""
+
+    watch: bool = False
+    all: bool = False
+
+
+def run(request: Request) -> None:
+    """Show them."""
+    root = Path(request.config.runs)
+    watch(root) if request.arguments.watch else look(root, request.arguments.all)
+
+
+def look(root: Path, every: bool = False) -> None:
+    """Show how the runs of a folder get on; of many, those that are over only if asked for `every` one."""
+    jobs = _jobs(root)
+    shared, runs = _seen(root, jobs)
+    shown = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
+    console.print(status_table([*shared, *shown], summary(runs)))
+    if len(shown) < len(runs):
+        console.print(f"{len(runs) - len(shown):,} runs that are over are not shown: all=true shows them.")
+    if jobs.silence:
+        console.print(f"What SLURM knows is missing here: {jobs.silence}", markup=False, soft_wrap=True)
+
+
+def watch(root: Path) -> None:
+    """Show those of which something is to be expected, as many as fit, until there are none, or until Ctrl-C."""
+    with suppress(KeyboardInterrupt), Live(console=console, transient=True, auto_refresh=False) as live:
+        jobs = Jobs()
+        for turn in count():
+            jobs = jobs if turn % PER_QUESTION else _jobs(root)
+            shared, runs = _seen(root, jobs)
+            going = [row for row in (*shared, *runs) if row.going]
+            if not going:
+                break
+            live.update(status_table(going[: console.height - 6], summary(runs)), refresh=True)
+            time.sleep(EVERY)
+    look(root)
+
+
+def _jobs(root: Path) -> Jobs:
+    return Jobs.asked([*folders(root), *stage_folders(root)])
+
+
+def _seen(root: Path, jobs: Jobs) -> tuple[list[Row], list[Row]]:
+    """Rows of shared stages, and of runs."""
+    return stages(root, jobs), rows(folders(root), jobs)
