@@ -17,7 +17,7 @@ import harness
 from harness.core.files import read_json
 from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
-from harness.tracking.sender import Courier
+from harness.tracking.sender import Sender
 
 SLOW, AWAY = 2.0, "http://127.0.0.1:9"
 
@@ -28,9 +28,9 @@ def seconds(folder: Path, steps: int, tracking: str | None) -> float:
     uri = f"tracking={tracking}" if tracking not in (None, "none") else "tracking=null"
     (run,) = harness.plan("method=at", epochs, f"runs={folder}", "threads=1", "checkpoint_seconds=2", uri)
     run.freeze()
-    with Watch() if tracking == "none" else Courier(run, None) as watch:
-        train_stage(run, run.trainings[0], watch)
-    took = read_json(run.trainings[0].folder / "done.json")
+    with Watch() if tracking == "none" else Sender(run, None) as watch:
+        train_stage(run, run.stage_runs[0], watch)
+    took = read_json(run.stage_runs[0].folder / "done.json")
     return took["seconds"] / took["steps"]
 
 

@@ -7,7 +7,6 @@ table; random images stand in for the data.
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 
@@ -24,11 +23,11 @@ from harness.core.energy import EnergyModel  # noqa: E402
 from harness.core.optim import Training  # noqa: E402
 from harness.core.walk import Walk, joint_logit  # noqa: E402
 from harness.cost.agreement import agreement  # noqa: E402
-from harness.cost.rounds import OURS, Cost, cost  # noqa: E402
+from harness.cost.rounds import OURS, Timing, cost  # noqa: E402
 from harness.cost.standin import RandomImages, RandomOutliers  # noqa: E402
 from harness.methods.atjem import Contrast, Joint  # noqa: E402
-from harness.training.batches import Materials  # noqa: E402
-from harness.training.loop import Loop  # noqa: E402
+from harness.training.batches import StageInputs  # noqa: E402
+from harness.training.step import Step  # noqa: E402
 
 
 def net(name: str, classes: int) -> nn.Module:
@@ -53,21 +52,20 @@ def joint(asked: argparse.Namespace) -> Joint:
     return Joint(Contrast(walk, None), attack, training)
 
 
-def measured(asked: argparse.Namespace) -> Cost:
+def measured(asked: argparse.Namespace) -> Timing:
     """The step's cost on the device that was asked for."""
     torch.manual_seed(0)
     device = torch.device(asked.device)
     shape, classes = ((3, 256, 256), 1000) if asked.net == "resnet50" else ((3, 32, 32), 10)
     data = RandomImages(shape, classes)
     model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
-    materials = Materials(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
+    materials = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     if asked.walk_precision != "fp32":
         x, y = (part[: asked.batch].to(device) for part in data.tensors("train"))
         cosines = agreement(model.eval(), x, joint_logit(y), asked.walk_precision)
         print("Cosine with fp32 of the directions of a step, mean and lowest: {:.4f}, {:.4f}".format(*cosines))
-    with tempfile.TemporaryDirectory() as folder:
-        return cost(asked.net, Loop(joint(asked), model, materials, Path(folder)), asked.rounds, named, True)
+    return cost(asked.net, Step(joint(asked), model, materials), asked.rounds, named, True)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from harness.core.random import derive, seeded
+from harness.core.random import derive, seed_global
 from harness.core.settings import settings
 
 
@@ -38,7 +38,7 @@ class Augment:
         if self.flip and derive(seed, "flip") % 2:
             image = image.flip(-1)
         if self.autoaugment:
-            with seeded(derive(seed, "autoaugment")):
+            with seed_global(derive(seed, "autoaugment")):
                 image = F.pil_to_tensor(_policy()(F.to_pil_image(image)))
         image = image.float() / 255
         return self._cut_out(image, derive(seed, "cutout")) if self.cutout else image
@@ -71,16 +71,16 @@ class Frame:
     def __call__(self, photograph: Image.Image, size: int, seed: int) -> Tensor:
         """An RGB picture → 3 x size x size, float in [0, 1]."""
         if self.crop == "random":
-            with seeded(derive(seed, "crop")):
+            with seed_global(derive(seed, "crop")):
                 picture: Image.Image = RandomResizedCrop(size)(photograph)
         else:
-            picture = centred(photograph, size, size, F.InterpolationMode.BILINEAR)
+            picture = centre(photograph, size, size, F.InterpolationMode.BILINEAR)
         if self.flip and derive(seed, "flip") % 2:
             picture = ImageOps.mirror(picture)
         return F.to_tensor(picture)
 
 
-def centred(photograph: Image.Image, short: int, size: int, how: F.InterpolationMode) -> Image.Image:
+def centre(photograph: Image.Image, short: int, size: int, how: F.InterpolationMode) -> Image.Image:
     """The central square of a photograph whose short side was first resized."""
     return F.center_crop(F.resize(photograph, [short], how), [size])  # pyright: ignore[reportArgumentType,reportReturnType] - PIL is taken too
 

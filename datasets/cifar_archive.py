@@ -65,7 +65,7 @@ class Archive:
 
 @lru_cache(maxsize=4)
 def _read(files: tuple[Path, ...], key: str) -> tuple[Tensor, Tensor]:
-    batches = [_unpickled(file) for file in files]
+    batches = [_unpickle(file) for file in files]
     try:
         pixels = np.concatenate([batch["data"] for batch in batches])
         labels = torch.tensor([label for batch in batches for label in batch[key]])
@@ -76,7 +76,7 @@ def _read(files: tuple[Path, ...], key: str) -> tuple[Tensor, Tensor]:
         ) from None
 
 
-def _unpickled(file: Path) -> dict[str, Any]:
+def _unpickle(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             return _Arrays(stream, encoding="latin1").load()

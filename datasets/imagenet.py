@@ -15,7 +15,7 @@ from torchvision.transforms.functional import InterpolationMode, to_tensor
 from harness.core.dataset import Branch, Dataset, Items, Key, OnBadImage, Split
 from harness.core.errors import UserError
 from harness.core.settings import settings
-from harness.datasets.augment import Frame, centred
+from harness.datasets.augment import Frame, centre
 from harness.datasets.pictures import named_as_image, open_rgb
 from harness.datasets.split import held_out
 
@@ -70,7 +70,7 @@ class ImageNet(Dataset):
         photograph = image.convert("RGB")
         if branch == "plain":
             short = int(256 / 224 * self.size)
-            return to_tensor(centred(photograph, short, self.size, InterpolationMode.BICUBIC))
+            return to_tensor(centre(photograph, short, self.size, InterpolationMode.BICUBIC))
         frame = {"labelled": self.labelled, "real": self.real, "outliers": self.outliers}[branch]
         return frame(photograph, self.size, seed)
 

@@ -57,10 +57,10 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
     the formats of docs/checkpoints.md; overrides such as data=cifar10 say what it belongs to.
     """
     from harness.core.device import choose_device
-    from harness.runs.reopen import again
+    from harness.runs.reopen import reopen
     from harness.runs.trained import Trained
 
-    return Trained(again(str(path), overrides), choose_device(device))
+    return Trained(reopen(str(path), overrides), choose_device(device))
 
 
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":

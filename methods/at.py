@@ -6,7 +6,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, walk
 
 
@@ -21,9 +21,9 @@ class Robust(Stage):
 
     attack: Walk
     training: Training
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """Adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
         logits = model(walk(model, x, cross_entropy(y), self.attack))
@@ -37,8 +37,3 @@ class AT(Method):
 
     robust: Robust
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The robust classifier."""
-        return {"robust": self.robust}

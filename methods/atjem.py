@@ -12,7 +12,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.at import Robust
 
@@ -67,13 +67,13 @@ class Contrast:
         window = 1 if self.curriculum is None else self.curriculum.window(batch)
         return {"T": torch.tensor(start), "window": torch.zeros(window, dtype=torch.float64), "filled": torch.tensor(0)}
 
-    def images(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> tuple[Tensor, Tensor]:
+    def images(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> tuple[Tensor, Tensor]:
         """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""
         y = batch.labels["real"]
         if self.labels == "random":
             with frozen(model):  # or this one image would enter the running statistics
                 classes = model(batch.images["real"][:1]).shape[1]
-            y = share.integers(classes, y)
+            y = shard.integers(classes, y)
         return walk(model, batch.images["outliers"], joint_logit(y), self.walk, steps=int(state["T"])), y
 
     def observe(self, state: State, real: Tensor, contrastive: Tensor) -> dict[str, float]:
@@ -83,7 +83,7 @@ class Contrast:
             self.curriculum.advance(state, auc, self.walk.steps)
         return {"T": t, "auc": auc}
 
-    def late(self, state: State) -> State:
+    def at_full_length(self, state: State) -> State:
         """With the walk as long as it gets."""
         return {**state, "T": torch.full_like(state["T"], self.walk.steps)}
 
@@ -105,8 +105,32 @@ def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
     return (softplus(-real).mean() + softplus(contrastive).mean()) / 2
 
 
+class Contrastive(Stage):
+    """A stage that learns from contrastive images, whose walk grows with its curriculum."""
+
+    contrast: Contrast
+    r1: float
+
+    @property
+    def needs_double_backward(self) -> bool:
+        """With the gradient penalty."""
+        return self.r1 > 0
+
+    def state(self, data: Dataset, rng: torch.Generator) -> State:
+        """The curriculum's."""
+        return self.contrast.state(self.training.batch)
+
+    def update_state(self, state: State, per_image: dict[str, Tensor]) -> dict[str, float]:
+        """Advance the curriculum by the joint logits of real and contrastive images."""
+        return self.contrast.observe(state, per_image["real"], per_image["contrastive"])
+
+    def at_full_length(self, state: State) -> State:
+        """The state with the longest walk."""
+        return self.contrast.at_full_length(state)
+
+
 @settings
-class Joint(Stage):
+class Joint(Contrastive):
     """The second stage: the robust classifier learns which images are real, normalisation frozen.
 
         L = L_BCE + L_AT-CE + r1 · ½ · mean_i ||∇_x s(x_i)||²
@@ -125,21 +149,12 @@ class Joint(Stage):
     bce: float = 1.0
     ce: float = 1.0
     r1: float = 0.0
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
 
-    @property
-    def twice(self) -> bool:
-        """With the gradient penalty."""
-        return self.r1 > 0
-
-    def state(self, data: Dataset, rng: torch.Generator) -> State:
-        """The curriculum's."""
-        return self.contrast.state(self.training.batch)
-
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """BCE on the marginal score plus adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
-        contrastive, target = self.contrast.images(model, batch, state, share)
+        contrastive, target = self.contrast.images(model, batch, state, shard)
         attacked = walk(model, x, cross_entropy(y), self.attack)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
 
@@ -155,15 +170,7 @@ class Joint(Stage):
         joint = {"real": joint_logit(batch.labels["real"])(of_real), "contrastive": joint_logit(target)(of_contrastive)}
         robust = (of_attacked.detach().argmax(1) == y).float().mean()
         scores = {"s_real": s_real.detach().mean(), "s_contrastive": s_contrastive.detach().mean()}
-        return Loss(terms, {**scores, "robust_accuracy": robust}, seen=joint)
-
-    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
-        """The curriculum."""
-        return self.contrast.observe(state, seen["real"], seen["contrastive"])
-
-    def late(self, state: State) -> State:
-        """With the longest walk."""
-        return self.contrast.late(state)
+        return Loss(terms, {**scores, "robust_accuracy": robust}, per_image=joint)
 
 
 @settings
@@ -176,9 +183,3 @@ class ATJEM(Method):
     robust: Robust | None
     joint: Joint
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The robust classifier, then the joint model."""
-        first: dict[str, Stage] = {} if self.robust is None else {"robust": self.robust}
-        return {**first, "joint": self.joint}

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.core.energy import EnergyModel
-from harness.core.method import Batch, Loss, Stage, State, Stream
+from harness.core.method import Batch, Loss, State, Stream
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.jempp import Continued, Persistent
 
@@ -33,9 +33,9 @@ class Adversary:
     inner: Literal["ce", "energy_up", "joint_down", "released"] = "ce"
     perceptual: bool = True
 
-    def images(self, model: EnergyModel, x: Tensor, y: Tensor, share: Share) -> Tensor:
+    def images(self, model: EnergyModel, x: Tensor, y: Tensor, shard: Shard) -> Tensor:
         """Adversarial images of a labelled batch."""
-        uniform = 2 * share.uniform(x) - 1
+        uniform = 2 * shard.uniform(x) - 1
         start = (x + self.start * uniform).clamp(0, 1)
         with frozen(model):
             clean = model(x)
@@ -72,15 +72,15 @@ class Joint(Persistent):
     ce: float = 1.0
     gap: float = 0.1
     robust_ce: float = 1.0
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The two differences of mean scores plus the two cross-entropies."""
         labelled, y = batch.images["labelled"], batch.labels["labelled"]
-        x = batch.images["real"] + self.sigma * share.normal(batch.images["real"])
-        attacked = self.adversary.images(model, labelled, y, share)
+        x = batch.images["real"] + self.sigma * shard.normal(batch.images["real"])
+        attacked = self.adversary.images(model, labelled, y, shard)
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), share)
+        chains = self.chains.draw(model, state, len(x), shard)
 
         def given(s_real: Tensor) -> Loss:
             s_chains, logits, of_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
@@ -96,7 +96,7 @@ class Joint(Persistent):
             means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
             return Loss(terms, {**means, "accuracy": right, "robust_accuracy": robust})
 
-        return replace(given(s_real), again=lambda: given(marginal_score(model(x))).terms)
+        return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
 
 
 @settings
@@ -105,8 +105,3 @@ class EBJDAT(Continued):
 
     joint: Joint
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The joint model."""
-        return {"joint": self.joint}

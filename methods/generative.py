@@ -5,19 +5,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Dataset
 from harness.core.energy import EnergyModel
-from harness.core.method import Batch, Loss, Method, Stage, State, Stream
+from harness.core.method import Batch, Loss, Method, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, joint_logit
 from harness.methods.at import Robust
-from harness.methods.atjem import Contrast, binary_cross_entropy, gradient_penalty
+from harness.methods.atjem import Contrast, Contrastive, binary_cross_entropy, gradient_penalty
 
 
 @settings
-class Generate(Stage):
+class Generate(Contrastive):
     """Real images of a class against contrastive images of that class; no cross-entropy.
 
         L = 1/(2B) Σ_i [ softplus(−f_{y_i}(x_i)) + softplus(f_{y_i}(õ_i)) ] + r1 · ½ · mean_i ||∇_x f_{y_i}(x_i)||²
@@ -29,20 +28,11 @@ class Generate(Stage):
     contrast: Contrast
     training: Training
     r1: float = 0.0
-    needs: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
+    streams: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
 
-    @property
-    def twice(self) -> bool:
-        """With the gradient penalty."""
-        return self.r1 > 0
-
-    def state(self, data: Dataset, rng: torch.Generator) -> State:
-        """The curriculum's."""
-        return self.contrast.state(self.training.batch)
-
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """BCE on the joint logit, plus R1 where its weight is above 0."""
-        contrastive, target = self.contrast.images(model, batch, state, share)
+        contrastive, target = self.contrast.images(model, batch, state, shard)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
         of_real, of_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
         joint_real = joint_logit(batch.labels["real"])(of_real)
@@ -54,15 +44,7 @@ class Generate(Stage):
             "f_real": joint_real.detach().mean(),
             "f_contrastive": joint_contrastive.detach().mean(),
         }
-        return Loss(terms, scores, seen={"real": joint_real, "contrastive": joint_contrastive})
-
-    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
-        """The curriculum."""
-        return self.contrast.observe(state, seen["real"], seen["contrastive"])
-
-    def late(self, state: State) -> State:
-        """With the longest walk."""
-        return self.contrast.late(state)
+        return Loss(terms, scores, per_image={"real": joint_real, "contrastive": joint_contrastive})
 
 
 @settings
@@ -75,9 +57,3 @@ class Generative(Method):
     robust: Robust | None
     generate: Generate
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The robust classifier, then the energy."""
-        first: dict[str, Stage] = {} if self.robust is None else {"robust": self.robust}
-        return {**first, "generate": self.generate}

@@ -12,9 +12,9 @@ from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.random import PerImage
 from harness.core.settings import later, settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, marginal_score, walk
-from harness.methods.replay import Stored, kept, seen
+from harness.methods.replay import Stored, to_images, to_stored
 
 JITTER = 1e-4 / 4
 """Added to each pixel's variance, 1e-4 on [−1, 1]: pixels that never change would leave a covariance singular."""
@@ -68,26 +68,26 @@ class InformativeChains:
         gaussians = {name: value.to(rng.device) for name, value in class_gaussians(data).items()}
         classes = torch.arange(len(data.classes), device=rng.device)
         drawn = gaussian(gaussians, classes.repeat_interleave(self.buffer // len(classes)), rng)
-        return {"buffer": kept(drawn.clamp(0, 1).view(-1, *data.shape), self.stored)}
+        return {"buffer": to_stored(drawn.clamp(0, 1).view(-1, *data.shape), self.stored)}
 
-    def draw(self, model: EnergyModel, state: State, n: int, share: Share) -> Tensor:
+    def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
         """n chains, no two from one place, continued by one walk and written back."""
-        buffer, whole = state["buffer"], n * share.parts
-        places = torch.randperm(self.buffer, generator=share.rng, device=buffer.device)[:whole]
-        chains = seen(share.take(buffer, places))
-        anew = torch.rand(whole, generator=share.rng, device=buffer.device) < self.restart
-        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=share.rng, device=buffer.device)
+        buffer, whole = state["buffer"], n * shard.parts
+        places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:whole]
+        chains = to_images(shard.take(buffer, places))
+        anew = torch.rand(whole, generator=shard.rng, device=buffer.device) < self.restart
+        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=shard.rng, device=buffer.device)
         fresh = chains.new_zeros(whole, *buffer.shape[1:])
-        fresh[anew] = gaussian(state, classes, share.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
-        start = torch.where(share.own(anew)[:, None, None, None], share.own(fresh), chains)
-        x = walk(model, start, marginal_score, self.walk, normal=share.normal)
-        share.put(buffer, places, kept(x, self.stored))
+        fresh[anew] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        start = torch.where(shard.own(anew)[:, None, None, None], shard.own(fresh), chains)
+        x = walk(model, start, marginal_score, self.walk, normal=shard.normal)
+        shard.put(buffer, places, to_stored(x, self.stored))
         return x
 
     def sample(self, model: EnergyModel, buffer: Tensor, sampler: Walk, rng: PerImage) -> Tensor:
         """Chains of the buffer, walked on; they are unconditional, and each is of the class that it is."""
         places = rng.integers(len(buffer)).to(buffer.device)
-        return walk(model, seen(buffer[places]), marginal_score, sampler, normal=rng.normal)
+        return walk(model, to_images(buffer[places]), marginal_score, sampler, normal=rng.normal)
 
     def skip(self, data: Dataset) -> str | None:
         """Covariances must be small enough to hold, and class blocks must divide the buffer."""
@@ -104,7 +104,7 @@ class Persistent(Stage):
 
     chains: InformativeChains
     training: Training
-    dealt: ClassVar[tuple[str, ...]] = ("buffer",)
+    sharded: ClassVar[tuple[str, ...]] = ("buffer",)
 
     def __post_init__(self) -> None:
         if self.chains.buffer < self.training.size("real"):
@@ -151,14 +151,14 @@ class Energy(Persistent):
     sigma: float = 0.0
     px: float = 1.0
     ce: float = 1.0
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The difference of mean scores plus cross-entropy."""
-        x, labelled = (batch.images[s] + self.sigma * share.normal(batch.images[s]) for s in ("real", "labelled"))
+        x, labelled = (batch.images[s] + self.sigma * shard.normal(batch.images[s]) for s in ("real", "labelled"))
         y = batch.labels["labelled"]
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), share)
+        chains = self.chains.draw(model, state, len(x), shard)
         s_chains, logits = marginal_score(model(chains)), model(labelled)
         terms = {
             "px": self.px * (s_chains.mean() - s_real.mean()),
@@ -175,8 +175,3 @@ class JEMPP(Continued):
 
     energy: Energy
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The joint model."""
-        return {"energy": self.energy}

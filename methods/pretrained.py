@@ -1,6 +1,6 @@
 """Pretrained: any classifier's weights, judged as they are."""
 
-from harness.core.method import Method, Stage
+from harness.core.method import Method
 from harness.core.settings import settings
 from harness.core.walk import Walk
 
@@ -10,8 +10,3 @@ class Pretrained(Method):
     """Trains nothing: the weights that `init` names are evaluated, and sampled by the generative walk."""
 
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """None."""
-        return {}

@@ -8,7 +8,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, confidence, cross_entropy, walk
 
 
@@ -27,9 +27,9 @@ class InOut(Stage):
     outlier_attack: Walk
     training: Training
     outliers: float = 1.0
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """Half adversarial cross-entropy, half the confidence on attacked outliers."""
         x, o, y = batch.images["labelled"], batch.images["outliers"], batch.labels["labelled"]
         attacked = walk(model, x, cross_entropy(y), self.attack)
@@ -50,8 +50,3 @@ class RATIO(Method):
 
     inout: InOut
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The robust classifier."""
-        return {"inout": self.inout}

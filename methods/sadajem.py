@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from harness.core.energy import EnergyModel
-from harness.core.method import Batch, Loss, Stage, State, Stream
+from harness.core.method import Batch, Loss, State, Stream
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, marginal_score
 from harness.methods.jempp import Continued, Persistent
 
@@ -25,13 +25,13 @@ class Energy(Persistent):
 
     px: float = 1.0
     ce: float = 1.0
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The difference of mean scores plus cross-entropy."""
         x, labelled, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
         s_real = marginal_score(model(x))
-        chains = self.chains.draw(model, state, len(x), share)
+        chains = self.chains.draw(model, state, len(x), shard)
 
         def given(s_real: Tensor) -> Loss:
             s_chains, logits = marginal_score(model(chains)), model(labelled)
@@ -43,7 +43,7 @@ class Energy(Persistent):
             scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
             return Loss(terms, {**scores, "accuracy": accuracy})
 
-        return replace(given(s_real), again=lambda: given(marginal_score(model(x))).terms)
+        return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
 
 
 @settings
@@ -52,8 +52,3 @@ class SADAJEM(Continued):
 
     energy: Energy
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The joint model."""
-        return {"energy": self.energy}

@@ -6,7 +6,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy
 
 
@@ -18,9 +18,9 @@ class Classify(Stage):
     """
 
     training: Training
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """Cross-entropy."""
         y = batch.labels["labelled"]
         logits = model(batch.images["labelled"])
@@ -34,8 +34,3 @@ class Standard(Method):
 
     classify: Classify
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The classifier."""
-        return {"classify": self.classify}

@@ -9,7 +9,7 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.settings import settings
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Objective, Walk, cross_entropy, frozen, walk
 
 
@@ -35,12 +35,12 @@ class Tradeoff(Stage):
     training: Training
     beta: float = 6.0
     noise: float = 0.001
-    needs: ClassVar[tuple[Stream, ...]] = ("labelled",)
+    streams: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """Cross-entropy plus the weighted divergence."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
-        attacked = self.attacked(model, x, share)
+        attacked = self.attacked(model, x, shard)
         logits, of_attacked = model(x), model(attacked)
         terms = {
             "ce": cross_entropy(y)(logits).mean(),
@@ -49,11 +49,11 @@ class Tradeoff(Stage):
         right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
         return Loss(terms, {"accuracy": right, "robust_accuracy": robust})
 
-    def attacked(self, model: EnergyModel, x: Tensor, share: Share) -> Tensor:
+    def attacked(self, model: EnergyModel, x: Tensor, shard: Shard) -> Tensor:
         """Images in the ball around x whose predictions diverge most from those on x."""
         with frozen(model):
             clean = model(x)
-        return walk(model, x + self.noise * share.normal(x), divergence_from(clean), self.attack, centre=x)
+        return walk(model, x + self.noise * shard.normal(x), divergence_from(clean), self.attack, centre=x)
 
 
 @settings
@@ -62,8 +62,3 @@ class TRADES(Method):
 
     tradeoff: Tradeoff
     sampler: Walk
-
-    @property
-    def stages(self) -> dict[str, Stage]:
-        """The robust classifier."""
-        return {"tradeoff": self.tradeoff}

@@ -77,7 +77,7 @@ class Pair:
         return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
-def judged(word: str, root: Path) -> tuple[str, Record]:
+def read_record(word: str, root: Path) -> tuple[str, Record]:
     """The name and the record of a run that is done, by its folder's path or by its name below the root."""
     folder = find(word, root)
     if (what := state(folder)) != "done":

@@ -10,7 +10,7 @@ from harness.reports.section import Section
 from harness.reports.series import Series, said
 from harness.reports.stability import Study
 from harness.reports.tables import DOUBT, FRONT, Table
-from harness.reports.webpage import packed, write_page
+from harness.reports.webpage import pack, write_page
 
 SAMPLES = 24
 """Of how many series, the best, sample grids are shown: the page holds them all."""
@@ -48,7 +48,7 @@ def write(
     drawn: Mapping[str, Figures],
 ) -> None:
     """Write the page; drawn: the figures of each section and study, by its name."""
-    figures = {name: [(text, packed(folder / path)) for text, path in found] for name, found in drawn.items()}
+    figures = {name: [(text, pack(folder / path)) for text, path in found] for name, found in drawn.items()}
     parts = [
         *(_compared(section, figures[section.name]) for section in sections),
         *(_studied(study, figures[study.name]) for study in studies),
@@ -69,7 +69,7 @@ def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
         daggers=section.daggers(),
         footnotes=section.footnotes(),
         front=section.front,
-        samples=[(series, packed(path)) for series, path in grids],
+        samples=[(series, pack(path)) for series, path in grids],
         figures=figures,
     )
 

@@ -16,7 +16,7 @@ PLAIN = {
 """What LaTeX reads otherwise, or in older engines not at all."""
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """A text as LaTeX prints it; characters that it may not know become a ?."""
     known = "".join(PLAIN.get(char, char) for char in text)
     return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", known)
@@ -28,14 +28,14 @@ def latex(tables: Sequence[tuple[str, Table]]) -> str:
 
 
 def _table(caption: str, table: Table) -> str:
-    headers = [escaped(header) for header in table.headers]
+    headers = [escape(header) for header in table.headers]
     frame = table.frame(_cell).set_axis(headers, axis="columns")
     columns = "l" * len(headers)
     body = frame.to_latex(index=False, escape=False, column_format=columns)
     title = ": ".join(filter(None, [caption, table.title]))
     lines = [
         r"\begin{table}\centering",
-        rf"\caption{{{escaped(' '.join(filter(None, [f'{title}.', table.note])))}}}",
+        rf"\caption{{{escape(' '.join(filter(None, [f'{title}.', table.note])))}}}",
         r"\begin{adjustbox}{max width=\textwidth}",
         f"{body}\\end{{adjustbox}}",
         r"\end{table}",
@@ -44,5 +44,5 @@ def _table(caption: str, table: Table) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escaped(cell.text)
-    return (rf"\textbf{{{text}}}" if cell.best else text) + escaped(cell.marks)
+    text = escape(cell.text)
+    return (rf"\textbf{{{text}}}" if cell.best else text) + escape(cell.marks)

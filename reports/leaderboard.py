@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.core.files import replacing, write_text
+from harness.core.files import atomic_write, write_text
 from harness.reports import html, published, runpage
 from harness.reports.csv_table import tidy
 from harness.reports.figures import figures
@@ -51,7 +51,7 @@ def _hoarding() -> Iterator[None]:
 
 def _write(folder: Path, found: Sequence[Row]) -> None:
     """All but the pages of runs."""
-    sections, varied = sectioned(found), studies(found)
+    sections, varied = make_sections(found), studies(found)
     drawn = {one.name: list(figures(one, folder)) for one in sections}
     drawn |= {one.name: list(one.figures(folder)) for one in varied}
     for one in sections:
@@ -60,13 +60,13 @@ def _write(folder: Path, found: Sequence[Row]) -> None:
         write_text(folder / _page(one), _study(one, drawn[one.name]))
     write_text(folder / "published.md", _published())
     write_text(folder / "leaderboard.tex", latex(_captioned(sections, varied)))
-    with replacing(folder / "leaderboard.csv") as path:
+    with atomic_write(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
     write_text(folder / "LEADERBOARD.md", _overview(sections, varied))
     html.write(folder, sections, varied, drawn)
 
 
-def sectioned(found: Sequence[Row]) -> list[Section]:
+def make_sections(found: Sequence[Row]) -> list[Section]:
     """A section for each dataset and protocol, of the runs that are in no study."""
     outside = [row for row in found if not row.study]
     alike = {same: [row for row in outside if judged(row) == same] for same in sorted({judged(row) for row in outside})}

@@ -2,9 +2,9 @@
 
 from harness.core.errors import UserError
 from harness.runs.config import Config
-from harness.runs.row import Row, of_folder
+from harness.runs.row import Row, row_of
 from harness.runs.run import Run, folders
-from harness.tracking.reader import tracked
+from harness.tracking.reader import read_rows
 
 
 def rows(config: Config, source: str = "folders") -> list[Row]:
@@ -13,9 +13,9 @@ def rows(config: Config, source: str = "folders") -> list[Row]:
     A run that is there twice, such as a copy of a folder, is one row. UserError if there is none.
     """
     if source == "mlflow":
-        found = tracked(config)
+        found = read_rows(config)
     else:
-        found = [of_folder(folder) for folder in sorted(folders(Run(config).root))]
+        found = [row_of(folder) for folder in sorted(folders(Run(config).root))]
     unique: dict[str, Row] = {}
     for row in found:
         unique.setdefault(row.fingerprint, row)

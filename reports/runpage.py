@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from harness.core.files import one_name
+from harness.core.files import valid_name
 from harness.evaluation.score import Score
 from harness.reports.recipe import Change, changes, learn
 from harness.reports.sparklines import POINTS, charts
-from harness.reports.webpage import embedded, write_page
+from harness.reports.webpage import embed, write_page
 from harness.reports.workers import beside
 from harness.runs.row import Row
 
@@ -39,7 +39,7 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
         config = _text(siblings[0], "config.yaml")
         differences = changes(config) if config else None  # the seed is no part of a recipe
         for row in siblings:
-            page(folder / f"{one_name(row.name)}.html", row, siblings, differences)
+            page(folder / f"{valid_name(row.name)}.html", row, siblings, differences)
 
     with beside(write, len(alike)) if apart else nullcontext():
         yield
@@ -61,7 +61,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
         siblings=siblings,
         tables=tables,
         failure=_text(row, "failure.md"),
-        pictures=[(embedded(picture), text) for picture, text in found if picture],
+        pictures=[(embed(picture), text) for picture, text in found if picture],
         charts=charts(_text(row, "metrics.jsonl")),
         points=POINTS,
         config=_text(row, "config.yaml"),

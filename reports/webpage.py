@@ -23,12 +23,12 @@ def write_page(path: Path, template: str, **content: object) -> None:
         write_text(path, text, durable=False)
 
 
-def embedded(picture: Path) -> Markup:
+def embed(picture: Path) -> Markup:
     """The URI that holds a PNG itself."""
     return _uri("png", picture.read_bytes())
 
 
-def packed(picture: Path) -> Markup:
+def pack(picture: Path) -> Markup:
     """The URI that holds a picture in a third of a PNG's bytes, without loss; takes some hundredths of a second."""
     buffer = BytesIO()
     with Image.open(picture) as image:

@@ -13,8 +13,8 @@ from harness.core.optim import Training
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
 from harness.models.digits import Digits as DigitsNet
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.step import Step
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
@@ -76,11 +76,11 @@ def training(digits):
 
 
 @pytest.fixture
-def loop(digits, tmp_path):
-    """Makes the training loop of a stage on digits, all of them in one folder."""
+def loop(digits):
+    """Makes the object that takes the steps of a stage on digits."""
 
     def make(stage, model):
-        return Loop(stage, model, Materials(digits, Fields(digits, count=40), ("test",), CPU), tmp_path / "stage")
+        return Step(stage, model, StageInputs(digits, Fields(digits, count=40), ("test",), CPU))
 
     return make
 

@@ -97,7 +97,7 @@ class TinyImages(Outliers):
         return numbers
 
     def _prepared(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
-        pixels = decoded(self._pixels[allowed(index, self._excluded)])
+        pixels = decode(self._pixels[allowed(index, self._excluded)])
         return self.data.prepare(Image.fromarray(pixels), branch, seed)
 
 
@@ -107,6 +107,6 @@ def allowed(index: int, excluded: np.ndarray) -> int:
     return index + int(np.searchsorted(before, index, side="right"))
 
 
-def decoded(pixels: np.ndarray) -> np.ndarray:
+def decode(pixels: np.ndarray) -> np.ndarray:
     """3072 bytes, red, green and blue plane in turn, each column by column → height x width x 3."""
     return np.ascontiguousarray(pixels.reshape(3, SIDE, SIDE).transpose(2, 1, 0))

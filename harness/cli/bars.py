@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from harness.cli.tables import coloured, console, relative, status_table
+from harness.cli.tables import colour, console, relative, status_table
 from harness.launch.show import Bars, Show
 from harness.launch.status import Jobs, rows, scores, summary
 from harness.runs import record
@@ -68,11 +68,11 @@ class Display(Bars):
 
     def finished(self, run: Run, result: record.Record) -> None:
         """A run has its record."""
-        console.print(f"{run.name}  {coloured(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
+        console.print(f"{run.name}  {colour(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
         """A run stopped by a fault."""
-        console.print(f"{coloured('failed')}  {reason}\n  see {relative(run.folder / 'failure.md')}", soft_wrap=True)
+        console.print(f"{colour('failed')}  {reason}\n  see {relative(run.folder / 'failure.md')}", soft_wrap=True)
 
     def _show(self, run: Run, what: str, done: int, total: int, figures: str) -> None:
         if (run, what) != (self.run, self.what):
@@ -112,7 +112,7 @@ class Reporter:
             if self.seen.get(run.name) != run.state:
                 self.seen[run.name] = run.state
                 if not console.is_terminal:
-                    console.print(f"{run.name}  {coloured(run.state)}", soft_wrap=True)
+                    console.print(f"{run.name}  {colour(run.state)}", soft_wrap=True)
 
 
 class Terminal(Show):

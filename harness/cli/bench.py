@@ -41,11 +41,11 @@ def run(request: Request) -> None:
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
         return
     if asked.of == "training":
-        measured = bench.of_stages(run, device, asked.rounds, asked.stage)
+        measured = bench.measure_stages(run, device, asked.rounds, asked.stage)
     elif asked.of == "sampling":
-        measured = iter([sampling.of_sampling(run, device, asked.rounds, asked.n)])
+        measured = iter([sampling.measure_sampling(run, device, asked.rounds, asked.n)])
     else:
-        measured = attacks.of_attacks(run, device, asked.rounds, asked.n)
+        measured = attacks.measure_attacks(run, device, asked.rounds, asked.n)
     costs = []
     for cost in measured:
         costs.append(cost)

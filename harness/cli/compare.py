@@ -12,7 +12,7 @@ WORDS = ("RUN", "RUN")
 def run(request: Request) -> None:
     """Show where they differ, and what the comparison is worth."""
     root = Path(request.config.runs)
-    (name, one), (other_name, other) = (compare.judged(word, root) for word in request.words)
+    (name, one), (other_name, other) = (compare.read_record(word, root) for word in request.words)
     console.print(compare.table(one, other))
     for side, called, of in (("A", name, one), ("B", other_name, other)):
         console.print(" ".join([f"{side}: {called}", *of.overrides]), markup=False, soft_wrap=True)

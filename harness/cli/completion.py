@@ -1,6 +1,7 @@
 """Print what makes Tab complete in bash, or the completions of a line: eval "$(harness completion)"."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
@@ -55,14 +56,26 @@ def _all(before: list[str], word: str) -> Iterator[str]:
     chosen = {"method": "atjem", "data": "digits", "model": "digits"}
     chosen |= dict(part.split("=", 1) for part in before if "=" in part)
     for group in CHOICES:
-        path = configs(group) / f"{chosen.get(group, '')}.yaml"
-        if key.startswith(f"{group}.") and path.is_file():
-            yield from _keys(yaml.safe_load(path.read_text(encoding="utf-8")), f"{group}.")
+        if key.startswith(f"{group}.") and group in chosen:
+            yield from _keys(group, chosen[group], f"{group}.")
 
 
-def _keys(part: object, prefix: str) -> Iterator[str]:
-    """The keys of a yaml file's mapping at any depth: those of mappings with a dot, those of values with a =."""
-    if isinstance(part, dict):
-        for key, value in part.items():
-            yield f"{prefix}{key}{'.' if isinstance(value, dict) else '='}"
-            yield from _keys(value, f"{prefix}{key}.")
+def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
+    """The keys of a yaml file, and of those that its defaults name: mappings end in a dot, values in =."""
+    path = configs(group) / f"{name}.yaml"
+    part = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for entry in part.pop("defaults", []):
+        if isinstance(entry, dict):
+            ((what, member),) = entry.items()
+            other, _, place = what.removeprefix("/").partition("@")
+            yield from _keys(other, member, f"{prefix}{place}." if place else prefix)
+        elif entry != "_self_":
+            yield from _keys(group, entry, prefix)
+    yield from _flat(part, prefix)
+
+
+def _flat(part: dict[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in part.items():
+        yield f"{prefix}{key}{'.' if isinstance(value, dict) else '='}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")

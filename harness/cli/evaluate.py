@@ -8,8 +8,8 @@ from harness.cli.run import run_all
 from harness.core.errors import UserError, near
 from harness.core.registry import names
 from harness.core.settings import settings
-from harness.runs.build import ready
-from harness.runs.reopen import UNSAID, again
+from harness.runs.build import require_trained
+from harness.runs.reopen import UNSAID, reopen
 
 EXAMPLE = "run=atjem-digits-s0-8b9c10af protocol=digits"
 PARTS = UNSAID
@@ -26,8 +26,8 @@ def run(request: Request) -> int:
     """Evaluate it; 1 if that failed."""
     word, overrides = request.arguments.run, request.overrides
     command = request.config.command
-    found = again(word, overrides, besides=["protocol"])
+    found = reopen(word, overrides, besides=["protocol"])
     if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
-    ready(found, found.trainings)
+    require_trained(found, found.stage_runs)
     return run_all([replace(found, config=replace(found.config, command=command))])

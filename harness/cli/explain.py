@@ -76,12 +76,12 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
     paths = [folder / name for name in sorted(images_below(folder))[:n]]
     if not paths:
         raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
-    prepared, resized = zip(*(_prepared(path, data) for path in paths), strict=True)
+    prepared, resized = zip(*(_prepare(path, data) for path in paths), strict=True)
     told = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
     return torch.stack(prepared), [str(path) for path in paths], told
 
 
-def _prepared(path: Path, data: Dataset) -> tuple[Tensor, bool]:
+def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
     """A file as an image of the data, and whether it had to be made smaller; UserError if it is smaller already."""
     picture, (channels, height, width) = open_rgb(path), data.shape
     if picture.size == (width, height):

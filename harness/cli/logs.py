@@ -5,7 +5,7 @@ from pathlib import Path
 from harness.cli.request import Request
 from harness.cli.tables import console
 from harness.core.settings import settings
-from harness.launch.logs import told, work
+from harness.launch.logs import job_of, tails
 
 WORDS = ("RUN",)
 EXAMPLE = "atjem-digits-s0-8b9c10af lines=100"
@@ -24,5 +24,5 @@ class Arguments:
 
 def run(request: Request) -> None:
     """Show them."""
-    for line in told(work(request.words[0], Path(request.config.runs)), request.arguments.lines):
+    for line in tails(job_of(request.words[0], Path(request.config.runs)), request.arguments.lines):
         console.print(line, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from harness.cli.request import CHOICES, read
 from harness.core.errors import UserError, near
 from harness.core.registry import names
 from harness.core.signals import Leave
-from harness.runs.compose import Flags, shown
+from harness.runs.compose import Flags, show
 
 HELPERS = ("__init__", "main", "request", "tables", "bars")
 """The files of this folder that are no verbs."""
@@ -58,7 +58,7 @@ def command(typed: Sequence[str]) -> int:
         rest.remove(verb)
     if given.cfg:
         flags.read(typed)
-        print(shown([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
+        print(show([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
         return 0
     module = import_module(f"harness.cli.{verb}")
     return module.run(read(verb, module, rest)) or 0
@@ -77,10 +77,12 @@ def _is_cfg(words: Sequence[str], at: int) -> bool:
 
 
 def _version() -> str:
-    from harness.runs.origin import commit, uncommitted, version
+    from harness.runs.origin import commit, uncommitted_diff, version
 
     at = f", commit {commit()[:7]}" if commit() else ""
-    return f"harness {version('ebm-harness')}{at}{', with changes that are not committed' if uncommitted() else ''}"
+    return (
+        f"harness {version('ebm-harness')}{at}{', with changes that are not committed' if uncommitted_diff() else ''}"
+    )
 
 
 def _help() -> str:

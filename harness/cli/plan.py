@@ -47,11 +47,11 @@ def run(request: Request) -> None:
 
 def stages_table(prices: Sequence[Price]) -> Table:
     """The stages that runs need, each once, how many of them share it, and what a step of it takes."""
-    uses = Counter(training.fingerprint for price in prices for training in price.run.trainings)
+    uses = Counter(training.fingerprint for price in prices for training in price.run.stage_runs)
     table = Table("stage", "steps", "images", "a step takes", "used by", "state", "folder")
     table.title = f"{len(uses)} stages to train"
     for price in prices:
-        for training in price.run.trainings:
+        for training in price.run.stage_runs:
             if n := uses.pop(training.fingerprint, 0):
                 how = training.stage.training
                 steps = how.steps(price.run.data.length("train"))

@@ -73,12 +73,12 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
         usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
         raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
     passed = ["-m"] * given.multirun + ([f"--config-dir={given.config_dir}"] if given.config_dir else [])
-    arguments = _filled(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
+    arguments = _parse_arguments(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
     overrides = [*passed, *rest[len(words) :]]
     return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None))
 
 
-def _filled(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class
+def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class
     """A verb's own arguments; UserError, with an example, where one is missing or means nothing."""
     for part in fields(kind):
         if part.default is MISSING and not values.get(part.name):

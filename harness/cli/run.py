@@ -12,7 +12,7 @@ from harness.launch.launchers import launch
 from harness.launch.preflight import check_all, ready_to_judge
 from harness.runs.folder import OVER
 from harness.runs.run import Run
-from harness.tracking.store import on
+from harness.tracking.store import enabled
 
 BRIEFLY = 30
 """Seconds that are spent, at the end, on sending what MLflow is owed."""
@@ -27,17 +27,17 @@ def run_all(runs: list[Run]) -> int:
     """Do what is left of the runs, and show their scores; 1 if one failed."""
     world = join()
     console.quiet = world.rank > 0  # of the processes that work on a run, the first speaks, and fetches
-    names = world.once(lambda: [run.name for run in check_all(runs)])
+    names = world.on_main(lambda: [run.name for run in check_all(runs)])
     runs = list({run.name: run for run in runs if run.name in names}.values())
     config = runs[0].config
-    world.once(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
+    world.on_main(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
     console.print(runs_table(runs))
     status = launch(runs, Terminal())
     console.print(scores_table(runs))
     where = "" if config.runs == "runs" else f" runs={config.runs}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
-    if on(config):
-        _, left = world.once(lambda: tracking.sync(runs[0].root, BRIEFLY))
+    if enabled(config):
+        _, left = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
         console.print(f"MLflow:      {tracking.ui_command(config)}", markup=False, soft_wrap=True)
         if left:
             console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)

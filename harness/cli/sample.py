@@ -15,12 +15,12 @@ from harness.cli.tables import console
 from harness.core.device import full_precision
 from harness.core.energy import InMicroBatches
 from harness.core.errors import CanaryFailed, Diverged, UserError
-from harness.core.files import replacing
+from harness.core.files import atomic_write
 from harness.core.settings import settings
 from harness.evaluation.pictures import Cell, short, table
 from harness.evaluation.samples import eight_bits, save_grid
 from harness.runs.build import prepare
-from harness.runs.reopen import UNSAID, again
+from harness.runs.reopen import UNSAID, reopen
 from harness.runs.trained import Trained
 
 MOMENTS = 6
@@ -74,7 +74,7 @@ def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> 
 
 def _model(word: str, overrides: Sequence[str]) -> Trained:
     """The model of a run or a checkpoint, where and how the overrides say."""
-    run = again(word, overrides)
+    run = reopen(word, overrides)
     model = Trained(run, prepare(run.config))
     if run.config.microbatch:
         model.net = InMicroBatches(model.net, run.config.microbatch)
@@ -88,12 +88,12 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     """
     names = model.run.data.classes
     classes = [model.label(word) for word in asked.classes] or list(range(len(names)))
-    images = _drawn(model, asked, classes)
+    images = _draw(model, asked, classes)
     walked = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
     grid, strip, arrays = (folder / name for name in ("samples.png", "trajectory.png", "samples.npz"))
     save_grid(images, len(classes), grid)
     table(strip, _rows(walked, [short(names[label]) for label in classes]))
-    with replacing(arrays) as temporary:
+    with atomic_write(arrays) as temporary:
         colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
         np.savez(temporary, arr_0=colour.numpy(), arr_1=np.resize(np.array(classes, np.int64), asked.n))
     return [f"Written: {path}" for path in (grid, strip, arrays)]
@@ -106,7 +106,7 @@ def trajectory(model: Trained, n: int, classes: Sequence[int], seed: int, steps:
     return {moment: model.sample(n, classes, seed, moment) for moment in moments}
 
 
-def _drawn(model: Trained, asked: Arguments, classes: list[int]) -> Tensor:
+def _draw(model: Trained, asked: Arguments, classes: list[int]) -> Tensor:
     """The samples in 8 bits, with a bar on a terminal."""
     chunks = model.samples(asked.n, classes, asked.seed, asked.steps)
     count = -(-asked.n // model.chunk)

@@ -10,7 +10,7 @@ from rich.live import Live
 from harness.cli.request import Request
 from harness.cli.tables import console, status_table
 from harness.core.settings import settings
-from harness.launch.status import Jobs, Row, rows, stage_folders, stages, summary
+from harness.launch.status import Jobs, StatusRow, rows, stage_folders, stages, summary
 from harness.runs.folder import OVER
 from harness.runs.run import folders
 
@@ -44,7 +44,7 @@ def run(request: Request) -> None:
 def look(root: Path, every: bool = False) -> None:
     """Show how the runs of a folder get on; of many, those that are over only if asked for `every` one."""
     jobs = _jobs(root)
-    shared, runs = _seen(root, jobs)
+    shared, runs = _rows(root, jobs)
     shown = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
     console.print(status_table([*shared, *shown], summary(runs)))
     if len(shown) < len(runs):
@@ -59,7 +59,7 @@ def watch(root: Path) -> None:
         jobs = Jobs()
         for turn in count():
             jobs = jobs if turn % PER_QUESTION else _jobs(root)
-            shared, runs = _seen(root, jobs)
+            shared, runs = _rows(root, jobs)
             going = [row for row in (*shared, *runs) if row.going]
             if not going:
                 break
@@ -72,6 +72,6 @@ def _jobs(root: Path) -> Jobs:
     return Jobs.asked([*folders(root), *stage_folders(root)])
 
 
-def _seen(root: Path, jobs: Jobs) -> tuple[list[Row], list[Row]]:
+def _rows(root: Path, jobs: Jobs) -> tuple[list[StatusRow], list[StatusRow]]:
     """Rows of shared stages, and of runs."""
     return stages(root, jobs), rows(folders(root), jobs)

@@ -7,7 +7,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console
 from harness.core.settings import settings
 from harness.runs.run import folders, load
-from harness.tracking.outbox import owe
+from harness.tracking.outbox import enqueue
 
 EXAMPLE = "tracking=http://127.0.0.1:5000 all=true"
 
@@ -24,7 +24,7 @@ def run(request: Request) -> int:
     root = Path(request.config.runs).absolute()
     if request.arguments.all:
         for folder in folders(root):
-            owe(load(folder))
+            enqueue(load(folder))
     sent, left = tracking.sync(root, tracking=request.config.tracking)
     console.print(f"MLflow: {sent} runs sent, {left} still to be sent.", markup=False, soft_wrap=True)
     return 1 if left else 0

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from harness.launch.status import Row, RowState, duration
+from harness.launch.status import RowState, StatusRow, duration
 from harness.runs import record
 from harness.runs.run import Run
 
@@ -26,7 +26,7 @@ COLOURS: dict[RowState, str] = {
 }  # fmt: skip
 
 
-def coloured(of: RowState) -> str:
+def colour(of: RowState) -> str:
     """A state in its colour."""
     return f"[{COLOURS[of]}]{of}[/]"
 
@@ -37,16 +37,16 @@ def runs_table(runs: list[Run]) -> Table:
     for run in runs:
         c, shown = run.config, relative(run.folder)
         row = (run.fingerprint[:8], c.method["name"], c.data["name"], c.model["name"], str(c.seed))
-        table.add_row(*row, coloured(run.state), shown)
+        table.add_row(*row, colour(run.state), shown)
     return table
 
 
-def status_table(rows: Sequence[Row], title: str) -> Table:
+def status_table(rows: Sequence[StatusRow], title: str) -> Table:
     """How runs get on, a row each."""
     table = Table("run", "state", "progress", "left", "job", "last error", title=title)
     for row in rows:
         left = "" if row.left is None else duration(row.left)
-        table.add_row(row.name, coloured(row.state), *map(Text, (row.progress, left, row.job, row.error)))
+        table.add_row(row.name, colour(row.state), *map(Text, (row.progress, left, row.job, row.error)))
     return table
 
 
@@ -63,7 +63,7 @@ def scores_table(runs: list[Run]) -> Table:
         found = records.get(run.name)
         scores = found.scores if found else {}
         cells = [f"{scores[key].value:.2f}{scores[key].unit}" if key in scores else "–" for key in titles]
-        table.add_row(run.name, coloured(run.state), *cells)
+        table.add_row(run.name, colour(run.state), *cells)
     return table
 
 

@@ -38,7 +38,7 @@ class World:
     size: int = 1
     local: int = 0
 
-    def once(self, do: Callable[[], T]) -> T:
+    def on_main(self, do: Callable[[], T]) -> T:
         """What `do` gives, called by the first process alone; what it raises is raised by all."""
         if self.size == 1:
             return do()
@@ -48,7 +48,7 @@ class World:
                 said[0] = do()
             except Exception as error:
                 said[1] = error
-        with _company():
+        with _translate_errors():
             dist.broadcast_object_list(said)
         if said[1] is not None:
             raise said[1]
@@ -58,18 +58,18 @@ class World:
         """Which of the flags are set for one of them at least."""
         return [bool(flag) for flag in self.sum(torch.tensor(flags, dtype=torch.int64))]
 
-    def texts(self, text: str) -> list[str]:
+    def gather_text(self, text: str) -> list[str]:
         """What each of them says, in the order of their ranks."""
         found: list[Any] = [text] * self.size
         if self.size > 1:
-            with _company():
+            with _translate_errors():
                 dist.all_gather_object(found, text)
         return found
 
     def sum(self, x: Tensor) -> Tensor:
         """The sum of a tensor over all processes; the tensor itself is changed."""
         if self.size > 1:
-            with _company():
+            with _translate_errors():
                 dist.all_reduce(x)
         return x
 
@@ -77,11 +77,11 @@ class World:
         """The mean of a tensor over all processes; the tensor itself is changed."""
         return self.sum(x).div_(self.size) if self.size > 1 else x
 
-    def gathered(self, x: Tensor) -> Tensor:
+    def gather(self, x: Tensor) -> Tensor:
         """The rows of all processes' tensors, in the order of their ranks; their numbers may differ."""
         if self.size == 1:
             return x
-        with _company():
+        with _translate_errors():
             counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(self.size)]
             dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
             most = max(int(count) for count in counts)
@@ -94,15 +94,15 @@ class World:
         """Until all are here."""
         self.any(False)
 
-    def dealt(self, whole: Tensor) -> Tensor:
+    def split_rows(self, whole: Tensor) -> Tensor:
         """This process's rows of a tensor that all have: row i goes to process i mod size."""
         return whole if self.size == 1 else whole[self.rank :: self.size].clone()
 
-    def collected(self, rows: Tensor) -> Tensor:
+    def join_rows(self, rows: Tensor) -> Tensor:
         """The whole of a tensor that was dealt out."""
         if self.size == 1:
             return rows
-        whole = self.gathered(rows)
+        whole = self.gather(rows)
         order = torch.cat([torch.arange(rank, len(whole), self.size) for rank in range(self.size)])
         return torch.empty_like(whole).index_copy_(0, order.to(whole.device), whole)
 
@@ -123,21 +123,21 @@ def join() -> World:
     Of SLURM's variables only those of a step count: a batch script, or a shell of an allocation, is one process.
     """
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
-        os.environ.update(_as_torchrun_says_it())
+        os.environ.update(_torchrun_variables())
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return ALONE
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    atexit.register(part)  # a process that ends with open connections may die of it
+    atexit.register(disconnect)  # a process that ends with open connections may die of it
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def part() -> None:
+def disconnect() -> None:
     """Close the connections to the others, if there are any; who waits for this process is told that it has gone."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _as_torchrun_says_it() -> dict[str, str]:
+def _torchrun_variables() -> dict[str, str]:
     """What SLURM says of the step, in the variables that torchrun sets."""
     from submitit.slurm.slurm import SlurmJobEnvironment
 
@@ -152,7 +152,7 @@ def _as_torchrun_says_it() -> dict[str, str]:
 
 
 @contextmanager
-def _company() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:

@@ -20,7 +20,7 @@ TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
 """The name of a file that is being written; it tells by whom."""
 
 
-def one_name(name: str) -> str:
+def valid_name(name: str) -> str:
     """A name that is to be one file's or folder's; UserError where, as part of a path, it would lead elsewhere."""
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise UserError(
@@ -30,7 +30,7 @@ def one_name(name: str) -> str:
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary neighbour of `path` to write; on leaving without error it takes the path's place.
 
     durable: it also outlasts a power cut from then on, which takes a while; for what is not easily made anew.
@@ -53,7 +53,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def swept(folder: Path) -> list[Path]:
+def remove_stale(folder: Path) -> list[Path]:
     """Remove what writers that were killed left behind in a folder and those in it; return its paths.
 
     For a folder whose lock is held: writers of other hosts are then dead, while one of this host, such as a process
@@ -100,7 +100,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write a text file, whole or not at all."""
-    with replacing(path, durable) as temporary:
+    with atomic_write(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

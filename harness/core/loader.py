@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as View
 from harness.core.dataset import BadImage, Items, Key, OnBadImage, gather
 from harness.core.errors import UserError
 from harness.core.random import derive
-from harness.core.signals import apart
+from harness.core.signals import detach
 
 KILLED = "DataLoader worker (pid"
 """What torch says of a process that has gone; its signal handler may say so anywhere."""
@@ -49,12 +49,12 @@ def batches(
         _Readable(view, length),
         batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=apart,
+        collate_fn=_identity,
+        worker_init_fn=detach,
         pin_memory=pinned,
         generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
     )
-    for images, labels, bad in _loaded(loader):
+    for images, labels, bad in _guard(loader):
         if bad and not len(images):
             raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
         if bad and on_bad_image == "fail":
@@ -65,7 +65,7 @@ def batches(
         yield images, labels
 
 
-def _loaded(loader: Iterable[Any]) -> Iterator[Any]:
+def _guard(loader: Iterable[Any]) -> Iterator[Any]:
     """The batches of a loader; UserError where a process of it has gone, which shows in several ways."""
     items = iter(loader)
     while True:
@@ -142,7 +142,7 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         return None
 
 
-def _as_it_is(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole
+def _identity(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole
     return whole  # a named function, for a lambda cannot be sent to worker processes that are spawned
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -12,7 +12,7 @@ from harness.core.dataset import Dataset
 from harness.core.energy import EnergyModel
 from harness.core.optim import Training
 from harness.core.random import PerImage
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, joint_logit, walk
 
 Stream = Literal["labelled", "real", "outliers"]
@@ -21,32 +21,28 @@ Stream = Literal["labelled", "real", "outliers"]
 
 @dataclass
 class Batch:
-    """What a step, or a process's part of it, gets of each stream that its stage needs: images, labels (−1: outliers).
+    """A step's images and labels, or a process's part of them, of each stream that its stage asks for.
 
-    whole: the labels of the step's whole batch.
+    Labels of outliers are −1.
     """
 
     images: dict[Stream, Tensor]
     labels: dict[Stream, Tensor]
-    whole: dict[Stream, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.whole = self.whole or self.labels
 
 
 @dataclass
 class Loss:
     """The named terms of a loss, whose sum is minimised, and figures to watch beside them; all are means over images.
 
-    seen: one value for each image, of which `Stage.advance` gets those of the whole batch.
-    again: the same terms of the same images at the weights of the moment, nothing drawn or walked anew; a stage that
-    has it can be trained with sharpness-aware minimisation.
+    per_image: one value per image; `Stage.update_state` gets those of the whole batch.
+    recompute: gives the same terms of the same images at the present weights, with nothing drawn or walked anew; a
+    stage that has it can be trained with sharpness-aware minimisation.
     """
 
     terms: dict[str, Tensor]
     monitors: dict[str, float | Tensor] = field(default_factory=dict)
-    again: Callable[[], dict[str, Tensor]] | None = None
-    seen: dict[str, Tensor] = field(default_factory=dict)
+    recompute: Callable[[], dict[str, Tensor]] | None = None
+    per_image: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:
@@ -61,13 +57,13 @@ State = dict[str, Tensor]
 class Stage(ABC):
     """One unit of training. A subclass is a frozen dataclass; its fields are its whole config."""
 
-    needs: ClassVar[tuple[Stream, ...]]
-    dealt: ClassVar[tuple[str, ...]] = ()
+    streams: ClassVar[tuple[Stream, ...]]
+    sharded: ClassVar[tuple[str, ...]] = ()
     """The replay buffers in the state: their rows are dealt out to the processes of a run, and taken through Share."""
     training: Training
 
     @property
-    def twice(self) -> bool:
+    def needs_double_backward(self) -> bool:
         """Whether the loss holds gradients, which learning then takes the gradient of."""
         return False
 
@@ -80,17 +76,17 @@ class Stage(ABC):
         return {}
 
     @abstractmethod
-    def loss(self, model: EnergyModel, batch: Batch, state: State, share: Share) -> Loss:
-        """The loss of a step, or of a part of its images; `share` draws by the step alone.
+    def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
+        """The loss of a step, or of a part of its images; `shard` draws by the step alone.
 
-        `state` also holds the constants. Nothing in it is changed here but a replay buffer, through `share`.
+        `state` also holds the constants. Nothing in it is changed here but a replay buffer, through `shard`.
         """
 
-    def advance(self, state: State, seen: dict[str, Tensor]) -> dict[str, float]:
+    def update_state(self, state: State, per_image: dict[str, Tensor]) -> dict[str, float]:
         """Change the state by what the loss saw in all images of a step, as doubles on the CPU; figures to watch."""
         return {}
 
-    def late(self, state: State) -> State:
+    def at_full_length(self, state: State) -> State:
         """The state where a step costs most, for whoever asks the price of training; by default any is as good."""
         return state
 
@@ -101,9 +97,10 @@ class Method(ABC):
     sampler: Walk
 
     @property
-    @abstractmethod
     def stages(self) -> dict[str, Stage]:
-        """The stages in the order of training, by name."""
+        """The stages in the order of training, by name: by default the fields that are stages, None left out."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}  # pyright: ignore[reportArgumentType]
+        return {name: value for name, value in values.items() if isinstance(value, Stage)}
 
     def skip(self, data: Dataset) -> str | None:
         """The reason why this method cannot run on a dataset; None where it can."""

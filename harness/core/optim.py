@@ -121,7 +121,7 @@ def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
                 p.copy_(value)
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
+def average_model(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and normalisation statistics (DAT: decay 0.999).
 
     The first update copies; after n updates the decay is min(decay, (1 + n) / (10 + n)).

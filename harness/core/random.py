@@ -20,7 +20,7 @@ def generator(device: torch.device, *key: int | str) -> torch.Generator:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_global(seed: int) -> Iterator[None]:
     """torch's global generator on the CPU, seeded inside and unchanged outside: for code that knows no other."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too

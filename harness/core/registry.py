@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from harness.core.errors import UserError, near
-from harness.core.settings import current
+from harness.core.settings import without_removed
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
     Types are checked, and unknown or missing fields refused, by pydantic; UserError names the field.
     """
     made = cls.__new__(cls)
-    fields = current(fields, cls)
+    fields = without_removed(fields, cls)
     try:
         begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
         begin(made, **fields, **context)

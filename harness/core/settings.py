@@ -30,7 +30,7 @@ def settings(cls: type[T]) -> type[T]:
     return dataclass(frozen=True)(cls)
 
 
-def named(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config, and its type
+def canonical(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config, and its type
     """A piece of config as names count it, given the class (or annotation) that it is built as; at any depth."""
 
     def count(part: dict[str, Any], cls: type) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def named(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config
     return _at_each_class(content, kind, count)
 
 
-def current(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config, and its type
+def without_removed(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config, and its type
     """A piece of config without the fields that its classes lost, where these have the value that all runs had."""
 
     def drop(part: dict[str, Any], cls: type) -> dict[str, Any]:

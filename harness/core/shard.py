@@ -6,7 +6,7 @@ from torch import Tensor
 from harness.core.distributed import ALONE, World
 
 
-class Share:
+class Shard:
     """One of the equal parts of a step's batch: the `piece`-th of the `pieces` that this process works through.
 
     The random numbers of the whole batch are drawn by everyone, from `rng`, and each part keeps those of its own
@@ -56,7 +56,7 @@ class Share:
             buffer[wanted[0]] = x
             return
         local, held = self._held(wanted)
-        buffer[local] = self.world.gathered(x)[held]
+        buffer[local] = self.world.gather(x)[held]
 
     def _wanted(self, places: Tensor) -> Tensor:
         """The places of the parts that the processes work on at present: processes x images."""

@@ -1,8 +1,11 @@
-"""Signals that tell a process to leave, or to save: training finishes its step first, everything else leaves at once.
+"""Signals that ask a process to save or to leave. Training finishes its step first; everything else leaves at once.
 
-SLURM's USR2, which comes some time before a job's end, means: save and leave, and submitit has the job requeued. Its
-TERM, at preemption or scancel, means: save, and go on, for who leaves of himself is not requeued. Without SLURM a TERM
-means: save and leave.
+| signal | in a job that SLURM started for us | elsewhere |
+| --- | --- | --- |
+| TERM | save and continue: SLURM requeues a preempted job, but no job that exits by itself | leave |
+| USR2 | leave: it comes some time before the time limit, and submitit then has the job requeued | not handled |
+
+To leave is to save first where a step is under way.
 """
 
 import os
@@ -12,82 +15,95 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
-UNTIL_ENDED = 600
-"""Seconds that the other processes of a requeued job wait for its end, which the scheduler brings."""
+Action = Literal["save", "leave"]
+
+ACTIONS: dict[str, dict[int, Action]] = {
+    "slurm": {signal.SIGTERM: "save", signal.SIGUSR2: "leave"},
+    "elsewhere": {signal.SIGTERM: "leave"},
+}
+"""What each signal asks for, by the place that the process runs in."""
+
+REQUEUE_SECONDS = 600
+"""How long the other processes of a requeued job wait for its end, which the scheduler brings."""
 
 
 class Leave(BaseException):
     """This process was told to leave; what was done is saved. No `except Exception` takes it for a fault."""
 
 
-class Told:
-    """What signals have told this process so far."""
+class Signals:
+    """What this process was asked for so far."""
 
     def __init__(self) -> None:
         self.save = self.leave = self.deferred = False
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
-        """The handler of signals."""
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler; raises Leave at once unless that is deferred."""
         self.save = True
-        if number == signal.SIGTERM and _in_slurm():
-            return
-        self.leave = True
-        if not self.deferred:
-            raise Leave
+        if ACTIONS[_place()][number] == "leave":
+            self.leave = True
+            if not self.deferred:
+                raise Leave
+
+    def take_save(self) -> bool:
+        """Whether a save was asked for since the last call."""
+        asked, self.save = self.save, False
+        return asked
 
 
-told = Told()
+signals = Signals()
 """Of this process."""
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Inside, signals are heeded; on leaving, submitit's own handler has the job requeued where there is one."""
-    numbers = (signal.SIGTERM, signal.SIGUSR2) if _in_slurm() else (signal.SIGTERM,)
-    if not hears():
-        numbers = ()
-    before = {number: signal.signal(number, told.hear) for number in numbers}
+def handle_signals() -> Iterator[None]:
+    """Inside, signals are handled; after a Leave, submitit's own handler has the job requeued where there is one."""
+    numbers = ACTIONS[_place()] if in_main_thread() else {}
+    before = {number: signal.signal(number, signals.handle) for number in numbers}
     try:
         yield
     except Leave:
         requeue = before.get(signal.SIGUSR2)
         if callable(requeue):
-            from harness.core.distributed import part  # torch, which light commands do without
+            from harness.core.distributed import disconnect  # imports torch, which light commands do without
 
-            part()  # or the first process might wait for the others, and not hear
-            requeue(signal.SIGUSR2, None)  # by the first process, which does not return from it
-            time.sleep(UNTIL_ENDED)
+            # Disconnect first, or rank 0 might wait for the others and not see the signal. Rank 0 does not return.
+            disconnect()
+            requeue(signal.SIGUSR2, None)
+            time.sleep(REQUEUE_SECONDS)
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        told.__init__()
+        signals.__init__()
 
 
-def hears() -> bool:
-    """Whether this is the thread that signals come to; Python lets no other set a handler."""
+def in_main_thread() -> bool:
+    """Whether this is the main thread; Python lets no other thread set a signal handler."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
-def deferred() -> Iterator[Told]:
-    """Inside, nothing is left half done: whoever works looks at what was told, and raises Leave, at the end at last."""
-    told.deferred = True
+def defer_signals() -> Iterator[Signals]:
+    """Inside, no signal interrupts; the caller looks at the result after each step. At the end, Leave if asked for."""
+    signals.deferred = True
     try:
-        yield told
+        yield signals
     finally:
-        told.deferred = False
-    if told.leave:
+        signals.deferred = False
+    if signals.leave:
         raise Leave
 
 
-def apart(*_: object) -> None:
-    """Take a helping process out of the group that signals go to: whom it helps ends it."""
+def detach(*_: object) -> None:
+    """Take a helper process out of the group that signals go to; its parent ends it."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # some schedulers send it to every process there is
 
 
-def _in_slurm() -> bool:
-    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"  # a job of ours, not a shell of an allocation
+def _place() -> str:
+    """Whether this is a job that we submitted, not a shell of an allocation."""
+    return "slurm" if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else "elsewhere"

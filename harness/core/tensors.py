@@ -6,12 +6,12 @@ import torch
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from harness.core.files import replacing
+from harness.core.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Save tensors as safetensors, the form in which weights are exchanged."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(safetensors.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
 
 

@@ -7,20 +7,20 @@ import torch
 
 from harness.core.device import full_precision
 from harness.core.errors import UserError
-from harness.cost.passes import bare, counted
-from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost, in_turn
+from harness.cost.passes import bare, count_passes
+from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing, time_in_turn
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.robustness import Robustness
 from harness.runs import build, pace
 from harness.runs.run import Run
 
 
-def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Iterator[Cost]:
+def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Iterator[Timing]:
     """What each robust accuracy of a run's protocol costs, of so many images; UserError if there is none, or no model.
 
     An untrained net would not do: its images fall at once, and the attacks that come later have nothing to do.
     """
-    if any(not training.done for training in run.trainings[-1:]):
+    if any(not training.done for training in run.stage_runs[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
     run.data.ready()
     evaluation = build.evaluation(run, device)
@@ -32,7 +32,7 @@ def of_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Itera
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)
 
 
-def _cost(name: str, metric: Robustness, subject: Subject, rounds: int) -> Cost:
+def _cost(name: str, metric: Robustness, subject: Subject, rounds: int) -> Timing:
     x, y = subject.images(metric.split, metric.indices(subject))
 
     def ours() -> object:
@@ -43,9 +43,9 @@ def _cost(name: str, metric: Robustness, subject: Subject, rounds: int) -> Cost:
         attack.verbose = False
         return attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
 
-    with counted(subject.model) as passes:
+    with count_passes(subject.model) as passes:
         ours()
     variants: dict[str, Callable[[], object]] = {OURS: ours, REFERENCE: reference}
     variants[FLOOR] = bare(subject.model, passes, x)
-    seconds, sections = in_turn(variants, lambda: None, rounds, subject.device)
-    return Cost(name, pace.name(subject.device), len(x), False, seconds, sections, {})
+    seconds, sections = time_in_turn(variants, lambda: None, rounds, subject.device)
+    return Timing(name, pace.name(subject.device), len(x), False, seconds, sections, {})

@@ -31,9 +31,9 @@ def disk(run: Run) -> Disk:
     weights, pixels = sum(t.numel() * t.element_size() for t in tensors), torch.Size(run.data.shape).numel()
     stages: dict[str, int] = {}
     meanwhile = 0
-    for training in run.trainings:
+    for training in run.stage_runs:
         stage: Any = training.stage
-        how, buffer = training.stage.training, 4 * pixels * _buffered(asdict(stage))
+        how, buffer = training.stage.training, 4 * pixels * _buffer_images(asdict(stage))
         moments = 2 if how.optimizer != "sgd" else int(how.momentum > 0)
         stages[training.fingerprint] = weights + buffer
         # Those that are kept, and the next one while it is written.
@@ -55,9 +55,9 @@ def size(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
-def _buffered(fields: dict[str, Any]) -> int:
+def _buffer_images(fields: dict[str, Any]) -> int:
     """The images of a replay buffer, which a field of that name counts, at any depth of a stage's settings."""
-    inner = sum(_buffered(value) for value in fields.values() if isinstance(value, dict))
+    inner = sum(_buffer_images(value) for value in fields.values() if isinstance(value, dict))
     return inner + int(fields.get("buffer") or 0)
 
 

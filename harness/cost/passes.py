@@ -28,7 +28,7 @@ class Pass:
 
 
 @contextmanager
-def counted(model: nn.Module) -> Iterator["Counter[Pass]"]:
+def count_passes(model: nn.Module) -> Iterator["Counter[Pass]"]:
     """Count the passes of the body, by what the net's input and weights have gradients for."""
     found: Counter[Pass] = Counter()
 

@@ -22,10 +22,10 @@ from harness.methods.generative import Generate
 from harness.methods.jem import Energy
 from harness.methods.standard import Classify
 
-Losses = Callable[["Reference", Batch], Tensor]
+Losses = Callable[["PlainStep", Batch], Tensor]
 
 
-class Reference:
+class PlainStep:
     """A stage's step, written plainly; LookupError for a stage that has none here."""
 
     def __init__(self, stage: Stage, model: EnergyModel, average: EnergyModel, state: State) -> None:
@@ -99,14 +99,14 @@ def _higher(best: Tensor, highest: Tensor, x: Tensor, value: Tensor) -> tuple[Te
     return torch.where(better.view(-1, 1, 1, 1), x, best), torch.where(better, value, highest)
 
 
-def _classify(reference: Reference, batch: Batch) -> Tensor:
+def _classify(reference: PlainStep, batch: Batch) -> Tensor:
     y = batch.labels["labelled"]
     logits = reference.model(batch.images["labelled"])
     (logits.argmax(1) == y).float().mean().item()
     return cross_entropy(logits, y)
 
 
-def _robust(reference: Reference, batch: Batch) -> Tensor:
+def _robust(reference: PlainStep, batch: Batch) -> Tensor:
     model, how = reference.model, reference.stage.attack
     x, y = batch.images["labelled"], batch.labels["labelled"]
     attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), how, how.steps)
@@ -115,7 +115,7 @@ def _robust(reference: Reference, batch: Batch) -> Tensor:
     return cross_entropy(logits, y)
 
 
-def _binary(reference: Reference, batch: Batch, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _binary(reference: PlainStep, batch: Batch, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     real, y, steps = batch.images["real"], batch.labels["real"], int(reference.state["T"])
     model, how = reference.model, reference.stage.contrast.walk
 
@@ -139,15 +139,15 @@ def _binary(reference: Reference, batch: Batch, score: Callable[[Tensor, Tensor]
     return loss
 
 
-def _generate(reference: Reference, batch: Batch) -> Tensor:
+def _generate(reference: PlainStep, batch: Batch) -> Tensor:
     return _binary(reference, batch, lambda logits, y: logits.gather(1, y[:, None])[:, 0])
 
 
-def _joint(reference: Reference, batch: Batch) -> Tensor:
+def _joint(reference: PlainStep, batch: Batch) -> Tensor:
     return _binary(reference, batch, lambda logits, y: logits.logsumexp(1)) + _robust(reference, batch)
 
 
-def _energy(reference: Reference, batch: Batch) -> Tensor:
+def _energy(reference: PlainStep, batch: Batch) -> Tensor:
     model, chains, buffer = reference.model, reference.stage.chains, reference.state["buffer"]
     real, x, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
     places = torch.randint(len(buffer), (len(real),), device=buffer.device)

@@ -11,7 +11,7 @@ from harness.runs import pace
 from harness.runs.build import prepare
 from harness.runs.folder import OVER
 from harness.runs.pace import Pace, Paces
-from harness.runs.run import Run, Training
+from harness.runs.run import Run, StageRun
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Price:
         """What it is computed on; None where that is a cluster's, which this machine cannot tell."""
         return None if launcher(self.run.config).elsewhere else pace.name(prepare(self.run.config))
 
-    def pace(self, training: Training) -> Pace | None:
+    def pace(self, training: StageRun) -> Pace | None:
         """What a step of a stage takes."""
-        return self.paces.find(pace.of_stage(self.run, training), self.device)
+        return self.paces.find(pace.stage_key(self.run, training), self.device)
 
     @cached_property
     def stages(self) -> dict[str, float | None]:
         """Each stage, by its fingerprint."""
-        return {training.fingerprint: self._stage(training) for training in self.run.trainings}
+        return {training.fingerprint: self._stage(training) for training in self.run.stage_runs}
 
     @cached_property
     def evaluation(self) -> float | None:
         """The evaluation."""
-        found = self.paces.find(pace.of_evaluation(self.run), self.device)
+        found = self.paces.find(pace.evaluation_key(self.run), self.device)
         return 0.0 if self.over else found and found.seconds / self.processes
 
     @cached_property
@@ -56,14 +56,14 @@ class Price:
         """The bytes that it needs."""
         return Disk({}, 0, 0) if self.over else disk(self.run)
 
-    def _stage(self, training: Training) -> float | None:
+    def _stage(self, training: StageRun) -> float | None:
         if self.over or training.ended:
             return 0.0
         found = self.pace(training)
         return found and steps_left(self.run, training) * found.seconds / self.processes
 
 
-def steps_left(run: Run, training: Training) -> int:
+def steps_left(run: Run, training: StageRun) -> int:
     """The steps of a stage that no process has logged yet."""
     logged = read_lines(training.folder / "metrics.jsonl")
     return training.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)

@@ -1,9 +1,7 @@
 """The pace of a stage that no earlier run tells: a few steps of it, of which nothing is left."""
 
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -11,10 +9,10 @@ import torch
 from harness.core.errors import Diverged
 from harness.cost.price import Price
 from harness.runs import pace
-from harness.runs.build import initial, materials, prepare
+from harness.runs.build import initial, prepare, stage_inputs
 from harness.runs.pace import Pace
-from harness.runs.run import Run, Training
-from harness.training.loop import Loop
+from harness.runs.run import Run, StageRun
+from harness.training.step import Step
 
 STEPS = 5
 """That are timed, after one that is not: the first also loads and compiles."""
@@ -23,29 +21,27 @@ STEPS = 5
 def probe(prices: Sequence[Price]) -> None:
     """Measure each kind of stage whose pace is unknown, on the device that is here, and add it to the known ones."""
     for price in prices:
-        for training in price.run.trainings:
+        for training in price.run.stage_runs:
             if price.stages[training.fingerprint] is None and price.pace(training) is None:
-                key = pace.of_stage(price.run, training)
-                price.paces.known.setdefault(key, []).append(measured(price.run, training))
+                key = pace.stage_key(price.run, training)
+                price.paces.known.setdefault(key, []).append(measure(price.run, training))
 
 
-def measured(run: Run, training: Training) -> Pace:
+def measure(run: Run, training: StageRun) -> Pace:
     """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
     device = prepare(run.config)
-    inputs = materials(run, training.name, training.stage, device)
-    with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(training.stage, initial(run).to(device), inputs, Path(folder))
-        begun, loop.state = loop.state, training.stage.late(loop.state)
-        return Pace(median(_times(loop, device)), pace.name(device), upper=loop.state is not begun)
+    step = Step(training.stage, initial(run).to(device), stage_inputs(run, training.name, training.stage, device))
+    begun, step.state = step.state, training.stage.at_full_length(step.state)
+    return Pace(median(_times(step, device)), pace.name(device), upper=step.state is not begun)
 
 
-def _times(loop: Loop, device: torch.device) -> list[float]:
+def _times(step: Step, device: torch.device) -> list[float]:
     times: list[float] = []
-    steps = loop.remaining()
+    batches = step.batches()
     for _ in range(STEPS + 1):
         started = time.monotonic()
         try:
-            loop.step(*next(steps))
+            step(*next(batches))
         except (StopIteration, Diverged):  # it has no further steps, or untrained weights took it too far
             break
         if device.type == "cuda":

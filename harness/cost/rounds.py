@@ -12,15 +12,15 @@ import torch
 from harness.core.method import Batch
 from harness.core.timing import Clock
 from harness.cost.memory import peak
-from harness.cost.passes import bare, counted
-from harness.cost.plain_steps import LOSSES, Reference
-from harness.training.loop import Loop
+from harness.cost.passes import bare, count_passes
+from harness.cost.plain_steps import LOSSES, PlainStep
+from harness.training.step import Step
 
 OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
 
 
 @dataclass(frozen=True)
-class Cost:
+class Timing:
     """What some work takes: a step of a stage, sampling, or attacking.
 
     batch: the images of it. seconds: of each variant, by round. sections: of ours, medians over rounds; data: of
@@ -48,36 +48,38 @@ class Cost:
         return median(ratios), min(ratios), max(ratios)
 
 
-def cost(name: str, loop: Loop, rounds: int, on: str, standin: bool = False) -> Cost:
+def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> Timing:
     """Measure a stage where its steps cost most; `on`: the device, in words."""
-    loop.state = loop.stage.late(loop.state)
-    device = loop.materials.device
-    waiting, batch = _fetched(loop, rounds)
-    plain = deepcopy(loop.model)  # which is not compiled
+    step.state = step.stage.at_full_length(step.state)
+    device = step.inputs.device
+    waiting, batch = _fetch(step, rounds)
+    plain = deepcopy(step.model)  # which is not compiled
     before = deepcopy(plain.state_dict())
-    steps = cycle(range(loop.steps))  # each draws anew, so that no chain is walked on and on
+    numbers = cycle(range(step.steps))  # each draws anew, so that no chain is walked on and on
 
     def ours() -> object:
-        return loop.step(next(steps), batch)
+        return step(next(numbers), batch)
 
     def afresh() -> None:
-        for model in (loop.model, plain):
+        for model in (step.model, plain):
             model.load_state_dict(before)
 
-    with counted(loop.model) as passes:
+    with count_passes(step.model) as passes:
         ours()
     variants: dict[str, Callable[[], object]] = {OURS: ours}
-    if type(loop.stage) in LOSSES:
-        state = {key: value.clone() for key, value in loop.state.items()}
-        reference = Reference(loop.stage, plain, deepcopy(plain), state)
+    if type(step.stage) in LOSSES:
+        state = {key: value.clone() for key, value in step.state.items()}
+        reference = PlainStep(step.stage, plain, deepcopy(plain), state)
         variants[REFERENCE] = lambda: reference.step(batch)
     variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
-    seconds, sections = in_turn(variants, afresh, rounds, device)
+    seconds, sections = time_in_turn(variants, afresh, rounds, device)
     sections["data"] = median(waiting)
-    return Cost(f"stage {name}", on, loop.stage.training.batch, standin, seconds, sections, held(variants, device))
+    return Timing(
+        f"stage {name}", on, step.stage.training.batch, standin, seconds, sections, peak_bytes(variants, device)
+    )
 
 
-def in_turn(
+def time_in_turn(
     variants: dict[str, Callable[[], object]], afresh: Callable[[], None], rounds: int, device: torch.device
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Each variant's seconds by round, and the sections of ours; `afresh` comes before."""
@@ -96,17 +98,17 @@ def in_turn(
     return seconds, {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
 
 
-def held(variants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, int]:
+def peak_bytes(variants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, int]:
     """The most bytes that each variant holds beyond what stays."""
     return {name: peak(work, device) for name, work in variants.items()}
 
 
-def _fetched(loop: Loop, rounds: int) -> tuple[list[float], Batch]:
+def _fetch(step: Step, rounds: int) -> tuple[list[float], Batch]:
     """The seconds that fetching batches takes, and one of them; the first also opens what they are read from."""
-    batches, waiting = loop.remaining(), []
+    batches, waiting = step.batches(), []
     _, batch = next(batches)
-    for _ in range(min(rounds, loop.steps - 1)):
-        waiting.append(_seconds(lambda: next(batches), loop.materials.device))
+    for _ in range(min(rounds, step.steps - 1)):
+        waiting.append(_seconds(lambda: next(batches), step.inputs.device))
     return waiting or [0.0], batch
 
 

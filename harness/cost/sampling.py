@@ -4,23 +4,23 @@ import torch
 
 from harness.core.random import generator
 from harness.core.walk import joint_logit
-from harness.cost.passes import bare, counted
+from harness.cost.passes import bare, count_passes
 from harness.cost.plain_steps import plain_walk
-from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost, held, in_turn
-from harness.cost.standin import of_data, of_outliers
+from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing, peak_bytes, time_in_turn
+from harness.cost.standin import stand_in_data, stand_in_outliers
 from harness.evaluation.samples import draw_of
 from harness.runs import pace
 from harness.runs.build import initial, outliers
 from harness.runs.run import Run
 
 
-def of_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Cost:
+def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Timing:
     """What it costs to draw so many samples by the sampler of a run; from initial weights, which are as fast as any."""
-    data, how = of_data(run.data), run.method.sampler
-    source, model = of_outliers(outliers(run), data), initial(run).to(device)
+    data, how = stand_in_data(run.data), run.method.sampler
+    source, model = stand_in_outliers(outliers(run), data), initial(run).to(device)
     labels = torch.arange(count, device=device) % len(data.classes)
     starts = source.starts(range(count)).to(device)
-    state = run.trainings[-1].stage.state(data, generator(device, "state")) if run.trainings else {}
+    state = run.stage_runs[-1].stage.state(data, generator(device, "state")) if run.stage_runs else {}
 
     def ours() -> object:
         return draw_of(run.method, model, state, source, labels, 0, range(count))
@@ -28,9 +28,9 @@ def of_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Cost
     def reference() -> object:
         return plain_walk(model, starts, joint_logit(labels), how, how.steps)
 
-    with counted(model) as passes:
+    with count_passes(model) as passes:
         ours()
     variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}
-    seconds, sections = in_turn(variants, lambda: None, rounds, device)
-    held_by = held(variants, device)
-    return Cost("sampling", pace.name(device), count, data is not run.data, seconds, sections, held_by)
+    seconds, sections = time_in_turn(variants, lambda: None, rounds, device)
+    held_by = peak_bytes(variants, device)
+    return Timing("sampling", pace.name(device), count, data is not run.data, seconds, sections, held_by)

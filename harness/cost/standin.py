@@ -60,7 +60,7 @@ class RandomOutliers(Outliers):
         return self.images([(index % IMAGES, 0) for index in indices])
 
 
-def of_data(data: Dataset) -> Dataset:
+def stand_in_data(data: Dataset) -> Dataset:
     """The dataset itself if its files are here, else random images in its shape."""
     try:
         data.ready()
@@ -69,7 +69,7 @@ def of_data(data: Dataset) -> Dataset:
         return RandomImages(data.shape, _classes(data))
 
 
-def of_outliers(outliers: Outliers, data: Dataset) -> Outliers:
+def stand_in_outliers(outliers: Outliers, data: Dataset) -> Outliers:
     """The outliers themselves if their files are here and so are those of the data, else random images."""
     try:
         outliers.ready()

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from harness.core.files import write_json
 from harness.cost.disk import size
-from harness.cost.rounds import FLOOR, OURS, REFERENCE, Cost
+from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing
 from harness.runs.run import Run
 
 ORDER = (
@@ -27,7 +27,7 @@ ORDER = (
 """The sections of a step, as they are shown."""
 
 
-def variants(cost: Cost) -> Table:
+def variants(cost: Timing) -> Table:
     """How long a step takes ours and the others, how many times as long as ours, and what it holds."""
     title = f"{cost.what}, {cost.device}, {cost.batch} images"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
@@ -40,7 +40,7 @@ def variants(cost: Cost) -> Table:
     return table
 
 
-def sections(cost: Cost) -> Table:
+def sections(cost: Timing) -> Table:
     """Where the time of our step goes."""
     table = Table("section", "ms", "share")
     whole = sum(cost.sections.values())
@@ -50,7 +50,7 @@ def sections(cost: Cost) -> Table:
     return table
 
 
-def notes(cost: Cost) -> list[str]:
+def notes(cost: Timing) -> list[str]:
     """What must be known of the numbers."""
     lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
     if REFERENCE not in cost.seconds:
@@ -60,7 +60,7 @@ def notes(cost: Cost) -> list[str]:
     return lines
 
 
-def keep(run: Run, costs: Sequence[Cost], folder: Path) -> Path:
+def keep(run: Run, costs: Sequence[Timing], folder: Path) -> Path:
     """Write what was measured of a run's stages as JSON; the file."""
     what = [run.config.method["name"], run.config.data["name"], run.config.model["name"], costs[0].what]
     path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")

@@ -10,8 +10,8 @@ from harness.core.energy import EnergyModel
 from harness.core.errors import CanaryFailed
 from harness.evaluation.features import Features
 from harness.evaluation.intervals import wilson
-from harness.evaluation.metric import BATCH, Subject, sound
-from harness.evaluation.reference import Reference, evenly, loaded
+from harness.evaluation.metric import BATCH, Subject, check_logits
+from harness.evaluation.reference import Reference, evenly, load_images
 
 SEEN = 500
 """Images of a split that are looked at, evenly spaced; all of a smaller one."""
@@ -26,10 +26,10 @@ OFF = 10
 """How often its sampling error the mean of the features may be away from the reference's."""
 
 
-def of_classifier(subject: Subject) -> dict[str, float]:
+def check_classifier(subject: Subject) -> dict[str, float]:
     """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
     x, y = _some(subject, "test")
-    logits = sound(_logits(subject.model, x))
+    logits = check_logits(_logits(subject.model, x))
     once = _accuracy(logits, y)
     return {
         "accuracy": once,
@@ -39,14 +39,14 @@ def of_classifier(subject: Subject) -> dict[str, float]:
     }
 
 
-def of_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
+def check_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
     """Train against train: features of training images, made as those of samples, must have the reference's mean.
 
     n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
     distance whose sampling error is known for any number of images and features.
     """
     view, n = subject.data.view("train", "plain"), subject.data.length("train")
-    found = torch.cat([features(images)["features"] for images in loaded(view, [*evenly(n, REFERENCE)])]).double()
+    found = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
     away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
     spread = float(found.var(0).sum()) / trace

@@ -11,7 +11,7 @@ import torch
 
 from harness.core.dataset import Outliers
 from harness.core.errors import UserError
-from harness.core.files import one_name, read_json, replacing, write_json
+from harness.core.files import atomic_write, read_json, valid_name, write_json
 from harness.core.method import Method, State
 from harness.core.registry import find, make
 from harness.evaluation import canaries
@@ -19,7 +19,7 @@ from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.parts import read_part, write_part
 from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.evaluation.score import Selection
-from harness.evaluation.selection import Steps, tuned, with_steps
+from harness.evaluation.selection import Steps, with_chosen_steps, with_steps
 
 Phase = Literal["selection", "samples", "metrics"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -33,7 +33,7 @@ def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
     made: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
         given = {key: value for key, value in fields.items() if key != "metric"}
-        made[one_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+        made[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
     return made
 
 
@@ -91,7 +91,7 @@ class Evaluation:
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will mean something; CanaryFailed where they will not."""
         with torch.no_grad():
-            found = canaries.of_classifier(self.subject)
+            found = canaries.check_classifier(self.subject)
         if self.generates:
             self._draw(self.method, range(2))
         for metric in self.metrics.values():
@@ -112,7 +112,7 @@ class Evaluation:
         chosen = self.folder / "selection.json"
         return chosen if chosen.exists() else None
 
-    def merged(self) -> tuple[Result, float]:
+    def merge(self) -> tuple[Result, float]:
         """All scores and outcomes, and the seconds that they took; pictures and tables go into the run's folder."""
         total, seconds = Result({}), 0.0
         for name, metric in self.metrics.items():
@@ -124,25 +124,25 @@ class Evaluation:
             total.scores.update(found.scores)
             total.outcomes.update(found.outcomes)
             for picture, write in found.pictures.items():
-                with replacing(self.folder / f"{picture}.png") as temporary:
+                with atomic_write(self.folder / f"{picture}.png") as temporary:
                     write(temporary)
             for table, lines in found.tables.items():
                 write_json(self.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         return total, seconds
 
-    def selected(self) -> dict[str, Selection]:
+    def selections(self) -> dict[str, Selection]:
         """What was chosen during the evaluation."""
         return self.selects.selection(self.folder) if self.selects else {}
 
-    def so_far(self, name: str) -> str:
+    def summary(self, name: str) -> str:
         """A few words on the parts of a metric that are done."""
         if name not in self.metrics:
             return ""
         metric = self.metrics[name]
         paths = [self._path(name, shard) for shard in range(metric.shards(self.subject))]
         done = [read_json(path) for path in paths if path.exists()]
-        return metric.so_far(self.subject, done) if done else ""
+        return metric.summary(self.subject, done) if done else ""
 
     def _selection(self) -> Iterator[Piece]:
         if self.selects is None or (self.folder / "selection.json").exists():
@@ -153,7 +153,7 @@ class Evaluation:
 
     def _samples(self) -> Iterator[Piece]:
         if self.generates:
-            yield from self._chunks("samples", self.subject.samples, tuned(self.method, self.folder))
+            yield from self._chunks("samples", self.subject.samples, with_chosen_steps(self.method, self.folder))
 
     def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
         return chunks(name, samples, lambda indices: self._draw(method, indices))

@@ -44,7 +44,7 @@ def newcombe(auc: float, positives: int, negatives: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def of_mean(mean: float, sd: float, n: int) -> tuple[float, float]:
+def mean_interval(mean: float, sd: float, n: int) -> tuple[float, float]:
     """Of the mean of n independent values, of which mean and standard deviation (by n) are given, by Student's t."""
     half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / sqrt(n - 1)
     return mean - half, mean + half

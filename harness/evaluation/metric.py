@@ -64,7 +64,7 @@ class Subject:
                 with torch.no_grad():
                     found.append((self.model(images).cpu(), labels.cpu()))
             logits, labels = zip(*found, strict=True)
-            self.known[split] = sound(torch.cat(logits)), torch.cat(labels)
+            self.known[split] = check_logits(torch.cat(logits)), torch.cat(labels)
         return self.known[split]
 
     def features(self, name: str) -> Features:
@@ -113,12 +113,12 @@ class Metric(ABC):
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """The result of all parts, in the order of shards."""
 
-    def so_far(self, subject: Subject, parts: list[Part]) -> str:
+    def summary(self, subject: Subject, parts: list[Part]) -> str:
         """A few words on the parts that are done, for the progress bar."""
         return ""
 
 
-def sound(logits: Tensor) -> Tensor:
+def check_logits(logits: Tensor) -> Tensor:
     """The logits, if they say anything; Diverged otherwise."""
     if not logits.isfinite().all():
         raise Diverged(f"the logits of {int((~logits.isfinite()).any(1).sum())} of {len(logits)} images are not finite")

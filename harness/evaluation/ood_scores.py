@@ -8,7 +8,7 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from harness.core.errors import Diverged
-from harness.core.random import seeded
+from harness.core.random import seed_global
 from harness.core.settings import settings
 from harness.core.walk import Objective, Walk, confidence, frozen, marginal_score, slope, walk
 
@@ -29,7 +29,7 @@ PUBLISHED: dict[str, Objective] = {"energy": marginal_score, "msp": confidence}
 """What the published attack climbs to raise a score: for the largest probability it is KL( U ‖ p )."""
 
 
-def scored(model: nn.Module, images: Tensor, scorer: Scorer) -> Tensor:
+def ood_score(model: nn.Module, images: Tensor, scorer: Scorer) -> Tensor:
     """The scores of images, N, on the CPU; Diverged where one is not finite."""
     with frozen(model), torch.no_grad():
         if scorer == "gradient":
@@ -77,7 +77,7 @@ class APGD:
         """The best images; the random starts depend on the seed and on the whole batch."""
         hill = _Hill(model, OF_LOGITS[scorer])
         attack = APGDAttack(hill, self.steps, "L2", self.restarts, self.eps, device=images.device, is_tf_model=True)
-        with frozen(model), seeded(seed):
+        with frozen(model), seed_global(seed):
             return attack.perturb(images, best_loss=True)
 
 

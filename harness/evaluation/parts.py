@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.files import read_json, replacing, write_json
+from harness.core.files import atomic_write, read_json, write_json
 
 Part = dict[str, Any]
 """What one shard of a metric gives: what JSON can hold, and arrays."""
@@ -15,7 +15,7 @@ def write_part(path: Path, part: Part) -> None:
     """Store a part, its arrays first: there whole or not at all."""
     arrays = {key: value for key, value in part.items() if isinstance(value, np.ndarray)}
     if arrays:
-        with replacing(path.with_suffix(".npz")) as temporary:
+        with atomic_write(path.with_suffix(".npz")) as temporary:
             np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
     write_json(path, {key: value for key, value in part.items() if key not in arrays})
 

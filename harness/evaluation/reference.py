@@ -62,15 +62,15 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
     path = cache / f"reference-{features.source.extractor}-{_digest(features, view, indices)}.safetensors"
     with locked_file(path):
         if not path.exists():
-            save_tensors(path, _computed(features, view, indices))
+            save_tensors(path, _compute(features, view, indices))
     try:
         found = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
-    return Reference(_named(found), found["features"])
+    return Reference(_file_name(found), found["features"])
 
 
-def given(path: Path, dims: int) -> Reference:
+def read_given(path: Path, dims: int) -> Reference:
     """Statistics of a file, as pytorch-fid stores them (.npz with mu and sigma); UserError where they do not fit."""
     try:
         with np.load(path) as file:
@@ -97,7 +97,7 @@ def evenly(n: int, count: int) -> range:
     return range(n) if n <= count else range(0, n, -(-n // count))
 
 
-def loaded(view: Items, indices: list[int]) -> DataLoader[Tensor]:
+def load_images(view: Items, indices: list[int]) -> DataLoader[Tensor]:
     """Batches of images in 8 bits; by other processes where there are many."""
     workers = min(4, os.cpu_count() or 1) if len(indices) > HASHED else 0
     return DataLoader(Pixels(view, indices), batch_size=BATCH, num_workers=workers)
@@ -112,14 +112,14 @@ def _digest(features: Features, view: Items, indices: list[int]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _computed(features: Features, view: Items, indices: list[int]) -> dict[str, Tensor]:
+def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, Tensor]:
     """Statistics and kept features; in one go where all are kept, else summed up in float64 batch by batch."""
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
     n, place = len(indices), 0
     keep, kept = evenly(n, KEPT), list[Tensor]()
     total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))
-    for images in loaded(view, indices):
+    for images in load_images(view, indices):
         found = features(images)["features"]
         if len(keep) < n:
             of = found.double().numpy()
@@ -136,5 +136,5 @@ def _computed(features: Features, view: Items, indices: list[int]) -> dict[str, 
     return {**tensors, "features": torch.cat(kept)}
 
 
-def _named(found: dict[str, Tensor]) -> Statistics:
+def _file_name(found: dict[str, Tensor]) -> Statistics:
     return {name: found[name].numpy() for name in ("mu", "sigma")}

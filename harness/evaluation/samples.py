@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.core.dataset import Outliers
 from harness.core.energy import EnergyModel
 from harness.core.errors import CanaryFailed, Diverged
-from harness.core.files import replacing
+from harness.core.files import atomic_write
 from harness.core.method import Method, State
 from harness.core.random import PerImage, derive
 from harness.core.settings import settings
@@ -67,7 +67,7 @@ class Samples(Sequence[Tensor]):
 
     def write(self, chunk: int, images: Tensor) -> None:
         """Store the samples of a chunk, float in [0, 1], in 8 bits; whole or not at all."""
-        with replacing(self.path(chunk)) as temporary:
+        with atomic_write(self.path(chunk)) as temporary:
             np.save(temporary, eight_bits(images.cpu()).numpy())
 
     def first(self, count: int) -> Tensor:
@@ -130,5 +130,5 @@ def save_grid(images: Tensor, classes: int, path: Path) -> None:
     scale = -(-SIDE // shown.shape[-1])
     shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     grid = make_grid(shown, nrow=columns(classes), padding=2, pad_value=255)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

@@ -36,9 +36,9 @@ class Selection(BaseModel, frozen=True, extra="forbid"):
 
 def selections(content: dict[str, Any]) -> dict[str, Selection]:
     """What was chosen, as records have it; those of schema 1 had a text for each choice, which named the splits."""
-    typed = {what: _typed(how) if isinstance(how, str) else how for what, how in content.items()}
+    typed = {what: _parse_selection(how) if isinstance(how, str) else how for what, how in content.items()}
     return {what: Selection.model_validate(how) for what, how in typed.items()}
 
 
-def _typed(text: str) -> dict[str, object]:
+def _parse_selection(text: str) -> dict[str, object]:
     return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}

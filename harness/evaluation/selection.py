@@ -89,7 +89,7 @@ class Steps:
         return {"sampler: number of steps": Selection(by=by, split=[self.against])}
 
 
-def tuned(method: Method, folder: Path) -> Method:
+def with_chosen_steps(method: Method, folder: Path) -> Method:
     """The method, its sampler with the chosen number of steps where one was chosen."""
     path = folder / "selection.json"
     return with_steps(method, read_json(path)["steps"]) if path.exists() else method

@@ -11,7 +11,7 @@ from harness.core.device import full_precision
 from harness.core.distributed import World, join
 from harness.core.errors import Diverged
 from harness.core.files import read_json, write_json
-from harness.core.signals import apart
+from harness.core.signals import detach
 from harness.evaluation.evaluator import PHASES, Evaluation, Phase, Piece
 
 DIVERGED = "diverged.json"
@@ -25,7 +25,7 @@ Remake = Callable[[int], Evaluation]
 """Makes the same evaluation in a process of its own, whose number it is given; to be pickled."""
 
 
-def work(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> None:
+def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> None:
     """Do all pieces that are not done yet, phase by phase: with the others of this process's world, else with so many
     processes of its own. A fault in any process ends them all, and is raised here.
     """
@@ -33,17 +33,17 @@ def work(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> 
     for phase in PHASES:
         pieces = evaluation.pieces(phase)
         if world.size > 1:
-            _in_world(evaluation, pieces, world, hear)
+            _run_shared(evaluation, pieces, world, hear)
         elif processes == 1:
-            alone(pieces, evaluation.so_far, hear, evaluation)
+            run_local(pieces, evaluation.summary, hear, evaluation)
         elif not all(piece.path.exists() for piece in pieces):
-            _together(evaluation, phase, pieces, processes, remake, hear)
-        written = world.once(partial(evaluation.finish, phase))
+            _run_processes(evaluation, phase, pieces, processes, remake, hear)
+        written = world.on_main(partial(evaluation.finish, phase))
         while written and not written.exists():  # a network file system shows it late
             time.sleep(0.2)
 
 
-def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
+def run_local(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
     """Do the pieces that are not done yet, in their order; `hear` also hears what `telling` says meanwhile."""
     for name in dict.fromkeys(piece.name for piece in pieces):
         own = [piece for piece in pieces if piece.name == name]
@@ -56,47 +56,47 @@ def alone(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling
         hear(name, len(own), len(own), so_far(name))
 
 
-def _in_world(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
+def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
     """This process's pieces, every so manieth, and then until those of the others are there.
 
     Files are looked for, as network file systems show them late, and as who waits in a collective hears no signal.
     """
     try:
-        alone(pieces[world.rank :: world.size], evaluation.so_far, hear, evaluation)
+        run_local(pieces[world.rank :: world.size], evaluation.summary, hear, evaluation)
     except Diverged as error:
         write_json(evaluation.folder / DIVERGED, str(error))
-    while pieces and not (evaluation.folder / DIVERGED).exists() and not _tell(evaluation, pieces, hear):
+    while pieces and not (evaluation.folder / DIVERGED).exists() and not _report(evaluation, pieces, hear):
         time.sleep(0.2)
     world.wait()
-    if reason := world.once(lambda: _diverged(evaluation.folder)):
+    if reason := world.on_main(lambda: _take_divergence(evaluation.folder)):
         raise Diverged(reason)
 
 
-def _together(
+def _run_processes(
     evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, remake: Remake, hear: Hear
 ) -> None:
     arguments = (remake, phase, processes)
-    context = start_processes(_rank, arguments, processes, join=False, start_method="spawn")
+    context = start_processes(_run_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None
     try:
         while not context.join(timeout=0.5):
-            _tell(evaluation, pieces, hear)
+            _report(evaluation, pieces, hear)
     finally:  # none outlives its command
         for process in filter(None, context.processes):
             process.terminate()
-    if reason := _diverged(evaluation.folder):
+    if reason := _take_divergence(evaluation.folder):
         raise Diverged(reason)
 
 
-def _tell(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
+def _report(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
     """Say how many pieces are done; whether all are."""
     undone = [piece for piece in pieces if not piece.path.exists()]
     name = (undone or pieces[-1:])[0].name
-    hear(name, len(pieces) - len(undone), len(pieces), evaluation.so_far(name))
+    hear(name, len(pieces) - len(undone), len(pieces), evaluation.summary(name))
     return not undone
 
 
-def _diverged(folder: Path) -> str:
+def _take_divergence(folder: Path) -> str:
     """The word of a process that its piece diverged, taken away; empty where there is none."""
     mark = folder / DIVERGED
     if not mark.exists():
@@ -106,9 +106,9 @@ def _diverged(folder: Path) -> str:
     return reason
 
 
-def _rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
+def _run_rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
     """Every so manieth piece, in a process of its own."""
-    apart()
+    detach()
     evaluation = remake(rank)
     try:
         with full_precision():

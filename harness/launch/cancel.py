@@ -14,7 +14,7 @@ from harness.core.files import read_json
 from harness.launch import queue as slurm
 from harness.launch.queue import Queued
 from harness.launch.status import stage_folders
-from harness.runs.folder import locked, state
+from harness.runs.folder import is_locked, state
 from harness.runs.run import find, folders, load
 
 PATIENCE = 10
@@ -25,9 +25,9 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
     """End the runs of some names or folders, or every one; a line on each. UserError where none is named."""
     if words and every:
         raise UserError("Name the runs, or say all=true; not both.")
-    named, unfinished = _found(words, root)
+    named, unfinished = _find(words, root)
     queue = slurm.queue() if any(map(slurm.submitted, [*named, *unfinished])) else {}
-    going = [folder for folder in unfinished if slurm.find(folder, queue) or locked(folder)]
+    going = [folder for folder in unfinished if slurm.find(folder, queue) or is_locked(folder)]
     if not words and not every:
         raise UserError(_what_to_type(going))
     chosen = going if every else named
@@ -40,7 +40,7 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
     return lines + _processes([folder for folder in chosen if folder not in jobs])
 
 
-def _found(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
+def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
     """The folders of the runs that are named, and of all that are not over."""
     unfinished = [folder.resolve() for folder in folders(root) if not (folder / "record.json").exists()]
     return list(dict.fromkeys(find(word, root) for word in words)), unfinished
@@ -70,27 +70,29 @@ def _kin(run: Path, stage: Path) -> bool:
 
 def _waits(run: Path, stage: Path) -> bool:
     """Whether a run needs a stage; only kin are looked into, which takes torch."""
-    return _kin(run, stage) and any(training.folder.name == stage.name for training in load(run).trainings)
+    return _kin(run, stage) and any(training.folder.name == stage.name for training in load(run).stage_runs)
 
 
 def _processes(chosen: Sequence[Path]) -> list[str]:
     """Tell the processes that work on runs to leave; a line on each run."""
     told = {folder: _tell(folder) for folder in chosen}
     end = time.monotonic() + PATIENCE
-    while any(isinstance(said, int) and locked(folder) for folder, said in told.items()) and time.monotonic() < end:
+    while any(isinstance(said, int) and is_locked(folder) for folder, said in told.items()) and time.monotonic() < end:
         time.sleep(0.1)
-    return [f"{folder.name}: {said if isinstance(said, str) else _left(folder, said)}" for folder, said in told.items()]
+    return [
+        f"{folder.name}: {said if isinstance(said, str) else _remaining(folder, said)}" for folder, said in told.items()
+    ]
 
 
-def _left(folder: Path, pid: int) -> str:
-    if locked(folder):
+def _remaining(folder: Path, pid: int) -> str:
+    if is_locked(folder):
         return f"process {pid} was told to stop and may be saving; if it stays, end it: kill -9 {pid}"
     return f"process {pid} has stopped; with launcher=local it was its whole command"
 
 
 def _tell(folder: Path) -> int | str:
     """The process that was told to stop, or why none was."""
-    if not locked(folder):
+    if not is_locked(folder):
         return f"it is {state(folder)}: no job and no process works on it"
     seen = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
     host, pid = seen.get("host"), seen.get("pid", 0)

@@ -10,7 +10,7 @@ from submitit.helpers import Checkpointable
 
 from harness.core.errors import Diverged
 from harness.runs.execute import execute, train_alone
-from harness.runs.run import Run, Training, load
+from harness.runs.run import Run, StageRun, load
 from harness.tracking.outbox import Multirun
 from harness.tracking.sender import sender
 
@@ -26,7 +26,7 @@ class StageJob(Checkpointable):
         """Do it, or go on with it."""
         run = load(Path(self.folder))
         with suppress(Diverged):
-            train_alone(run, run.trainings[self.index])
+            train_alone(run, run.stage_runs[self.index])
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Job:
 
     work: StageJob | RunJob
     folder: Path
-    after: list[Training]
+    after: list[StageRun]
 
     @property
     def ready(self) -> bool:
@@ -58,7 +58,7 @@ class Job:
 
 def freeze(runs: list[Run]) -> list[Run]:
     """Write the configs of those runs that have work left and return them; a failed run only if told to retry."""
-    left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _retried(run)]
+    left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _is_retried(run)]
     for run in left:
         run.freeze()
         (run.folder / "failure.md").unlink(missing_ok=True)  # the fault of an attempt that is over
@@ -70,12 +70,12 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
 
     going: the folders of stages that jobs of earlier commands train.
     """
-    uses = Counter(training.fingerprint for run in runs for training in run.trainings)
+    uses = Counter(training.fingerprint for run in runs for training in run.stage_runs)
     stages: dict[str, Job] = {}
     of_runs: list[Job] = []
     for run in runs:
-        shared: list[Training] = []
-        for index, training in enumerate(run.trainings):
+        shared: list[StageRun] = []
+        for index, training in enumerate(run.stage_runs):
             if uses[training.fingerprint] == 1 and training.folder not in going:
                 continue
             if not (training.ended or training.folder in going or training.fingerprint in stages):
@@ -86,5 +86,5 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
     return [*stages.values(), *of_runs]
 
 
-def _retried(run: Run) -> bool:
+def _is_retried(run: Run) -> bool:
     return run.state == "failed" and run.config.retry

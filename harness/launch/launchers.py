@@ -11,8 +11,8 @@ from harness.launch.slurm import Slurm
 from harness.runs.config import Config
 from harness.runs.folder import OVER
 from harness.runs.run import Run
-from harness.tracking.outbox import Multirun, owe
-from harness.tracking.store import on
+from harness.tracking.outbox import Multirun, enqueue
+from harness.tracking.store import enabled
 
 
 def launch(runs: list[Run], show: Show) -> int:
@@ -20,20 +20,20 @@ def launch(runs: list[Run], show: Show) -> int:
     chosen, world = launcher(runs[0].config), join()
     if world.size > 1 and not isinstance(chosen, Local):
         raise UserError("Started by torchrun or srun, its processes do the work themselves: say launcher=local.")
-    chosen.run(runs, world.once(lambda: _mirrored(runs)), show)
-    return world.once(lambda: int(any(run.state == "failed" for run in runs)))
+    chosen.run(runs, world.on_main(lambda: _prepare_tracking(runs)), show)
+    return world.on_main(lambda: int(any(run.state == "failed" for run in runs)))
 
 
-def _mirrored(runs: list[Run]) -> Multirun | None:
+def _prepare_tracking(runs: list[Run]) -> Multirun | None:
     """Prepare the tracking store, and note that it is owed the runs that are over; what the runs hang under there."""
-    if not on(runs[0].config):
+    if not enabled(runs[0].config):
         return None
     for run in {run.config.data["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
     parent = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None
     for run in runs:
         if run.state in (*OVER, "failed"):
-            owe(run, parent)
+            enqueue(run, parent)
     return parent
 
 

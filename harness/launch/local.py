@@ -30,7 +30,7 @@ class Local:
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
         """Do what is left of the runs."""
-        names = join().once(lambda: [run.name for run in freeze(runs)])
+        names = join().on_main(lambda: [run.name for run in freeze(runs)])
         left = [run for run in runs if run.name in names]
         bars = show.bars(len(left))
         for run in left:

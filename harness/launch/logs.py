@@ -9,7 +9,7 @@ from harness.runs.folder import state
 from harness.runs.run import find
 
 
-def work(word: str, root: Path) -> Path:
+def job_of(word: str, root: Path) -> Path:
     """The folder of a run, or of a stage that runs share, by its name or path; UserError if there is none."""
     stage = root / "stages" / word
     return stage.resolve() if stage.is_dir() and word not in ("", ".", "..") else find(word, root)
@@ -29,7 +29,7 @@ def tail(path: Path, lines: int) -> list[str]:
         return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
 
 
-def told(folder: Path, lines: int) -> Iterator[str]:
+def tails(folder: Path, lines: int) -> Iterator[str]:
     """The ends of all logs of a folder, each below its path; where there are none, where else to look."""
     found = logs(folder)
     for path in found:

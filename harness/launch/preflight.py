@@ -31,7 +31,7 @@ def ready_to_judge(runs: list[Run]) -> None:
     """
     needs = ("data", "protocol", "extractors")
     for run in {fingerprint([getattr(run.config, part) for part in needs]): run for run in runs}.values():
-        missing = [name for name, n in zip(run.data.classes, _of_classes(run), strict=True) if not n]
+        missing = [name for name, n in zip(run.data.classes, _class_counts(run), strict=True) if not n]
         if missing:
             names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
@@ -49,18 +49,18 @@ def importable() -> None:
         raise UserError('In a script, put what runs below: if __name__ == "__main__":')
 
 
-def _of_classes(run: Run) -> list[int]:
+def _class_counts(run: Run) -> list[int]:
     return run.data.labels("test").bincount(minlength=len(run.data.classes)).tolist()
 
 
 def _check(run: Run) -> None:
     """Build all that the run will build, where that is cheap."""
     chosen = launcher(run.config)
-    if store.on(run.config):
+    if store.enabled(run.config):
         store.uri(run.config)  # refused where it holds a password
     if not chosen.elsewhere:
         choose_device(run.config.device)
-    if not run.trainings and not run.init:
+    if not run.stage_runs and not run.init:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
     model = build.untrained(run, "meta")
@@ -74,7 +74,7 @@ def _check(run: Run) -> None:
     evaluator.sampling(run.config.protocol)
     evaluator.selection(run.config.protocol)
     images = run.data.length("train")
-    for training in run.trainings:
+    for training in run.stage_runs:
         check_shares(training.stage, chosen.size, run.config.accumulate)
         if training.stage.training.batch > images:
             raise UserError(

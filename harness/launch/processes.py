@@ -40,7 +40,7 @@ class Processes:
         root, left = runs[0].root, freeze(runs)
         if not left:
             return
-        executor = submitit.AutoExecutor(folder=_own(root) / "%j", cluster="local")
+        executor = submitit.AutoExecutor(folder=_job_folder(root) / "%j", cluster="local")
         executor.update_parameters(timeout_min=A_WEEK)
         waiting, going = jobs(left, parent), []
         with show.states(left) as refresh, environment_variables(**environment(snapshot(root))):
@@ -55,6 +55,6 @@ class Processes:
                 time.sleep(0.5)
 
 
-def _own(root: Path) -> Path:
+def _job_folder(root: Path) -> Path:
     """A folder that no earlier command used: submitit takes what it finds there for its own jobs' results."""
     return root / "jobs" / uuid4().hex[:8]

@@ -91,7 +91,7 @@ class Slurm:
     def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue, show: Show) -> None:
         """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
-        trained = {training.folder for run in runs for training in run.trainings}
+        trained = {training.folder for run in runs for training in run.stage_runs}
         ids = {folder: job.id for folder in trained if (job := slurm.find(folder, queue))}
         groups: dict[tuple[Path, ...], list[Job]] = {}
         for job in jobs(runs, parent, going=ids):  # parents before children: whom a group waits for, stands before it

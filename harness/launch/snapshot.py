@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.files import write_json
-from harness.runs.origin import NOTE, commit, uncommitted
+from harness.runs.origin import NOTE, commit, uncommitted_diff
 
 PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
 """What is copied: packages that a checkout keeps side by side, and a copy one in the other."""
@@ -24,7 +24,7 @@ def snapshot(root: Path) -> Path:
     UserError where it cannot be written.
     """
     files = _files()
-    origin = {"commit": commit(), "diff": uncommitted()}
+    origin = {"commit": commit(), "diff": uncommitted_diff()}
     whole = hashlib.sha256(repr(origin).encode())
     for name, path in files.items():
         whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())

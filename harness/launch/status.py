@@ -13,8 +13,8 @@ from harness.core.errors import UserError
 from harness.core.files import read_json, read_lines
 from harness.launch import queue
 from harness.launch.queue import Ended, Queued, Submitted, submitted
-from harness.runs.folder import OVER, RunState, locked, state
-from harness.runs.record import glance
+from harness.runs.folder import OVER, RunState, is_locked, state
+from harness.runs.record import read_state
 
 RowState = RunState | Literal["unreadable"]
 
@@ -22,7 +22,7 @@ WAITING = "no job: the same command submits it again"
 
 
 @dataclass(frozen=True)
-class Row:
+class StatusRow:
     """A run, or a stage that runs share: where it is, the seconds that this still takes, its job, its last error.
 
     going: whether something is to be expected of it without a further command.
@@ -72,17 +72,17 @@ class Jobs:
         return f"{ended.id} {ended.state}" if ended else WAITING if of == "queued" else ""
 
 
-def rows(folders: Sequence[Path], jobs: Jobs) -> list[Row]:
+def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
     """A row for each run's folder."""
     return [_row(folder, jobs) for folder in folders]
 
 
-def stages(root: Path, jobs: Jobs) -> list[Row]:
+def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
     """A row for each shared stage of a folder of runs whose own job is not over."""
     found = []
     for folder in stage_folders(root):
         job = submitted(folder)
-        if jobs.has(job) or locked(folder):
+        if jobs.has(job) or is_locked(folder):
             found.append(_stage(folder, job, jobs))
     return found
 
@@ -95,7 +95,7 @@ def stage_folders(root: Path) -> list[Path]:
     )
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[StatusRow]) -> str:
     """How many rows are in which state."""
     counts = Counter(row.state for row in rows).most_common()
     total = f"{len(rows):,} run{'s' * (len(rows) != 1)}"
@@ -117,24 +117,24 @@ def scores(content: dict[str, Any], most: int | None = None) -> str:
     return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(told[:most])]))
 
 
-def _row(folder: Path, jobs: Jobs) -> Row:
+def _row(folder: Path, jobs: Jobs) -> StatusRow:
     try:
         if (folder / "record.json").exists():
-            found = glance(folder / "record.json")
-            return Row(folder.name, found["state"], scores(found, 3))
+            found = read_state(folder / "record.json")
+            return StatusRow(folder.name, found["state"], scores(found, 3))
         of = state(folder)
         job = submitted(folder)
         told = jobs.told(job, of) if job else ""
         going = of == "running" or jobs.has(job) or (of == "queued" and told != WAITING)
         error = _failure(folder) if of == "failed" else ""
-        return _begun(folder, Row(folder.name, of, job=told, error=error, going=going))
+        return _with_progress(folder, StatusRow(folder.name, of, job=told, error=error, going=going))
     except UserError as error:
-        return Row(folder.name, "unreadable", error=str(error).partition("\n")[0])
+        return StatusRow(folder.name, "unreadable", error=str(error).partition("\n")[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file of another make
-        return Row(folder.name, "unreadable", error=f"{type(error).__name__}: {error}")
+        return StatusRow(folder.name, "unreadable", error=f"{type(error).__name__}: {error}")
 
 
-def _begun(folder: Path, row: Row) -> Row:
+def _with_progress(folder: Path, row: StatusRow) -> StatusRow:
     """A row, with the progress of a run that was begun."""
     path = folder / "progress.json"
     if row.state == "queued" or not path.exists():
@@ -147,11 +147,11 @@ def _begun(folder: Path, row: Row) -> Row:
     return replace(row, left=seen["seconds_left"], job=row.job or f"{seen['host']}:{seen['pid']}")
 
 
-def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> Row:
-    lines, going = read_lines(folder / "metrics.jsonl"), locked(folder)
+def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> StatusRow:
+    lines, going = read_lines(folder / "metrics.jsonl"), is_locked(folder)
     of: RunState = "running" if going else "interrupted" if lines else "queued"
     progress = f"step {lines[-1]['step']:,}" if lines else ""
-    return Row(f"stage {folder.name}", of, progress, job=jobs.told(job, of) if job else "", going=True)
+    return StatusRow(f"stage {folder.name}", of, progress, job=jobs.told(job, of) if job else "", going=True)
 
 
 def _failure(folder: Path) -> str:

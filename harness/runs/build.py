@@ -25,10 +25,10 @@ from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
 from harness.evaluation.samples import Samples
 from harness.runs.config import Config, Part
-from harness.runs.origin import made_with
-from harness.runs.run import Run, Training, load
+from harness.runs.origin import code_version
+from harness.runs.run import Run, StageRun, load
 from harness.training import weights
-from harness.training.batches import Materials
+from harness.training.batches import StageInputs
 
 SEEN = 1000
 """Validation images that tell whether initial weights and net belong together."""
@@ -73,18 +73,18 @@ def outliers(run: Run) -> Outliers:
     return build("outliers", run.config.outliers, data=run.data)
 
 
-def materials(run: Run, name: str, stage: Stage, device: torch.device) -> Materials:
+def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device) -> StageInputs:
     """What a stage of the run trains on, and with."""
     config = run.config
-    return Materials(
+    return StageInputs(
         run.data,
-        outliers(run) if "outliers" in stage.needs else None,
+        outliers(run) if "outliers" in stage.streams else None,
         key=(config.seed, name),
         device=device,
         workers=config.workers,
         world=join(),
         accumulate=config.accumulate,
-        made_with=made_with(),
+        code_version=code_version(),
         compile=config.compile,
         recompute=config.recompute,
     )
@@ -126,12 +126,12 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
         )
 
 
-def last(run: Run) -> Training | None:
+def last_stage(run: Run) -> StageRun | None:
     """The stage that a run's model is taken from; None where it trains nothing."""
-    return run.trainings[-1] if run.trainings else None
+    return run.stage_runs[-1] if run.stage_runs else None
 
 
-def ready(run: Run, needed: Sequence[Training]) -> None:
+def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
     """UserError if stages of a run are not trained, with the command that trains them."""
     for stage in needed:
         if stage.done:
@@ -144,7 +144,7 @@ def ready(run: Run, needed: Sequence[Training]) -> None:
         )
 
 
-def trained(run: Run, training: Training | None, device: torch.device) -> EnergyModel:
+def load_trained(run: Run, training: StageRun | None, device: torch.device) -> EnergyModel:
     """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
     model = (initial if training is None else untrained)(run).to(device)
     if training is not None:
@@ -152,7 +152,7 @@ def trained(run: Run, training: Training | None, device: torch.device) -> Energy
     return model.eval()
 
 
-def state(training: Training | None, device: torch.device) -> State:
+def load_state(training: StageRun | None, device: torch.device) -> State:
     """What a stage remembered at its end."""
     return {} if training is None else load_tensors(training.folder / "state.safetensors", device)
 
@@ -160,7 +160,7 @@ def state(training: Training | None, device: torch.device) -> State:
 def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The run's trained model under the run's protocol."""
     config, how = run.config, sampling(run.config.protocol)
-    model = trained(run, last(run), device).requires_grad_(False)
+    model = load_trained(run, last_stage(run), device).requires_grad_(False)
     if config.microbatch:
         model.net = InMicroBatches(model.net, config.microbatch)
     subject = Subject(
@@ -172,9 +172,11 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         weights=config.extractors,
         untrained=partial(untrained, run),
         constants={key: config.model[key] for key in ("mean", "std")},
-        held_out=bool(run.trainings),
+        held_out=bool(run.stage_runs),
     )
-    return Evaluation(subject, run.method, state(last(run), device), outliers(run), config.protocol, run.folder)
+    return Evaluation(
+        subject, run.method, load_state(last_stage(run), device), outliers(run), config.protocol, run.folder
+    )
 
 
 def evaluation_of(folder: Path, rank: int) -> Evaluation:

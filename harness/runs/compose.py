@@ -128,7 +128,7 @@ def compose(
         raise UserError(_explain(str(error))) from None
 
 
-def shown(arguments: Sequence[str]) -> str:
+def show(arguments: Sequence[str]) -> str:
     """The composed config of a command line as yaml, as `--cfg job` shows it; of a sweep, those of all its runs."""
     return "---\n".join(
         yaml.safe_dump(config.mapping(), sort_keys=False, allow_unicode=True) for config in compose(arguments)
@@ -187,22 +187,22 @@ def _with_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: P
             raise UserError(f"There is no key '{key}'. {_near_key(key, plain)}")
         like = OmegaConf.to_container(before, resolve=True) if OmegaConf.is_config(before) else before
         text = override.get_value_string()
-        OmegaConf.update(config, key, _spelled(value, like, text, key), merge=True, force_add=True)
+        OmegaConf.update(config, key, _respell(value, like, text, key), merge=True, force_add=True)
     whole = OmegaConf.create({**cast(Part, OmegaConf.to_container(config)), **parts})
     return cast(Part, OmegaConf.to_container(whole, resolve=True))
 
 
-def _spelled(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401 - whatever yaml holds
+def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401 - whatever yaml holds
     """A value as the config spells what stands at its place: one value has one spelling, and so one name.
 
     like: what stands there; None where nothing does. text: the value as typed.
     """
     if isinstance(value, dict):
         known = like if isinstance(like, dict) else {}
-        return {name: _spelled(part, known.get(name), str(part), f"{key}.{name}") for name, part in value.items()}
+        return {name: _respell(part, known.get(name), str(part), f"{key}.{name}") for name, part in value.items()}
     if isinstance(value, list):
         known = like if isinstance(like, list) and like else [None]
-        return [_spelled(part, known[min(at, len(known) - 1)], str(part), key) for at, part in enumerate(value)]
+        return [_respell(part, known[min(at, len(known) - 1)], str(part), key) for at, part in enumerate(value)]
     if value is None or (isinstance(value, str) and "${" in value):
         return value
     if isinstance(like, bool):

@@ -30,7 +30,7 @@ def _topics(value: object) -> object:
     return {} if value == [] else value
 
 
-def _typed(value: object) -> object:
+def _parse_selections(value: object) -> object:
     """The first runs had a text for each choice."""
     return selections(value) if isinstance(value, dict) else value
 
@@ -54,7 +54,7 @@ class Config:
     seed: Integer = 0
     """The root of all randomness."""
 
-    selection: Annotated[dict[str, Selection], BeforeValidator(_typed)] = field(default_factory=dict)
+    selection: Annotated[dict[str, Selection], BeforeValidator(_parse_selections)] = field(default_factory=dict)
     """What was chosen, by what and on which splits; [] where it was not tuned. What saw test images is not ranked."""
     notes: Annotated[dict[str, str], BeforeValidator(_topics)] = field(default_factory=dict)
     """Deviations from the published setting, by topic: footnotes of the leaderboard."""

@@ -1,9 +1,7 @@
 """What every method must keep, tried at a tiny size; the tests and `python -m harness check` run the same."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import torch
@@ -11,9 +9,10 @@ from torch import Tensor
 
 from harness.core.method import Stage, State, Stream
 from harness.evaluation.samples import draw
-from harness.runs.build import initial, materials, outliers, untrained
+from harness.runs.build import initial, outliers, stage_inputs, untrained
 from harness.runs.run import Run
-from harness.training.loop import Loop
+from harness.training.checkpoint import copy_to_cpu
+from harness.training.step import Step
 
 BATCH, STEPS = 8, 4
 CPU = torch.device("cpu")
@@ -46,25 +45,23 @@ def stages_are_sound(run: Run) -> None:
     if not run.method.stages and not run.init:
         raise Broken("`stages` is empty, and no init=PATH gives it weights")
     for name, stage in run.method.stages.items():
-        if unknown := set(stage.needs) - set(get_args(Stream)):
+        if unknown := set(stage.streams) - set(get_args(Stream)):
             raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
 
 
 def losses_are_sound(run: Run) -> None:
     """The terms of each loss are finite scalars that reach the weights, and computing them leaves no gradient."""
-    for name, loop in _loops(run):
-        for step, batch in loop.remaining():
-            loop.model.train()
-            loss = loop.loss(step, batch)
-            for term, value in loss.terms.items():
-                if value.dim() or not value.isfinite():
-                    raise Broken(f"stage {name}: term {term} is {value}, not a finite scalar")
-            if any(p.grad is not None or not p.requires_grad for p in loop.model.parameters()):
-                raise Broken(f"stage {name}: the loss left gradients on the weights, or left them frozen")
-            torch.stack(list(loss.terms.values())).sum().backward()
-            if all(p.grad is None or not p.grad.any() for p in loop.model.parameters()):
-                raise Broken(f"stage {name}: no gradient reaches the weights")
-            break
+    for name, step in _steps(run):
+        step.model.train()
+        loss = step.loss(*next(step.batches()))
+        for term, value in loss.terms.items():
+            if value.dim() or not value.isfinite():
+                raise Broken(f"stage {name}: term {term} is {value}, not a finite scalar")
+        if any(p.grad is not None or not p.requires_grad for p in step.model.parameters()):
+            raise Broken(f"stage {name}: the loss left gradients on the weights, or left them frozen")
+        torch.stack(list(loss.terms.values())).sum().backward()
+        if all(p.grad is None or not p.grad.any() for p in step.model.parameters()):
+            raise Broken(f"stage {name}: no gradient reaches the weights")
 
 
 def training_resumes_exactly(run: Run) -> None:
@@ -113,55 +110,50 @@ PROMISES = (
 )
 
 
-def _loops(run: Run) -> Iterator[tuple[str, Loop]]:
+def _steps(run: Run) -> Iterator[tuple[str, Step]]:
     for name, stage in run.method.stages.items():
-        with tempfile.TemporaryDirectory() as folder:
-            yield name, _loop(run, name, stage, Path(folder))
+        yield name, _step(run, name, stage)
 
 
-def _loop(run: Run, name: str, stage: Stage, folder: Path, pieces: int = 1) -> Loop:
-    """A stage's loop at the tiny size, from untrained weights."""
+def _step(run: Run, name: str, stage: Stage, pieces: int = 1) -> Step:
+    """A stage's step at the tiny size, from untrained weights."""
     epochs = STEPS * BATCH / run.data.length("train")
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
-    inputs = replace(materials(run, name, tiny, CPU), key=(0, name), workers=0, accumulate=pieces, compile=False)
-    return Loop(tiny, untrained(run), replace(inputs, recompute=False), folder)
+    inputs = replace(stage_inputs(run, name, tiny, CPU), key=(0, name), workers=0, accumulate=pieces, compile=False)
+    return Step(tiny, untrained(run), replace(inputs, recompute=False))
 
 
 def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:
-    """Weights and state after STEPS steps, begun anew from the disk after some of them if so asked."""
-    with tempfile.TemporaryDirectory() as folder:
-        loop = _loop(run, name, stage, Path(folder))
-        loop.resume()
-        for step, batch in loop.remaining():
-            if step == interrupted_at:
-                loop.save(step)
-                loop = _loop(run, name, stage, Path(folder))
-                loop.resume()
-                break
-            loop.step(step, batch)
-        if interrupted_at is not None:
-            for step, batch in loop.remaining():
-                loop.step(step, batch)
-        return dict(loop.result().state_dict()), dict(loop.state)
+    """Weights and state after STEPS steps; if asked, restored into a new object after some of them."""
+    step = _step(run, name, stage)
+    for number, batch in step.batches():
+        if number == interrupted_at:
+            saved = copy_to_cpu(step.content())
+            step = _step(run, name, stage)
+            step.restore(saved)
+            break
+        step(number, batch)
+    if interrupted_at is not None:
+        for number, batch in step.batches(interrupted_at):
+            step(number, batch)
+    return dict(step.result().state_dict()), dict(step.state)
 
 
 def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
     """All gradients of the first step, flat, of the batch in so many pieces."""
-    with tempfile.TemporaryDirectory() as folder:
-        loop = _loop(run, name, stage, Path(folder), pieces)
-        loop.model.freeze_norm = True
-        loop.model.train()
-        for step, batch in loop.remaining():
-            losses = [loop.loss(step, batch, piece) for piece in range(pieces)]
-            (torch.stack([loss.total for loss in losses]).mean()).backward()
-            break
-        return torch.cat([p.grad.flatten() for p in loop.model.parameters() if p.grad is not None])
+    step = _step(run, name, stage, pieces)
+    step.model.freeze_norm = True
+    step.model.train()
+    number, batch = next(step.batches())
+    losses = [step.loss(number, batch, piece) for piece in range(pieces)]
+    torch.stack([loss.total for loss in losses]).mean().backward()
+    return torch.cat([p.grad.flatten() for p in step.model.parameters() if p.grad is not None])
 
 
 def _samples(run: Run, first: int, last: int) -> Tensor:
     """Samples first … last − 1 of the untrained model."""
     model, state = initial(run), {}
-    for _, loop in _loops(run):
-        model, state = loop.model, loop.state
+    for _, step in _steps(run):
+        model, state = step.model, step.state
     classes = len(run.data.classes)
     return draw(run.method, model.eval(), state, outliers(run), classes, 0, range(first, last), CPU)

@@ -10,7 +10,7 @@ from harness.core.distributed import join
 from harness.core.errors import CanaryFailed, UserError, first_line
 from harness.core.files import write_text
 from harness.core.loader import GONE, KILLED
-from harness.core.signals import hears
+from harness.core.signals import in_main_thread
 from harness.runs.run import Run
 
 
@@ -18,7 +18,7 @@ class RunFailed(Exception):
     """A run stopped by a fault; its failure.md says which."""
 
 
-def leave_word(run: Run, error: Exception) -> None:
+def write_failure(run: Run, error: Exception) -> None:
     """Leave word of a fault, unless the process of it has done so already."""
     path = run.folder / "failure.md"
     _let_go(error)
@@ -29,7 +29,7 @@ def leave_word(run: Run, error: Exception) -> None:
 
 def _let_go(error: BaseException | None) -> None:
     """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hears() else None
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main_thread() else None
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

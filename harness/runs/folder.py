@@ -18,12 +18,12 @@ OVER: tuple[RunState, ...] = record.OVER
 def state(folder: Path) -> RunState:
     """The state of a run folder, read from the disk alone."""
     if (folder / "record.json").exists():
-        return record.glance(folder / "record.json")["state"]
+        return record.read_state(folder / "record.json")["state"]
     if not (folder / "config.yaml").exists():
         return "new"
     if (folder / "failure.md").exists():  # a new attempt removes it first
         return "failed"
-    if locked(folder):
+    if is_locked(folder):
         return "running"
     return "interrupted" if (folder / "started").exists() else "queued"
 
@@ -34,7 +34,7 @@ def lock(folder: Path) -> FileLock:
     return FileLock(folder / "lock")
 
 
-def locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a living process holds the folder's lock; found out without writing, so in others' folders too."""
     try:
         file = os.open(folder / "lock", os.O_RDONLY)

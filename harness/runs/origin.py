@@ -29,7 +29,7 @@ def origin(command: str, device: "torch.device") -> Origin:
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit() or "unknown",
-        dirty=bool(uncommitted()),
+        dirty=bool(uncommitted_diff()),
         python=platform.python_version(),
         packages={name: version(name) for name in PACKAGES},
         hardware=hardware(device),
@@ -39,7 +39,7 @@ def origin(command: str, device: "torch.device") -> Origin:
     )
 
 
-def made_with() -> str:
+def code_version() -> str:
     """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
     at = f" at {commit()[:7]}" if commit() else ""
     return f"harness {version('ebm-harness')}{at}, torch {version('torch')}"
@@ -47,15 +47,15 @@ def made_with() -> str:
 
 def commit() -> str:
     """The commit of the checkout, or of the one that this code is a copy of; empty where there is none."""
-    return _noted("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
+    return _note("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
 
 
-def uncommitted() -> str:
+def uncommitted_diff() -> str:
     """The diff of that checkout against its commit; empty where there is none, or no checkout."""
-    return _noted("diff") if NOTED.exists() else _git("diff", "HEAD")
+    return _note("diff") if NOTED.exists() else _git("diff", "HEAD")
 
 
-def _noted(what: str) -> str:
+def _note(what: str) -> str:
     return read_json(NOTED)[what]
 
 

@@ -10,7 +10,7 @@ import torch
 
 from harness.core.files import read_json, write_json
 from harness.runs.origin import hardware
-from harness.runs.run import Run, Training, fingerprint, placeless
+from harness.runs.run import Run, StageRun, fingerprint, placeless
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Pace:
         return f"{'at most ' * self.upper}{self.seconds:.3g} s, {self.device}"
 
 
-def of_stage(run: Run, training: Training) -> str:
+def stage_key(run: Run, training: StageRun) -> str:
     """The key of what the time of a step depends on, the device apart: the stage but for its budget, net and images."""
     stage: Any = training.stage
     fields = asdict(stage)
@@ -33,7 +33,7 @@ def of_stage(run: Run, training: Training) -> str:
     return fingerprint([type(stage).__module__, type(stage).__name__, fields, *_net(run)])
 
 
-def of_evaluation(run: Run) -> str:
+def evaluation_key(run: Run) -> str:
     """The key of what the time of an evaluation depends on, the device apart."""
     method, protocol, data = run.config.method, run.config.protocol, run.config.data
     return fingerprint([method["name"], method.get("sampler"), *map(placeless, (protocol, data)), *_net(run)])

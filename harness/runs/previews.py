@@ -19,7 +19,7 @@ from harness.core.walk import frozen
 from harness.evaluation.samples import draw_of, eight_bits, save_grid
 from harness.evaluation.selection import with_steps
 from harness.runs.build import outliers
-from harness.runs.run import Run, Training
+from harness.runs.run import Run, StageRun
 from harness.training.loop import Progress
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ SHARE, SUPPOSED = 0.01, 0.3
 """Of a stage's time they take at most this share; the seconds that one is supposed to take before the first."""
 
 
-class Glimpses:
+class Previews:
     """The glimpses of one stage of a run, while it is trained."""
 
-    def __init__(self, run: Run, training: Training) -> None:
+    def __init__(self, run: Run, training: StageRun) -> None:
         self.run, self.training, self.folder = run, training, training.folder / "glimpses"
         self.begun, self.spent, self.last = time.monotonic(), 0.0, SUPPOSED
-        self.possible = join().rank == 0 and not (join().size > 1 and training.stage.dealt)
+        self.possible = join().rank == 0 and not (join().size > 1 and training.stage.sharded)
 
     def look(self, progress: Progress) -> None:
         """Draw and keep a grid where it is time for one, which may cost the run nothing: a fault ends the glimpses."""
@@ -75,7 +75,7 @@ def glimpses(run: Run) -> list[tuple[int, Path]]:
     """The grids of a run's stages: the images seen by then in all stages, and the file."""
     found: list[tuple[int, Path]] = []
     before = 0
-    for training in run.trainings:
+    for training in run.stage_runs:
         paths = sorted((training.folder / "glimpses").glob("[0-9]*.png"))
         found += [(before + int(path.stem), path) for path in paths]
         logged = read_lines(training.folder / "metrics.jsonl")

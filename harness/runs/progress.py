@@ -119,7 +119,7 @@ def job() -> str | None:
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
-def begun(run: Run) -> int:
+def count_attempt(run: Run) -> int:
     """Note that a run is begun once more; how many times it has been."""
     path = run.folder / "started"
     attempt = 1 + (read_json(path) if path.exists() and path.stat().st_size else 0)

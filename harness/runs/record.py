@@ -130,7 +130,7 @@ def read(path: Path) -> Record:
         return Record.model_validate(_upgraded(json.loads(path.read_bytes()), path))
 
 
-def glance(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """A record as its JSON has it, checked for its state alone: thousands a second. UserError if it has none."""
     with _readable(path):
         content = json.loads(path.read_bytes())

@@ -18,14 +18,14 @@ UNSAID = {"protocol": {}}
 """Part of a config as long as it is not known which data are meant: protocols refer to them."""
 
 
-def again(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -> Run:
+def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -> Run:
     """The run that a folder's path, its name in the folder of runs, or a checkpoint file means.
 
     A folder's config is its frozen one, but for what the overrides say of where and how it is run, and of the keys
     `besides`; a checkpoint's is what they say. UserError where there is no such run, or where they say more.
     """
     if Path(word).is_file():
-        return _untouched(Run(compose([*of_checkpoint(word), *overrides])[0]))
+        return _refuse_training(Run(compose([*checkpoint_overrides(word), *overrides])[0]))
     config = compose([*overrides], parts=UNSAID)[0]
     run = load(find(word, Path(config.runs)))
     free = {field.name for field in fields(Config)} - {*FROZEN} | {*besides}
@@ -44,15 +44,15 @@ def again(word: str, overrides: Sequence[str], besides: Collection[str] = ()) ->
     return Run(replace(run.config, **changed), recorded=run.recorded)
 
 
-def of_checkpoint(path: str) -> list[str]:
+def checkpoint_overrides(path: str) -> list[str]:
     """The overrides that make a run of a checkpoint file."""
     escaped = path.replace("'", "\\'")
     return ["method=pretrained", f"init='{escaped}'"]
 
 
-def _untouched(run: Run) -> Run:
+def _refuse_training(run: Run) -> Run:
     """The run of a checkpoint, unless it would be trained on."""
-    if run.trainings:
+    if run.stage_runs:
         name = run.config.method["name"]
         raise UserError(f"method={name} would train on from {run.config.init}: leave it out, to take that as it is.")
     return run

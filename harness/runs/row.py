@@ -65,19 +65,19 @@ SAME = ({part.name for part in fields(Row)} & record.Record.model_fields.keys())
 """The facts that a record has under the same names, in the same form."""
 
 
-def of_folder(folder: Path) -> Row:
+def row_of(folder: Path) -> Row:
     """The row of a run's folder, as its record tells it, or its frozen config while there is no record."""
     path = folder / "record.json"
     if not path.exists() and (state := state_of(folder)) not in OVER:
-        return _begun(load(folder), state, _beside(folder))
-    return _recorded(record.read(path), _beside(folder))
+        return _from_config(load(folder), state, _beside(folder))
+    return _from_record(record.read(path), _beside(folder))
 
 
 def _beside(folder: Path) -> Find:
     return lambda name: path if (path := folder / name).exists() else None
 
 
-def _recorded(found: record.Record, find: Find) -> Row:
+def _from_record(found: record.Record, find: Find) -> Row:
     same = {key: getattr(found, key) for key in SAME}
     return Row(
         name=run_name(found.method, found.data, found.seed, found.fingerprint),
@@ -88,7 +88,7 @@ def _recorded(found: record.Record, find: Find) -> Row:
     )
 
 
-def _begun(run: Run, state: RunState, find: Find) -> Row:
+def _from_config(run: Run, state: RunState, find: Find) -> Row:
     return Row(
         name=run.name,
         fingerprint=run.fingerprint,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from harness.core.errors import UserError, near
-from harness.core.files import digest, one_name, read_lines, write_text
+from harness.core.files import digest, read_lines, valid_name, write_text
 from harness.core.registry import build
 from harness.core.registry import find as find_class
-from harness.core.settings import named
+from harness.core.settings import canonical
 from harness.runs import record
 from harness.runs.config import Config, Part, config_of
 from harness.runs.folder import RunState, state
@@ -57,14 +57,14 @@ class Names(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Training:
+class StageRun:
     """A stage to train: named by all that its weights depend on, so that runs which agree in it share it."""
 
     name: str
     fingerprint: str
     folder: Path
     stage: "Stage"
-    parent: "Training | None"
+    parent: "StageRun | None"
 
     @property
     def done(self) -> bool:
@@ -94,10 +94,10 @@ class Run:
         """The part of the config that the numbers depend on, with the content of the initial weights."""
         config = self.config
         parts = {
-            "method": named(config.method, find_class("method", config.method["name"])),
-            "data": named(placeless(config.data), find_class("data", config.data["name"])),
+            "method": canonical(config.method, find_class("method", config.method["name"])),
+            "data": canonical(placeless(config.data), find_class("data", config.data["name"])),
             "model": config.model,
-            "outliers": named(placeless(config.outliers), find_class("outliers", config.outliers["name"])),
+            "outliers": canonical(placeless(config.outliers), find_class("outliers", config.outliers["name"])),
             "protocol": _named_protocol(config.protocol),
             "seed": config.seed,
         }
@@ -153,19 +153,19 @@ class Run:
         return build("data", self.config.data)
 
     @cached_property
-    def trainings(self) -> list[Training]:
+    def stage_runs(self) -> list[StageRun]:
         """The stages in order, each the parent of the next; initial weights take the place of all but the last."""
-        found: list[Training] = []
+        found: list[StageRun] = []
         stages = list(self.method.stages.items())
         for name, stage in stages[-1:] if self.init else stages:
             parent = found[-1] if found else None
             found.append(self._training(name, stage, parent))
         return found
 
-    def _training(self, name: str, stage: "Stage", parent: Training | None) -> Training:
-        outliers = self.identity["outliers"] if "outliers" in stage.needs else None
+    def _training(self, name: str, stage: "Stage", parent: StageRun | None) -> StageRun:
+        outliers = self.identity["outliers"] if "outliers" in stage.streams else None
         content = {
-            "stage": [type(stage).__module__, type(stage).__name__, named(asdict(stage), type(stage))],  # pyright: ignore[reportArgumentType]
+            "stage": [type(stage).__module__, type(stage).__name__, canonical(asdict(stage), type(stage))],  # pyright: ignore[reportArgumentType]
             "data": self.identity["data"],
             "model": self.config.model,
             "outliers": outliers,
@@ -175,11 +175,11 @@ class Run:
         digest, recorded = fingerprint(content), self.recorded.get(name)
         if recorded and not self._stage_folder(name, digest).exists() and self._stage_folder(name, recorded).exists():
             digest = recorded
-        return Training(name, digest, self._stage_folder(name, digest), stage, parent)
+        return StageRun(name, digest, self._stage_folder(name, digest), stage, parent)
 
     def _stage_folder(self, name: str, digest: str) -> Path:
         called = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
-        return self.root / "stages" / one_name(called)
+        return self.root / "stages" / valid_name(called)
 
     @property
     def state(self) -> RunState:
@@ -193,7 +193,7 @@ class Run:
             return read_lines(whole)
         lines: list[dict[str, Any]] = []
         before = 0
-        for training in self.trainings:
+        for training in self.stage_runs:
             logged = read_lines(training.folder / "metrics.jsonl")
             for line in logged:
                 figures = {f"{training.name}/{k}": v for k, v in line.items() if k not in ("step", "images", "seconds")}
@@ -210,7 +210,7 @@ class Run:
 
 def run_name(method: str, data: str, seed: int, fingerprint: str) -> str:
     """The name of a run; UserError where it could not be a folder's."""
-    return one_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
+    return valid_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
 
 
 def placeless(part: Part) -> Part:
@@ -227,9 +227,10 @@ def _named_protocol(protocol: Part) -> Part:
     part = placeless(protocol)
     kinds = {"samples": Sampling, "selection": Steps}
     metrics = {
-        name: named(entry, find_class("metric", entry.get("metric", name))) for name, entry in part["metrics"].items()
+        name: canonical(entry, find_class("metric", entry.get("metric", name)))
+        for name, entry in part["metrics"].items()
     }
-    return {key: named(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
+    return {key: canonical(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
 
 
 def load(folder: Path) -> Run:
@@ -240,14 +241,14 @@ def load(folder: Path) -> Run:
         names = content.pop("names", None)
         known = {part.name for part in fields(Config)}  # what another version had besides decides nothing here
         config = config_of({key: value for key, value in content.items() if key in known})
-        return Run(config, names and Names(**names), _recorded(folder / "record.json"))
+        return Run(config, names and Names(**names), _recorded_stages(folder / "record.json"))
     except (OSError, ValueError, TypeError, UserError, yaml.YAMLError) as error:
         raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
 
 
-def _recorded(path: Path) -> dict[str, str]:
+def _recorded_stages(path: Path) -> dict[str, str]:
     """The fingerprints of the stages that a record tells of; none where there is no record."""
-    cost = (record.glance(path).get("cost") if path.exists() else None) or {}
+    cost = (record.read_state(path).get("cost") if path.exists() else None) or {}
     return {stage["name"]: stage["fingerprint"] for stage in cost.get("stages", [])}
 
 

@@ -12,7 +12,7 @@ from harness.core.method import Method
 from harness.evaluation.counterfactual import STEPS, Explanation, counterfactuals
 from harness.evaluation.pictures import short
 from harness.evaluation.samples import draw_of
-from harness.runs.build import last, outliers, ready, state, trained
+from harness.runs.build import last_stage, load_state, load_trained, outliers, require_trained
 from harness.runs.run import Run
 
 
@@ -23,8 +23,8 @@ class Trained(EnergyModel):
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
-        ready(run, run.trainings[-1:])
-        model = trained(run, last(run), device)
+        require_trained(run, run.stage_runs[-1:])
+        model = load_trained(run, last_stage(run), device)
         super().__init__(model.net, model.mean.flatten().tolist(), model.std.flatten().tolist())
         self.run, self.chunk = run, int(run.config.protocol["samples"]["chunk"])
         self.to(device).eval()
@@ -45,7 +45,7 @@ class Trained(EnergyModel):
             raise UserError(f"n must be 1 or more, and classes of 0 … {everything[-1]}: not {n} and {list(classes)}.")
         method, source, device = self.sampler(steps), outliers(self.run), self.mean.device
         source.ready()
-        remembered = state(last(self.run), device)
+        remembered = load_state(last_stage(self.run), device)
         for first in range(0, n, self.chunk):
             indices = range(first, min(first + self.chunk, n))
             labels = torch.tensor([classes[i % len(classes)] for i in indices], device=device)
@@ -55,9 +55,11 @@ class Trained(EnergyModel):
 
     def sampler(self, steps: int | None) -> Method:
         """The run's method with so many steps of its sampler; None for those of its evaluation."""
-        from harness.evaluation.selection import tuned, with_steps
+        from harness.evaluation.selection import with_chosen_steps, with_steps
 
-        return tuned(self.run.method, self.run.folder) if steps is None else with_steps(self.run.method, steps)
+        return (
+            with_chosen_steps(self.run.method, self.run.folder) if steps is None else with_steps(self.run.method, steps)
+        )
 
     def explain(self, images: Tensor, target: int | Tensor, eps: float, steps: int = STEPS) -> Explanation:
         """What the model would change in images, at most eps in L2, to see the class `target`, or N of them, there."""

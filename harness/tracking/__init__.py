@@ -14,13 +14,13 @@ from harness.runs.config import Config
 from harness.runs.run import Run, fingerprint
 from harness.tracking import outbox
 from harness.tracking.outbox import Multirun, tracked_at
-from harness.tracking.retry import away, tried
+from harness.tracking.retry import away, best_effort
 from harness.tracking.store import LOCKED, connect, experiment, uri
 
 
 def prepare(config: Config) -> None:
     """Make the database and the experiment, before any job needs them; a warning if that fails."""
-    tried(uri(config), "the experiment could not be made", lambda: experiment(connect(config), config))
+    best_effort(uri(config), "the experiment could not be made", lambda: experiment(connect(config), config))
 
 
 def multirun(title: str, runs: list[Run]) -> Multirun:
@@ -38,14 +38,16 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
 
     def send() -> bool:
         with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):
-            owed = outbox.owed(outbox.mark(run))
+            owed = outbox.pending(outbox.mark(run))
             state = run.state
             Mirror(run).send(multirun or (owed and owed.multirun))
             if owed and state != "running":
-                outbox.settle(owed)
+                outbox.done(owed)
         return True
 
-    return bool(tried(uri(run.config), f"{run.name} was not sent, python -m harness sync tries again", send, last))
+    return bool(
+        best_effort(uri(run.config), f"{run.name} was not sent, python -m harness sync tries again", send, last)
+    )
 
 
 def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> tuple[int, int]:
@@ -56,7 +58,7 @@ def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> 
     """
     sent, left, until = 0, 0, time.monotonic() + seconds
     for path in outbox.marks(root):
-        if (owed := outbox.owed(path)) is None:
+        if (owed := outbox.pending(path)) is None:
             continue
         run = tracked_at(owed.run, tracking) if tracking else owed.run
         if run.state == "running":

@@ -38,7 +38,7 @@ class Mirror:
 
     def __init__(self, run: Run) -> None:
         self.run, self.client = run, store.connect(run.config)
-        begun = _changed(run.folder / "started")
+        begun = _modified(run.folder / "started")
         self.image = store.find(self.client, run.config, "fingerprint", run.fingerprint, run.name, begun)
         self.id, self.begun = self.image.info.run_id, self.image.info.start_time
         path = run.folder / "mlflow.json"
@@ -50,7 +50,7 @@ class Mirror:
 
     def send(self, multirun: Multirun | None) -> None:
         """Bring MLflow level with the folder."""
-        row = rows.of_folder(self.run.folder)
+        row = rows.row_of(self.run.folder)
         self._log("params", [item for item in shown.params(self.run) if item[0] not in self.image.data.params])
         if not (self.image.inputs and self.image.inputs.dataset_inputs):
             self.client.log_inputs(self.id, shown.inputs(self.run))
@@ -74,7 +74,7 @@ class Mirror:
         if status == "RUNNING":
             self.client.update_run(self.id, status)
         else:
-            over = _changed(self.run.folder / "record.json") or _changed(self.run.folder / "failure.md") or self.begun
+            over = _modified(self.run.folder / "record.json") or _modified(self.run.folder / "failure.md") or self.begun
             self.client.set_terminated(self.id, status, max(over, self.begun))  # a copied folder has strange times
 
     def _send_points(self, kind: str, points: list[Point]) -> None:
@@ -152,7 +152,7 @@ def _usage(run: Run) -> list[Point]:
     ]
 
 
-def _changed(path: Path) -> int | None:
+def _modified(path: Path) -> int | None:
     """When a file was last changed, in ms; None where there is none."""
     return int(path.stat().st_mtime * 1000) if path.exists() else None
 

@@ -38,7 +38,7 @@ def mark(run: Run) -> Path:
     return run.root / "owed" / f"{run.name}.json"
 
 
-def owe(run: Run, multirun: Multirun | None = None) -> None:
+def enqueue(run: Run, multirun: Multirun | None = None) -> None:
     """Note that a run is to be sent, and where; what was noted of a parent before is kept."""
     path = mark(run)
     before = read_json(path)["multirun"] if path.exists() else None
@@ -46,7 +46,7 @@ def owe(run: Run, multirun: Multirun | None = None) -> None:
         write_json(path, {"tracking": run.config.tracking, "multirun": multirun or before})
 
 
-def owed(path: Path) -> Owed | None:
+def pending(path: Path) -> Owed | None:
     """What a mark says; None where another process has settled it meanwhile, or the run's folder is gone."""
     try:
         age, noted = path.stat().st_mtime_ns, read_json(path)
@@ -57,7 +57,7 @@ def owed(path: Path) -> Owed | None:
     return Owed(tracked_at(run, noted["tracking"]), multirun, age)
 
 
-def settle(owed: Owed) -> None:
+def done(owed: Owed) -> None:
     """Remove a run's mark, unless it was made anew meanwhile."""
     path = mark(owed.run)
     with suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def tracked(config: Config) -> list[Row]:
+def read_rows(config: Config) -> list[Row]:
     """A row for each run that MLflow holds, the newest first; UserError if it does not answer."""
     from mlflow.exceptions import MlflowException
 
@@ -29,7 +29,7 @@ def tracked(config: Config) -> list[Row]:
         runs = [run for run in _everything(client) if "state" in run.data.tags]  # a multirun's parent has none
     except MlflowException as error:
         raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
-    return [row_of_tags(tags.told(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
+    return [row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
 
 
 def _everything(client: "MlflowClient") -> list["ml.Run"]:

@@ -20,7 +20,7 @@ _told: set[str] = set()
 """The faults that were told."""
 
 
-def tried(store: str, what: str, do: Callable[[], Done], insist: bool = False) -> Done | None:
+def best_effort(store: str, what: str, do: Callable[[], Done], insist: bool = False) -> Done | None:
     """What `do` gives; None if the store is left alone, or if `do` fails, for no run may end of it.
 
     Each fault, and each store that cannot be reached, is told in one line of warning, once. insist: leave no store

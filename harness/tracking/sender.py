@@ -8,16 +8,16 @@ from harness import tracking
 from harness.core.distributed import join
 from harness.runs.progress import Watch
 from harness.runs.run import Run
-from harness.tracking.outbox import Multirun, owe
-from harness.tracking.retry import tried
-from harness.tracking.store import on, uri
+from harness.tracking.outbox import Multirun, enqueue
+from harness.tracking.retry import best_effort
+from harness.tracking.store import enabled, uri
 from harness.tracking.usage import Usage
 
 LAST = 20
 """Seconds that the end of a run waits for the last push; what is not sent by then stays owed."""
 
 
-class Courier(Watch):
+class Sender(Watch):
     """As a context, it sends the run's newest state whenever it is told of news, and once more on leaving.
 
     What news come while it is sending go with the next push. Meanwhile it notes what the machine does.
@@ -29,7 +29,7 @@ class Courier(Watch):
         self.thread = Thread(target=self._work, daemon=True, name=f"mlflow {run.name}")
 
     def __enter__(self) -> Self:
-        owe(self.run, self.multirun)
+        enqueue(self.run, self.multirun)
         self.saved()
         self.thread.start()
         return self
@@ -46,17 +46,19 @@ class Courier(Watch):
 
     def _work(self) -> None:
         where = uri(self.run.config)
-        usage = tried(where, "the machine is not watched", lambda: Usage(self.run.folder / "system.jsonl"), insist=True)
+        usage = best_effort(
+            where, "the machine is not watched", lambda: Usage(self.run.folder / "system.jsonl"), insist=True
+        )
         while not self.over.is_set():
             if self.news.wait(1):
                 self.news.clear()
                 tracking.push(self.run)
             if usage and not self.over.is_set():
-                tried(where, "the machine is not watched", usage.note, insist=True)
+                best_effort(where, "the machine is not watched", usage.note, insist=True)
         tracking.push(self.run, last=True)
 
 
 def sender(run: Run, multirun: Multirun | None = None) -> Watch:
     """What sends a run to MLflow while it goes on; nothing where tracking is off, or in a process that is not the
     first of the run's."""
-    return Courier(run, multirun) if join().rank == 0 and on(run.config) else Watch()
+    return Sender(run, multirun) if join().rank == 0 and enabled(run.config) else Watch()

@@ -35,7 +35,7 @@ def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction] 
 
 def weights(run: Run) -> Path | None:
     """The file that a run's training ended with, where it is still there."""
-    path = run.trainings[-1].folder / "weights.safetensors" if run.trainings else None
+    path = run.stage_runs[-1].folder / "weights.safetensors" if run.stage_runs else None
     return path if path and path.exists() else None
 
 

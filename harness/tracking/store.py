@@ -47,7 +47,7 @@ OFF = "off"
 """tracking=off: MLflow is told nothing, and not even imported."""
 
 
-def on(config: Config) -> bool:
+def enabled(config: Config) -> bool:
     """Whether there is a store at all."""
     return config.tracking != OFF
 
@@ -57,7 +57,7 @@ def uri(config: Config) -> str:
 
     UserError if it may hold a password, and where it is off.
     """
-    if not on(config):
+    if not enabled(config):
         raise UserError("tracking=off says that there is no MLflow. Leave it out, or say where it is: tracking=URI.")
     if SECRET.search(config.tracking or ""):
         raise UserError(

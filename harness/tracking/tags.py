@@ -70,7 +70,7 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
     texts = {key if _plain(key) else HIDDEN + key: text for key, text in row_tags(row)}
     texts |= {
         "folder": str(run.folder),
-        "checkpoints": "\n".join(str(training.folder) for training in run.trainings),
+        "checkpoints": "\n".join(str(training.folder) for training in run.stage_runs),
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": run.config.command,
         "mlflow.note.content": description(run, row, id),
@@ -80,7 +80,7 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
     return {key: text[:TAG] for key, text in texts.items()}
 
 
-def told(tags: dict[str, str]) -> dict[str, str]:
+def plain_tags(tags: dict[str, str]) -> dict[str, str]:
     """The tags of a run under their own names; those of an older harness were not hidden, empty ones are not kept."""
     return {"reason": "", "overrides": ""} | {key.removeprefix(HIDDEN): text for key, text in tags.items()}
 

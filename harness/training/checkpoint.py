@@ -10,7 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from harness.core.files import replacing
+from harness.core.distributed import ALONE, World
+from harness.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +27,21 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
     stream = io.BytesIO()
     torch.save(content, stream)
     checksum = hashlib.sha256(stream.getbuffer()).hexdigest()[:16]
-    with replacing(folder / f"{step:010d}-{checksum}.pt") as temporary:
+    with atomic_write(folder / f"{step:010d}-{checksum}.pt") as temporary:
         temporary.write_bytes(stream.getbuffer())
-    for old in saved(folder)[:-KEPT]:
+    for old in list_checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
 
 
-class Writer:
-    """Saves checkpoints beside the training, one at a time: training waits only while they are copied.
+class Checkpoints:
+    """The checkpoints of a stage's folder, written beside the training, one at a time.
 
-    As a context, it is left when the last one is written.
+    Training waits only while the content is copied. As a context, it is left when the last one is written. Rank 0
+    reads the disk first and writes; every process calls these methods.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, world: World = ALONE) -> None:
+        self.folder, self.world = folder, world
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
 
@@ -48,26 +51,37 @@ class Writer:
     def __exit__(self, *error: object) -> None:
         self.wait()
 
-    def begin(self, folder: Path, step: int, content: dict[str, Any]) -> None:
-        """Begin to save a checkpoint as it is now; UserError if the one before could not be written."""
-        self.wait()
-        self.writing = self.thread.submit(save, folder, step, _copied(content))
+    def newest(self) -> dict[str, Any] | None:
+        """The content of the newest sound checkpoint; None if there is none."""
+        path = self.world.on_main(lambda: newest(self.folder))
+        return None if path is None else load(path)
+
+    def begin(self, step: int, content: dict[str, Any]) -> None:
+        """Begin to write a checkpoint of the content as it is now; UserError if the last one could not be written."""
+        if self.world.rank == 0:
+            self.wait()
+            self.writing = self.thread.submit(save, self.folder, step, copy_to_cpu(content))
 
     def wait(self) -> None:
-        """Until the last one is written; UserError if it could not be."""
+        """Wait until the last one is written; UserError if it could not be."""
         if self.writing is not None:
             self.writing.result()
             self.writing = None
 
+    def remove(self) -> None:
+        """Remove all of them: the stage is done."""
+        for path in list_checkpoints(self.folder):
+            path.unlink()
 
-def saved(folder: Path) -> list[Path]:
+
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest first."""
     return sorted(folder.glob("[0-9]*-*.pt"))
 
 
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint whose checksum holds; None if there is none. Damaged ones are named in a warning."""
-    for path in reversed(saved(folder)):
+    for path in reversed(list_checkpoints(folder)):
         if path.stem.split("-")[1] == _checksum(path):
             return path
         log.warning("Checkpoint %s is damaged: going on from the one before it.", path)
@@ -80,14 +94,14 @@ def load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _copied(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
+def copy_to_cpu(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
     """A copy, in the memory of the CPU, that training does not change."""
     if isinstance(content, Tensor):
         return content.detach().to("cpu", copy=True)
     if isinstance(content, dict):
-        return type(content)((key, _copied(value)) for key, value in content.items())
+        return type(content)((key, copy_to_cpu(value)) for key, value in content.items())
     if isinstance(content, list | tuple):
-        return type(content)(_copied(value) for value in content)
+        return type(content)(copy_to_cpu(value) for value in content)
     return content
 
 

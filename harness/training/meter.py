@@ -9,34 +9,33 @@ import torch
 from harness.core.distributed import World
 
 
-class Spent:
-    """Counts from `begin` on, and adds what was spent before."""
+class Meter:
+    """Counts from now on, and adds what was spent before the checkpoint `saved`, if there is one.
 
-    def __init__(self, device: torch.device, world: World) -> None:
+    A checkpoint's joules are null where they were not known.
+    """
+
+    def __init__(self, device: torch.device, world: World, saved: dict[str, Any] | None = None) -> None:
         self.device, self.world = device, world
-        self.before: dict[str, float] = {"seconds": 0.0, "joules": 0.0}
-        self.begin()
-
-    def begin(self, before: dict[str, Any] | None = None) -> None:
-        """Count from now on; before: what a checkpoint keeps, of which joules are null where they were not known."""
-        if before is not None:
-            known = before.get("joules")
-            self.before = {"seconds": before["seconds"], "joules": nan if known is None else known}
-        self.since, self.meter = time.monotonic(), meter(self.device)
+        self.seconds_before, self.joules_before = 0.0, 0.0
+        if saved is not None:
+            known = saved.get("joules")
+            self.seconds_before, self.joules_before = saved["seconds"], nan if known is None else known
+        self.since, self.start = time.monotonic(), gpu_joules(device)
 
     @property
     def seconds(self) -> float:
         """Of this process."""
-        return self.before["seconds"] + time.monotonic() - self.since
+        return self.seconds_before + time.monotonic() - self.since
 
     def joules(self) -> float | None:
-        """Of the GPUs of all processes, which ask together; None where one does not tell, and on CPUs."""
-        here = torch.tensor(meter(self.device) - self.meter, dtype=torch.float64)
-        total = self.before["joules"] + float(self.world.sum(here))
+        """Of the GPUs of all processes, which call this together; None where one does not tell, and on CPUs."""
+        here = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
+        total = self.joules_before + float(self.world.sum(here))
         return None if isnan(total) else total
 
 
-def meter(device: torch.device) -> float:
+def gpu_joules(device: torch.device) -> float:
     """What a GPU has used since its driver was loaded, in joules, by whomever; NaN where it does not tell."""
     if device.type != "cuda":
         return nan

@@ -1,8 +1,9 @@
-"""One optimiser step of a stage, on a batch that processes and pieces share."""
+"""One optimiser step of a stage, on a batch that is split over processes and pieces. Knows no disk."""
 
 import logging
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,11 @@ from harness.core.distributed import World
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
 from harness.core.method import Batch, Loss, Stage, State, Stream
-from harness.core.optim import averaged, optimizer, sharpest
+from harness.core.optim import average_model, optimizer, sharpest
 from harness.core.random import generator
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.timing import section
-from harness.training.batches import Materials, check_shares
+from harness.training.batches import StageInputs, batches, check_shares
 
 log = logging.getLogger(__name__)
 
@@ -27,127 +28,165 @@ Statistics = Literal["frozen", "of each piece", "of each process", "of all proce
 batch is shared."""
 
 
-class Learner:
-    """A stage's model, with the optimiser, average and state that each step changes."""
+class Step:
+    """Takes the optimiser steps of a stage: its model, and the optimiser, average and state that each step changes."""
 
-    def __init__(self, stage: Stage, model: EnergyModel, materials: Materials) -> None:
+    def __init__(self, stage: Stage, model: EnergyModel, inputs: StageInputs) -> None:
         how = stage.training
-        self.stage, self.model, self.materials, self.world = stage, model, materials, materials.world
-        self.steps = how.steps(materials.data.length("train"))
-        check_shares(stage, self.world.size, materials.accumulate)
+        self.stage, self.model, self.inputs, self.world = stage, model, inputs, inputs.world
+        self.steps = how.steps(inputs.data.length("train"))
+        self.skipped: set[str] = set()
+        check_shares(stage, self.world.size, inputs.accumulate)
         model.freeze_norm = how.freeze_norm
-        self.statistics = synchronised(model, self.world, materials.accumulate, materials.device)
+        self.statistics = synchronise_norm(model, self.world, inputs.accumulate, inputs.device)
         self.optimizer = optimizer(list(model.parameters()), how)
-        self.average = None if how.ema is None else averaged(model, how.ema)
-        if materials.recompute:
-            recompute(model, self.statistics)
-        if materials.compile:
-            compiled(model, stage)
-        state = stage.state(materials.data, self.rng("state"))
-        self.state: State = {k: self.world.dealt(v) if k in stage.dealt else v for k, v in state.items()}
-        self.constants: State = {k: v.to(materials.device) for k, v in stage.constants(materials.data).items()}
+        self.average = None if how.ema is None else average_model(model, how.ema)
+        if inputs.recompute:
+            recompute_activations(model, self.statistics)
+        if inputs.compile:
+            compile_net(model, stage)
+        state = stage.state(inputs.data, self.rng("state"))
+        self.state: State = {k: self.world.split_rows(v) if k in stage.sharded else v for k, v in state.items()}
+        self.constants: State = {k: v.to(inputs.device) for k, v in stage.constants(inputs.data).items()}
 
-    def rng(self, *key: int | str) -> torch.Generator:
-        """A generator for one use in one step."""
-        return generator(self.materials.device, *self.materials.key, *key)
-
-    def loss(self, step: int, batch: Batch, piece: int = 0) -> Loss:
-        """The loss of a step, on a piece of this process's part of the batch."""
-        pieces = self.materials.accumulate
-
-        def of(tensors: dict[Stream, Tensor]) -> dict[Stream, Tensor]:
-            return {stream: x.chunk(pieces)[piece] for stream, x in tensors.items()}
-
-        part = Batch(of(batch.images), of(batch.labels), batch.whole)
-        share = Share(self.rng("step", step), self.world, piece, pieces)
-        return self.stage.loss(self.model, part, {**self.constants, **self.state}, share)
-
-    def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One optimiser step; the loss terms and figures of it, as means over the whole batch."""
-        how = self.stage.training
+    def __call__(self, number: int, batch: Batch) -> dict[str, float]:
+        """Take step `number`; its loss terms and figures, as means over the whole batch. Diverged if too large."""
+        how, pieces = self.stage.training, range(self.inputs.accumulate)
         self.model.train()
-        with section("forward and backward"), self._computing():
-            losses = [self._backward(self.loss(step, batch, piece)) for piece in range(self.materials.accumulate)]
+
+        # Add up the gradients of this process's pieces of the batch.
+        with section("forward and backward"), self._precision():
+            losses = [self._backward(self.loss(number, batch, piece)) for piece in pieces]
+
+        # Read the loss terms and figures: the one time that a step waits for its device.
         with section("figures"):
-            figures = self._figures(losses, step)
-        average(self.model, self.world)
+            figures = self._figures(losses, number)
+
+        # Average the gradients over processes; with SAM, replace them by those at the sharpest nearby weights.
+        average_gradients(self.model, self.world)
         if how.sharpness:
-            with section("forward and backward"), self._computing():
+            with section("forward and backward"), self._precision():
                 self._sharpen(losses)
+
+        # Update the weights, and their moving average.
         with section("optimiser and average"):
-            self._update(how.rate(step, self.steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = how.rate(number, self.steps)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update_parameters(self.model)
         return figures
 
+    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The steps from `start` on, each with this process's part of its batch."""
+        return batches(self.stage, self.inputs, start, self.steps, self.skipped)
+
+    def loss(self, number: int, batch: Batch, piece: int = 0) -> Loss:
+        """The loss of a step, on a piece of this process's part of the batch."""
+        pieces = self.inputs.accumulate
+
+        def of_piece(tensors: dict[Stream, Tensor]) -> dict[Stream, Tensor]:
+            return {stream: x.chunk(pieces)[piece] for stream, x in tensors.items()}
+
+        part = Batch(of_piece(batch.images), of_piece(batch.labels))
+        shard = Shard(self.rng("step", number), self.world, piece, pieces)
+        return self.stage.loss(self.model, part, {**self.constants, **self.state}, shard)
+
     def result(self) -> EnergyModel:
-        """What the stage hands on: the averaged model, or the model itself where the stage does not average."""
+        """What the stage hands on: the averaged model, or the model itself if the stage does not average."""
         return self.model if self.average is None else cast(EnergyModel, self.average.module)
 
     def whole_state(self) -> State:
-        """The state with whole buffers, in the memory of the CPU, which has room for them."""
-        return {k: self.world.collected(v.cpu()) if k in self.stage.dealt else v for k, v in self.state.items()}
+        """The state with whole replay buffers, on the CPU, which has room for them."""
+        return {k: self.world.join_rows(v.cpu()) if k in self.stage.sharded else v for k, v in self.state.items()}
 
-    def _computing(self) -> AbstractContextManager[None]:
-        return computing(self.stage.training.precision, self.materials.device)
+    def all_skipped(self) -> list[str]:
+        """The unreadable image files that any process has skipped."""
+        texts = self.world.gather_text("\n".join(self.skipped))
+        return sorted({path for text in texts for path in text.splitlines()})
 
-    def _update(self, rate: float) -> None:
-        """Change the weights by their gradients, and the averaged ones by them."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    def content(self) -> dict[str, Any]:
+        """All that the next step depends on, for a checkpoint."""
+        if not same_weights(self.model, self.world):
+            raise RuntimeError("the processes' weights differ: this is a fault of the harness")
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "state": self.whole_state(),
+            "skipped": self.all_skipped(),
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Continue from the content of a checkpoint."""
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.load_state_dict(content["average"])
+        for name, value in self.state.items():
+            saved = content["state"][name]
+            value.copy_(self.world.split_rows(saved) if name in self.stage.sharded else saved)
+        self.skipped.update(content["skipped"])
+
+    def rng(self, *key: int | str) -> torch.Generator:
+        """A generator for one use in one step."""
+        return generator(self.inputs.device, *self.inputs.key, *key)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return computing(self.stage.training.precision, self.inputs.device)
 
     def _backward(self, loss: Loss) -> Loss:
-        """Add a piece's gradients, and let go of its graph."""
-        (loss.total / self.materials.accumulate).backward()
-        terms, seen = ({k: v.detach() for k, v in values.items()} for values in (loss.terms, loss.seen))
-        return Loss(terms, loss.monitors, loss.again, seen)
+        """Add a piece's gradients, and free its graph."""
+        (loss.total / self.inputs.accumulate).backward()
+        terms, per_image = ({k: v.detach() for k, v in values.items()} for values in (loss.terms, loss.per_image))
+        return Loss(terms, loss.monitors, loss.recompute, per_image)
 
     def _sharpen(self, losses: list[Loss]) -> None:
         """Replace the gradients by those at the sharpest nearby weights."""
         with sharpest(self.model, self.stage.training):
             self.optimizer.zero_grad(set_to_none=True)
             for loss in losses:
-                if loss.again is None:
+                if loss.recompute is None:
                     raise UserError("This stage cannot be trained sharpness-aware: set its training.sharpness=0.")
-                self._backward(Loss(loss.again()))
-            average(self.model, self.world)
+                self._backward(Loss(loss.recompute()))
+            average_gradients(self.model, self.world)
 
-    def _figures(self, losses: list[Loss], step: int) -> dict[str, float]:
-        """Means of the terms and figures; the stage's state advances by what all of them saw. The one time that a step
-        waits for its device."""
+    def _figures(self, losses: list[Loss], number: int) -> dict[str, float]:
+        """Means of the terms and figures; the stage's state is updated by the per-image values of the whole batch."""
         each = [
-            {k: torch.as_tensor(v, device=self.materials.device).detach().double() for k, v in figures.items()}
+            {k: torch.as_tensor(v, device=self.inputs.device).detach().double() for k, v in figures.items()}
             for figures in (loss.terms | loss.monitors for loss in losses)
         ]
         means = self.world.mean(torch.stack([torch.stack([one[k] for one in each]).mean() for k in each[0]]))
-        seen = {k: self.world.gathered(torch.cat([loss.seen[k] for loss in losses])) for k in losses[0].seen}
-        read = dict(zip(["means", *seen], _read([means, *seen.values()]), strict=True))
-        figures = dict(zip(each[0], read.pop("means").tolist(), strict=True))
+        per_image = {
+            k: self.world.gather(torch.cat([loss.per_image[k] for loss in losses])) for k in losses[0].per_image
+        }
+        values = dict(zip(["means", *per_image], _to_cpu([means, *per_image.values()]), strict=True))
+        figures = dict(zip(each[0], values.pop("means").tolist(), strict=True))
         total = sum(figures[name] for name in losses[0].terms)
         if not abs(total) <= self.stage.training.bound:  # so written, NaN fails too
             terms = ", ".join(f"{name} {figures[name]:.4g}" for name in losses[0].terms)
-            raise Diverged(f"loss {total:.4g} at step {step + 1} of {self.steps} ({terms})")
-        return figures | self.stage.advance(self.state, read)
+            raise Diverged(f"loss {total:.4g} at step {number + 1} of {self.steps} ({terms})")
+        return figures | self.stage.update_state(self.state, values)
 
 
-def _read(tensors: list[Tensor]) -> list[Tensor]:
+def _to_cpu(tensors: list[Tensor]) -> list[Tensor]:
     """Tensors as doubles in the memory of the CPU, brought there together."""
     flat = torch.cat([x.double().flatten() for x in tensors]).cpu()
     return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors, strict=True)]
 
 
-def compiled(model: EnergyModel, stage: Stage) -> None:
+def compile_net(model: EnergyModel, stage: Stage) -> None:
     """Have the net compiled at its next passes, of which each kind takes a while; what cannot be runs as it is."""
-    if stage.twice:
+    if stage.needs_double_backward:
         log.warning("compile=true is left out: torch cannot compile gradients of gradients, which this stage needs.")
         return
     torch._dynamo.config.suppress_errors = True  # torch then says what it could not compile, and runs it as it is
     model.compile(dynamic=False)  # not the net, which torch passes over where it is one of its own containers
 
 
-def recompute(model: EnergyModel, statistics: str) -> None:
+def recompute_activations(model: EnergyModel, statistics: str) -> None:
     """Have the net's blocks keep their inputs alone, as timm can; UserError where that cannot be, or is not exact.
 
     statistics: what batch normalisation sees. Where it learns, each pass that is made again would count again.
@@ -168,7 +207,7 @@ def recompute(model: EnergyModel, statistics: str) -> None:
 # what it would save, by averaging gradients while the backward pass goes on, is small beside a walk.
 
 
-def synchronised(model: EnergyModel, world: World, accumulate: int, device: torch.device) -> Statistics:
+def synchronise_norm(model: EnergyModel, world: World, accumulate: int, device: torch.device) -> Statistics:
     """Make batch normalisation see the images of all processes where it can, and say what it sees.
 
     torch can on GPUs alone. On the CPU each process normalises by its own images, and running statistics are averaged.
@@ -182,7 +221,7 @@ def synchronised(model: EnergyModel, world: World, accumulate: int, device: torc
     return "of each process" if world.size > 1 and device.type != "cuda" else "of all processes"
 
 
-def average(model: EnergyModel, world: World) -> None:
+def average_gradients(model: EnergyModel, world: World) -> None:
     """Make gradients, and running statistics, the means over all processes."""
     if world.size == 1:
         return
@@ -195,7 +234,7 @@ def average(model: EnergyModel, world: World) -> None:
         tensor.copy_(value)
 
 
-def alike(model: nn.Module, world: World) -> bool:
+def same_weights(model: nn.Module, world: World) -> bool:
     """Whether all processes hold the same weights, as they must at every step."""
     own = torch.stack([value.double().sum() for value in model.state_dict().values()]).nan_to_num().cpu()
-    return bool((world.gathered(own[None]) == own).all())
+    return bool((world.gather(own[None]) == own).all())

@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Tensor]:
         content = load(path)
     except Exception as error:  # damage: anything may be raised
         needed = re.search(r"GLOBAL (\S+)", str(error))
-        raise UserError(_conversion(path, needed[1]) if needed else _damaged(path, error)) from error
+        raise UserError(_conversion(path, needed[1]) if needed else _unreadable(path, error)) from error
     return _weights(content, path)
 
 
@@ -76,7 +76,7 @@ def convert(source: Path, target: Path) -> None:
         name = (error.name or "").partition(".")[0]
         raise UserError(f"{source} needs the package {name}: pip install {name}, and the same command.") from None
     except Exception as error:  # code of the file, or damage: anything may be raised
-        raise UserError(_damaged(source, error)) from error
+        raise UserError(_unreadable(source, error)) from error
     # Clones, as safetensors refuses tensors that share memory.
     save_tensors(target, {name: tensor.clone() for name, tensor in _weights(content, source).items()})
 
@@ -176,6 +176,6 @@ def _conversion(path: Path, needed: str) -> str:
     )
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return f"{path} cannot be read as a checkpoint: damaged, cut short, or something else. ({reason:.200})"

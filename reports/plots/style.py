@@ -15,7 +15,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harness.core.files import replacing
+from harness.core.files import atomic_write
 
 DPI = 150
 
@@ -125,9 +125,9 @@ def drawing(
         yield figure
         if said:
             figure.suptitle(fill(said, int(LETTERS * width)), x=0.01, ha="left")
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             _picture(figure).save(temporary, optimize=True, dpi=(DPI, DPI))
-        with replacing(path.with_suffix(".pdf")) as temporary:
+        with atomic_write(path.with_suffix(".pdf")) as temporary:
             figure.savefig(temporary, metadata=dict.fromkeys(("Creator", "Producer", "CreationDate")))
 
 

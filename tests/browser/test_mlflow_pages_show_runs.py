@@ -25,7 +25,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]
         plain = make(folder)
         run = make(folder, method={**plain.config.method, "name": "at"}, seed=len(runs), command=f"… method={method}")
         log(run, 50)
-        glimpses = run.trainings[0].folder / "glimpses"
+        glimpses = run.stage_runs[0].folder / "glimpses"
         glimpses.mkdir()
         for images in (0, 800, 1600):
             Image.new("L", (260, 104), 64 + images // 10).save(glimpses / f"{images:010d}.png")

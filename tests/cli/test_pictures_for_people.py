@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     """A run whose stages are trained, and which is not judged."""
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('people') / 'runs'}")
     run.freeze()
-    for stage in run.trainings:
+    for stage in run.stage_runs:
         train_stage(run, stage, Watch())
     return run
 
@@ -103,7 +103,7 @@ def test_a_walk_of_two_steps_has_three_moments(model):
 
 
 def test_a_checkpoint_is_sampled_too(run, tmp_path):
-    weights = run.trainings[-1].folder / "weights.safetensors"
+    weights = run.stage_runs[-1].folder / "weights.safetensors"
     small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200")
     status, out, err = harness("sample", f"run={weights}", "n=3", "steps=2", *small, folder=tmp_path)
     assert status == 0, out + err

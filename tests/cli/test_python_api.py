@@ -44,7 +44,7 @@ def test_a_folder_that_was_moved_is_still_the_run(done, tmp_path, monkeypatch):
     moved = harness.load(Path("elsewhere") / run.name)
     images, _ = run.data.tensors("test")
     assert torch.equal(moved(images), harness.load(run.folder)(images))
-    assert "elsewhere" in str(runs.load(Path("elsewhere") / run.name).trainings[-1].folder)
+    assert "elsewhere" in str(runs.load(Path("elsewhere") / run.name).stage_runs[-1].folder)
 
 
 def test_results_hold_the_run(done):

@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.registry import make
-from harness.core.settings import current, later, named, settings
+from harness.core.settings import canonical, later, settings, without_removed
 
 
 @settings
@@ -29,17 +29,17 @@ TODAY = {"walk": {"steps": 3, "precision": "fp32"}, "walks": {"a": {"steps": 4, 
 
 
 def test_a_later_field_at_its_default_and_a_removed_one_leave_the_name() -> None:
-    assert named(TODAY, Stage) == named(OLD, Stage) == OLD
+    assert canonical(TODAY, Stage) == canonical(OLD, Stage) == OLD
 
 
 def test_a_later_field_with_another_value_names_another() -> None:
     other = {**TODAY, "walk": {"steps": 3, "precision": "bf16"}}
-    assert named(other, Stage)["walk"] == {"steps": 3, "precision": "bf16"}
+    assert canonical(other, Stage)["walk"] == {"steps": 3, "precision": "bf16"}
 
 
 def test_an_old_config_is_built() -> None:
     assert make(Stage, "", OLD) == make(Stage, "", TODAY)
-    assert current(OLD, Stage) == {key: value for key, value in OLD.items() if key != "conditional"}
+    assert without_removed(OLD, Stage) == {key: value for key, value in OLD.items() if key != "conditional"}
 
 
 def test_a_removed_field_with_another_value_is_refused() -> None:
@@ -48,5 +48,5 @@ def test_a_removed_field_with_another_value_is_refused() -> None:
 
 
 def test_what_no_class_describes_is_left_as_it_is() -> None:
-    assert named({"precision": "fp32"}, None) == {"precision": "fp32"}
-    assert named(None, Stage) is None and named([1, 2], Stage) == [1, 2]
+    assert canonical({"precision": "fp32"}, None) == {"precision": "fp32"}
+    assert canonical(None, Stage) is None and canonical([1, 2], Stage) == [1, 2]

@@ -11,11 +11,11 @@ import pytest
 from commandline import quick
 
 import harness
-from harness.core.files import TEMPORARY, replacing, swept, write_json
+from harness.core.files import TEMPORARY, atomic_write, remove_stale, write_json
 
 WRITING = (
-    "import sys, time; from pathlib import Path; from harness.core.files import replacing\n"
-    "with replacing(Path(sys.argv[1])) as temporary:\n"
+    "import sys, time; from pathlib import Path; from harness.core.files import atomic_write\n"
+    "with atomic_write(Path(sys.argv[1])) as temporary:\n"
     "    temporary.write_text('half of it'); print(temporary, flush=True); time.sleep(60)"
 )
 
@@ -33,11 +33,11 @@ def writing(tmp_path):
 
 def test_a_killed_writer_is_swept_after_and_a_living_one_is_not(writing, tmp_path):
     process, temporary = writing
-    assert swept(tmp_path) == []
+    assert remove_stale(tmp_path) == []
     assert temporary.read_text() == "half of it"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert swept(tmp_path) == [temporary]
+    assert remove_stale(tmp_path) == [temporary]
     assert list((tmp_path / "parts").iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_who_takes_up_a_run_sweeps_its_folder_and_those_of_its_stages(writing, t
     process.wait()
     kept = [override for override in quick("at", steps=4) if not override.lstrip("+").startswith("protocol.")]
     (run,) = harness.plan(*kept, "protocol=digits_stability", f"runs={tmp_path}/runs")
-    left = [folder / temporary.name for folder in (run.folder / "parts", run.trainings[0].folder / "checkpoints")]
+    left = [folder / temporary.name for folder in (run.folder / "parts", run.stage_runs[0].folder / "checkpoints")]
     for path in left:
         path.parent.mkdir(parents=True)
         path.write_text("half of it")
@@ -56,30 +56,30 @@ def test_who_takes_up_a_run_sweeps_its_folder_and_those_of_its_stages(writing, t
 
 
 def test_what_this_process_is_writing_is_not_swept(tmp_path):
-    with replacing(tmp_path / "a.json") as temporary:
-        assert swept(tmp_path) == []
+    with atomic_write(tmp_path / "a.json") as temporary:
+        assert remove_stale(tmp_path) == []
         temporary.write_text("{}")
     assert (tmp_path / "a.json").read_text() == "{}"
 
 
 def test_a_writer_of_another_host_is_dead_where_the_lock_is_held(tmp_path):
-    with replacing(tmp_path / "0000000002-0123456789abcdef.pt") as temporary:
+    with atomic_write(tmp_path / "0000000002-0123456789abcdef.pt") as temporary:
         name = temporary.name
     left = tmp_path / name.replace(f"@{platform.node()}", "@another.host-7.example.org")
     left.touch()
-    assert swept(tmp_path) == [left]
+    assert remove_stale(tmp_path) == [left]
 
 
 @pytest.mark.parametrize("name", [".0.json.lock", ".git", "lock", ".record.json.swp", "mlflow.lock", ".a@b.c"])
 def test_nothing_else_is_swept(name, tmp_path):
     (tmp_path / name).write_text("mine")
-    assert swept(tmp_path) == []
+    assert remove_stale(tmp_path) == []
     assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["record.json", "weights.safetensors", "LICENSE", "a.b@c.tar.gz", "0000012.npy"])
 def test_temporary_files_are_known_by_their_names_and_keep_the_suffix(name, tmp_path):
-    with replacing(tmp_path / name) as temporary:
+    with atomic_write(tmp_path / name) as temporary:
         found = TEMPORARY.fullmatch(temporary.name)
         assert found and found["pid"] == str(os.getpid()) and found["host"] == platform.node()
         assert temporary.suffix == Path(name).suffix or not Path(name).suffix

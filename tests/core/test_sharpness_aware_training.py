@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.core.optim import Training, sharpest
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk
 from harness.methods.jempp import InformativeChains
 from harness.methods.sadajem import Energy
@@ -60,7 +60,6 @@ def test_gradients_are_those_at_the_sharpest_weights_nearby(rho, adaptive):
 def begun(loop, digits_net, rho, **changes):
     training = changes.pop("training")(1, sharpness=rho, nesterov=False, **changes)
     one = loop(Energy(CHAINS, training), digits_net())
-    one.resume()
     return one
 
 
@@ -68,7 +67,7 @@ def by_hand(one, batch, rho, lr, decay):
     """The weights after a first step of SGD, by a loss that is computed anew."""
     one.model.train()
     state = {**one.constants, **{name: value.clone() for name, value in one.state.items()}}
-    loss = one.stage.loss(one.model, batch, state, Share(one.rng("step", 0)))
+    loss = one.stage.loss(one.model, batch, state, Shard(one.rng("step", 0)))
     parameters = list(one.model.parameters())
     gradients = torch.autograd.grad(loss.total, parameters)
     before = [p.detach().clone() for p in parameters]
@@ -77,7 +76,7 @@ def by_hand(one, batch, rho, lr, decay):
         with torch.no_grad():
             for p, g in zip(parameters, gradients, strict=True):
                 p += rho * p.square() * g / length
-        gradients = torch.autograd.grad(sum(loss.again().values()), parameters)
+        gradients = torch.autograd.grad(sum(loss.recompute().values()), parameters)
         with torch.no_grad():
             for p, value in zip(parameters, before, strict=True):
                 p.copy_(value)
@@ -87,10 +86,10 @@ def by_hand(one, batch, rho, lr, decay):
 @pytest.mark.parametrize("rho", [0.0, 0.5])
 def test_a_step_is_sgd_by_the_gradients_at_the_sharpest_weights(loop, digits_net, training, rho):
     one = begun(loop, digits_net, rho, training=training, weight_decay=0.1)
-    _, batch = next(one.remaining())
+    _, batch = next(one.batches())
     expected = by_hand(one, batch, rho, 0.1, 0.1)
     plain = by_hand(one, batch, 0.0, 0.1, 0.1)
-    one.step(0, batch)
+    one(0, batch)
     for ours, theirs in zip(one.model.parameters(), expected, strict=True):
         torch.testing.assert_close(ours.detach(), theirs, rtol=1e-4, atol=1e-6)
     assert any(not torch.allclose(a, b, rtol=1e-3) for a, b in zip(expected, plain, strict=True)) == (rho > 0)
@@ -98,8 +97,8 @@ def test_a_step_is_sgd_by_the_gradients_at_the_sharpest_weights(loop, digits_net
 
 def test_the_second_pass_leaves_running_statistics_alone(loop, digits_net, training):
     once, twice = (begun(loop, digits_net, rho, training=training) for rho in (0.0, 0.5))
-    _, batch = next(once.remaining())
-    once.step(0, batch), twice.step(0, batch)
+    _, batch = next(once.batches())
+    once(0, batch), twice(0, batch)
     buffers = dict(twice.model.named_buffers())
     assert any("running_var" in name for name in buffers)
     for name, value in once.model.named_buffers():
@@ -109,6 +108,6 @@ def test_the_second_pass_leaves_running_statistics_alone(loop, digits_net, train
 
 def test_a_stage_without_a_second_pass_cannot_be_trained_so(loop, digits_net, training):
     one = loop(Classify(training(1, sharpness=0.5)), digits_net())
-    _, batch = next(one.remaining())
+    _, batch = next(one.batches())
     with pytest.raises(Exception, match="sharpness=0"):
-        one.step(0, batch)
+        one(0, batch)

@@ -10,10 +10,10 @@ import torch
 from counting import Allocations, Reads
 
 from harness import plan
-from harness.cost.passes import counted
+from harness.cost.passes import count_passes
 from harness.runs.build import initial, outliers
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.step import Step
 
 ROBUST = ("robust", {"input gradient of 128": 10, "forward of 128": 1, "training of 128": 1}, 1, 973)
 """A stage, its passes of the net over so many images, its reads of the device, and the tensors that it allocates."""
@@ -56,12 +56,11 @@ def loops(method, tmp_path):
     """The stages of a method on digits, ready for a step of the most costly kind; small."""
     fields = [f"method={method}", "model.width=4", "threads=1", "tracking=off", f"runs={tmp_path}"]
     (run,) = plan(*fields)
-    for training in run.trainings:
-        source = outliers(run) if "outliers" in training.stage.needs else None
-        materials = Materials(run.data, source, (0, training.name), torch.device("cpu"))
-        loop = Loop(training.stage, initial(run), materials, tmp_path / training.name)
-        loop.state = training.stage.late(loop.state)
-        loop.resume()
+    for training in run.stage_runs:
+        source = outliers(run) if "outliers" in training.stage.streams else None
+        materials = StageInputs(run.data, source, (0, training.name), torch.device("cpu"))
+        loop = Step(training.stage, initial(run), materials)
+        loop.state = training.stage.at_full_length(loop.state)
         yield training.name, loop
 
 
@@ -76,16 +75,16 @@ def at_home(loop):
 def test_passes_reads_and_allocations_of_a_step(method, tmp_path):
     for (name, loop), (stage, kinds, read, allocated) in zip(loops(method, tmp_path), COSTS[method], strict=True):
         assert name == stage
-        step, batch = next(loop.remaining())
-        loop.step(step, batch)  # the first also makes the optimiser's buffers
-        with counted(loop.model) as passes:
-            loop.step(step, batch)
+        step, batch = next(loop.batches())
+        loop(step, batch)  # the first also makes the optimiser's buffers
+        with count_passes(loop.model) as passes:
+            loop(step, batch)
         assert {f"{one.kind} of {one.images}": times for one, times in passes.items()} == kinds
         with Reads(at_home(loop)) as reads:
-            loop.step(step, batch)
+            loop(step, batch)
         assert reads.count == read
         with Allocations() as allocations:
-            loop.step(step, batch)
+            loop(step, batch)
         if torch.__version__.split("+")[0] == TORCH:
             assert allocations.count == allocated
 

@@ -11,16 +11,17 @@ from commandline import harness as command
 
 import harness
 from harness.cli.plan import prices_table
+from harness.core.tensors import save_tensors
 from harness.cost import disk, price
 from harness.cost.disk import size
 from harness.cost.price import Price, warnings
-from harness.cost.probe import measured
+from harness.cost.probe import measure
 from harness.methods.atjem import Contrast
 from harness.runs import build, pace
 from harness.runs.pace import Pace, Paces
-from harness.training.batches import Materials
-from harness.training.checkpoint import KEPT
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.checkpoint import KEPT, save
+from harness.training.step import Step
 
 CPU = torch.device("cpu")
 
@@ -32,8 +33,8 @@ def planned(tmp_path):
 
 
 def note_stage(run, index, seconds, processes=1, device=CPU):
-    training = run.trainings[index]
-    key = pace.of_stage(run, training)
+    training = run.stage_runs[index]
+    key = pace.stage_key(run, training)
     pace.note(training.folder, key, device, processes, seconds_per_step=seconds, steps=100)
 
 
@@ -56,20 +57,20 @@ def cells(prices):
 )
 def test_a_pace_is_that_of_stages_which_differ_in_their_budget_alone(planned, override, same):
     (one,), (other,) = planned("method=at"), planned("method=at", override)
-    keys = [pace.of_stage(run, run.trainings[0]) for run in (one, other)]
+    keys = [pace.stage_key(run, run.stage_runs[0]) for run in (one, other)]
     assert (keys[0] == keys[1]) is same
 
 
 def test_a_protocol_has_its_own_pace_of_evaluation(planned):
     runs = [planned("method=at", *more)[0] for more in ([], ["seed=1"], ["protocol.samples.count=900"])]
-    first, of_another_seed, of_another_protocol = map(pace.of_evaluation, runs)
+    first, of_another_seed, of_another_protocol = map(pace.evaluation_key, runs)
     assert first == of_another_seed != of_another_protocol
 
 
 def test_hours_are_the_steps_left_times_the_pace(planned):
     (run,) = planned("method=at")
     note_stage(run, 0, 2.0)
-    pace.note(run.folder, pace.of_evaluation(run), CPU, 1, seconds=60.0)
+    pace.note(run.folder, pace.evaluation_key(run), CPU, 1, seconds=60.0)
     (line, total) = cells([Price(run, Paces(run.root))])
     assert line[1:4] == ("19 min 38 s", "1 min", "0.34")  # 589 steps of two seconds, and a minute
     assert total[1:4] == line[1:4]
@@ -78,15 +79,15 @@ def test_hours_are_the_steps_left_times_the_pace(planned):
 def test_steps_that_were_logged_are_paid(planned):
     (run,) = planned("method=at")
     note_stage(run, 0, 1.0)
-    (run.trainings[0].folder / "metrics.jsonl").write_text('{"step": 489}\n')
-    assert Price(run, Paces(run.root)).stages[run.trainings[0].fingerprint] == 100
+    (run.stage_runs[0].folder / "metrics.jsonl").write_text('{"step": 489}\n')
+    assert Price(run, Paces(run.root)).stages[run.stage_runs[0].fingerprint] == 100
 
 
 def test_what_is_done_costs_nothing(planned):
     (run,) = planned("method=atjem")
     note_stage(run, 1, 1.0)
-    (run.trainings[0].folder).mkdir(parents=True)
-    (run.trainings[0].folder / "done.json").touch()
+    (run.stage_runs[0].folder).mkdir(parents=True)
+    (run.stage_runs[0].folder / "done.json").touch()
     found = Price(run, Paces(run.root))
     assert list(found.stages.values()) == [0.0, 314.0]
 
@@ -103,7 +104,7 @@ def test_a_shared_stage_is_paid_once(planned):
 
 def test_the_pace_of_another_device_is_not_taken(planned):
     (run,) = planned("method=at", "threads=1")
-    path = run.trainings[0].folder / "pace.json"
+    path = run.stage_runs[0].folder / "pace.json"
     note_stage(run, 0, 1.0)
     path.write_text(json.dumps({**json.loads(path.read_text()), "device": "another"}))
     (line, _) = cells([Price(run, Paces(run.root))])
@@ -121,7 +122,7 @@ def test_a_cluster_s_device_is_the_one_that_most_runs_were_on():
 def test_processes_share_a_step_and_are_all_paid(planned):
     (run,) = planned("method=at", "launcher=slurm", "launcher.nodes=2", "launcher.gpus=4")
     note_stage(run, 0, 1.0, processes=2)
-    pace.note(run.folder, pace.of_evaluation(run), CPU, 1, seconds=0.0)
+    pace.note(run.folder, pace.evaluation_key(run), CPU, 1, seconds=0.0)
     of = Price(run, Paces(run.root))
     (line, _) = cells([of])
     assert of.processes == 8
@@ -155,12 +156,12 @@ def test_a_probe_leaves_nothing_behind(tmp_path):
 
 def test_a_probe_times_the_steps_that_cost_most_where_a_stage_can_tell(planned, monkeypatch):
     (run,) = planned(*quick("atjem"), "method.joint.contrast.walk.steps=40")
-    robust, joint = (measured(run, training) for training in run.trainings)
+    robust, joint = (measure(run, training) for training in run.stage_runs)
     assert not robust.upper and joint.upper and joint.seconds > 0 and str(joint).startswith("at most")
     lengths = []
     walk = Contrast.images
     monkeypatch.setattr(Contrast, "images", lambda *given: lengths.append(int(given[3]["T"])) or walk(*given))
-    measured(run, run.trainings[1])
+    measure(run, run.stage_runs[1])
     assert set(lengths) == {40}, "the walk is as long as it gets"
 
 
@@ -169,18 +170,18 @@ def test_checkpoints_and_weights_are_no_larger_than_was_said(planned, tmp_path, 
     more = [] if method == "at" else ["method.energy.training.optimizer=adam", "method.energy.training.ema=0.9"]
     (run,) = planned(f"method={method}", *QUICK, "model.width=32", *more)
     said = disk.disk(run)
-    (training,) = run.trainings
-    loop = Loop(training.stage, build.untrained(run), Materials(run.data, None, (0,), CPU), tmp_path / "stage")
-    loop.resume()
-    for step, batch in loop.remaining():
-        loop.step(step, batch)
+    (training,) = run.stage_runs
+    loop = Step(training.stage, build.untrained(run), StageInputs(run.data, None, (0,), CPU))
+    for step, batch in loop.batches():
+        loop(step, batch)
         break
     for step in range(KEPT + 1):
-        loop.save(step)
-    (one, *_) = (path.stat().st_size for path in (tmp_path / "stage" / "checkpoints").iterdir())
+        save(tmp_path / "checkpoints", step, loop.content())
+    (one, *_) = (path.stat().st_size for path in (tmp_path / "checkpoints").iterdir())
     assert (KEPT + 1) * one < 1.05 * said.meanwhile + 20_000  # names and padding of a net this small
-    loop.finish()
-    kept = sum((tmp_path / "stage" / f"{name}.safetensors").stat().st_size for name in ("weights", "state"))
+    save_tensors(tmp_path / "weights", loop.result().state_dict())
+    save_tensors(tmp_path / "state", loop.whole_state())
+    kept = sum((tmp_path / name).stat().st_size for name in ("weights", "state"))
     assert kept < 1.05 * said.stages[training.fingerprint] + 5_000
     assert said.meanwhile < 5 * (KEPT + 1) * one
 

@@ -12,16 +12,16 @@ import torch
 
 import harness
 from harness.core.timing import Clock, section
-from harness.cost.bench import _loop, _needed, largest_batch
+from harness.cost.bench import _step, _step_bytes, largest_batch
 from harness.cost.memory import peak
-from harness.cost.passes import bare, counted
-from harness.cost.plain_steps import LOSSES, Reference
+from harness.cost.passes import bare, count_passes
+from harness.cost.plain_steps import LOSSES, PlainStep
 from harness.cost.price import Price
 from harness.cost.standin import RandomImages, RandomOutliers
 from harness.runs.build import initial, outliers
 from harness.runs.pace import Paces
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.step import Step
 
 ROOT = Path(__file__).parents[2]
 LACKING = ("hydra", "omegaconf", "pydantic", "mlflow", "submitit", "rich", "pandas", "scipy", "sklearn", "psutil")
@@ -33,20 +33,19 @@ STAGES = {"standard": "classify", "at": "robust", "atjem": "joint", "generative"
 def ready(method, folder):
     """A stage's loop where steps cost most, and a batch."""
     (run,) = harness.plan(f"method={method}", *SMALL)
-    training = next(training for training in run.trainings if training.name == STAGES[method])
-    source = outliers(run) if "outliers" in training.stage.needs else None
-    loop = Loop(training.stage, initial(run), Materials(run.data, source, (0,), CPU), folder)
-    loop.state = training.stage.late(loop.state)
-    loop.resume()
-    return loop, next(loop.remaining())[1]
+    training = next(training for training in run.stage_runs if training.name == STAGES[method])
+    source = outliers(run) if "outliers" in training.stage.streams else None
+    loop = Step(training.stage, initial(run), StageInputs(run.data, source, (0,), CPU))
+    loop.state = training.stage.at_full_length(loop.state)
+    return loop, next(loop.batches())[1]
 
 
 @pytest.mark.parametrize("method", [method for method in STAGES if method != "jem"])  # whose chains are random
 def test_the_reference_learns_what_we_learn(method, tmp_path):
     loop, batch = ready(method, tmp_path)
     other, _ = ready(method, tmp_path / "other")
-    reference = Reference(other.stage, other.model, deepcopy(other.model), other.state)
-    loop.step(0, batch)
+    reference = PlainStep(other.stage, other.model, deepcopy(other.model), other.state)
+    loop(0, batch)
     for group in reference.optimizer.param_groups:
         group["lr"] = other.stage.training.rate(0, other.steps)
     reference.step(batch)
@@ -66,11 +65,11 @@ def test_every_reference_is_tried_here():
 @pytest.mark.parametrize("method", STAGES)
 def test_the_floor_makes_the_passes_of_our_step(method, tmp_path):
     loop, batch = ready(method, tmp_path)
-    with counted(loop.model) as ours:
-        loop.step(0, batch)
+    with count_passes(loop.model) as ours:
+        loop(0, batch)
     before = {name: value.clone() for name, value in loop.model.named_parameters()}
     make = bare(loop.model, ours, torch.rand(8, 1, 8, 8))
-    with counted(loop.model) as floor:
+    with count_passes(loop.model) as floor:
         make()
     assert floor == ours and sum(ours.values()) > 0
     assert all(torch.equal(before[name], value) for name, value in loop.model.named_parameters())
@@ -124,7 +123,7 @@ def test_the_command_prints_and_keeps_what_it_measured_and_plan_knows_it(type_, 
     assert len(kept["seconds"]["harness"]) == 2 and kept["ratios"]["floor"][0] > 0 and not kept["standin"]
     (run,) = harness.plan("method=atjem", *SMALL)
     price = Price(run, Paces(run.root))
-    assert price.pace(run.trainings[0]) is None and price.pace(run.trainings[1]).upper
+    assert price.pace(run.stage_runs[0]) is None and price.pace(run.stage_runs[1]).upper
 
 
 @pytest.mark.parametrize("method", ["atjem", "jem"])
@@ -175,11 +174,10 @@ def test_a_stage_that_is_not_there_is_explained(type_):
 @pytest.mark.parametrize(("method", "stage"), [("standard", "classify"), ("atjem", "joint"), ("jem", "energy")])
 def test_the_largest_batch_is_found_by_how_memory_grows(method, stage, monkeypatch):
     (run,) = harness.plan(f"method={method}", *SMALL)
-    training = next(training for training in run.trainings if training.name == stage)
+    training = next(training for training in run.stage_runs if training.name == stage)
     monkeypatch.setattr("harness.cost.bench._free", lambda device: 15_000_000)
     most = largest_batch(run, training, CPU)
-    with _loop(run, training, CPU, most) as loop:
-        assert 12e6 < _needed(loop) < 15e6, "it takes nine tenths of the memory"
+    assert 12e6 < _step_bytes(_step(run, training, CPU, most)) < 15e6, "it takes nine tenths of the memory"
 
 
 def test_it_runs_where_only_torch_torchvision_and_timm_are_installed(tmp_path):

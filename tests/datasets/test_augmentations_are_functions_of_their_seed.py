@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import hflip, to_tensor
 
 from harness.core.loader import batches
-from harness.core.random import derive, seeded
+from harness.core.random import derive, seed_global
 from harness.datasets.augment import Augment, Frame
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
@@ -105,7 +105,7 @@ def test_autoaugment_is_torchvision_s_policy_for_cifar():
     policy = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)
     picture = transforms.functional.to_pil_image(image())
     for seed in range(100):
-        with seeded(derive(seed, "autoaugment")):
+        with seed_global(derive(seed, "autoaugment")):
             expected = to_tensor(policy(picture))
         assert torch.equal(Augment(autoaugment=True)(image(), seed), expected)
 

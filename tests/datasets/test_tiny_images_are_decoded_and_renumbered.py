@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.core.errors import UserError
 from harness.datasets.augment import Augment
 from harness.datasets.cifar import CIFAR10
-from harness.datasets.outliers.tinyimages import TinyImages, allowed, decoded
+from harness.datasets.outliers.tinyimages import TinyImages, allowed, decode
 
 
 def tiny(root, **fields):
@@ -29,7 +29,7 @@ def test_tiny_images_are_stored_plane_by_plane_and_column_by_column():
         for column in range(width):
             for row in range(height):
                 stored[1024 * plane + height * column + row] = image[row, column, plane]
-    assert np.array_equal(decoded(stored), image)
+    assert np.array_equal(decode(stored), image)
 
 
 def test_tiny_images_keep_their_colours_and_their_top(tmp_path):

@@ -22,7 +22,7 @@ import harness
 from harness.cli import main as command
 from harness.cli.request import CHOICES
 from harness.launch.preflight import check_all
-from harness.runs.reopen import of_checkpoint
+from harness.runs.reopen import checkpoint_overrides
 from harness.runs.run import Run
 
 LEFT = {
@@ -127,7 +127,7 @@ def of_harness(words, world, type_, alone):
     if file or (verb == "run" and not flags and not (alone and soon(words, world))):
         own = ("run=", "seed=") if file else ("seed=",)
         verb, words = "plan", [word for word in words if not word.startswith(own)] + ["seed=0"]
-        words += of_checkpoint(file) if file else []
+        words += checkpoint_overrides(file) if file else []
     if (verb, *words) not in world.typed:
         type_(verb, *words)
         world.typed.add((verb, *words))

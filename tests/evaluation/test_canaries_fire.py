@@ -73,7 +73,7 @@ class Changed(Digits):
 
 
 def test_a_sound_run_passes_and_its_figures_are_kept(run, trained):
-    found = canaries.of_classifier(subject(trained, run.data, run=run))
+    found = canaries.check_classifier(subject(trained, run.data, run=run))
     assert found["accuracy"] == found["accuracy, standardised by hand"] > 90
     assert found["accuracy, untrained"] < 40
     assert found["accuracy on other images"] > 90
@@ -84,7 +84,7 @@ def test_a_model_that_standardises_twice(run, trained):
     once = type(twice).forward
     twice.__class__ = type("Twice", (type(twice),), {"forward": lambda self, x: once(self, (x - self.mean) / self.std)})
     with pytest.raises(CanaryFailed, match="twice"):
-        canaries.of_classifier(subject(twice, run.data, run=run))
+        canaries.check_classifier(subject(twice, run.data, run=run))
 
 
 def test_a_net_that_standardises_its_pixels_itself(run, trained):
@@ -101,17 +101,17 @@ def test_a_net_that_standardises_its_pixels_itself(run, trained):
     model.std.fill_(0.05)  # so far off that the second standardisation costs accuracy
     config = replace(run.config, model={**run.config.model, "std": [0.05]})
     with pytest.raises(CanaryFailed, match="raw pixels"):
-        canaries.of_classifier(subject(model, run.data, run=Run(config)))
+        canaries.check_classifier(subject(model, run.data, run=Run(config)))
 
 
 def test_data_that_are_standardised_already(run, trained):
     with pytest.raises(UserError, match=r"values in \[0, 1\]"):
-        canaries.of_classifier(subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4), run=run))
+        canaries.check_classifier(subject(trained, Changed(images=lambda x: (x - 0.3) / 0.4), run=run))
 
 
 def test_shuffled_labels(run, trained):
     with pytest.raises(CanaryFailed, match="labels of one split do not belong"):
-        canaries.of_classifier(subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))]), run=run))
+        canaries.check_classifier(subject(trained, Changed(labels=lambda y: y[torch.randperm(len(y))]), run=run))
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["trained by others", "trained here"])
@@ -123,10 +123,10 @@ def test_a_net_that_knows_its_training_images_by_heart_is_no_fault_of_the_evalua
 
     judged = subject(trained, Changed(images=hard), run=run, held_out=not others)
     if others:
-        canaries.of_classifier(judged)
+        canaries.check_classifier(judged)
     else:
         with pytest.raises(CanaryFailed, match="prepared otherwise"):
-            canaries.of_classifier(judged)
+            canaries.check_classifier(judged)
 
 
 def test_test_images_that_are_easier_than_those_trained_on(run, trained):
@@ -136,29 +136,29 @@ def test_test_images_that_are_easier_than_those_trained_on(run, trained):
             return TensorView(images if split == "test" else images.flip(-1).transpose(2, 3), labels)
 
     with pytest.raises(CanaryFailed, match="prepared otherwise"):
-        canaries.of_classifier(subject(trained, Hard(), run=run))
+        canaries.check_classifier(subject(trained, Hard(), run=run))
 
 
 def test_images_that_tell_their_labels(run, trained):
     with pytest.raises(CanaryFailed, match="untrained copy"):
-        canaries.of_classifier(subject(trained, run.data, run=run, untrained=lambda: trained))
+        canaries.check_classifier(subject(trained, run.data, run=run, untrained=lambda: trained))
 
 
 def test_an_untrained_net_passes_the_checks_of_the_labels(run):
-    canaries.of_classifier(subject(untrained(run).eval(), run.data, run=run))  # bad, and no fault of the evaluation
+    canaries.check_classifier(subject(untrained(run).eval(), run.data, run=run))  # bad, and no fault of the evaluation
 
 
 def test_statistics_of_other_images(run, digits, tmp_path):
     features = subject(None, digits, tmp_path).features("digits")
     right = reference(features, digits, "train", tmp_path)
-    (figure,) = canaries.of_reference(subject(None, digits), features, right).values()
+    (figure,) = canaries.check_reference(subject(None, digits), features, right).values()
     assert figure < 1e-3, "the same images"
     of_test = reference(features, Changed(images=lambda x: 1 - x), "test", tmp_path)
     with pytest.raises(CanaryFailed, match="statistics are of other images"):
-        canaries.of_reference(subject(None, digits), features, of_test)
+        canaries.check_reference(subject(None, digits), features, of_test)
     wide = Reference({"mu": right.statistics["mu"], "sigma": 3 * right.statistics["sigma"]}, None)
     with pytest.raises(CanaryFailed, match="variance"):
-        canaries.of_reference(subject(None, digits), features, wide)
+        canaries.check_reference(subject(None, digits), features, wide)
 
 
 def test_a_statistics_file_of_other_images(digits, tmp_path):
@@ -183,9 +183,9 @@ def test_the_figure_of_the_reference_is_one_on_average_for_images_of_its_distrib
     rng, figures = np.random.default_rng(0), []
     for _ in range(40):
         drawn = right.statistics["mu"] + rng.normal(size=(200, 64)) @ root.T
-        monkeypatch.setattr(canaries, "loaded", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
+        monkeypatch.setattr(canaries, "load_images", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
         of_images = type("Drawn", (), {"__call__": lambda self, x: {"features": x}, "source": features.source})()
-        figures += canaries.of_reference(subject(None, digits), of_images, right).values()
+        figures += canaries.check_reference(subject(None, digits), of_images, right).values()
     assert 0.9 < np.mean(figures) < 1.1
     assert max(figures) < canaries.OFF
 
@@ -218,4 +218,4 @@ def test_logits_that_say_nothing_end_the_run_as_diverged(run, trained, logits, r
     model = copy.deepcopy(trained)
     model.net = Says()
     with pytest.raises(Diverged, match=reason):
-        canaries.of_classifier(subject(model, run.data, run=run))
+        canaries.check_classifier(subject(model, run.data, run=run))

@@ -13,7 +13,7 @@ from harness.core.random import derive
 from harness.datasets.digits import Digits
 from harness.evaluation.counterfactual import counterfactuals
 from harness.evaluation.metric import Subject
-from harness.evaluation.metrics.counterfactuals import Counterfactuals, matched
+from harness.evaluation.metrics.counterfactuals import Counterfactuals, match
 from harness.evaluation.samples import eight_bits
 
 CPU = torch.device("cpu")
@@ -152,7 +152,7 @@ def test_the_distance_is_that_of_each_class_by_hand(subject):
     ],
 )
 def test_methods_are_compared_at_a_confidence_between_two_radii(confidences, expected):
-    assert matched(confidences, [50.0, 30.0, 10.0], 0.9) == (None if expected is None else pytest.approx(expected))
+    assert match(confidences, [50.0, 30.0, 10.0], 0.9) == (None if expected is None else pytest.approx(expected))
 
 
 def test_the_headline_is_left_out_where_no_radius_reaches_the_confidence(subject, monkeypatch):

@@ -164,7 +164,7 @@ def test_the_extractor_is_kept_under_the_hash_of_its_data(digits, weights, cache
     def refuse(*_):
         raise Retrained
 
-    monkeypatch.setattr(features, "_trained", refuse)
+    monkeypatch.setattr(features, "_train", refuse)
     assert features.weights(images, labels, cache) == weights
     other_image, other_label = images.clone(), labels.clone()
     other_image[0, 0, 0, 0] += 0.5

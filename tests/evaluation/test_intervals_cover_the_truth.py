@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, t
 
-from harness.evaluation.intervals import jackknife, newcombe, of_mean, wilson
+from harness.evaluation.intervals import jackknife, mean_interval, newcombe, wilson
 
 REPEATS = 1000
 
@@ -64,12 +64,12 @@ def test_the_interval_of_a_share_holds_it(right, n):
 @pytest.mark.parametrize("n", [5, 10, 100])
 def test_the_interval_of_a_mean_covers_it(n):
     values = rng().normal(3, 2, (REPEATS, n))
-    assert 0.93 <= covered(3, [of_mean(row.mean(), row.std(), n) for row in values]) <= 0.97
+    assert 0.93 <= covered(3, [mean_interval(row.mean(), row.std(), n) for row in values]) <= 0.97
 
 
 def test_the_interval_of_a_mean_is_student_s():
     values = np.array([1.0, 4.0, 2.0, 7.0])
-    low, high = of_mean(values.mean(), values.std(), 4)
+    low, high = mean_interval(values.mean(), values.std(), 4)
     assert (low, high) == pytest.approx(t(3, values.mean(), values.std(ddof=1) / 2).interval(0.95))
 
 
@@ -87,7 +87,7 @@ def test_the_jackknife_covers_what_a_statistic_tends_to(statistic, truth):
 def test_the_jackknife_of_a_mean_is_student_s_of_the_groups_means():
     values = rng().normal(0, 1, 60)
     means = values.reshape(10, 6).mean(1)  # group g holds the items from 6 g on
-    expected = of_mean(means.mean(), means.std(), 10)
+    expected = mean_interval(means.mean(), means.std(), 10)
     assert jackknife(60, lambda rows: values[rows].mean(), values.mean()) == pytest.approx(expected)
 
 

@@ -11,7 +11,7 @@ from harness.core.random import derive
 from harness.datasets.outliers.noise import Noise
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.ood import OOD
-from harness.evaluation.ood_scores import APGD, PGD, scored
+from harness.evaluation.ood_scores import APGD, PGD, ood_score
 
 CPU = torch.device("cpu")
 SETS = {"noise": {"name": "noise"}, "patches": {"name": "patches"}}
@@ -83,7 +83,7 @@ def test_attacked_images_stay_in_the_ball_and_are_images(model, outliers, how, s
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_apgd_is_stronger_than_the_published_attack(model, outliers, scorer):
     clean, weak, strong = (
-        scored(model, x, scorer)
+        ood_score(model, x, scorer)
         for x in (outliers, WEAK.attacked(model, outliers, scorer, 0), STRONG.attacked(model, outliers, scorer, 0))
     )
     assert clean.mean() < weak.mean() < strong.mean()
@@ -107,7 +107,7 @@ def test_apgd_reaches_the_maximum_however_steep_the_score(slope):
     w = slope * torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
     model, clean = EnergyModel(Linear(w), [0.0], [1.0]), torch.full((8, 1, 4, 4), 0.5)
     found = APGD(steps=20, restarts=1, eps=0.3).attacked(model, clean, "energy", seed=0)
-    gained = scored(model, found, "energy") - scored(model, clean, "energy")
+    gained = ood_score(model, found, "energy") - ood_score(model, clean, "energy")
     assert gained.numpy() == pytest.approx(0.3 * w.norm().item(), rel=1e-3)
 
 
@@ -122,7 +122,7 @@ class Decoy(nn.Module):
 def test_apgd_on_msp_raises_the_largest_probability_itself():
     model, clean = EnergyModel(Decoy(), [0.0], [1.0]), torch.full((4, 1, 4, 4), 0.5)
     found = APGD(steps=20, restarts=1, eps=0.3).attacked(model, clean, "msp", seed=0)
-    gained = scored(model, found, "msp") - scored(model, clean, "msp")
+    gained = ood_score(model, found, "msp") - ood_score(model, clean, "msp")
     assert gained.numpy() == pytest.approx(0.3 * 2, rel=1e-3)  # the length of (1, 1, 1, 1)
 
 
@@ -148,7 +148,7 @@ def test_where_an_attack_lowers_the_score_the_outlier_stays_as_it_was(digits):
     part = metric(pgd=overshooting).score(Subject(peak, digits, CPU, samples=None, cache=None), 1)
     images = Noise(digits).starts(range(8))
     for scorer in SCORERS:
-        there = scored(peak, overshooting.attacked(peak, images, scorer, 0), scorer).numpy()
+        there = ood_score(peak, overshooting.attacked(peak, images, scorer, 0), scorer).numpy()
         assert (there < part[scorer]).all(), "the case must be one in which the attack harms itself"
         assert np.array_equal(part[f"{scorer}/pgd"], part[scorer])
 
@@ -189,7 +189,7 @@ def test_the_seed_is_that_of_apgd_s_starts(model, outliers):
 
 def test_more_restarts_are_never_weaker(model, outliers):
     one, five = (APGD(3, restarts, 1.0).attacked(model, outliers, "energy", 0) for restarts in (1, 5))
-    few, many = scored(model, one, "energy"), scored(model, five, "energy")
+    few, many = ood_score(model, one, "energy"), ood_score(model, five, "energy")
     assert (many >= few).all()
     assert (many > few).any()
 

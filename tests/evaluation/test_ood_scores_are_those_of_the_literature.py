@@ -17,8 +17,8 @@ from harness.core.registry import find, make
 from harness.datasets.cifar import CIFAR10, STRONG
 from harness.datasets.outliers.noise import Noise
 from harness.evaluation.metric import Subject
-from harness.evaluation.metrics.ood import accepted, auroc
-from harness.evaluation.ood_scores import log_odds, scored
+from harness.evaluation.metrics.ood import accept, auroc
+from harness.evaluation.ood_scores import log_odds, ood_score
 from harness.evaluation.parts import read_part, write_part
 
 CPU = torch.device("cpu")
@@ -63,30 +63,30 @@ def test_auroc_is_the_share_of_pairs_in_order_where_ties_count_half(data, outlie
 @given(scores, scores)
 def test_fpr95_is_the_share_of_outliers_accepted_where_at_least_95_percent_of_the_data_are(data, outliers):
     lawful = [t for t in data if 100 * sum(x >= t for x in data) >= 95 * len(data)]
-    assert accepted(data, outliers) == sum(y >= max(lawful) for y in outliers)
+    assert accept(data, outliers) == sum(y >= max(lawful) for y in outliers)
     labels = [1] * len(data) + [0] * len(outliers)
     false, true, _ = roc_curve(labels, [*data, *outliers], drop_intermediate=False)
-    assert accepted(data, outliers) / len(outliers) == pytest.approx(false[np.argmax(true >= 0.95 - 1e-12)])
+    assert accept(data, outliers) / len(outliers) == pytest.approx(false[np.argmax(true >= 0.95 - 1e-12)])
 
 
 def test_fpr95_by_hand():
     data = np.arange(1.0, 41)  # 38 of 40 are 3 or more
-    assert accepted(data, np.array([2.0, 2.9, 3.0, 99.0])) == 2
+    assert accept(data, np.array([2.0, 2.9, 3.0, 99.0])) == 2
 
 
 def test_energy_and_msp_are_functions_of_the_logits(net, images):
     small = by_hand.Net(net)
     logits = small.logits(images.numpy())
     p = by_hand.softmax(logits).max(1)
-    np.testing.assert_allclose(scored(net, images, "energy"), by_hand.logsumexp(logits), rtol=1e-12)
-    np.testing.assert_allclose(scored(net, images, "msp"), np.log(p / (1 - p)), rtol=1e-10)
+    np.testing.assert_allclose(ood_score(net, images, "energy"), by_hand.logsumexp(logits), rtol=1e-12)
+    np.testing.assert_allclose(ood_score(net, images, "msp"), np.log(p / (1 - p)), rtol=1e-10)
 
 
 def test_the_score_of_the_gradient_is_its_negative_length(net, images):
     small = by_hand.Net(net)
     gradient = small.gradient(images.numpy(), by_hand.softmax(small.logits(images.numpy())))
     expected = -np.sqrt((gradient**2).sum((1, 2, 3)))
-    np.testing.assert_allclose(scored(net, images, "gradient"), expected, rtol=1e-10)
+    np.testing.assert_allclose(ood_score(net, images, "gradient"), expected, rtol=1e-10)
     assert not images.requires_grad
 
 
@@ -114,12 +114,12 @@ def test_the_scores_are_those_of_the_whole_split_and_the_first_starts(model, dig
     values["gradient"] = -gradient.square().sum((1, 2, 3)).sqrt()
     model.train()
     labels = [1] * len(data) + [0] * 30
-    for score, value in values.items():
-        area, false = found[f"ood/noise/{score}/auroc"], found[f"ood/noise/{score}/fpr95"]
+    for name, value in values.items():
+        area, false = found[f"ood/noise/{name}/auroc"], found[f"ood/noise/{name}/fpr95"]
         assert area.value == pytest.approx(100 * roc_auc_score(labels, value.detach()))
         ours = value[: len(data)].detach().sort(descending=True).values[342 - 1]  # 95 % of 360
         assert false.value == pytest.approx(100 * (value[len(data) :] >= ours).float().mean().item())
-        assert (area.title, false.title) == (f"AUROC {score}", f"FPR95 {score}")
+        assert (area.title, false.title) == (f"AUROC {name}", f"FPR95 {name}")
         assert (area.better, false.better, area.unit, area.n) == ("higher", "lower", "%", 30)
         assert area.low < area.value < area.high
         assert area.high - area.low < 25
@@ -186,7 +186,7 @@ class Overflow(nn.Module):
 def test_a_score_that_is_not_finite_is_a_divergence():
     images = torch.tensor([0.0, 0.9, 1.0]).view(3, 1, 1, 1)
     with pytest.raises(Diverged, match="the energy score of 2 of 3 images is not finite"):
-        scored(EnergyModel(Overflow(), [0.0], [1.0]), images, "energy")
+        ood_score(EnergyModel(Overflow(), [0.0], [1.0]), images, "energy")
 
 
 class Pixels(nn.Module):

@@ -26,10 +26,10 @@ def test_two_contents_never_share_an_id_on_the_same_data():
 
 def test_where_files_are_is_no_part_of_a_protocol():
     here, there = (compose(["data=cifar10", *more])[0] for more in ([], ["data.root=/elsewhere", "data.download=true"]))
-    assert here["protocol"] != there["protocol"]
-    assert tag(here["protocol"]) == tag(there["protocol"])
+    assert here.protocol != there.protocol
+    assert tag(here.protocol) == tag(there.protocol)
     (changed,) = compose(["data=cifar10", "protocol.metrics.ood.count=7"])
-    assert tag(here["protocol"]).hash != tag(changed["protocol"]).hash
+    assert tag(here.protocol).hash != tag(changed.protocol).hash
 
 
 def test_a_label_is_part_of_the_tag():

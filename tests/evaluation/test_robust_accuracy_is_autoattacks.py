@@ -167,7 +167,7 @@ def test_what_is_left_is_told_on_the_way(undefended, digits, short):
     part = how.score(of, 0)
     assert said[0].startswith("apgd-ce: ") and said[0].endswith("of 12 stand")
     standing = part["outcomes"]["square"].count("1")
-    assert how.so_far(of, [part]) == f"{100 * standing / 12:.1f} % robust so far, 12 images left"
+    assert how.summary(of, [part]) == f"{100 * standing / 12:.1f} % robust so far, 12 images left"
 
 
 def test_an_undefended_net_falls_at_a_large_radius_of_either_norm(undefended, digits, short):

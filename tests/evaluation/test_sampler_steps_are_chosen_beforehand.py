@@ -14,7 +14,7 @@ from harness.datasets.digits import Digits
 from harness.evaluation.metric import Subject
 from harness.evaluation.reference import frechet, reference
 from harness.evaluation.samples import Samples, Sampling, eight_bits
-from harness.evaluation.selection import Steps, tuned
+from harness.evaluation.selection import Steps, with_chosen_steps
 from harness.runs.compose import compose
 
 CPU = torch.device("cpu")
@@ -76,8 +76,8 @@ def test_what_was_chosen_once_is_kept(digits, tmp_path):
     (tmp_path / "selection.json").write_text(json.dumps({"steps": 14, "distances": {"14": 1.0}}))
     STEPS.choose(None, tmp_path, HOW, 7)
     (run,) = harness.plan("method=at")
-    assert tuned(run.method, tmp_path).sampler == replace(run.method.sampler, steps=14)
-    assert tuned(run.method, tmp_path / "elsewhere") == run.method
+    assert with_chosen_steps(run.method, tmp_path).sampler == replace(run.method.sampler, steps=14)
+    assert with_chosen_steps(run.method, tmp_path / "elsewhere") == run.method
 
 
 def test_a_choice_on_the_reported_reference_is_recorded_as_such(tmp_path):

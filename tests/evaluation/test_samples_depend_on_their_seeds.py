@@ -12,7 +12,7 @@ from harness.core.walk import Walk
 from harness.datasets.outliers.fields import Fields
 from harness.evaluation.evaluator import chunks
 from harness.evaluation.samples import Samples, Sampling, draw, eight_bits, save_grid
-from harness.evaluation.workers import alone
+from harness.evaluation.workers import run_local
 from harness.methods.at import AT, Robust
 from harness.methods.jem import JEM, Chains, Energy
 
@@ -28,11 +28,10 @@ def methods(training):
         "atjem": (AT(robust, UNIT), {}),
         "noisy": (AT(robust, Walk(steps=3, step=0.2, noise=0.05)), {}),
         "jem": (JEM(Energy(Chains(SGLD, buffer=50), training(1)), SGLD), BUFFER),
-        "jem by class": (JEM(Energy(Chains(SGLD, buffer=50, conditional=True), training(1)), SGLD), BUFFER),
     }
 
 
-NAMES = ["atjem", "noisy", "jem", "jem by class"]
+NAMES = ["atjem", "noisy", "jem"]
 
 
 class Recorder:
@@ -62,7 +61,7 @@ def make(method, how, folder, classes=3, model=None, state=None, outliers=None, 
     def made(indices):
         return draw(method, model, state or {}, outliers, classes, how.seed, indices, CPU)
 
-    alone(list(chunks("samples", samples, made)), lambda name: "", lambda name, done, total, words: watch(done))
+    run_local(list(chunks("samples", samples, made)), lambda name: "", lambda name, done, total, words: watch(done))
     return torch.cat(list(samples))
 
 

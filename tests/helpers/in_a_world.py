@@ -43,7 +43,7 @@ if __name__ == "__main__":
     Robust.loss = with_fault(Robust.loss, FAULTS[name])
     sweeps = [harness.plan(*some) for between, some in groupby(words, "--".__eq__) if not between]
     for run in [run for sweep in sweeps for run in sweep]:
-        join().once(run.freeze)
+        join().on_main(run.freeze)
         try:
             execute(run, Watch())
         except Leave:

@@ -164,7 +164,7 @@ def database() -> bytes:
 
 def log(run: Run, points: int) -> None:
     """Curves of so many points, of two figures each."""
-    folder = run.trainings[0].folder
+    folder = run.stage_runs[0].folder
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         {"step": i, "images": 32 * i, "seconds": 0.1, "ce": 2.0 / i, "robust_accuracy": 0.5}

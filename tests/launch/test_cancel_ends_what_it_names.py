@@ -79,7 +79,7 @@ def test_a_job_is_cancelled_and_others_are_left(root, tools):
 def test_all_cancels_every_job_and_the_stages_they_wait_for(root, tools):
     one = run(root)
     submitted(one.folder, task=0)
-    stage = one.trainings[0].folder
+    stage = one.stage_runs[0].folder
     stage.mkdir(parents=True)
     submitted(stage, "harness-00stage0", 0)
     lines = cancel([], root, True)
@@ -92,7 +92,7 @@ def test_a_stage_that_another_run_in_the_queue_needs_is_kept(root, tools, other,
     one, neighbour = run(root, "at"), run(root, other)
     submitted(one.folder, task=0)
     submitted(neighbour.folder, task=1)
-    stage = one.trainings[0].folder
+    stage = one.stage_runs[0].folder
     stage.mkdir(parents=True)
     submitted(stage, "harness-00stage0", 0)
     cancel([one.name], root, False)

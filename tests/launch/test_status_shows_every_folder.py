@@ -188,14 +188,14 @@ def test_looking_never_makes_a_run_believe_that_it_is_locked(folder):
     (made / "lock").touch()
     held = os.open(made / "lock", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_SH)  # as `locked` does for a moment
-    assert not run_folder.locked(made)  # two that look see no run
+    assert not run_folder.is_locked(made)  # two that look see no run
     os.close(held)
     with run_folder.lock(made).acquire(timeout=1):
-        assert run_folder.locked(made)
+        assert run_folder.is_locked(made)
 
 
 def test_a_finished_run_is_not_asked_for_its_lock(folder, monkeypatch):
-    monkeypatch.setattr(run_folder, "locked", lambda path: pytest.fail("asked"))
+    monkeypatch.setattr(run_folder, "is_locked", lambda path: pytest.fail("asked"))
     assert one(folder("a", record=RECORD)).state == "done"
 
 

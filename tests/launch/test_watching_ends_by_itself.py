@@ -32,7 +32,7 @@ def run(tmp_path):
 
 def test_it_goes_on_while_a_run_is_worked_on_and_ends_with_it(run, tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, text=True)
-    while not run_folder.locked(run):
+    while not run_folder.is_locked(run):
         assert holder.poll() is None
     watching = start("status", "--watch", folder=tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):

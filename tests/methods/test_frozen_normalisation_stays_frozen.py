@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.core.method import Batch
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk
 from harness.methods.atjem import Contrast, Joint
 
@@ -34,9 +34,8 @@ def affine(model):
 
 def trained(stage, model, loop):
     one = loop(stage, model)
-    one.resume()
-    for step, batch in one.remaining():
-        one.step(step, batch)
+    for step, batch in one.batches():
+        one(step, batch)
     return one
 
 
@@ -85,5 +84,5 @@ def test_making_contrastive_images_leaves_the_statistics_alone_even_where_they_a
     images, y = digits.tensors("train")
     batch = Batch({"real": images[:8], "outliers": images[8:16]}, {"real": y[:8]})
     contrast = Contrast(Walk(steps=2, step=0.1), curriculum=None, labels=labels)
-    contrast.images(model, batch, contrast.state(8), Share(torch.Generator().manual_seed(0)))
+    contrast.images(model, batch, contrast.state(8), Shard(torch.Generator().manual_seed(0)))
     assert all(torch.equal(value, before[name]) for name, value in statistics(model).items())

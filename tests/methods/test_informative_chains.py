@@ -8,7 +8,7 @@ from chains import STEP, flat_net, marked, rng, tilted_net
 from scipy.stats import binomtest, kstest
 
 from harness.core.dataset import Dataset, TensorView
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, marginal_score, walk
 from harness.methods.jempp import JEMPP, Energy, InformativeChains, class_gaussians, gaussian
 
@@ -48,7 +48,7 @@ def test_the_buffer_is_at_first_in_equal_blocks_of_the_classes_and_of_images(dig
 
 
 def draw(model, state, n, seed=0, **changes):
-    return InformativeChains(STEP, buffer=len(state["buffer"]), **changes).draw(model, state, n, Share(rng(seed)))
+    return InformativeChains(STEP, buffer=len(state["buffer"]), **changes).draw(model, state, n, Shard(rng(seed)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -94,7 +94,7 @@ def test_sampling_a_chain_leaves_gradients_and_running_statistics_as_they_should
         before = model.net[1].running_mean.clone()
         state = {"buffer": torch.rand(20, 1, 8, 8, generator=rng()), "means": torch.zeros(10, 64)}
         chains = InformativeChains(replace(STEP, limit=2.0, statistics=statistics), buffer=20, restart=0.0)
-        chains.draw(model, state | {"roots": torch.zeros(10, 64, 64)}, 8, Share(rng()))
+        chains.draw(model, state | {"roots": torch.zeros(10, 64, 64)}, 8, Shard(rng()))
         assert torch.equal(model.net[0].weight.grad, torch.ones_like(model.net[0].weight))
         assert torch.equal(before, model.net[1].running_mean) != moves
 

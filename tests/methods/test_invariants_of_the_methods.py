@@ -7,7 +7,7 @@ import torch
 from small_stages import ATTACK, CHAINS, INNER, LINF, PSGLD, TRAINING, B, buffer, rng
 from torch.nn.functional import cross_entropy
 
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import confidence
 from harness.methods import ebjdat, jempp, sadajem
 from harness.methods.at import Robust
@@ -28,7 +28,7 @@ STAGES = {
 
 
 def loss_of(stage, net, batch):
-    return stage.loss(net.train(), batch, buffer(), Share(rng()))
+    return stage.loss(net.train(), batch, buffer(), Shard(rng()))
 
 
 def of(loss, net):
@@ -80,7 +80,7 @@ def test_the_divergence_from_itself_is_zero_and_flat():
 
 def test_the_divergence_pulls_at_clean_and_attacked_predictions(net, batch):
     stage = Tradeoff(ATTACK, TRAINING)
-    x, attacked = batch.images["labelled"], stage.attacked(net, batch.images["labelled"], Share(rng()))
+    x, attacked = batch.images["labelled"], stage.attacked(net, batch.images["labelled"], Shard(rng()))
     both = torch.autograd.grad(6 * divergence_from(net(x))(net(attacked)).mean(), list(net.parameters()))
     one = torch.autograd.grad(6 * divergence_from(net(x).detach())(net(attacked)).mean(), list(net.parameters()))
     ours = torch.autograd.grad(loss_of(stage, net, batch).terms["kl"], list(net.parameters()))
@@ -92,11 +92,11 @@ def test_the_divergence_pulls_at_clean_and_attacked_predictions(net, batch):
 def test_trades_attacks_within_the_ball_and_not_in_vain(net, batch, attack):
     x = batch.images["labelled"]
     stage = Tradeoff(attack, TRAINING, noise=0.2)  # a start that the ball does not hold
-    attacked = stage.attacked(net, x, Share(rng()))
+    attacked = stage.attacked(net, x, Shard(rng()))
     offset = (attacked - x).flatten(1).norm(p=2 if attack.norm == "l2" else torch.inf, dim=1)
     assert offset.max() <= attack.eps * (1 + 1e-9)
     assert attacked.min() >= 0 and attacked.max() <= 1
-    still = Tradeoff(replace(attack, step=1e-12), TRAINING).attacked(net, x, Share(rng()))
+    still = Tradeoff(replace(attack, step=1e-12), TRAINING).attacked(net, x, Shard(rng()))
     divergence = divergence_from(net(x))
     assert divergence(net(attacked)).mean() > 10 * divergence(net(still)).mean()
 
@@ -117,7 +117,7 @@ def test_ratio_never_lowers_what_its_attacks_climb(net, batch):
 def test_ebjdat_moves_images_as_its_inner_loop_says_and_stays_in_the_ball(net, batch, inner):
     x, y = batch.images["labelled"], batch.labels["labelled"]
     adversary = replace(ADVERSARY, inner=inner)
-    attacked = adversary.images(net, x, y, Share(rng()))
+    attacked = adversary.images(net, x, y, Shard(rng()))
     assert (attacked - x).abs().max() <= LINF.eps * (1 + 1e-9)
     climb = adversary.objective(net(x), y)
     assert climb(net(attacked)).mean() > climb(net(x)).mean()
@@ -148,7 +148,7 @@ def test_images_pass_in_training_mode_in_the_order_of_the_paper(net, batch, name
     stage, state, seen = replace(STAGES[name], **changes), buffer(), []
     stage = replace(stage, sigma=0.0) if name == "jempp" else stage
     net.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]) if module.training else None)
-    loss = stage.loss(net.train(), batch, state, Share(rng()))
+    loss = stage.loss(net.train(), batch, state, Shard(rng()))
 
     def called(x, other):
         known = {"real": batch.images["real"], "labelled": batch.images["labelled"], "chains": state["buffer"]}
@@ -156,8 +156,8 @@ def test_images_pass_in_training_mode_in_the_order_of_the_paper(net, batch, name
 
     assert [called(x, other=expected) for x, expected in zip(seen, ORDER[name], strict=True)] == ORDER[name]
     seen.clear()
-    if loss.again:
-        loss.again()
+    if loss.recompute:
+        loss.recompute()
         without_walk = [name for name in ORDER[name] if name != "walk"]
         assert [called(x, other=expected) for x, expected in zip(seen, without_walk, strict=True)] == without_walk
 

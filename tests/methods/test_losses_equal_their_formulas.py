@@ -7,7 +7,7 @@ import torch
 from small_stages import ATTACK, TRAINING, B, check, rng
 
 from harness.core.method import Batch
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk
 from harness.methods.at import Robust
 from harness.methods.atjem import Contrast, Curriculum, Joint, binary_cross_entropy, gradient_penalty
@@ -32,7 +32,7 @@ def bce(of_real, of_contrastive):
 
 @pytest.mark.parametrize("attack", [ATTACK, Walk(steps=5, step=0.2, eps=0.5, momentum=0.9, keep="best")])
 def test_at_is_cross_entropy_on_adversarial_images_alone(net, small, batch, attack):
-    loss = Robust(attack, TRAINING).loss(net.train(), batch, {}, Share(rng()))
+    loss = Robust(attack, TRAINING).loss(net.train(), batch, {}, Shard(rng()))
     x, _, _, y, _ = arrays(batch)
     if attack.momentum:
         attacked = by_hand.momentum_attack(small, x, y, 5, 0.2, 0.5, 0.9)
@@ -46,7 +46,7 @@ def test_at_is_cross_entropy_on_adversarial_images_alone(net, small, batch, atta
 @pytest.mark.parametrize("r1", [0.0, 0.7])
 def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, small, batch, r1):
     stage = Joint(CONTRAST, ATTACK, TRAINING, r1=r1)
-    loss = stage.loss(net.train(), batch, state_of(stage), Share(rng()))
+    loss = stage.loss(net.train(), batch, state_of(stage), Shard(rng()))
     x, real, outliers, y, y_real = arrays(batch)
     contrastive = by_hand.contrastive(small, outliers, y_real, 4, 0.3)  # paired: the labels of the real images
     attacked = by_hand.attack(small, x, y, 5, 0.2, 0.5)
@@ -74,12 +74,12 @@ def test_the_curriculum_watches_joint_logits_of_real_and_contrastive_images(net,
     ):
         state = state_of(stage)
         state["T"].fill_(2)
-        loss = stage.loss(net.train(), batch, state, Share(rng()))
+        loss = stage.loss(net.train(), batch, state, Shard(rng()))
         _, real, outliers, _, y = arrays(batch)
         contrastive = by_hand.contrastive(small, outliers, y, 2, 0.3)
         positive, negative = by_hand.joint(small.logits(real), y), by_hand.joint(small.logits(contrastive), y)
         auc = np.mean([[p > n for n in negative] for p in positive])
-        figures = stage.advance(state, loss.seen)
+        figures = stage.update_state(state, loss.per_image)
         assert figures["auc"] == pytest.approx(auc)
         assert float(state["window"][0]) == pytest.approx(auc)
         assert (figures["T"], int(state["filled"])) == (2, 1)
@@ -88,7 +88,7 @@ def test_the_curriculum_watches_joint_logits_of_real_and_contrastive_images(net,
 @pytest.mark.parametrize("r1", [0.0, 0.7])
 def test_generative_is_bce_on_joint_logits_plus_the_gradient_penalty(net, small, batch, r1):
     stage = Generate(CONTRAST, TRAINING, r1=r1)
-    loss = stage.loss(net.train(), batch, state_of(stage), Share(rng()))
+    loss = stage.loss(net.train(), batch, state_of(stage), Shard(rng()))
     _, real, outliers, _, y = arrays(batch)
     contrastive = by_hand.contrastive(small, outliers, y, 4, 0.3)
 
@@ -107,20 +107,14 @@ def test_the_gradient_penalty_is_half_the_mean_squared_norm(images):
     assert gradient_penalty(score, images).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_jem_is_the_difference_of_mean_scores_plus_cross_entropy(net, small, batch, conditional):
+def test_jem_is_the_difference_of_mean_scores_plus_cross_entropy(net, small, batch):
     # The whole buffer is drawn, without noise, so that the mean over chains does not depend on their order.
     walk = Walk(steps=3, step=0.05, direction="raw", clamp=False)
-    buffer = torch.rand(5 if conditional else B, 1, 4, 4, dtype=torch.double, generator=rng(9))
-    alike = 3 if conditional else 1  # blocks of images that are alike, so that it does not matter which is drawn
-    stage = Energy(Chains(walk, buffer=alike * len(buffer), restart=0, conditional=conditional), TRAINING)
-    state = {"buffer": buffer.repeat_interleave(alike, 0), "classes": torch.arange(5)}
-    loss = stage.loss(net.train(), batch, state, Share(rng()))
-    x, real, _, y, y_real = arrays(batch)
-    start, gradient = buffer.numpy(), by_hand.ascent_of_marginal(small)
-    if conditional:
-        start, gradient = start[y_real], by_hand.ascent_of_joint(small, y_real)
-    chains = by_hand.sgld(gradient, start, 0.05, 0, [0, 0, 0])
+    buffer = torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9))
+    stage = Energy(Chains(walk, buffer=B, restart=0), TRAINING)
+    loss = stage.loss(net.train(), batch, {"buffer": buffer.clone()}, Shard(rng()))
+    x, real, _, y, _ = arrays(batch)
+    chains = by_hand.sgld(by_hand.ascent_of_marginal(small), buffer.numpy(), 0.05, 0, [0, 0, 0])
 
     def s(images):
         return by_hand.logsumexp(small.logits(images))
@@ -139,7 +133,7 @@ def test_jem_trains_on_images_with_noise_of_sigma(net, batch):
     chains = Chains(Walk(steps=1, step=0.05, direction="raw", clamp=False), buffer=B * 400)
     stage = Energy(chains, TRAINING, sigma=0.2)
     state = {"buffer": torch.rand(B * 400, 1, 4, 4, dtype=torch.double, generator=rng(9)), "classes": torch.arange(5)}
-    stage.loss(net, Batch(many, labels), state, Share(rng()))
+    stage.loss(net, Batch(many, labels), state, Shard(rng()))
     for stream in ("real", "labelled"):
         noise = min((x - many[stream] for x in seen), key=lambda d: d.abs().mean()) / 0.2
         assert abs(noise.mean()) < 0.03
@@ -165,10 +159,10 @@ def gradients(net, terms):
 def one_loss(net, batch, name, **weights):
     if name == "joint":
         stage = Joint(CONTRAST, ATTACK, TRAINING, **weights)
-        return stage.loss(net.train(), batch, state_of(stage), Share(rng()))
+        return stage.loss(net.train(), batch, state_of(stage), Shard(rng()))
     stage = Energy(Chains(Walk(steps=2, step=0.05, direction="raw", clamp=False), buffer=B), TRAINING, **weights)
     state = {"buffer": torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9)), "classes": torch.arange(5)}
-    return stage.loss(net.train(), batch, state, Share(rng()))
+    return stage.loss(net.train(), batch, state, Shard(rng()))
 
 
 @pytest.mark.parametrize(("stage", "off", "left"), [
@@ -191,20 +185,20 @@ def test_a_weight_multiplies_its_term(net, batch, stage, term):
 
 def test_random_labels_are_drawn_from_the_generator_of_the_step(net, small, batch):
     contrast = Contrast(Walk(steps=4, step=0.3), curriculum=None, labels="random")
-    first, y = contrast.images(net, batch, contrast.state(B), Share(rng(1)))
-    again, y_again = contrast.images(net, batch, contrast.state(B), Share(rng(1)))
-    _, y_other = contrast.images(net, batch, contrast.state(B), Share(rng(2)))
+    first, y = contrast.images(net, batch, contrast.state(B), Shard(rng(1)))
+    again, y_again = contrast.images(net, batch, contrast.state(B), Shard(rng(1)))
+    _, y_other = contrast.images(net, batch, contrast.state(B), Shard(rng(2)))
     assert torch.equal(y, y_again)
     assert torch.equal(first, again)
     assert not torch.equal(y, y_other)
-    many = torch.cat([contrast.images(net, batch, contrast.state(B), Share(rng(i)))[1] for i in range(30)])
+    many = torch.cat([contrast.images(net, batch, contrast.state(B), Shard(rng(i)))[1] for i in range(30)])
     assert set(many.tolist()) == {0, 1, 2, 3, 4}
     expected = by_hand.contrastive(small, batch.images["outliers"].numpy(), y.numpy(), 4, 0.3)
     np.testing.assert_allclose(first.numpy(), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_paired_labels_are_those_of_the_real_images_index_by_index(net, batch):
-    _, y = CONTRAST.images(net, batch, CONTRAST.state(B), Share(rng()))
+    _, y = CONTRAST.images(net, batch, CONTRAST.state(B), Shard(rng()))
     assert torch.equal(y, batch.labels["real"])
 
 

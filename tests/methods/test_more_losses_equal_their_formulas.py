@@ -10,7 +10,7 @@ import yaml
 from small_stages import ATTACK, CHAINS, INNER, LINF, PSGLD, TRAINING, B, buffer, check, rng
 
 from harness.core.registry import configs
-from harness.core.shard import Share
+from harness.core.shard import Shard
 from harness.core.walk import Walk, marginal_score, walk
 from harness.methods import ebjdat, jempp, sadajem
 from harness.methods.ratio import InOut
@@ -41,7 +41,7 @@ def cross_entropy(small, x, y):
 
 def test_standard_training_is_cross_entropy(net, small, batch):
     x, y = batch.images["labelled"].numpy(), batch.labels["labelled"].numpy()
-    loss = Classify(TRAINING).loss(net.train(), batch, {}, Share(rng()))
+    loss = Classify(TRAINING).loss(net.train(), batch, {}, Shard(rng()))
     check(net, small, loss, [("ce", lambda: cross_entropy(small, x, y))])
     assert float(loss.monitors["accuracy"]) == pytest.approx((small.logits(x).argmax(1) == y).mean())
 
@@ -53,9 +53,9 @@ def test_trades_is_cross_entropy_plus_the_divergence_of_predictions_nearby(net, 
     pgd = by_hand.pgd if attack.norm == "l2" else by_hand.linf_pgd
     attacked = pgd(gradient, start, x, attack.steps, attack.step, attack.eps)
 
-    ours = Tradeoff(attack, TRAINING).attacked(net, batch.images["labelled"], Share(rng()))
+    ours = Tradeoff(attack, TRAINING).attacked(net, batch.images["labelled"], Shard(rng()))
     np.testing.assert_allclose(ours.numpy(), attacked, rtol=1e-10, atol=1e-12)
-    loss = Tradeoff(attack, TRAINING).loss(net.train(), batch, {}, Share(rng()))
+    loss = Tradeoff(attack, TRAINING).loss(net.train(), batch, {}, Shard(rng()))
     check(net, small, loss, [
         ("ce", lambda: cross_entropy(small, x, y)),
         ("kl", lambda: 6 * by_hand.divergence(small.logits(x), small.logits(attacked)).sum() / B),
@@ -70,7 +70,7 @@ def test_ratio_is_half_adversarial_cross_entropy_half_confidence_on_attacked_out
     attacked = by_hand.momentum_attack(small, x, y, 5, 0.2, 0.5, 0.9)
     gradient, value = by_hand.ascent_of_confidence(small), lambda o: by_hand.confidence(small.logits(o))
     tempting = by_hand.momentum_pgd(gradient, value, o, 7, 0.2, 1.0, 0.9)
-    loss = stage.loss(net.train(), batch, {}, Share(rng()))
+    loss = stage.loss(net.train(), batch, {}, Shard(rng()))
     check(net, small, loss, [
         ("ce", lambda: cross_entropy(small, attacked, y) / 2),
         ("outliers", lambda: weight * by_hand.confidence(small.logits(tempting)).sum() / B / 2),
@@ -98,7 +98,7 @@ def test_pyld_as_published_is_proximal_sgld_with_fewer_and_longer_steps(net, sma
 
 def test_jempp_is_jem_with_proximal_chains(net, small, batch):
     stage = jempp.Energy(CHAINS, TRAINING, sigma=0.1)
-    loss = stage.loss(net.train(), batch, buffer(), Share(rng()))
+    loss = stage.loss(net.train(), batch, buffer(), Shard(rng()))
     generator = rng()
     x, labelled = (image + 0.1 * normal(generator) for image in images(batch, "real", "labelled"))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
@@ -117,7 +117,7 @@ def sadajem_terms(small, batch, chains):
 
 
 def test_sadajem_is_jempp_without_noise(net, small, batch):
-    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, buffer(), Share(rng()))
+    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, buffer(), Shard(rng()))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
     check(net, small, loss, sadajem_terms(small, batch, chains))
 
@@ -131,11 +131,11 @@ def elsewhere(net):
 
 def test_sadajem_again_is_its_loss_at_other_weights_on_the_chains_of_the_first(net, small, batch):
     state = buffer()
-    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, state, Share(rng()))
+    loss = sadajem.Energy(CHAINS, TRAINING).loss(net.train(), batch, state, Shard(rng()))
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
     walked = state["buffer"].clone()
     there = elsewhere(net)
-    check(net, there, replace(loss, terms=loss.again()), sadajem_terms(there, batch, chains))
+    check(net, there, replace(loss, terms=loss.recompute()), sadajem_terms(there, batch, chains))
     assert torch.equal(state["buffer"], walked), "nothing is walked anew"
 
 
@@ -169,7 +169,7 @@ def test_ebjdat_is_sadajem_plus_an_energy_gap_and_cross_entropy_on_adversarial_i
     net, small, batch, inner, perceptual
 ):
     stage = ebjdat.Joint(CHAINS, TRAINING, ebjdat.Adversary(LINF, 0.1, inner, perceptual), sigma=0.1)
-    loss = stage.loss(net.train(), batch, buffer(), Share(rng()))
+    loss = stage.loss(net.train(), batch, buffer(), Shard(rng()))
     generator, (real, labelled) = rng(), images(batch, "real", "labelled")
     x = real + 0.1 * normal(generator)
     start = np.clip(labelled + 0.1 * (2 * uniform(generator) - 1), 0, 1)
@@ -177,7 +177,7 @@ def test_ebjdat_is_sadajem_plus_an_energy_gap_and_cross_entropy_on_adversarial_i
     chains = by_hand.psgld(by_hand.ascent_of_marginal(small), buffer()["buffer"].numpy(), 4, 0.05, 1.5)
     check(net, small, loss, ebjdat_terms(small, batch, x, chains, attacked))
     there = elsewhere(net)
-    check(net, there, replace(loss, terms=loss.again()), ebjdat_terms(there, batch, x, chains, attacked))
+    check(net, there, replace(loss, terms=loss.recompute()), ebjdat_terms(there, batch, x, chains, attacked))
 
 
 def test_the_perceptual_distance_and_its_gradient(net, small, images):

@@ -19,7 +19,7 @@ def test_it_is_one_override_and_is_recorded(detail):
     (run,) = harness.plan(DETAILS[detail])
     (recipe,) = harness.plan()
     assert [o.lower() for o in run.config.overrides] == [DETAILS[detail]]
-    assert run.trainings[-1].fingerprint != recipe.trainings[-1].fingerprint
+    assert run.stage_runs[-1].fingerprint != recipe.stage_runs[-1].fingerprint
 
 
 def test_choices_and_seeds_are_not_overrides_of_a_recipe():

@@ -116,7 +116,7 @@ def test_two_steps_of_every_stage(choice, planned):
     config = composed(choice)
     small = ["data.size=32"] * (config.model["name"] in LARGE)
     run = planned(choice, *small, *shortened(config.method))[0]
-    for training in run.trainings:
+    for training in run.stage_runs:
         train_stage(run, training, Watch())
         assert read_json(training.folder / "done.json")["steps"] == 2
         assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
@@ -132,7 +132,7 @@ def test_these_are_of_every_kind():
 def test_the_others_are_planned(choice, planned):
     """The data, the net and the stages are there, and fit each other."""
     for run in planned(choice):
-        assert run.trainings
+        assert run.stage_runs
 
 
 @pytest.mark.parametrize("choice", JUDGED_ONLY)
@@ -141,7 +141,7 @@ def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
     monkeypatch.setattr("harness.training.weights.read", lambda path: {})
     monkeypatch.setattr("harness.training.weights.check", lambda weights, net, path: None)
     (run,) = planned(choice, f"init={composed(choice)['init']}")
-    assert run.init and not run.trainings
+    assert run.init and not run.stage_runs
 
 
 def test_the_setting_without_flags_is_the_published_one(planned):
@@ -150,7 +150,7 @@ def test_the_setting_without_flags_is_the_published_one(planned):
     composed = compose(["method=atjem", "data=imagenet256"])[0].method["joint"]["training"]
     joint, sampler = run.method.stages["joint"], run.method.sampler
     assert run.config.init == "checkpoints/resnet50_l2_eps3.safetensors"
-    assert [training.name for training in run.trainings] == ["joint"]
+    assert [training.name for training in run.stage_runs] == ["joint"]
     assert (joint.contrast.walk.steps, joint.contrast.walk.step, joint.contrast.curriculum.auc) == (30, 2.0, 0.4)
     assert (joint.attack.steps, joint.attack.step, joint.attack.eps) == (3, 2.0, 3.0)
     how = joint.training

@@ -32,7 +32,7 @@ def test_shared_stages_come_first_and_once(tmp_path):
     at, *rest = jobs(runs, None)
     assert isinstance(at.work, StageJob) and at.after == []
     assert [job.work for job in rest] == [RunJob(str(run.folder), None) for run in runs]
-    robust = runs[0].trainings[0].fingerprint
+    robust = runs[0].stage_runs[0].fingerprint
     assert [[training.fingerprint for training in job.after] for job in rest] == [[robust], [robust], [robust], []]
 
 

@@ -16,11 +16,12 @@ from harness.core import distributed
 from harness.core.errors import UserError
 from harness.core.files import read_json, read_lines
 from harness.runs import record
-from harness.runs.build import outliers, trained
+from harness.runs.build import load_trained, outliers
 from harness.runs.execute import train_alone
 from harness.runs.failure import one_line
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.checkpoint import save
+from harness.training.step import Step
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
 """A shared first stage, a curriculum, buffers that are dealt out, gradients at sharpened weights."""
@@ -100,7 +101,7 @@ def test_pieces_of_a_batch_give_the_result_of_the_whole(method, tmp_path):
     """atjem: the curriculum sees all pieces; jem: chains of two pieces come from one draw of places."""
     for name, pieces in (("whole", 1), ("pieces", 4)):
         (run,) = harness.plan(*overrides(method, f"accumulate={pieces}", f"runs={tmp_path / name}"))
-        for training in run.trainings:
+        for training in run.stage_runs:
             train_alone(run, training)
             assert read_json(training.folder / "done.json")["accumulate"] == pieces
     check_stages(tmp_path / "whole", tmp_path / "pieces")
@@ -111,17 +112,17 @@ def test_a_run_begun_by_one_process_is_continued_by_two(tmp_path):
     arguments = overrides("jem")
     one, two = tmp_path / "one", tmp_path / "two"
     (run,) = harness.plan(*arguments, f"runs={one}")
-    train_alone(run, run.trainings[0])
+    train_alone(run, run.stage_runs[0])
 
     (run,) = harness.plan(*arguments, f"runs={two}")
-    (training,) = run.trainings
-    materials = Materials(run.data, outliers(run), (0, "energy"), CPU)
-    loop = Loop(training.stage, trained(run, None, CPU), materials, training.folder)
-    loop.resume()
-    for step, batch in loop.remaining():
-        loop.step(step, batch)
+    (training,) = run.stage_runs
+    materials = StageInputs(run.data, outliers(run), (0, "energy"), CPU)
+    loop = Step(training.stage, load_trained(run, None, CPU), materials)
+    for step, batch in loop.batches():
+        loop(step, batch)
         if step == 3:
-            loop.save(step + 1)
+            content = {"step": 4, "resumed": 0, "seconds": 1.0, "joules": None, "made_with": []}
+            save(training.folder / "checkpoints", 4, loop.content() | content)
             break
     done = together(two, "none", *arguments)
     assert done.returncode == 0, done.stderr
@@ -176,11 +177,11 @@ def test_a_step_of_srun_says_what_torchrun_would(monkeypatch):
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
-    found = distributed._as_torchrun_says_it()
+    found = distributed._torchrun_variables()
     assert {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "n3"}.items() <= found.items()
     assert 20_000 <= int(found["MASTER_PORT"]) < 30_000
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
-    assert distributed._as_torchrun_says_it()["MASTER_ADDR"] == "127.0.0.1"
+    assert distributed._torchrun_variables()["MASTER_ADDR"] == "127.0.0.1"
 
 
 def test_memory_that_ends_without_a_word_is_told():

@@ -9,7 +9,7 @@ import pytest
 from commandline import bare, quick, start
 
 from harness.core.files import read_json
-from harness.core.signals import Leave, deferred, heeded
+from harness.core.signals import Leave, defer_signals, handle_signals
 from harness.runs import record
 
 LONG = ("checkpoint_seconds=3600",)
@@ -72,10 +72,10 @@ def test_processes_that_share_an_evaluation_end_with_their_command(tmp_path):
 
 
 def test_a_signal_in_the_last_moments_of_a_stage_is_heeded_after_them():
-    with pytest.raises(Leave), heeded(), deferred():
+    with pytest.raises(Leave), handle_signals(), defer_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         finished = True
     assert finished
-    with heeded(), deferred() as told:
+    with handle_signals(), defer_signals() as told:
         assert not told.leave, "nothing is left of the one before"

@@ -12,7 +12,7 @@ from recorded import a_row, scores
 
 from harness.evaluation.score import Selection
 from harness.reports.csv_table import tidy
-from harness.reports.latex import escaped, latex
+from harness.reports.latex import escape, latex
 from harness.reports.section import Section, front
 from harness.reports.series import origin
 from harness.reports.tables import Cell, Table
@@ -36,8 +36,8 @@ def test_latex_is_a_table_with_booktabs_in_which_every_row_has_every_cell() -> N
 @settings(max_examples=40)
 @given(st.text())
 def test_what_is_escaped_holds_no_command_and_closes_what_it_opens(text: str) -> None:
-    found = escaped(text)
-    assert set(re.findall(r"\\([a-zA-Z]+)", found)) <= set(re.findall(r"\\([a-z]+)", "".join(map(escaped, KNOWN))))
+    found = escape(text)
+    assert set(re.findall(r"\\([a-zA-Z]+)", found)) <= set(re.findall(r"\\([a-z]+)", "".join(map(escape, KNOWN))))
     bare = re.sub(r"\\.", "", found)
     assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0 and not set(bare) & set("%#&_")
 

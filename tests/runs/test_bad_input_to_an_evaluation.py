@@ -15,7 +15,7 @@ import harness as api
 from harness.cli import run as verb
 from harness.core.dataset import TensorView
 from harness.core.errors import UserError
-from harness.core.files import replacing, write_json
+from harness.core.files import atomic_write, write_json
 from harness.datasets.digits import Digits
 from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.metric import Subject
@@ -70,7 +70,7 @@ def test_two_entries_that_give_the_same_score_are_refused(monkeypatch, tmp_path)
     for piece in evaluation.pieces("metrics"):
         piece.do()
     with pytest.raises(UserError, match=r"protocol\.metrics\.again gives clean_accuracy"):
-        evaluation.merged()
+        evaluation.merge()
 
 
 def test_a_script_without_a_guard_is_told_to_have_one(monkeypatch):
@@ -131,7 +131,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
 
 
 def test_another_fault_while_writing_is_not_called_a_full_disk(tmp_path):
-    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file"):
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "file"):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 

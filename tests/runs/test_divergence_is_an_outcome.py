@@ -11,7 +11,7 @@ from harness.core.optim import Training
 from harness.core.settings import settings
 from harness.evaluation.samples import draw
 from harness.training import checkpoint
-from harness.training.batches import Materials
+from harness.training.batches import StageInputs
 from harness.training.loop import train
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ class Failing(Stage):
     training: Training
     value: float
     at: int
-    needs = ("real",)
+    streams = ("real",)
 
     def state(self, data, rng):
         return {"step": torch.tensor(0)}
@@ -42,7 +42,7 @@ class Poisoned(Stage):
     """A finite loss whose gradient is not: √0."""
 
     training: Training
-    needs = ("real",)
+    streams = ("real",)
 
     def loss(self, model, batch, state, rng):
         return Loss({"root": (model.energy(batch.images["real"]).mean() * 0).sqrt()})
@@ -54,7 +54,7 @@ def load_newest(folder, device):
 
 
 def run(stage, model, digits, folder):
-    train(stage, model, Materials(digits, None, ("test",), CPU), folder, checkpoint_seconds=-1, watch=lambda _: None)
+    train(stage, model, StageInputs(digits, None, ("test",), CPU), folder, checkpoint_seconds=-1, watch=lambda _: None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2e8, -2e8])
@@ -82,7 +82,7 @@ def test_final_weights_that_are_not_finite_are_a_divergence(digits, digits_net, 
         run(Poisoned(training(1, ema=ema)), digits_net(), digits, tmp_path)
     assert not (tmp_path / "done.json").exists()
     assert not (tmp_path / "weights.safetensors").exists()
-    assert checkpoint.saved(tmp_path / "checkpoints")
+    assert checkpoint.list_checkpoints(tmp_path / "checkpoints")
 
 
 def test_weights_poisoned_before_the_last_step_are_met_by_the_next_loss(digits, digits_net, training, tmp_path):

@@ -16,7 +16,7 @@ from harness.runs import record
 from harness.runs.compose import compose
 from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
-from harness.runs.reopen import again
+from harness.runs.reopen import reopen
 from harness.runs.run import Run, load
 
 TINY = (
@@ -34,7 +34,7 @@ def run(tmp_path_factory):
     """A run whose stages are trained, and which is not judged."""
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('evaluate') / 'runs'}")
     run.freeze()
-    for stage in run.trainings:
+    for stage in run.stage_runs:
         train_stage(run, stage, Watch())
     return run
 
@@ -59,11 +59,11 @@ def test_a_run_is_judged_under_another_protocol(run):
     same = ("method", "data", "model", "outliers", "seed", "overrides", "selection", "notes")
     assert all(getattr(frozen, key) == getattr(run.config, key) for key in same)
     assert frozen.command.startswith(f"python -m harness evaluate run={run.folder} protocol=quick")
-    assert [one.fingerprint for one in load(new).trainings] == [one.fingerprint for one in run.trainings]
+    assert [one.fingerprint for one in load(new).stage_runs] == [one.fingerprint for one in run.stage_runs]
 
 
 def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run):
-    weights = run.trainings[-1].folder / "weights.safetensors"
+    weights = run.stage_runs[-1].folder / "weights.safetensors"
     small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200", "init_accuracy=0")
     fewer = (*TINY, "~protocol.metrics.fidelity", "runs=other")
     status, out, err = harness("evaluate", f"run={weights}", *fewer, *small, folder=run.root.parent)
@@ -79,11 +79,11 @@ def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run):
 @pytest.mark.parametrize("stage", [0, 1])
 def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage, tmp_path):
     shutil.copytree(run.root, tmp_path / "runs")
-    shutil.rmtree(tmp_path / "runs" / "stages" / run.trainings[stage].folder.name)
+    shutil.rmtree(tmp_path / "runs" / "stages" / run.stage_runs[stage].folder.name)
     before = sorted(tmp_path.rglob("*"))
     status, _, err = harness("evaluate", f"run={run.name}", *TINY, folder=tmp_path)
     assert status == 2
-    assert "is not trained yet" in err and f"stage {run.trainings[stage].name}" in err
+    assert "is not trained yet" in err and f"stage {run.stage_runs[stage].name}" in err
     assert run.config.command in err and "Traceback" not in err
     assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
 
@@ -106,7 +106,7 @@ CASES = {
 
 @pytest.mark.parametrize("typed", CASES)
 def test_what_cannot_be_judged_is_explained(typed, run, monkeypatch, capsys):
-    weights = run.trainings[-1].folder / "weights.safetensors"
+    weights = run.stage_runs[-1].folder / "weights.safetensors"
     names = {"name": run.name, "typo": run.name[:-2], "weights": weights}
     before = sorted(run.root.rglob("*"))
     monkeypatch.chdir(run.root.parent)
@@ -127,9 +127,9 @@ def test_a_run_frozen_by_an_older_harness_is_judged_too(run, tmp_path):
     for key in ("microbatch", "evaluators", "extractors", "customary"):
         del old[key]
     path.write_text(yaml.safe_dump({**old, "gone": 1}))
-    found = again(str(path.parent), TINY, besides=["protocol"])
+    found = reopen(str(path.parent), TINY, besides=["protocol"])
     assert found.config.customary["features"] == "digits"
-    assert [stage.fingerprint for stage in found.trainings] == [stage.fingerprint for stage in run.trainings]
+    assert [stage.fingerprint for stage in found.stage_runs] == [stage.fingerprint for stage in run.stage_runs]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_run_frozen_by_an_older_harness_is_judged_too(run, tmp_path):
 def test_a_protocol_that_refers_to_the_data_means_those_of_the_run(data, protocol, place, tmp_path):
     (config,) = compose([*data.split(), "init=null", "data.root=/elsewhere", f"runs={tmp_path}"])
     Run(config).freeze()
-    found = again(Run(config).name, [f"protocol={protocol}", f"runs={tmp_path}"], besides=["protocol"]).config
+    found = reopen(Run(config).name, [f"protocol={protocol}", f"runs={tmp_path}"], besides=["protocol"]).config
     assert found.data == config.data
     value = found.protocol
     for key in place:

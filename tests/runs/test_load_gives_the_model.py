@@ -12,7 +12,7 @@ from harness.core.errors import UserError
 from harness.evaluation.counterfactual import counterfactuals
 from harness.evaluation.samples import eight_bits
 from harness.runs import build
-from harness.runs.build import last
+from harness.runs.build import last_stage
 from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
 
@@ -24,7 +24,7 @@ def trained(folder, method):
     """A run whose stages are trained and whose samples are drawn; nothing else of it is judged."""
     (run,) = harness.plan(*quick(method, steps=8), "protocol.selection.factors=[0.5,1]", f"runs={folder}")
     run.freeze()
-    for stage in run.trainings:
+    for stage in run.stage_runs:
         train_stage(run, stage, Watch())
     evaluation = build.evaluation(run, CPU)
     for phase in ("selection", "samples"):
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
 
 def test_a_folder_and_its_checkpoint_give_the_same_logits(run):
     of_folder = harness.load(run.folder)
-    of_file = harness.load(last(run).folder / "weights.safetensors", *DATA)
+    of_file = harness.load(last_stage(run).folder / "weights.safetensors", *DATA)
     images, _ = run.data.tensors("test")
     assert isinstance(of_folder, EnergyModel) and not of_folder.training and not of_file.training
     assert torch.equal(of_folder(images), of_file(images))
@@ -77,7 +77,7 @@ def test_a_sample_depends_on_its_class_seed_and_number_alone(done):
 
 def test_the_steps_are_the_chosen_ones(done):
     run, stored = done
-    chosen = int(build.evaluation(run, CPU).selected()["sampler: number of steps"].by.rpartition(": ")[2].split()[0])
+    chosen = int(build.evaluation(run, CPU).selections()["sampler: number of steps"].by.rpartition(": ")[2].split()[0])
     model = harness.load(run.folder)
     assert model.sampler(None).sampler.steps == chosen
     assert torch.equal(eight_bits(model.sample(len(stored), steps=chosen)), stored)
@@ -118,7 +118,7 @@ def test_samples_of_nothing_are_refused(run, n, classes):
 def test_what_cannot_be_loaded_is_explained(run, tmp_path):
     with pytest.raises(UserError, match=r"method=… cannot be said of .*frozen"):
         harness.load(run.folder, "method=atjem")
-    weights = last(run).folder / "weights.safetensors"
+    weights = last_stage(run).folder / "weights.safetensors"
     with pytest.raises(UserError, match="does not fit"):
         harness.load(weights, *DATA, "model.width=8")
     with pytest.raises(UserError, match="method=at would train on"):
@@ -127,7 +127,7 @@ def test_what_cannot_be_loaded_is_explained(run, tmp_path):
     untrained.freeze()
     with pytest.raises(UserError, match=rf"not trained yet.*stage robust.*: {re.escape(untrained.config.command)}"):
         harness.load(untrained.folder)
-    last(untrained).folder.mkdir(parents=True)
-    (last(untrained).folder / "diverged.json").write_text('"loss"')
+    last_stage(untrained).folder.mkdir(parents=True)
+    (last_stage(untrained).folder / "diverged.json").write_text('"loss"')
     with pytest.raises(UserError, match="diverged"):
         harness.load(untrained.folder)

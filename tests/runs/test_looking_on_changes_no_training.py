@@ -10,23 +10,23 @@ import harness
 from harness import tracking
 from harness.runs import previews
 from harness.runs.execute import train_stage
-from harness.runs.previews import Glimpses
+from harness.runs.previews import Previews
 from harness.runs.progress import Watch
 from harness.runs.run import Run
 from harness.tracking import sender
-from harness.tracking.sender import Courier
+from harness.tracking.sender import Sender
 
 
 def trained(folder: Path, watch: Watch | None = None) -> Run:
     """A run of AT, whose net learns statistics of batches, after its only stage."""
     (run,) = harness.plan(*quick("at", steps=16), f"runs={folder}")
-    train_stage(run, run.trainings[0], watch or Watch())
+    train_stage(run, run.stage_runs[0], watch or Watch())
     return run
 
 
 def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
     """Weights, state and glimpses of the stage."""
-    folder = run.trainings[0].folder
+    folder = run.stage_runs[0].folder
     tensors = [(folder / f"{name}.safetensors").read_bytes() for name in ("weights", "state")]
     return tensors[0], tensors[1], sorted(path.name for path in folder.glob("glimpses/*"))
 
@@ -50,12 +50,12 @@ def test_glimpses_change_no_bit(undisturbed, tmp_path, monkeypatch):
 def test_a_glimpse_that_fails_is_the_last(undisturbed, tmp_path, monkeypatch):
     asked = []
 
-    def fail(self: Glimpses, progress: object) -> None:
+    def fail(self: Previews, progress: object) -> None:
         asked.append(progress)
         raise MemoryError
 
     monkeypatch.setattr(previews, "SHARE", 1e9)
-    monkeypatch.setattr(Glimpses, "_draw", fail)
+    monkeypatch.setattr(Previews, "_draw", fail)
     assert kept(trained(tmp_path)) == undisturbed and len(asked) == 1
 
 
@@ -71,7 +71,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
     monkeypatch.setattr(sender, "LAST", 0.01)
     (run,) = harness.plan(*quick("at", steps=16), f"runs={tmp_path}", "tracking=null")
     run.freeze()
-    with Courier(run, None) as sending:
+    with Sender(run, None) as sending:
         assert asked.wait(60)
         assert kept(trained(tmp_path, sending)) == undisturbed
     assert sending.thread.is_alive(), "it was waited for"

@@ -30,7 +30,7 @@ def overrides(name: str) -> list[str]:
 def test_the_same_command_finds_them(name: str, folder: Path) -> None:
     (run,) = harness.plan(*overrides(name), f"runs={folder}")
     assert run.folder == folder / name and load(folder / name).name == name
-    assert all(training.folder.is_dir() for training in run.trainings)
+    assert all(training.folder.is_dir() for training in run.stage_runs)
 
 
 def test_they_are_told_apart(type_, folder: Path) -> None:
@@ -49,7 +49,7 @@ def test_an_interrupted_one_goes_on_where_it_stopped(folder: Path) -> None:
     record = harness.run(run)
     assert record.state == "done" and record.cost is not None
     assert [stage.resumed for stage in record.cost.stages] == [0, 1]
-    logged = (folder / "stages" / run.trainings[1].folder.name / "metrics.jsonl").read_text().splitlines()
+    logged = (folder / "stages" / run.stage_runs[1].folder.name / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in logged] == list(range(1, 61))
 
 

@@ -39,24 +39,24 @@ def test_where_and_how_a_run_is_run_does_not(override):
 
 
 def test_at_atjem_and_generative_share_the_first_stage():
-    first = {run(f"method={m}").trainings[0].folder for m in ("at", "atjem", "generative")}
+    first = {run(f"method={m}").stage_runs[0].folder for m in ("at", "atjem", "generative")}
     assert len(first) == 1
 
 
 def test_a_new_protocol_or_sampler_does_not_retrain():
-    before = [t.fingerprint for t in run().trainings]
+    before = [t.fingerprint for t in run().stage_runs]
     for override in ("protocol.metrics.robustness.eps=1", "method.sampler.steps=3"):
-        assert [t.fingerprint for t in run(override).trainings] == before
+        assert [t.fingerprint for t in run(override).stage_runs] == before
 
 
 def test_a_change_of_the_first_stage_reaches_the_second():
-    first, second = run("method.robust.training.lr=0.123").trainings
-    assert first.fingerprint != run().trainings[0].fingerprint
-    assert second.fingerprint != run().trainings[1].fingerprint
+    first, second = run("method.robust.training.lr=0.123").stage_runs
+    assert first.fingerprint != run().stage_runs[0].fingerprint
+    assert second.fingerprint != run().stage_runs[1].fingerprint
 
 
 def test_outliers_do_not_matter_to_a_stage_that_sees_none():
-    assert run("method=at", "outliers=patches").trainings[0].folder == run("method=at").trainings[0].folder
+    assert run("method=at", "outliers=patches").stage_runs[0].folder == run("method=at").stage_runs[0].folder
 
 
 def test_seeds_of_one_experiment_are_one_series():

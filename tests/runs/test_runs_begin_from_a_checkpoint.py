@@ -43,8 +43,8 @@ def planned(folder, *more):
 
 def test_it_takes_the_place_of_every_stage_before_the_last(checkpoint, tmp_path):
     run = planned(tmp_path, f"init={checkpoint}")
-    assert [training.name for training in run.trainings] == ["joint"]
-    assert [training.name for training in planned(tmp_path).trainings] == ["robust", "joint"]
+    assert [training.name for training in run.stage_runs] == ["joint"]
+    assert [training.name for training in planned(tmp_path).stage_runs] == ["robust", "joint"]
 
 
 def test_training_goes_on_from_its_weights(checkpoint, tmp_path):
@@ -52,8 +52,8 @@ def test_training_goes_on_from_its_weights(checkpoint, tmp_path):
         *quick("atjem", 1), f"runs={tmp_path}", f"init={checkpoint}",
         "method.joint.training.lr=1e-9", "method.joint.training.ema=null",
     )  # fmt: skip
-    train_stage(run, run.trainings[0], Watch())
-    trained = load_tensors(run.trainings[0].folder / "weights.safetensors", torch.device("cpu"))
+    train_stage(run, run.stage_runs[0], Watch())
+    trained = load_tensors(run.stage_runs[0].folder / "weights.safetensors", torch.device("cpu"))
     for name, value in torch.load(checkpoint).items():
         torch.testing.assert_close(trained[name.replace("module.", "net.")], value, rtol=0, atol=1e-6)
 
@@ -64,7 +64,7 @@ def test_its_content_is_identity_and_its_place_is_not(checkpoint, tmp_path):
     save_tensors(other, DigitsNet(10, 1, 4, "batch", "relu").state_dict())
     first, again, different = (planned(tmp_path, f"init={path}") for path in (checkpoint, moved, other))
     assert first.fingerprint == again.fingerprint != different.fingerprint
-    assert first.trainings[0].fingerprint == again.trainings[0].fingerprint != different.trainings[0].fingerprint
+    assert first.stage_runs[0].fingerprint == again.stage_runs[0].fingerprint != different.stage_runs[0].fingerprint
     assert first.fingerprint != planned(tmp_path).fingerprint
 
 
@@ -77,16 +77,16 @@ def test_a_content_that_changed_since_is_refused(checkpoint, tmp_path):
     frozen = load(run.folder)
     assert frozen.fingerprint == run.fingerprint
     with pytest.raises(UserError, match="has changed"):
-        train_stage(frozen, frozen.trainings[0], Watch())
+        train_stage(frozen, frozen.stage_runs[0], Watch())
 
 
 def test_double_standardisation_is_found_before_training(checkpoint, tmp_path):
     run = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]")
     with pytest.raises(UserError, match=r"standardised otherwise.*init_accuracy=0"):
-        train_stage(run, run.trainings[0], Watch())
-    assert not run.trainings[0].done
+        train_stage(run, run.stage_runs[0], Watch())
+    assert not run.stage_runs[0].done
     asked_for = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]", "init_accuracy=0")
-    train_stage(asked_for, asked_for.trainings[0], Watch())
+    train_stage(asked_for, asked_for.stage_runs[0], Watch())
 
 
 def test_without_validation_images_it_is_tried_on_training_images(digits_net):
@@ -122,7 +122,7 @@ def test_what_cannot_be_begun_from_is_refused_before_anything_is_written(argumen
 
 def test_pretrained_is_judged_without_training(checkpoint, tmp_path):
     (run,) = api.plan("method=pretrained", *QUICK, f"init={checkpoint}", f"runs={tmp_path}")
-    assert run.trainings == []
+    assert run.stage_runs == []
     run.freeze()
     record = execute(run, Watch())
     assert (record.state, record.init) == ("done", run.init)

@@ -32,12 +32,12 @@ def planned(tmp_path, monkeypatch):
 def test_it_names_the_file_and_what_to_type(planned):
     run, damaged = planned()
     with pytest.raises(UserError) as error:
-        train_stage(run, run.trainings[0], Watch())
+        train_stage(run, run.stage_runs[0], Watch())
     assert damaged.name in str(error.value) and "data.on_bad_image=skip" in str(error.value)
-    assert not run.trainings[0].done
+    assert not run.stage_runs[0].done
 
 
 def test_skipped_images_are_counted(planned):
     run, _ = planned("data.on_bad_image=skip")
-    train_stage(run, run.trainings[0], Watch())
-    assert read_json(run.trainings[0].folder / "done.json")["skipped"] == 1
+    train_stage(run, run.stage_runs[0], Watch())
+    assert read_json(run.stage_runs[0].folder / "done.json")["skipped"] == 1

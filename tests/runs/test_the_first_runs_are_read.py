@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 def test_it_is_loaded(folder: Path) -> None:
     run = load(folder / NAME)
     assert (run.config.notes, run.config.init, run.config.threads) == ({}, None, 1)
-    assert [training.folder.exists() for training in run.trainings] == [True]
+    assert [training.folder.exists() for training in run.stage_runs] == [True]
     model = harness.load(folder / NAME)
     images, labels = run.data.tensors("test")
     right = int((model(images).argmax(1) == labels).sum())

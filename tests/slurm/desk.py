@@ -85,7 +85,7 @@ class Desk:
 
     def training(self) -> queue.Queued:
         """Wait until the first run trains and has a checkpoint; its job."""
-        checkpoints = self.runs[0].trainings[-1].folder / "checkpoints"
+        checkpoints = self.runs[0].stage_runs[-1].folder / "checkpoints"
         until(lambda: checkpoints.exists() and any(checkpoints.iterdir()), f"{self.folder.name}: training", 120)
         job = self.job()
         assert job, "the run trains, but squeue does not show its job"

@@ -27,7 +27,7 @@ def array_of_four(folder: Path, cluster: Cluster) -> str:
 def a_job_raises(folder: Path, cluster: Cluster) -> str:
     """One of two runs meets an error: a file stands where its folder should be."""
     desk = Desk(folder, *small(), "seed=0,1")
-    blocked = desk.runs[0].trainings[0].folder
+    blocked = desk.runs[0].stage_runs[0].folder
     blocked.parent.mkdir(parents=True)
     blocked.touch()
     desk.type()

@@ -14,7 +14,7 @@ from recorded import finish, log, make, mirrored, robust
 from harness import tracking
 from harness.runs.run import Run
 from harness.tracking import outbox, retry
-from harness.tracking.sender import Courier
+from harness.tracking.sender import Sender
 
 AUTHENTICATION = """[mlflow]
 default_permission = EDIT
@@ -66,7 +66,7 @@ def whole(run: Run) -> dict[str, Any]:
 
 def test_without_the_password_a_run_stays_owed(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finish(begun(tmp_path, gate, 1), robust(40))
-    outbox.owe(run)
+    outbox.enqueue(run)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
     assert tracking.sync(run.root) == (0, 1) and outbox.marks(run.root)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
@@ -77,7 +77,7 @@ def test_without_the_password_a_run_stays_owed(gate: Gate, tmp_path: Path, monke
 def test_a_server_that_is_stopped_during_a_run_gets_it_when_it_is_back(gate: Gate, tmp_path: Path) -> None:
     run = begun(tmp_path, gate, 2)
     sweep = tracking.multirun("a sweep", [run])
-    with Courier(run, sweep):
+    with Sender(run, sweep):
         gate.passes = 3
         finish(run, robust(40))
     assert outbox.marks(run.root), "what was not sent is owed"
@@ -106,7 +106,7 @@ def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.M
         monkeypatch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
     for attempt in range(200):
         calls = attempt // 5  # several deaths after so many calls, as what was noted is not done again
-        outbox.owe(run, sweep)
+        outbox.enqueue(run, sweep)
         if tracking.push(run, last=True):
             break
         assert outbox.marks(run.root)
@@ -118,7 +118,7 @@ def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.M
 def test_two_that_send_at_once_send_once(root: Path) -> None:
     runs = [finish(begun(root, None, seed), robust(40)) for seed in range(3)]
     for run in runs:
-        outbox.owe(run, tracking.multirun("a sweep", runs))
+        outbox.enqueue(run, tracking.multirun("a sweep", runs))
     with ThreadPoolExecutor(5) as pool:  # three for a run each, and two for all of them
         pushed = pool.map(tracking.push, runs)
         assert all(left == 0 for _, left in pool.map(lambda _: tracking.sync(runs[0].root), range(2)))

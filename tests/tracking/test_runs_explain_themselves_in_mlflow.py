@@ -23,7 +23,7 @@ def there(root: Path) -> tuple[Run, Any, Any]:
     net = {"name": "digits", "width": 8, "norm": "batch", "activation": "silu", "mean": [0.5], "std": [0.5]}
     run = make(root, model=net)
     log(run, 3)
-    stage = run.trainings[0].folder
+    stage = run.stage_runs[0].folder
     save_tensors(stage / "weights.safetensors", untrained(run).state_dict())
     (stage / "glimpses").mkdir()
     for images in (32, 96):
@@ -95,7 +95,7 @@ def test_weights_stay_at_home_where_that_is_wanted(root: Path) -> None:
     from mlflow import MlflowClient
 
     run = make(root, tracking_model=False)
-    save_tensors(run.trainings[0].folder / "weights.safetensors", {})
+    save_tensors(run.stage_runs[0].folder / "weights.safetensors", {})
     assert tracking.push(finish(run, robust(40)))
     note = json.loads((run.folder / "mlflow.json").read_text())
     assert not MlflowClient(tracking.uri(run.config)).list_artifacts(note["run_id"], "model")

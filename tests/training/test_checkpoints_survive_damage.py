@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.core.files import read_json, read_lines, replacing, write_json
+from harness.core.files import atomic_write, read_json, read_lines, write_json
 from harness.core.tensors import load_tensors, save_tensors
 from harness.training import checkpoint
 
@@ -29,7 +29,7 @@ def content(step):
 def fill(folder, *steps):
     for step in steps:
         checkpoint.save(folder, step, content(step))
-    return checkpoint.saved(folder)
+    return checkpoint.list_checkpoints(folder)
 
 
 def test_what_was_saved_is_loaded(tmp_path):
@@ -88,16 +88,16 @@ def test_a_damaged_file_does_not_count_among_the_two_kept(tmp_path):
     newest.write_bytes(b"")
     assert load_newest(tmp_path, CPU)["step"] == 1
     fill(tmp_path, 2)
-    checkpoint.saved(tmp_path)[-1].write_bytes(b"")
+    checkpoint.list_checkpoints(tmp_path)[-1].write_bytes(b"")
     assert load_newest(tmp_path, CPU)["step"] == 1
 
 
 def test_leftover_temporary_files_are_ignored(tmp_path):
     fill(tmp_path, 1)
-    with replacing(tmp_path / "0000000002-0123456789abcdef.pt") as temporary:
+    with atomic_write(tmp_path / "0000000002-0123456789abcdef.pt") as temporary:
         temporary.write_bytes(b"half of it")
         (tmp_path / f"{temporary.name[:-3]}x.pt").write_bytes(b"what a killed process left")
-        assert len(checkpoint.saved(tmp_path)) == 1
+        assert len(checkpoint.list_checkpoints(tmp_path)) == 1
         temporary.write_bytes(b"")
     (tmp_path / "0000000002-0123456789abcdef.pt").unlink()
     assert len(list(tmp_path.iterdir())) == 2
@@ -118,7 +118,7 @@ def test_loading_executes_nothing_even_where_the_checksum_holds(tmp_path):
     sprung = tmp_path / "sprung"
     folder = tmp_path / "checkpoints"
     checkpoint.save(folder, 1, {"step": 1, "trap": Trap(sprung)})
-    (path,) = checkpoint.saved(folder)
+    (path,) = checkpoint.list_checkpoints(folder)
     with pytest.raises(pickle.UnpicklingError):
         load_newest(folder, CPU)
     assert not sprung.exists()
@@ -145,7 +145,7 @@ def test_tensors_come_back_as_they_were(tmp_path):
 def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path, error):
     path = tmp_path / "deep" / "file.txt"
     write_json(path, {"old": True})
-    with pytest.raises(error), replacing(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("half of the new")
         raise error
     assert read_json(path) == {"old": True}
@@ -155,7 +155,7 @@ def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path, error):
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

@@ -10,7 +10,7 @@ from pages import COST, STAGE, row
 from harness.core.distributed import ALONE
 from harness.reports.columns import costs
 from harness.reports.series import Series
-from harness.training.meter import Spent, meter
+from harness.training.meter import Meter, gpu_joules
 
 GPU = torch.device("cuda", 0)
 
@@ -37,28 +37,27 @@ def nvml(monkeypatch):
 
 
 def test_energy_is_what_was_used_since_the_beginning_and_before_it(nvml):
-    spent = Spent(GPU, ALONE)
+    meter = Meter(GPU, ALONE)
     nvml.joules += 5
-    assert spent.joules() == 5
-    again = Spent(GPU, ALONE)
+    saved = {"seconds": 7.0, "joules": meter.joules()}
+    assert saved["joules"] == 5
     nvml.joules += 1000  # of others, while nothing trains
-    again.begin({"seconds": 7.0, "joules": spent.joules() - 1000})
+    resumed = Meter(GPU, ALONE, saved)
     nvml.joules += 3
-    assert again.joules() == 8 and again.seconds >= 7
+    assert resumed.joules() == 8 and resumed.seconds >= 7
 
 
 @pytest.mark.parametrize("before", [{"seconds": 7.0, "joules": None}, {"seconds": 7.0}])
 def test_energy_is_unknown_where_it_was_once(nvml, before):
-    spent = Spent(GPU, ALONE)
-    spent.begin(before)
-    assert spent.joules() is None and spent.seconds >= 7
+    meter = Meter(GPU, ALONE, before)
+    assert meter.joules() is None and meter.seconds >= 7
 
 
 def test_a_gpu_that_does_not_tell_and_a_cpu_have_none(nvml):
     nvml.joules = None
-    assert Spent(GPU, ALONE).joules() is None
-    assert Spent(torch.device("cpu"), ALONE).joules() is None
-    assert meter(torch.device("cpu")) != meter(torch.device("cpu")), "not a number"
+    assert Meter(GPU, ALONE).joules() is None
+    assert Meter(torch.device("cpu"), ALONE).joules() is None
+    assert gpu_joules(torch.device("cpu")) != gpu_joules(torch.device("cpu")), "not a number"
 
 
 def test_a_run_has_the_energy_of_all_its_stages_or_none():

@@ -8,24 +8,22 @@ import torch
 import harness
 from harness.core.device import computing
 from harness.core.errors import UserError
-from harness.core.tensors import load_tensors
 from harness.core.walk import Walk, joint_logit, slope, walk
 from harness.launch.preflight import check_all
 from harness.runs.build import initial, outliers
 from harness.runs.run import Run
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.step import Step
 
 SMALL = ("threads=1", "tracking=off", "model.width=8")
 CPU = torch.device("cpu")
 
 
 def loop_of(run, stage, folder):
-    training = next(training for training in run.trainings if training.name == stage)
-    source = outliers(run) if "outliers" in training.stage.needs else None
-    loop = Loop(training.stage, initial(run), Materials(run.data, source, (0,), CPU), folder)
-    loop.state = training.stage.late(loop.state)
-    loop.resume()
+    training = next(training for training in run.stage_runs if training.name == stage)
+    source = outliers(run) if "outliers" in training.stage.streams else None
+    loop = Step(training.stage, initial(run), StageInputs(run.data, source, (0,), CPU))
+    loop.state = training.stage.at_full_length(loop.state)
     return loop
 
 
@@ -42,7 +40,7 @@ def test_walks_and_learning_have_a_precision_each(learning, walking, tmp_path):
     loop.model.net.conv1.register_forward_hook(note)
     logits = []
     loop.model.register_forward_hook(lambda module, inputs, output: logits.append(output.dtype))
-    loop.step(*next(loop.remaining()))
+    loop(*next(loop.batches()))
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
     assert seen == {(True, kinds[learning]), (False, kinds[walking])}
     assert set(logits) == {torch.float32}, "losses are computed in fp32"
@@ -109,12 +107,11 @@ def test_what_torch_cannot_compile_is_trained_as_it_is(tmp_path, monkeypatch, ca
     weights = []
     for compile in ("false", "true"):
         (run,) = harness.plan("method=standard", f"compile={compile}", f"runs={tmp_path / compile}", *SMALL)
-        training = run.trainings[0]
+        training = run.stage_runs[0]
         how = {"compile": run.config.compile}
-        loop = Loop(training.stage, initial(run), Materials(run.data, None, (0,), CPU, **how), tmp_path / compile)
-        loop.resume()
+        loop = Step(training.stage, initial(run), StageInputs(run.data, None, (0,), CPU, **how))
         monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
-        loop.step(*next(loop.remaining()))
+        loop(*next(loop.batches()))
         weights.append(loop.model.state_dict())
     assert all(torch.equal(one, other) for one, other in zip(*(w.values() for w in weights), strict=True))
     assert "no compiler here" in caplog.text
@@ -124,13 +121,11 @@ def test_a_compiled_net_learns_the_same_and_keeps_its_names(tmp_path):
     weights = []
     for compile in (False, True):
         (run,) = harness.plan("method=standard", *SMALL)
-        training = run.trainings[0]
-        materials = Materials(run.data, None, (0,), CPU, compile=compile)
-        loop = Loop(training.stage, initial(run), materials, tmp_path / str(compile))
-        loop.resume()
-        loop.step(*next(loop.remaining()))
-        loop.finish()
-        weights.append(load_tensors(tmp_path / str(compile) / "weights.safetensors", CPU))
+        training = run.stage_runs[0]
+        materials = StageInputs(run.data, None, (0,), CPU, compile=compile)
+        loop = Step(training.stage, initial(run), materials)
+        loop(*next(loop.batches()))
+        weights.append({name: value.clone() for name, value in loop.result().state_dict().items()})
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-5)
@@ -138,9 +133,8 @@ def test_a_compiled_net_learns_the_same_and_keeps_its_names(tmp_path):
 
 def test_gradients_of_gradients_are_not_compiled_and_that_is_said(tmp_path, caplog):
     (run,) = harness.plan("method=generative", "method.generate.r1=1", "method.robust=null", *SMALL)
-    training = run.trainings[0]
-    materials = Materials(run.data, outliers(run), (0,), CPU, compile=True)
-    loop = Loop(training.stage, initial(run), materials, tmp_path)
-    loop.resume()
-    loop.step(*next(loop.remaining()))
+    training = run.stage_runs[0]
+    materials = StageInputs(run.data, outliers(run), (0,), CPU, compile=True)
+    loop = Step(training.stage, initial(run), materials)
+    loop(*next(loop.batches()))
     assert "gradients of gradients" in caplog.text

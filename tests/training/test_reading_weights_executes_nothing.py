@@ -51,7 +51,7 @@ def test_code_in_a_file_is_not_executed(kind, tmp_path):
     path.write_bytes(packed({"model": WEIGHTS, "args": Touches(marker)}, kind))
     message = refusal(weights.read, path)
     assert not marker.exists()
-    assert f"python -m harness.foreign '{path}' '{tmp_path / 'some file.safetensors'}'" in message
+    assert f"python -m harness convert '{path}' '{tmp_path / 'some file.safetensors'}'" in message
     assert (
         "asks for posix.mkdir" in message and "If you trust its source" in message and "executes that code" in message
     )
@@ -71,7 +71,10 @@ def test_a_conversion_on_the_command_line_is_read_as_the_original_would_be(kind,
     wrapped = {f"module.{name}": tensor for name, tensor in trained.items()}
     old.write_bytes(packed({"model": wrapped, "args": Namespace(lr=0.1)}, kind))
     assert "argparse.Namespace" in refusal(weights.read, old)
-    hidden = "import sys; sys.modules['hydra'] = None; from harness.training.weights import main; main()"
+    hidden = (
+        "import sys; sys.modules['hydra'] = None; sys.argv.insert(1, 'convert'); "
+        "from harness.cli.main import main; main()"
+    )
     done = subprocess.run([sys.executable, "-c", hidden, old, new], text=True, capture_output=True)
     assert done.returncode == 0 and "Executing the code" in done.stderr, done.stderr
     read = weights.read(new)

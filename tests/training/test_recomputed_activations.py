@@ -12,8 +12,8 @@ from harness.cost.standin import RandomImages
 from harness.methods.at import Robust
 from harness.models.digits import Digits
 from harness.models.timm import timm_net
-from harness.training.batches import Materials
-from harness.training.loop import Loop
+from harness.training.batches import StageInputs
+from harness.training.step import Step
 
 CPU = torch.device("cpu")
 DATA = RandomImages((3, 32, 32), 5)
@@ -22,8 +22,7 @@ DATA = RandomImages((3, 32, 32), 5)
 def loop_of(net, folder, recompute, freeze_norm=False):
     stage = Robust(Walk(2, 0.1, eps=0.5), Training(1, 16, "sgd", 0.01, freeze_norm=freeze_norm))
     model = EnergyModel(net, (0.5,) * 3, (0.25,) * 3)
-    loop = Loop(stage, model, Materials(DATA, None, ("test",), CPU, recompute=recompute), folder)
-    loop.resume()
+    loop = Step(stage, model, StageInputs(DATA, None, ("test",), CPU, recompute=recompute))
     return loop
 
 
@@ -35,9 +34,9 @@ def net(name):
 @pytest.mark.parametrize(("name", "freeze_norm"), [("convnext_atto", False), ("resnet18", True)])
 def test_the_same_bits_in_less_memory(name, freeze_norm, tmp_path):
     kept, again = (loop_of(net(name), tmp_path / str(one), one, freeze_norm) for one in (False, True))
-    step, batch = next(kept.remaining())
+    step, batch = next(kept.batches())
     for loop in (kept, again):
-        loop.step(step, batch)
+        loop(step, batch)
     for name, value in kept.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value), name
     less, more = (peak(lambda loop=loop: loop.loss(step, batch).total, CPU) for loop in (again, kept))

@@ -97,11 +97,11 @@ def weights(images: Tensor, labels: Tensor, cache: Path) -> Path:
     path = cache / f"{NAME}-{STEPS}-{digest}.safetensors"
     with locked_file(path):
         if not path.exists():
-            save_tensors(path, _trained(images, labels).state_dict())
+            save_tensors(path, _train(images, labels).state_dict())
     return path
 
 
-def _trained(images: Tensor, labels: Tensor) -> _Classifier:
+def _train(images: Tensor, labels: Tensor) -> _Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classifier = _Classifier()

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import normalize
 
 from harness.core.dataset import Dataset
 from harness.evaluation.features import Source
-from harness.evaluation.features.download import fetched, hub_file
+from harness.evaluation.features.download import fetch, hub_file
 
 NAME = "dinov2-vit-l-14-timm"
 ARCHITECTURE = "vit_large_patch14_dinov2"
@@ -72,7 +72,7 @@ class DINOv2(Source):
 
     def ready(self, given: str | None, data: Dataset) -> None:
         """Fetch the authors' file, unless another is given."""
-        fetched("dinov2", given, URL)
+        fetch("dinov2", given, URL)
 
     def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
         """The given file, or the fetched one."""

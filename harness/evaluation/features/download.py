@@ -14,7 +14,7 @@ def hub_file(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
-def fetched(name: str, given: str | None, url: str) -> None:
+def fetch(name: str, given: str | None, url: str) -> None:
     """See to it that the weights of an extractor are on this machine; UserError where neither way leads there."""
     if given:
         if not Path(given).is_file():

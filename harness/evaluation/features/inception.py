@@ -7,7 +7,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from harness.core.dataset import Dataset
 from harness.evaluation.features import Source
-from harness.evaluation.features.download import fetched, hub_file
+from harness.evaluation.features.download import fetch, hub_file
 
 
 class Inception(Source):
@@ -22,7 +22,7 @@ class Inception(Source):
 
     def ready(self, given: str | None, data: Dataset) -> None:
         """Fetch the file into torch's own cache, where torch-fidelity keeps it too."""
-        fetched("inception", given, URL_INCEPTION_V3)
+        fetch("inception", given, URL_INCEPTION_V3)
 
     def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
         """The given file, or the fetched one."""

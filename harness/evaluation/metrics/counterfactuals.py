@@ -13,7 +13,7 @@ from harness.core.random import derive
 from harness.core.settings import settings
 from harness.evaluation.counterfactual import counterfactuals, towards
 from harness.evaluation.features import Features, enough, source
-from harness.evaluation.intervals import bits, of_mean, share
+from harness.evaluation.intervals import bits, mean_interval, share
 from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.parts import Part
 from harness.evaluation.pictures import Cell, difference, short, table
@@ -95,7 +95,7 @@ class Counterfactuals(Metric):
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """The figures at each radius, and the distance at the confidence at which methods are compared."""
         chunks = self._chunks(subject.data)
-        found = [_joined(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
+        found = [_join(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
         scores: dict[str, Score] = {}
         for eps, part in zip(self.radii, found, strict=True):
             scores |= _details(eps, part)
@@ -121,7 +121,7 @@ class Counterfactuals(Metric):
         title, key = extractor.source.distance
         means = [float(part["confidence"].mean()) for part in found]
         values = self._mean_frechet(subject, extractor, found)
-        at, unmatched = matched(means, values, self.confidence), list[str]()
+        at, unmatched = match(means, values, self.confidence), list[str]()
         if means[0] > self.confidence:
             unmatched = [f"at the smallest radius the confidence is {100 * means[0]:.1f} % already"]
 
@@ -179,7 +179,7 @@ class Counterfactuals(Metric):
         return sorted(indices[labels.index(label)] for label in classes if label in labels)
 
 
-def matched(confidences: Sequence[float], values: Sequence[float], at: float) -> float | None:
+def match(confidences: Sequence[float], values: Sequence[float], at: float) -> float | None:
     """The value at a confidence: interpolated between the first radius that reaches it and the one before.
 
     The first radius's value where that reaches it; None where none does.
@@ -191,7 +191,7 @@ def matched(confidences: Sequence[float], values: Sequence[float], at: float) ->
     return values[place - 1] + (at - low) / (high - low) * (values[place] - values[place - 1])
 
 
-def _joined(parts: list[Part]) -> Part:
+def _join(parts: list[Part]) -> Part:
     """The arrays of all chunks at one radius."""
     arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
     return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
@@ -213,7 +213,7 @@ def _mean(
     title: str, values: np.ndarray, eps: float, unit: Literal["%", ""], better: Literal["higher", "lower"]
 ) -> Score:
     value, n = float(values.mean()), len(values)
-    low, high = of_mean(value, float(values.std()), n)
+    low, high = mean_interval(value, float(values.std()), n)
     high = min(100.0, high) if unit else high
     return Score(
         title=title, value=value, low=max(0.0, low), high=high, n=n, unit=unit, better=better, table=_table(eps)

@@ -15,9 +15,9 @@ from harness.core.dataset import Dataset
 from harness.core.settings import settings
 from harness.evaluation import canaries
 from harness.evaluation.features import Features, Source, enough, source
-from harness.evaluation.intervals import jackknife, of_mean, wilson
+from harness.evaluation.intervals import jackknife, mean_interval, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
-from harness.evaluation.reference import Reference, Statistics, frechet, given, reference
+from harness.evaluation.reference import Reference, Statistics, frechet, read_given, reference
 from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
 
@@ -49,11 +49,11 @@ class Fidelity(Metric):
         of.ready(weights.get(self.features), data)
         enough(of, samples.count, "protocol.samples.count")
         if self.statistics:
-            given(Path(self.statistics), of.dims)
+            read_given(Path(self.statistics), of.dims)
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Train against train: the reference is of the training split, in these features."""
-        return canaries.of_reference(subject, *self.compared(subject))
+        return canaries.check_reference(subject, *self.compared(subject))
 
     def shards(self, subject: Subject) -> int:
         """One for each chunk of samples."""
@@ -83,7 +83,7 @@ class Fidelity(Metric):
         """The extractor, and what samples are compared with."""
         features = subject.features(self.features)
         if self.statistics:
-            return features, given(Path(self.statistics), features.source.dims)
+            return features, read_given(Path(self.statistics), features.source.dims)
         return features, reference(features, subject.data, "train", subject.cache)
 
     def _distance(self, of: Source, found: Tensor, against: Statistics) -> Score:
@@ -123,5 +123,5 @@ class Fidelity(Metric):
         splits = min(self.splits, len(logits) // 2)
         found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
         value = float(found[KEY_METRIC_ISC_MEAN])
-        low, high = of_mean(value, float(found[KEY_METRIC_ISC_STD]), splits)
+        low, high = mean_interval(value, float(found[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")

@@ -15,7 +15,7 @@ from harness.core.registry import find, make
 from harness.core.settings import settings
 from harness.evaluation.intervals import newcombe, wilson
 from harness.evaluation.metric import BATCH, Metric, Result, Subject
-from harness.evaluation.ood_scores import APGD, OF_LOGITS, PGD, Scorer, scored
+from harness.evaluation.ood_scores import APGD, OF_LOGITS, PGD, Scorer, ood_score
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
@@ -89,7 +89,7 @@ class OOD(Metric):
         for indices in torch.arange(subject.data.length(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
             for scorer, values in found.items():
-                values.append(scored(subject.model, images, scorer).numpy())
+                values.append(ood_score(subject.model, images, scorer).numpy())
         return {scorer: np.concatenate(values) for scorer, values in found.items()}
 
     def _of_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
@@ -97,12 +97,12 @@ class OOD(Metric):
         images = self._source(subject.data, name).starts(indices, "plain").to(subject.device)
         part: Part = {}
         for scorer in self.scores:
-            clean = scored(subject.model, images, scorer)
+            clean = ood_score(subject.model, images, scorer)
             part[scorer] = clean.numpy()
             for attack, how in self._attacks.items() if scorer in OF_LOGITS else ():
                 subject.tell(f"{name}: {attack} on {scorer}")
                 attacked = how.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
-                part[f"{scorer}/{attack}"] = clean.maximum(scored(subject.model, attacked, scorer)).numpy()
+                part[f"{scorer}/{attack}"] = clean.maximum(ood_score(subject.model, attacked, scorer)).numpy()
         return part
 
     def _headlines(self, details: dict[str, Score]) -> dict[str, Score]:
@@ -159,7 +159,7 @@ def auroc(data: np.ndarray, outliers: np.ndarray) -> float:
     return float(roc_auc_score(labels, np.concatenate([data, outliers])))
 
 
-def accepted(data: np.ndarray, outliers: np.ndarray) -> int:
+def accept(data: np.ndarray, outliers: np.ndarray) -> int:
     """How many outliers reach the highest threshold that 95 % of the data reach; their share is FPR95."""
     threshold = np.sort(data)[len(data) // 20]
     return int((outliers >= threshold).sum())
@@ -169,7 +169,7 @@ def _details(name: str, key: str, data: np.ndarray, outliers: np.ndarray) -> dic
     """AUROC and FPR95 of one score on one set, clean or attacked."""
     scorer, _, attack = key.partition("/")
     of = ", ".join(filter(None, [scorer, attack.upper()]))
-    area, passed, n = auroc(data, outliers), accepted(data, outliers), len(outliers)
+    area, passed, n = auroc(data, outliers), accept(data, outliers), len(outliers)
     bounds = newcombe(area, len(data), n), wilson(passed, n)
     return {
         f"ood/{name}/{key}/auroc": _percent(f"AUROC {of}", name, area, bounds[0], n, "higher"),

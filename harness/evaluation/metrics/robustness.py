@@ -79,7 +79,7 @@ class Robustness(Metric):
             outcomes[name] = bits(standing)
         return attacked, {"outcomes": outcomes, "warnings": sorted(warnings)}
 
-    def so_far(self, subject: Subject, parts: list[Part]) -> str:
+    def summary(self, subject: Subject, parts: list[Part]) -> str:
         """Accuracy of the images that are done, and how many are left."""
         standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
         left = len(self.indices(subject)) - len(standing)
