@@ -34,7 +34,7 @@ class Leave(BaseException):
 
 
 class Signals:
-    """What this process was asked for so far."""
+    """What this process was asked to do; whoever saves sets `save` back."""
 
     def __init__(self) -> None:
         self.save = self.leave = self.deferred = False
@@ -46,11 +46,6 @@ class Signals:
             self.leave = True
             if not self.deferred:
                 raise Leave
-
-    def take_save(self) -> bool:
-        """Whether a save was asked for since the last call."""
-        asked, self.save = self.save, False
-        return asked
 
 
 signals = Signals()

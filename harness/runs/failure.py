@@ -1,4 +1,4 @@
-"""A run that a fault stopped: what its failure.md says."""
+"""failure.md: what a fault that stopped a run leaves in its folder."""
 
 import signal
 import traceback
@@ -15,11 +15,11 @@ from harness.runs.run import Run
 
 
 class RunFailed(Exception):
-    """A run stopped by a fault; its failure.md says which."""
+    """A fault stopped the run; its failure.md says which."""
 
 
 def write_failure(run: Run, error: Exception) -> None:
-    """Leave word of a fault, unless the process of it has done so already."""
+    """Write failure.md, unless another process of the run has written it already."""
     path = run.folder / "failure.md"
     _let_go(error)
     if not path.exists():
@@ -28,7 +28,7 @@ def write_failure(run: Run, error: Exception) -> None:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Free what an error's frames hold: of processes that load images, a dead one raises its error again, anywhere."""
+    """Free what an error's frames hold: a dead data loader worker would raise its error again, at any place."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main_thread() else None
     while error is not None:
         traceback.clear_frames(error.__traceback__)
@@ -38,7 +38,7 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """An error in one line; what the user has to mend, or a canary, speaks for itself."""
+    """An error in one line: the message alone if it is one for users, else with the error's type."""
     if isinstance(error, UserError | CanaryFailed):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):

@@ -1,4 +1,4 @@
-"""A run's folder as others see it: its state, read from the disk alone, and its lock. Imports no torch."""
+"""A run's folder as other processes see it: its state, read from the disk alone, and its lock. Imports no torch."""
 
 import fcntl
 import os
@@ -29,13 +29,13 @@ def state(folder: Path) -> RunState:
 
 
 def lock(folder: Path) -> FileLock:
-    """The lock of a run's or stage's folder; the system drops it when its process dies."""
+    """The lock of a run's or stage's folder; the operating system releases it when its process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "lock")
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock; found out without writing, so in others' folders too."""
+    """Whether a living process holds the folder's lock; writes nothing, so it works in other users' folders too."""
     try:
         file = os.open(folder / "lock", os.O_RDONLY)
     except FileNotFoundError:
@@ -47,4 +47,4 @@ def is_locked(folder: Path) -> bool:
     else:
         return False
     finally:
-        os.close(file)  # drops the lock, which was held for microseconds: who waits for it tries again
+        os.close(file)  # releases the lock, which was held for microseconds; waiting processes try again

@@ -45,6 +45,13 @@ def note(folder: Path, key: str, device: torch.device, processes: int, **took: f
     write_json(folder / "pace.json", {"key": key, "device": name(device), "processes": processes, **took})
 
 
+def note_stage(run: Run, training: StageRun, device: torch.device) -> None:
+    """Keep what a step of a trained stage took."""
+    took = read_json(training.folder / "done.json")
+    each, steps = took["seconds"] / took["steps"], took["steps"]
+    note(training.folder, stage_key(run, training), device, took["processes"], seconds_per_step=each, steps=steps)
+
+
 def name(device: torch.device) -> str:
     """A device as far as its speed goes: a GPU's name, or a CPU's with its threads."""
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""How a run gets on, in a small file of its folder: what `status` shows of runs in other processes."""
+"""A run's progress: who hears of it, and the file in its folder that `status` reads."""
 
 import os
 import socket
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from harness.training.loop import Progress
 
 OFTEN = 2.0
-"""Seconds between two notes."""
+"""Seconds between two notes of progress."""
 
 
 class Watch:
-    """Hears how a run gets on; this one ignores it, and others override what they need.
+    """Hears of a run's progress; this class ignores it, and subclasses override what they need.
 
-    As a context it is entered when the run's work begins and left when that ends, whatever the end.
+    As a context it is entered when the run's work begins and left when that ends, also by an error.
     """
 
     def __enter__(self) -> Self:
@@ -33,14 +33,14 @@ class Watch:
         """A training step was taken."""
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Some of `total` pieces of sampling or evaluation are done; a few words on them."""
+        """`done` of `total` pieces of sampling or evaluation are done; `words` is a short remark on them."""
 
     def saved(self) -> None:
         """The run's folder holds something new: a checkpoint, the curves up to it, samples of it."""
 
 
 class Watches(Watch):
-    """Several watches as one, told in their order."""
+    """Several watches as one, called in their order."""
 
     def __init__(self, *watches: Watch) -> None:
         self.watches, self.entered = watches, ExitStack()
@@ -70,10 +70,10 @@ class Watches(Watch):
 
 
 class Diary(Watch):
-    """Notes how a run gets on.
+    """Writes a run's progress to progress.json.
 
-    progress.json: what is being done, `done` of `total` and seconds_left of it, a few words; host, pid, SLURM's job,
-    and the how-manieth attempt at the run this is.
+    The file holds what is being done, `done` of `total`, seconds_left, a short remark, host, pid, the SLURM job, and
+    the number of this attempt at the run.
     """
 
     def __init__(self, run: Run, attempt: int) -> None:
@@ -90,7 +90,7 @@ class Diary(Watch):
         self.note(what, done, total, words)
 
     def note(self, what: str, done: int, total: int, words: str) -> None:
-        """Write it down, if something else is being done now or the last note is old."""
+        """Write progress.json if the kind of work changed or the last note is old."""
         now = time.monotonic()
         if what != self.what:
             self.what, self.begun_at, self.begun_with = what, now, done
@@ -114,13 +114,13 @@ class Diary(Watch):
 
 
 def job() -> str | None:
-    """SLURM's id of the job that this process belongs to."""
+    """The id of the SLURM job that this process belongs to; None outside of one."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def count_attempt(run: Run) -> int:
-    """Note that a run is begun once more; how many times it has been."""
+    """Count one more attempt at a run, in its file `started`; the number of this attempt."""
     path = run.folder / "started"
     attempt = 1 + (read_json(path) if path.exists() and path.stat().st_size else 0)
     write_text(path, f"{attempt}\n")

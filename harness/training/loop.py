@@ -84,7 +84,8 @@ def train(
                     append_line(curves, point | figures)
 
             # Save if it is time or a signal asks for it; all processes agree before any of them does.
-            due = signals.take_save() or time.monotonic() - saved_at > checkpoint_seconds
+            asked, signals.save = signals.save, False
+            due = asked or time.monotonic() - saved_at > checkpoint_seconds
             save, leave = world.any(due, signals.leave)
             if save or leave:
                 spent = {"seconds": meter.seconds, "joules": meter.joules()}
