@@ -170,8 +170,6 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
     model = load_trained(run, last_stage(run), device).requires_grad_(False)
     if config.microbatch:
         model.net = InMicroBatches(model.net, config.microbatch)
-
-    # Collect what metrics may ask for.
     subject = Subject(
         model,
         run.data,

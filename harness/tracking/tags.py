@@ -49,8 +49,6 @@ def scores(row: Row, time: int) -> list[Point]:
     # Choose the time of the points.
     if row.origin and row.origin.created:
         time = int(1000 * datetime.fromisoformat(row.origin.created).timestamp())
-
-    # Collect scores, intervals and costs.
     values = {key: score.value for key, score in row.scores.items()}
     for key, score in row.scores.items():
         if score.low is not None and score.high is not None and not score.table:
@@ -84,7 +82,10 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
 
 
 def plain_tags(tags: dict[str, str]) -> dict[str, str]:
-    """A run's tags without the hidden prefix (older versions had none); missing texts, dropped when empty, are added."""
+    """A run's tags without the hidden prefix, which older versions did not use.
+
+    MLflow drops empty tags, so `reason` and `overrides` get an empty default.
+    """
     return {"reason": "", "overrides": ""} | {key.removeprefix(HIDDEN): text for key, text in tags.items()}
 
 
