@@ -37,13 +37,13 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
     chosen = going if every else named
     jobs = {folder: job for folder in chosen if (job := slurm.find(folder, queue))}
     others = [folder for folder in going if folder not in chosen]
-    shared = _only_theirs(root, chosen, others, queue)
+    shared = _stage_jobs(root, chosen, others, queue)
     slurm.cancel([job.id for job in (*jobs.values(), *shared.values())])
 
     # Report the jobs, and stop the processes of the other runs.
     lines = [f"{folder.name}: job {job.id} is cancelled, it was {job.state}" for folder, job in jobs.items()]
     lines += [f"stage {folder.name}: job {job.id} is cancelled, no other run waits" for folder, job in shared.items()]
-    return lines + _processes([folder for folder in chosen if folder not in jobs])
+    return lines + _stop_processes([folder for folder in chosen if folder not in jobs])
 
 
 def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
@@ -59,60 +59,66 @@ def _what_to_type(going: Sequence[Path]) -> str:
     return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}"
 
 
-def _only_theirs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
+def _stage_jobs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
     """The jobs of stages for which runs of `chosen` may wait, but no run of `others` does."""
-    found: dict[Path, Queued] = {}
+    stages: dict[Path, Queued] = {}
     for stage in stage_folders(root):
-        job, kin = slurm.find(stage, queue), [folder for folder in chosen if _kin(folder, stage)]
-        if job and kin and not any(_waits(folder, stage) for folder in others):
-            found[stage] = job
-    return found
+        job, relatives = slurm.find(stage, queue), [folder for folder in chosen if _same_data_and_seed(folder, stage)]
+        if job and relatives and not any(_needs(folder, stage) for folder in others):
+            stages[stage] = job
+    return stages
 
 
-def _kin(run: Path, stage: Path) -> bool:
+def _same_data_and_seed(run: Path, stage: Path) -> bool:
     """Whether a run and a stage have the same data and seed, by the middle parts of their names."""
     return run.name.split("-")[1:-1] == stage.name.split("-")[1:-1]
 
 
-def _waits(run: Path, stage: Path) -> bool:
+def _needs(run: Path, stage: Path) -> bool:
     """Whether a run needs a stage; only runs of the same data and seed are loaded, as loading imports torch."""
-    return _kin(run, stage) and any(training.folder.name == stage.name for training in load(run).stage_runs)
+    return _same_data_and_seed(run, stage) and any(
+        training.folder.name == stage.name for training in load(run).stage_runs
+    )
 
 
-def _processes(chosen: Sequence[Path]) -> list[str]:
+def _stop_processes(chosen: Sequence[Path]) -> list[str]:
     """Send SIGTERM to the processes that work on runs, and wait for them; return a line on each run."""
-    told = {folder: _tell(folder) for folder in chosen}
+    answers = {folder: _stop(folder) for folder in chosen}
     end = time.monotonic() + PATIENCE
-    while any(isinstance(said, int) and is_locked(folder) for folder, said in told.items()) and time.monotonic() < end:
+    while (
+        any(isinstance(answer, int) and is_locked(folder) for folder, answer in answers.items())
+        and time.monotonic() < end
+    ):
         time.sleep(0.1)
     return [
-        f"{folder.name}: {said if isinstance(said, str) else _remaining(folder, said)}" for folder, said in told.items()
+        f"{folder.name}: {answer if isinstance(answer, str) else _result(folder, answer)}"
+        for folder, answer in answers.items()
     ]
 
 
-def _remaining(folder: Path, pid: int) -> str:
+def _result(folder: Path, pid: int) -> str:
     if is_locked(folder):
         return f"process {pid} was told to stop and may be saving; if it stays, end it: kill -9 {pid}"
     return f"process {pid} has stopped; with launcher=local it was its whole command"
 
 
-def _tell(folder: Path) -> int | str:
+def _stop(folder: Path) -> int | str:
     """Send SIGTERM to the process of a run; return its id, or the reason why none was signalled."""
     if not is_locked(folder):
         return f"it is {state(folder)}: no job and no process works on it"
-    seen = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
-    host, pid = seen.get("host"), seen.get("pid", 0)
+    progress = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
+    host, pid = progress.get("host"), progress.get("pid", 0)
     if not host:
         return "a process has just begun it: try again in a few seconds"
     if host != socket.gethostname():
         return f"process {pid} works on it on {host}, which is another machine, and no job: end it there, kill {pid}"
-    if not _holds(pid, folder / "lock"):
+    if not _has_open(pid, folder / "lock"):
         return f"it is locked, but not by process {pid} of its progress.json: try again in a few seconds"
     os.kill(pid, signal.SIGTERM)
     return pid
 
 
-def _holds(pid: int, file: Path) -> bool:
+def _has_open(pid: int, file: Path) -> bool:
     """Whether a process has a file open; its id may have been reused by another process since."""
     try:
         return str(file.resolve()) in {opened.path for opened in psutil.Process(pid).open_files()}

@@ -19,8 +19,8 @@ def logs(folder: Path) -> list[Path]:
     """The non-empty logs of a run's or stage's jobs: those of its job.json first, then all others, oldest first."""
     root = folder.parent.parent if folder.parent.name == "stages" else folder.parent
     job = submitted(folder)
-    found = [*(job.logs(root) if job else []), *_by_call(folder.name, root)]
-    return [path for path in dict.fromkeys(found) if path.stat().st_size]
+    paths = [*(job.logs(root) if job else []), *_by_call(folder.name, root)]
+    return [path for path in dict.fromkeys(paths) if path.stat().st_size]
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -31,12 +31,12 @@ def tail(path: Path, lines: int) -> list[str]:
 
 def tails(folder: Path, lines: int) -> Iterator[str]:
     """Yield the last lines of each log of a folder below the log's path, or say where else to look if there is none."""
-    found = logs(folder)
-    for path in found:
+    paths = logs(folder)
+    for path in paths:
         yield f"{path}:"
         yield from tail(path, lines)
         yield ""
-    if not found:
+    if not paths:
         yield "No job of its own has printed anything: with launcher=local that stands where the command was typed."
         yield f"Its files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
     if (folder / "config.yaml").exists() and state(folder) == "failed":

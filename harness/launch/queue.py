@@ -42,12 +42,12 @@ class Submitted:
 
     def logs(self, root: Path) -> list[Path]:
         """The job's log files so far, sorted by rank; all restarts of a job append to the same files."""
-        found = []
+        logs = []
         for path in sorted((root / self.folder).glob("*_log.*")):
             match = re.fullmatch(r"(\d+)(?:_(?P<task>\d+))?_(?P<rank>\d+)_log\.(out|err)", path.name)
             if match and int(match["task"] or 0) == self.task:
-                found.append((int(match["rank"]), path))
-        return [path for _, path in sorted(found)]
+                logs.append((int(match["rank"]), path))
+        return [path for _, path in sorted(logs)]
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ class Ended:
 def submitted(work: Path) -> Submitted | None:
     """The job that a run's or stage's folder was submitted as; None if it never was, or job.json is unreadable."""
     try:
-        found = read_json(work / "job.json")
-        return Submitted(str(found["name"]), int(found["task"]), str(found["folder"]))
+        note = read_json(work / "job.json")
+        return Submitted(str(note["name"]), int(note["task"]), str(note["folder"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def find(work: Path, queue: Queue) -> Queued | None:
     """The queued or running job for a run's or stage's folder; None if there is none."""
-    found = submitted(work)
-    return queue.get(found.key) if found else None
+    job = submitted(work)
+    return queue.get(job.key) if job else None
 
 
 def queue() -> Queue:
@@ -94,9 +94,9 @@ def queue() -> Queue:
     """
     if not shutil.which("squeue"):
         return {}
-    lines = _answer("squeue", "--me", "--noheader", "--array", "--format=%j|%K|%i|%T|%r")
-    found = [line.split("|", 4) for line in lines if line.startswith(NAMES)]
-    return {(name, _index(task)): Queued(*about) for name, task, *about in found}
+    lines = _output("squeue", "--me", "--noheader", "--array", "--format=%j|%K|%i|%T|%r")
+    rows = [line.split("|", 4) for line in lines if line.startswith(NAMES)]
+    return {(name, _index(task)): Queued(*about) for name, task, *about in rows}
 
 
 def history(names: Iterable[str]) -> dict[tuple[str, int], Ended]:
@@ -109,9 +109,9 @@ def history(names: Iterable[str]) -> dict[tuple[str, int], Ended]:
     if not wanted or not shutil.which("sacct"):
         return {}
     fields = "--format=JobName,JobID,State,ExitCode"
-    asked = ("-X", "--noheader", "--parsable2", f"--starttime={KEPT}", fields, f"--name={','.join(wanted)}")
+    arguments = ("-X", "--noheader", "--parsable2", f"--starttime={KEPT}", fields, f"--name={','.join(wanted)}")
     try:
-        lines = _answer("sacct", *asked)
+        lines = _output("sacct", *arguments)
     except UserError:  # accounting is optional: the queue and the disk say enough
         return {}
     ended: dict[tuple[str, int], Ended] = {}
@@ -124,18 +124,18 @@ def history(names: Iterable[str]) -> dict[tuple[str, int], Ended]:
 def cancel(ids: Sequence[str]) -> None:
     """Cancel running or queued jobs; those that are already over are ignored."""
     if ids:
-        _answer("scancel", "--quiet", *ids)
+        _output("scancel", "--quiet", *ids)
 
 
 def _index(task: str) -> int:
     return int(task) if task.isdigit() else 0
 
 
-def _answer(*command: str) -> list[str]:
+def _output(*command: str) -> list[str]:
     """Run a SLURM command and return the lines that it prints; UserError if it fails or does not answer."""
     # Run the command; find out what is wrong if it fails.
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except subprocess.TimeoutExpired:
         problem = f"no answer in {PATIENCE} seconds"
     except OSError as error:
@@ -143,7 +143,7 @@ def _answer(*command: str) -> list[str]:
     except subprocess.CalledProcessError as error:
         problem = error.stderr.strip() or f"exit status {error.returncode}"
     else:
-        return done.stdout.splitlines()
+        return process.stdout.splitlines()
     raise UserError(
         f"{command[0]} cannot tell: {problem}\nJobs that run go on, and nothing was changed. Once `scontrol ping` "
         "finds the controller, type the same command again."

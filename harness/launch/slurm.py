@@ -83,7 +83,7 @@ class Slurm:
             queue = slurm.queue()
             queued = {run.name: job for run in runs if (job := slurm.find(run.folder, queue))}
             left = freeze([run for run in runs if run.name not in queued])
-            _left_alone([run for run in runs if run not in left], queued, show)
+            _show_skipped([run for run in runs if run not in left], queued, show)
             if left:
                 self._submit_all(left, parent, queue, show)
         show.line("To look on: python -m harness status, logs RUN, or cancel; you may log out.")
@@ -102,7 +102,7 @@ class Slurm:
                 before = [ids[stage] for stage in stages]
                 submitted = self._submit(array, before, root, code)
                 ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
-                _tell(array, submitted, before, show)
+                _show_submitted(array, submitted, before, show)
 
     def _submit(self, array: list[Job], before: list[str], root: Path, code: Path) -> list[str]:
         """Write job.json into each job's folder, submit the array, and return the ids; UserError if SLURM refuses."""
@@ -152,7 +152,7 @@ def _exports(code: Path) -> list[str]:
     return [first, *(f"export {name}={value}" for name, value in others.items())]
 
 
-def _tell(array: list[Job], ids: list[str], before: list[str], show: Show) -> None:
+def _show_submitted(array: list[Job], ids: list[str], before: list[str], show: Show) -> None:
     """Show which jobs were submitted."""
     which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
     after = f" (after {', '.join(before)})" if before else ""
@@ -160,7 +160,7 @@ def _tell(array: list[Job], ids: list[str], before: list[str], show: Show) -> No
     show.line(f"submitted  {which}{after}: {what}")
 
 
-def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued], show: Show) -> None:
+def _show_skipped(runs: list[Run], queued: dict[str, slurm.Queued], show: Show) -> None:
     """Show which runs are not submitted, and why."""
     for run in runs:
         if job := queued.get(run.name):

@@ -63,12 +63,12 @@ def environment(code: Path) -> dict[str, str]:
 
 def _files() -> dict[str, Path]:
     """The files of the packages by their names in a copy, sorted by name."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for package in PACKAGES:
         spec = find_spec(package)
         assert spec and spec.submodule_search_locations, package  # our own packages
         folder = Path(spec.submodule_search_locations[0])
         for path in folder.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                found[f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"] = path
-    return dict(sorted(found.items()))
+                files[f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"] = path
+    return dict(sorted(files.items()))

@@ -48,8 +48,8 @@ class Jobs:
     @classmethod
     def asked(cls, folders: Sequence[Path]) -> "Jobs":
         """Query SLURM once, and only if some folder's work was submitted to it."""
-        found = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
-        names = {job.name for job in found if job}
+        jobs = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
+        names = {job.name for job in jobs if job}
         if not names:
             return cls()
         try:
@@ -63,9 +63,9 @@ class Jobs:
 
     def told(self, job: Submitted, of: RunState) -> str:
         """A short text on a job, shown next to the state of its run."""
-        if there := self.queued.get(job.key):
-            reason = f" ({there.reason})" if there.reason not in ("", "None") else ""
-            return f"{there.id} {there.state}{reason}"
+        if job_in_queue := self.queued.get(job.key):
+            reason = f" ({job_in_queue.reason})" if job_in_queue.reason not in ("", "None") else ""
+            return f"{job_in_queue.id} {job_in_queue.state}{reason}"
         if self.silence or of in ("running", *OVER):
             return ""
         ended = self.ended.get(job.key)
@@ -79,19 +79,21 @@ def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
 
 def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
     """One row for each shared stage below a folder of runs whose job is queued or running."""
-    found = []
+    rows = []
     for folder in stage_folders(root):
         job = submitted(folder)
         if jobs.has(job) or is_locked(folder):
-            found.append(_stage(folder, job, jobs))
-    return found
+            rows.append(_stage(folder, job, jobs))
+    return rows
 
 
 def stage_folders(root: Path) -> list[Path]:
     """The folders of stages that were submitted as separate jobs and are neither done nor diverged."""
-    there = {path.parent for path in (root / "stages").glob("*/job.json")}
+    submitted_folders = {path.parent for path in (root / "stages").glob("*/job.json")}
     return sorted(
-        folder for folder in there if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
+        folder
+        for folder in submitted_folders
+        if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
     )
 
 
@@ -113,21 +115,21 @@ def duration(seconds: float) -> str:
 
 def scores(content: dict[str, Any], most: int | None = None) -> str:
     """One line on a record's JSON: why there are no scores, or the protocol's label and the first `most` scores."""
-    told = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
-    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(told[:most])]))
+    texts = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
+    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(texts[:most])]))
 
 
 def _row(folder: Path, jobs: Jobs) -> StatusRow:
     try:
         if (folder / "record.json").exists():
-            found = read_state(folder / "record.json")
-            return StatusRow(folder.name, found["state"], scores(found, 3))
-        of = state(folder)
+            record = read_state(folder / "record.json")
+            return StatusRow(folder.name, record["state"], scores(record, 3))
+        run_state = state(folder)
         job = submitted(folder)
-        told = jobs.told(job, of) if job else ""
-        going = of == "running" or jobs.has(job) or (of == "queued" and told != WAITING)
-        error = _failure(folder) if of == "failed" else ""
-        return _with_progress(folder, StatusRow(folder.name, of, job=told, error=error, going=going))
+        text = jobs.told(job, run_state) if job else ""
+        going = run_state == "running" or jobs.has(job) or (run_state == "queued" and text != WAITING)
+        error = _failure(folder) if run_state == "failed" else ""
+        return _with_progress(folder, StatusRow(folder.name, run_state, job=text, error=error, going=going))
     except UserError as error:
         return StatusRow(folder.name, "unreadable", error=str(error).partition("\n")[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file with other contents
@@ -139,19 +141,23 @@ def _with_progress(folder: Path, row: StatusRow) -> StatusRow:
     path = folder / "progress.json"
     if row.state == "queued" or not path.exists():
         return row
-    seen = read_json(path)
-    again = f"  (begun {seen['attempt']} times)" if seen.get("attempt", 1) > 1 else ""
-    row = replace(row, progress=f"{seen['what']} {seen['done']:,}/{seen['total']:,}  {seen['words']}".rstrip() + again)
+    note = read_json(path)
+    attempts = f"  (begun {note['attempt']} times)" if note.get("attempt", 1) > 1 else ""
+    row = replace(
+        row, progress=f"{note['what']} {note['done']:,}/{note['total']:,}  {note['words']}".rstrip() + attempts
+    )
     if row.state != "running":
         return row
-    return replace(row, left=seen["seconds_left"], job=row.job or f"{seen['host']}:{seen['pid']}")
+    return replace(row, left=note["seconds_left"], job=row.job or f"{note['host']}:{note['pid']}")
 
 
 def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> StatusRow:
     lines, going = read_lines(folder / "metrics.jsonl"), is_locked(folder)
-    of: RunState = "running" if going else "interrupted" if lines else "queued"
+    stage_state: RunState = "running" if going else "interrupted" if lines else "queued"
     progress = f"step {lines[-1]['step']:,}" if lines else ""
-    return StatusRow(f"stage {folder.name}", of, progress, job=jobs.told(job, of) if job else "", going=True)
+    return StatusRow(
+        f"stage {folder.name}", stage_state, progress, job=jobs.told(job, stage_state) if job else "", going=True
+    )
 
 
 def _failure(folder: Path) -> str:

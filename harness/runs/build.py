@@ -113,20 +113,21 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
     indices = range(0, count, max(1, count // SEEN))
 
     # Count the correct predictions, 100 images at a time.
-    view, right = data.view(split, "plain"), 0
+    view, correct = data.view(split, "plain"), 0
     device = next(model.parameters()).device
     for first in range(0, len(indices), 100):
         images, labels = gather(view, [(index, 0) for index in indices[first : first + 100]])
         with torch.no_grad():
-            right += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
+            correct += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
 
     # Compare the accuracy with the bound.
-    found, bound = 100 * right / len(indices), max(20, 300 / len(data.classes)) if least is None else least
-    if found < bound:
+    accuracy, bound = 100 * correct / len(indices), max(20, 300 / len(data.classes)) if least is None else least
+    if accuracy < bound:
         raise UserError(
-            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % "
-            f"are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
-            "otherwise than in training (model.mean, model.std), another order of classes, or untrained weights. "
+            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only "
+            f"{accuracy:.1f} % are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels "
+            "are standardised otherwise than in training (model.mean, model.std), another order of classes, or "
+            "untrained weights. "
             "If all is as it should be, say init_accuracy=0."
         )
 
@@ -164,7 +165,7 @@ def load_state(training: StageRun | None, device: torch.device) -> State:
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The evaluation of the run's trained model under the run's protocol."""
-    config, how = run.config, sampling(run.config.protocol)
+    config, settings = run.config, sampling(run.config.protocol)
 
     # Load the model; with `microbatch`, let the net take a few images at a time.
     model = load_trained(run, last_stage(run), device).requires_grad_(False)
@@ -174,7 +175,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         model,
         run.data,
         device,
-        samples=Samples(run.folder / "samples", how),
+        samples=Samples(run.folder / "samples", settings),
         cache=run.root / "cache",
         weights=config.extractors,
         untrained=partial(untrained, run),
@@ -203,7 +204,7 @@ def evaluators(run: Run, device: torch.device) -> int:
 
 def prepare(config: Config) -> torch.device:
     """Set this process's CPU threads and CUDA device from a run's config; return the device for this rank."""
-    if threads := config.threads or _cores_each(config.launcher):
+    if threads := config.threads or _cores_per_run(config.launcher):
         torch.set_num_threads(threads)
     device = choose_device(join().device(config.device))
     if device.index is not None and device.type == "cuda":
@@ -211,7 +212,7 @@ def prepare(config: Config) -> torch.device:
     return device
 
 
-def _cores_each(launcher: dict[str, Any]) -> int | None:
+def _cores_per_run(launcher: dict[str, Any]) -> int | None:
     """CPU cores per run with launcher=processes, as more threads would compete for cores; None with other launchers."""
     if launcher["name"] != "processes":
         return None

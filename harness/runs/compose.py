@@ -95,9 +95,9 @@ def compose(
         search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in places[1:])}]"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = hydra.compose("config", [*choices, *search], return_hydra_config=True)
-        _check_spelling(found, places)
-        return found
+            config = hydra.compose("config", [*choices, *search], return_hydra_config=True)
+        _check_spelling(config, places)
+        return config
 
     try:
         with hydra.initialize_config_dir(str(places[0]), version_base="1.3"):
@@ -124,7 +124,7 @@ def compose(
             found: list[Config] = []
             for words in runs:
                 overrides = parser.parse_overrides(words)
-                config = _with_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
+                config = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
                 changes = [word for word in words if _changes(word)]
                 found.append(replace(config_of(config), overrides=changes, command=command))
             return found
@@ -149,8 +149,8 @@ def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
-        found = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
-        values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in found]
+        texts = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in texts]
     return [list(words) for words in product(*values.values())]
 
 
@@ -169,7 +169,7 @@ def _is_choice(override: "Override", places: Sequence[Path]) -> bool:
     return is_group and "." not in override.key_or_group and not isinstance(override.value(), dict)
 
 
-def _with_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Part) -> Part:
+def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Part) -> Part:
     """Apply value overrides and `parts` to a composed config, then resolve its interpolations."""
     from omegaconf import OmegaConf, open_dict
 
@@ -189,8 +189,8 @@ def _with_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: P
             continue
 
         # Check that a plain key exists, and that +key does not.
-        there = path == "" or OmegaConf.is_dict(OmegaConf.select(config, path, throw_on_missing=False))
-        present = there and last in (OmegaConf.select(config, path) if path else config)
+        parent_exists = path == "" or OmegaConf.is_dict(OmegaConf.select(config, path, throw_on_missing=False))
+        present = parent_exists and last in (OmegaConf.select(config, path) if path else config)
         if override.is_add() and present and not isinstance(value, dict | list):
             raise UserError(f"{override.input_line}: {key} is there already; leave out the +.")
         if not (override.is_add() or override.is_force_add() or present):
@@ -322,13 +322,13 @@ def _command(verb: str, arguments: Sequence[str]) -> str:
 
 def _explain(message: str) -> str:
     """Rewrite an error message of Hydra or OmegaConf: add similar names, and leave out search paths."""
-    if found := re.match(r"UserError raised while resolving interpolation: (.+)", message):
-        return found[1]
-    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
-        group, name = found.groups()
+    if match := re.match(r"UserError raised while resolving interpolation: (.+)", message):
+        return match[1]
+    if match := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        group, name = match.groups()
         return f"There is no {group} called '{name}'. {near(name, names(group))}"
-    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
-        missing, key = found.groups()
+    if match := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
+        missing, key = match.groups()
         group = key.partition(".")[0]
         return f"{key} is {missing}, which this config lacks. Give {key}=…, or choose another {group}= or data=."
     return message

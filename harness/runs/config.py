@@ -128,7 +128,7 @@ class Config:
     def mapping(self) -> Part:
         """The settings as a mapping for yaml; `init_digest` is left out if it is not set."""
         content = {part.name: getattr(self, part.name) for part in fields(self)}
-        content["selection"] = {what: how.model_dump() for what, how in self.selection.items()}
+        content["selection"] = {what: choice.model_dump() for what, choice in self.selection.items()}
         return {key: value for key, value in content.items() if key != "init_digest" or value}
 
 

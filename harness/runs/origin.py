@@ -63,10 +63,10 @@ def _note(what: str) -> str:
 def _git(*arguments: str) -> str:
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+        process = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):  # no git, or an installed package
         return ""
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def version(package: str) -> str:

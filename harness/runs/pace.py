@@ -60,21 +60,21 @@ class Paces:
         self.known: dict[str, list[Pace]] = defaultdict(list)
         for path in (*root.glob("stages/*/pace.json"), *root.glob("bench/*/pace.json"), *root.glob("*/pace.json")):
             try:
-                seen = read_json(path)
-                seconds = seen["seconds_per_step"] if "seconds_per_step" in seen else seen["seconds"]
-                upper = bool(seen.get("upper"))
-                self.known[seen["key"]].append(Pace(seconds * seen["processes"], seen["device"], upper))
+                content = read_json(path)
+                seconds = content["seconds_per_step"] if "seconds_per_step" in content else content["seconds"]
+                upper = bool(content.get("upper"))
+                self.known[content["key"]].append(Pace(seconds * content["processes"], content["device"], upper))
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # ignore files with other contents
 
     def find(self, key: str, device: str | None) -> Pace | None:
         """Median pace for a key on a device; if the device is None, on the one with the most measurements."""
-        found = self.known.get(key, [])
-        device = device or next((of for of, _ in Counter(pace.device for pace in found).most_common(1)), None)
-        there = [pace for pace in found if pace.device == device]
-        if not there:
+        paces = self.known.get(key, [])
+        device = device or next((name for name, _ in Counter(pace.device for pace in paces).most_common(1)), None)
+        chosen = [pace for pace in paces if pace.device == device]
+        if not chosen:
             return None
-        return Pace(median(pace.seconds for pace in there), there[0].device, any(pace.upper for pace in there))
+        return Pace(median(pace.seconds for pace in chosen), chosen[0].device, any(pace.upper for pace in chosen))
 
 
 def _net(run: Run) -> list[Any]:

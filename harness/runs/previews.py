@@ -73,11 +73,11 @@ class Previews:
 
 def glimpses(run: Run) -> list[tuple[int, Path]]:
     """The grids of all stages of a run, each as (images seen so far in all stages, file)."""
-    found: list[tuple[int, Path]] = []
+    grids: list[tuple[int, Path]] = []
     before = 0
     for training in run.stage_runs:
         paths = sorted((training.folder / "glimpses").glob("[0-9]*.png"))
-        found += [(before + int(path.stem), path) for path in paths]
+        grids += [(before + int(path.stem), path) for path in paths]
         logged = read_lines(training.folder / "metrics.jsonl")
         before += logged[-1]["images"] if logged else 0
-    return found
+    return grids

@@ -63,8 +63,8 @@ class Cost(BaseModel, frozen=True, extra="forbid"):
     @property
     def training_kwh(self) -> float | None:
         """Energy of the GPUs in training, in kWh; None if it is unknown for a stage."""
-        found = [stage.joules for stage in self.stages]
-        return None if None in found or not found else sum(filter(None, found)) / 3.6e6
+        joules = [stage.joules for stage in self.stages]
+        return None if None in joules or not joules else sum(filter(None, joules)) / 3.6e6
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
@@ -126,13 +126,13 @@ def write(path: Path, record: Record) -> None:
 
 def read(path: Path) -> Record:
     """Read a record of this schema or the one before; UserError if it is neither."""
-    with _readable(path):
-        return Record.model_validate(_upgraded(json.loads(path.read_bytes()), path))
+    with _explain_errors(path):
+        return Record.model_validate(_upgrade(json.loads(path.read_bytes()), path))
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """Read a record's JSON, checking only its state (fast: thousands per second); UserError if the state is invalid."""
-    with _readable(path):
+    with _explain_errors(path):
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict) or content.get("state") not in OVER:
             raise ValueError(f"its state is none of {', '.join(OVER)}")
@@ -140,14 +140,14 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
 
 
-def _upgraded(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
+def _upgrade(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
     """Convert a record's content to the present schema; content that is no dict is left for pydantic to refuse."""
     if not isinstance(content, dict):
         return content

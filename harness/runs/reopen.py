@@ -32,8 +32,10 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     config = compose([*overrides], parts=UNSAID)[0]
     run = load(find(word, Path(config.runs)))
     free = {field.name for field in fields(Config)} - {*FROZEN} | {*besides}
-    said = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides if override[:1] != "-"}
-    for key in sorted(said - free):
+    overridden = {
+        override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides if override[:1] != "-"
+    }
+    for key in sorted(overridden - free):
         raise UserError(
             f"{key}=… cannot be said of {run.name}, whose config is frozen. A run of another config is another run: "
             f"python -m harness {key}=…"
@@ -45,7 +47,7 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     data = run.config.data
     config = compose([f"data={_group(data['name'])}", *overrides], parts={"data": data})[0]
     unknown = {key for key in ("customary", "extractors") if not getattr(run.config, key)}  # absent in older versions
-    changed = {key: getattr(config, key) for key in (said - {"runs"}) | unknown}
+    changed = {key: getattr(config, key) for key in (overridden - {"runs"}) | unknown}
     return Run(replace(run.config, **changed), recorded=run.recorded)
 
 
@@ -65,5 +67,5 @@ def _refuse_training(run: Run) -> Run:
 
 def _group(data: str) -> str:
     """The config group member for a dataset's name; one of another size matches too (imagenet224 → imagenet256)."""
-    there, stem = names("data"), data.rstrip("0123456789")
-    return data if data in there else next(name for name in there if name.rstrip("0123456789") == stem)
+    groups, stem = names("data"), data.rstrip("0123456789")
+    return data if data in groups else next(name for name in groups if name.rstrip("0123456789") == stem)

@@ -69,11 +69,11 @@ def row_of(folder: Path) -> Row:
     """The row of a run's folder, from its record, or from its frozen config if there is no record yet."""
     path = folder / "record.json"
     if not path.exists() and (state := state_of(folder)) not in OVER:
-        return _from_config(load(folder), state, _beside(folder))
-    return _from_record(record.read(path), _beside(folder))
+        return _from_config(load(folder), state, _file_finder(folder))
+    return _from_record(record.read(path), _file_finder(folder))
 
 
-def _beside(folder: Path) -> Find:
+def _file_finder(folder: Path) -> Find:
     return lambda name: path if (path := folder / name).exists() else None
 
 
@@ -82,7 +82,7 @@ def _from_record(found: record.Record, find: Find) -> Row:
     return Row(
         name=run_name(found.method, found.data, found.seed, found.fingerprint),
         overrides=" ".join(found.overrides),
-        scores={key: _short(score) for key, score in found.scores.items()},
+        scores={key: _shorten(score) for key, score in found.scores.items()},
         find=find,
         **same,
     )
@@ -109,7 +109,7 @@ def _from_config(run: Run, state: RunState, find: Find) -> Row:
     )
 
 
-def _short(score: Score) -> Score:
+def _shorten(score: Score) -> Score:
     """The score with its warnings cut so that its JSON fits into an MLflow tag."""
     short = [text[:300] for text in score.warnings[:12]]
     return score if short == score.warnings else score.model_copy(update={"warnings": short})

@@ -155,14 +155,14 @@ class Run:
     @cached_property
     def stage_runs(self) -> list[StageRun]:
         """The stages in order, each the parent of the next; with initial weights (`init`) only the last one."""
-        found: list[StageRun] = []
+        stage_runs: list[StageRun] = []
         stages = list(self.method.stages.items())
         for name, stage in stages[-1:] if self.init else stages:
-            parent = found[-1] if found else None
-            found.append(self._training(name, stage, parent))
-        return found
+            parent = stage_runs[-1] if stage_runs else None
+            stage_runs.append(self._stage_run(name, stage, parent))
+        return stage_runs
 
-    def _training(self, name: str, stage: "Stage", parent: StageRun | None) -> StageRun:
+    def _stage_run(self, name: str, stage: "Stage", parent: StageRun | None) -> StageRun:
         outliers = self.identity["outliers"] if "outliers" in stage.streams else None
         content = {
             "stage": [type(stage).__module__, type(stage).__name__, canonical(asdict(stage), type(stage))],  # pyright: ignore[reportArgumentType]
@@ -178,8 +178,8 @@ class Run:
         return StageRun(name, digest, self._stage_folder(name, digest), stage, parent)
 
     def _stage_folder(self, name: str, digest: str) -> Path:
-        called = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
-        return self.root / "stages" / valid_name(called)
+        name_of_folder = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
+        return self.root / "stages" / valid_name(name_of_folder)
 
     @property
     def state(self) -> RunState:

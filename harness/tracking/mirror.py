@@ -43,9 +43,9 @@ class Mirror:
         self.id, self.begun = self.image.info.run_id, self.image.info.start_time
         path = run.folder / "mlflow.json"
         self.note = {"points": 0, "usage": 0, "files": {}, "images": [], "multirun": None, "model": False}
-        noted = read_json(path) if path.exists() else {}
-        if noted.get("run_id") == self.id:  # else another database, or the run was deleted there
-            self.note |= noted
+        note = read_json(path) if path.exists() else {}
+        if note.get("run_id") == self.id:  # else another database, or the run was deleted there
+            self.note |= note
         self.note |= {"uri": store.uri(run.config), "run_id": self.id}
 
     def send(self, multirun: Multirun | None) -> None:
@@ -64,8 +64,8 @@ class Mirror:
         self._send_parent(multirun)
         tags = shown.tags(self.run, row, self.id)
         self._send_images(tags)
-        there = self.image.data.tags
-        self._log("tags", [(key, text) for key, text in tags.items() if there.get(key, "") != text])
+        old_tags = self.image.data.tags
+        self._log("tags", [(key, text) for key, text in tags.items() if old_tags.get(key, "") != text])
 
         # Send the files and the model, then the status.
         for name in FILES:
@@ -73,9 +73,9 @@ class Mirror:
         if row.state == "done" and self.run.config.tracking_model:
             self._send_model()
         if (status := STATUS.get(row.state, "RUNNING")) != self.image.info.status:
-            self._tell(status)
+            self._set_status(status)
 
-    def _tell(self, status: str) -> None:
+    def _set_status(self, status: str) -> None:
         if status == "RUNNING":
             self.client.update_run(self.id, status)
         else:
@@ -84,9 +84,9 @@ class Mirror:
 
     def _send_points(self, kind: str, points: list[Point]) -> None:
         """Send the points not sent yet; their times are fixed, so that a point that is sent twice is stored once."""
-        while some := points[self.note[kind] :][: BATCH["metrics"]]:
-            self._log("metrics", some)
-            self._remember(**{kind: self.note[kind] + len(some)})
+        while batch := points[self.note[kind] :][: BATCH["metrics"]]:
+            self._log("metrics", batch)
+            self._remember(**{kind: self.note[kind] + len(batch)})
 
     def _send_parent(self, multirun: Multirun | None) -> None:
         if multirun is None or multirun.fingerprint == self.note["multirun"]:
@@ -140,8 +140,8 @@ class Mirror:
 
         entity = {"metrics": entities.Metric, "params": entities.Param, "tags": entities.RunTag}[kind]
         for first in range(0, len(items), BATCH[kind]):
-            some: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
-            self.client.log_batch(self.id, **some)
+            batch: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
+            self.client.log_batch(self.id, **batch)
 
     def _remember(self, **sent: object) -> None:
         self.note.update(sent)

@@ -49,12 +49,12 @@ def enqueue(run: Run, multirun: Multirun | None = None) -> None:
 def pending(path: Path) -> Owed | None:
     """Read a mark; None if another process removed it meanwhile, or the run's folder is gone."""
     try:
-        age, noted = path.stat().st_mtime_ns, read_json(path)
+        age, note = path.stat().st_mtime_ns, read_json(path)
         run = load(path.parents[1] / path.stem)
     except (FileNotFoundError, UserError):
         return None
-    multirun = Multirun(*noted["multirun"]) if noted["multirun"] else None
-    return Owed(tracked_at(run, noted["tracking"]), multirun, age)
+    multirun = Multirun(*note["multirun"]) if note["multirun"] else None
+    return Owed(tracked_at(run, note["tracking"]), multirun, age)
 
 
 def done(owed: Owed) -> None:

@@ -26,13 +26,13 @@ def read_rows(config: Config) -> list[Row]:
     copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that use it
     try:
         client = store.connect(config)
-        runs = [run for run in _everything(client) if "state" in run.data.tags]  # parents of multiruns have none
+        runs = [run for run in _all_runs(client) if "state" in run.data.tags]  # parents of multiruns have none
     except MlflowException as error:
         raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
     return [row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
 
 
-def _everything(client: "MlflowClient") -> list["ml.Run"]:
+def _all_runs(client: "MlflowClient") -> list["ml.Run"]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     pages = [client.search_runs(experiments)]
     while token := pages[-1].token:

@@ -13,10 +13,10 @@ Done = TypeVar("Done")
 PATIENCE = 300
 """Seconds before an unreachable store is tried again, so that a run does not wait for it at each push."""
 
-_away: dict[str, float] = {}
+_failed_at: dict[str, float] = {}
 """Stores that were unreachable when last tried, with the time of that try on the monotonic clock."""
 
-_told: set[str] = set()
+_warned: set[str] = set()
 """Faults that were already logged."""
 
 
@@ -31,22 +31,22 @@ def best_effort(store: str, what: str, do: Callable[[], Done], insist: bool = Fa
 
     # Log an error once, and remember an unreachable store.
     try:
-        done = do()
+        result = do()
     except Exception as error:
         if _unreachable(error):
-            _away[store] = time.monotonic()
+            _failed_at[store] = time.monotonic()
             what = f"{store} cannot be reached, what it misses is sent later"
-        if what not in _told:
+        if what not in _warned:
             log.warning("MLflow: %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
-            _told.add(what)
+            _warned.add(what)
         return None
-    _away.pop(store, None)
-    return done
+    _failed_at.pop(store, None)
+    return result
 
 
 def away(store: str) -> bool:
     """Whether a store was unreachable within the last PATIENCE seconds."""
-    return time.monotonic() - _away.get(store, -math.inf) < PATIENCE
+    return time.monotonic() - _failed_at.get(store, -math.inf) < PATIENCE
 
 
 def _unreachable(error: Exception) -> bool:

@@ -77,7 +77,7 @@ def connect(config: Config) -> "MlflowClient":
 
     for chatty, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(chatty).setLevel(level)
-    with _alone(config):  # two processes that create one database at the same time break it
+    with _lock(config):  # two processes that create one database at the same time break it
         return MlflowClient(uri(config))
 
 
@@ -85,27 +85,27 @@ def experiment(client: "MlflowClient", config: Config) -> str:
     """The id of the experiment for a config's dataset; created if there is none."""
     name, own = config.data["name"], not config.tracking
     location = None if uri(config).startswith("http") else (Run(config).root / "mlartifacts" / name).as_uri()
-    found = client.get_experiment_by_name(name)
-    if not found:
+    existing = client.get_experiment_by_name(name)
+    if not existing:
         return client.create_experiment(name, location, tags=ABOUT)
-    for key in ABOUT.keys() - found.tags.keys():
-        client.set_experiment_tag(found.experiment_id, key, ABOUT[key])
-    if own and found.artifact_location != location:
-        _move(Run(config).root / "mlflow.db", found.artifact_location, str(location))
-    return found.experiment_id
+    for key in ABOUT.keys() - existing.tags.keys():
+        client.set_experiment_tag(existing.experiment_id, key, ABOUT[key])
+    if own and existing.artifact_location != location:
+        _move(Run(config).root / "mlflow.db", existing.artifact_location, str(location))
+    return existing.experiment_id
 
 
 def find(
     client: "MlflowClient", config: Config, key: str, value: str, name: str, started: int | None = None
 ) -> "ml.Run":
     """The MLflow run with a tag, created if there is none; started: its start time in ms; None: now."""
-    with _alone(config):  # only one of several processes may create a common parent
+    with _lock(config):  # only one of several processes may create a common parent
         where = experiment(client, config)
-        found = client.search_runs([where], f"tags.{key} = '{value}'", max_results=1)
-        return found[0] if found else client.create_run(where, started, tags={key: value}, run_name=name)
+        runs = client.search_runs([where], f"tags.{key} = '{value}'", max_results=1)
+        return runs[0] if runs else client.create_run(where, started, tags={key: value}, run_name=name)
 
 
-def _alone(config: Config) -> FileLock:
+def _lock(config: Config) -> FileLock:
     return FileLock(Run(config).root / "mlflow.lock", timeout=LOCKED)
 
 

@@ -118,13 +118,13 @@ def inputs(run: Run) -> list["DatasetInput"]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     contexts = {"data": "training, validation, test", "outliers": "outliers"}
-    made: list[DatasetInput] = []
+    dataset_inputs: list[DatasetInput] = []
     for part, context in contexts.items():
         content = placeless(getattr(run.config, part))
         source = json.dumps({"config": content})
         dataset = Dataset(content["name"], fingerprint(content), "local", source, profile=json.dumps(content))
-        made.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-    return made
+        dataset_inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return dataset_inputs
 
 
 def _plain(key: str) -> bool:

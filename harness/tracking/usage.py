@@ -23,16 +23,16 @@ class Usage:
         with suppress(ImportError, RuntimeError):  # no GPU, or no driver
             self.monitors.append(GPUMonitor())
         self.due = self.begun
-        self._sampled()  # the first CPU load has no interval to refer to, so it is dropped
+        self._sample()  # the first CPU load has no interval to refer to, so it is dropped
 
     def note(self) -> None:
         """Append a sample to the file if one is due."""
         now = time.monotonic()
         if now >= self.due:
             self.due = now + max(SPARSE[0], SPARSE[1] * (now - self.begun))
-            append_line(self.path, {"time": int(time.time() * 1000), **self._sampled()})
+            append_line(self.path, {"time": int(time.time() * 1000), **self._sample()})
 
-    def _sampled(self) -> dict[str, float]:
+    def _sample(self) -> dict[str, float]:
         figures: dict[str, float] = {}
         for monitor in self.monitors:
             monitor.collect_metrics()

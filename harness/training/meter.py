@@ -30,8 +30,8 @@ class Meter:
 
     def joules(self) -> float | None:
         """Energy of all ranks' GPUs, in joules; all ranks must call it. None on CPUs, or if a GPU reports none."""
-        here = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
-        total = self.joules_before + float(self.world.sum(here))
+        own = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
+        total = self.joules_before + float(self.world.sum(own))
         return None if isnan(total) else total
 
 
