@@ -1,1 +1,1 @@
-"""Where runs are executed: in this process, in several, or as jobs of a cluster; and how they are ended."""
+"""Execute runs in this process, in several processes, or as jobs of a cluster; show and cancel them."""

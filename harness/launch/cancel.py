@@ -1,4 +1,4 @@
-"""Ending runs: jobs by SLURM, processes of this machine by SIGTERM. What was done so far stays."""
+"""Cancel runs: SLURM jobs with scancel, processes of this machine with SIGTERM. Finished work is kept."""
 
 import os
 import signal
@@ -18,30 +18,36 @@ from harness.runs.folder import is_locked, state
 from harness.runs.run import find, folders, load
 
 PATIENCE = 10
-"""Seconds that processes get to save and leave before we say that they are still there."""
+"""Seconds that processes have to save and exit before they are reported as still running."""
 
 
 def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
-    """End the runs of some names or folders, or every one; a line on each. UserError where none is named."""
+    """Cancel runs given by name or folder, or every one; return a line on each. UserError if none is named."""
     if words and every:
         raise UserError("Name the runs, or say all=true; not both.")
+
+    # Find the named runs, and those that are queued or running.
     named, unfinished = _find(words, root)
     queue = slurm.queue() if any(map(slurm.submitted, [*named, *unfinished])) else {}
     going = [folder for folder in unfinished if slurm.find(folder, queue) or is_locked(folder)]
     if not words and not every:
         raise UserError(_what_to_type(going))
+
+    # Cancel their jobs, and the jobs of stages for which no other run waits.
     chosen = going if every else named
     jobs = {folder: job for folder in chosen if (job := slurm.find(folder, queue))}
     others = [folder for folder in going if folder not in chosen]
-    shared = _only_theirs(root, chosen, others, queue)
+    shared = _stage_jobs(root, chosen, others, queue)
     slurm.cancel([job.id for job in (*jobs.values(), *shared.values())])
+
+    # Report the jobs, and stop the processes of the other runs.
     lines = [f"{folder.name}: job {job.id} is cancelled, it was {job.state}" for folder, job in jobs.items()]
     lines += [f"stage {folder.name}: job {job.id} is cancelled, no other run waits" for folder, job in shared.items()]
-    return lines + _processes([folder for folder in chosen if folder not in jobs])
+    return lines + _stop_processes([folder for folder in chosen if folder not in jobs])
 
 
 def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
-    """The folders of the runs that are named, and of all that are not over."""
+    """The folders of the named runs, and of all runs that have no record yet."""
     unfinished = [folder.resolve() for folder in folders(root) if not (folder / "record.json").exists()]
     return list(dict.fromkeys(find(word, root) for word in words)), unfinished
 
@@ -53,61 +59,67 @@ def _what_to_type(going: Sequence[Path]) -> str:
     return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}"
 
 
-def _only_theirs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
-    """The jobs of stages that runs of `chosen` may wait for, and none of the others does."""
-    found: dict[Path, Queued] = {}
+def _stage_jobs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
+    """The jobs of stages for which runs of `chosen` may wait, but no run of `others` does."""
+    stages: dict[Path, Queued] = {}
     for stage in stage_folders(root):
-        job, kin = slurm.find(stage, queue), [folder for folder in chosen if _kin(folder, stage)]
-        if job and kin and not any(_waits(folder, stage) for folder in others):
-            found[stage] = job
-    return found
+        job, relatives = slurm.find(stage, queue), [folder for folder in chosen if _same_data_and_seed(folder, stage)]
+        if job and relatives and not any(_needs(folder, stage) for folder in others):
+            stages[stage] = job
+    return stages
 
 
-def _kin(run: Path, stage: Path) -> bool:
-    """Whether a run is of the data and seed of a stage: both names have them between two dashes."""
+def _same_data_and_seed(run: Path, stage: Path) -> bool:
+    """Whether a run and a stage have the same data and seed, by the middle parts of their names."""
     return run.name.split("-")[1:-1] == stage.name.split("-")[1:-1]
 
 
-def _waits(run: Path, stage: Path) -> bool:
-    """Whether a run needs a stage; only kin are looked into, which takes torch."""
-    return _kin(run, stage) and any(training.folder.name == stage.name for training in load(run).stage_runs)
+def _needs(run: Path, stage: Path) -> bool:
+    """Whether a run needs a stage; only runs of the same data and seed are loaded, as loading imports torch."""
+    return _same_data_and_seed(run, stage) and any(
+        training.folder.name == stage.name for training in load(run).stage_runs
+    )
 
 
-def _processes(chosen: Sequence[Path]) -> list[str]:
-    """Tell the processes that work on runs to leave; a line on each run."""
-    told = {folder: _tell(folder) for folder in chosen}
+def _stop_processes(chosen: Sequence[Path]) -> list[str]:
+    """Send SIGTERM to the processes that work on runs, and wait for them; return a line on each run."""
+    answers = {folder: _stop(folder) for folder in chosen}
     end = time.monotonic() + PATIENCE
-    while any(isinstance(said, int) and is_locked(folder) for folder, said in told.items()) and time.monotonic() < end:
+    while (
+        any(isinstance(answer, int) and is_locked(folder) for folder, answer in answers.items())
+        and time.monotonic() < end
+    ):
         time.sleep(0.1)
     return [
-        f"{folder.name}: {said if isinstance(said, str) else _remaining(folder, said)}" for folder, said in told.items()
+        f"{folder.name}: {answer if isinstance(answer, str) else _result(folder, answer)}"
+        for folder, answer in answers.items()
     ]
 
 
-def _remaining(folder: Path, pid: int) -> str:
+def _result(folder: Path, pid: int) -> str:
     if is_locked(folder):
         return f"process {pid} was told to stop and may be saving; if it stays, end it: kill -9 {pid}"
     return f"process {pid} has stopped; with launcher=local it was its whole command"
 
 
-def _tell(folder: Path) -> int | str:
-    """The process that was told to stop, or why none was."""
+def _stop(folder: Path) -> int | str:
+    """Send SIGTERM to the process of a run; return its id, or the reason why none was signalled."""
     if not is_locked(folder):
         return f"it is {state(folder)}: no job and no process works on it"
-    seen = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
-    host, pid = seen.get("host"), seen.get("pid", 0)
+    progress = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
+    host, pid = progress.get("host"), progress.get("pid", 0)
     if not host:
         return "a process has just begun it: try again in a few seconds"
     if host != socket.gethostname():
         return f"process {pid} works on it on {host}, which is another machine, and no job: end it there, kill {pid}"
-    if not _holds(pid, folder / "lock"):
+    if not _has_open(pid, folder / "lock"):
         return f"it is locked, but not by process {pid} of its progress.json: try again in a few seconds"
     os.kill(pid, signal.SIGTERM)
     return pid
 
 
-def _holds(pid: int, file: Path) -> bool:
-    """Whether a process of ours has a file open; its number may by now be that of another process."""
+def _has_open(pid: int, file: Path) -> bool:
+    """Whether a process has a file open; its id may have been reused by another process since."""
     try:
         return str(file.resolve()) in {opened.path for opened in psutil.Process(pid).open_files()}
     except psutil.Error:

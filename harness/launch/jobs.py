@@ -1,4 +1,4 @@
-"""The pieces of a sweep that are processes of their own: stages that runs share, and the runs."""
+"""The jobs of a sweep, each with its own processes: stages that runs share, and the runs."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -17,13 +17,13 @@ from harness.tracking.sender import sender
 
 @dataclass(frozen=True)
 class StageJob(Checkpointable):
-    """Trains one stage of a frozen run; a divergence is for the runs to tell."""
+    """Trains one stage of a frozen run; if it diverges, the runs that use it report that."""
 
     folder: str
     index: int
 
     def __call__(self) -> None:
-        """Do it, or go on with it."""
+        """Train the stage, or continue its training."""
         run = load(Path(self.folder))
         with suppress(Diverged):
             train_alone(run, run.stage_runs[self.index])
@@ -31,20 +31,20 @@ class StageJob(Checkpointable):
 
 @dataclass(frozen=True)
 class RunJob(Checkpointable):
-    """Does what is left of a frozen run; a fault is in its failure.md, and ends the process with an error."""
+    """Does the remaining work of a frozen run; an error is written to its failure.md and ends the process."""
 
     folder: str
     parent: Multirun | None
 
     def __call__(self) -> None:
-        """Do it, or go on with it."""
+        """Execute the run, or continue it."""
         run = load(Path(self.folder))
         execute(run, sender(run, self.parent))
 
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work for processes of its own, the folder it fills, and the stages to be trained before it."""
+    """A piece of work with its own processes, the folder that it writes, and the stages that must be trained first."""
 
     work: StageJob | RunJob
     folder: Path
@@ -52,28 +52,29 @@ class Job:
 
     @property
     def ready(self) -> bool:
-        """Whether all that it waits for is there, or has diverged."""
+        """Whether all stages that it waits for are trained or have diverged."""
         return all(training.ended for training in self.after)
 
 
 def freeze(runs: list[Run]) -> list[Run]:
-    """Write the configs of those runs that have work left and return them; a failed run only if told to retry."""
+    """Write the configs of the runs with work left, and return these; failed runs only with retry=true."""
     left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _is_retried(run)]
     for run in left:
         run.freeze()
-        (run.folder / "failure.md").unlink(missing_ok=True)  # the fault of an attempt that is over
+        (run.folder / "failure.md").unlink(missing_ok=True)  # of an earlier attempt
     return left
 
 
 def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ()) -> list[Job]:
-    """The stages that several runs share, once each, parents before children, and then the runs.
+    """The jobs for a list of runs: each shared stage once, parents before children, and then the runs.
 
-    going: the folders of stages that jobs of earlier commands train.
+    going: folders of stages that jobs of earlier commands already train.
     """
     uses = Counter(training.fingerprint for run in runs for training in run.stage_runs)
     stages: dict[str, Job] = {}
     of_runs: list[Job] = []
     for run in runs:
+        # Add jobs for the stages that other runs need too; the run's own job trains the rest.
         shared: list[StageRun] = []
         for index, training in enumerate(run.stage_runs):
             if uses[training.fingerprint] == 1 and training.folder not in going:

@@ -1,4 +1,4 @@
-"""Where runs are executed: in this process, in several of this machine, or on a cluster."""
+"""Choose the launcher that executes runs: in this process, in several of this machine, or on a cluster."""
 
 from harness import tracking
 from harness.core.distributed import join
@@ -16,7 +16,7 @@ from harness.tracking.store import enabled
 
 
 def launch(runs: list[Run], show: Show) -> int:
-    """Do what is left of the runs, here or elsewhere, and return 1 if one failed, else 0."""
+    """Do the remaining work of the runs with their launcher; return 1 if a run failed, else 0."""
     chosen, world = launcher(runs[0].config), join()
     if world.size > 1 and not isinstance(chosen, Local):
         raise UserError("Started by torchrun or srun, its processes do the work themselves: say launcher=local.")
@@ -25,7 +25,7 @@ def launch(runs: list[Run], show: Show) -> int:
 
 
 def _prepare_tracking(runs: list[Run]) -> Multirun | None:
-    """Prepare the tracking store, and note that it is owed the runs that are over; what the runs hang under there."""
+    """Prepare the tracking store, put runs that are over into the outbox, and return the runs' MLflow parent."""
     if not enabled(runs[0].config):
         return None
     for run in {run.config.data["name"]: run for run in runs}.values():
@@ -38,11 +38,11 @@ def _prepare_tracking(runs: list[Run]) -> Multirun | None:
 
 
 LAUNCHERS = {"local": Local, "processes": Processes, "slurm": Slurm}
-"""The launchers by the `name` in a file of configs/launcher; files of any name may mean the same launcher."""
+"""Launchers by the field `name` of the files in configs/launcher; several files may use the same launcher."""
 
 
 def launcher(config: Config) -> Local | Processes | Slurm:
-    """The launcher of a config; UserError where there is none of that name, or a field is wrong."""
+    """The launcher of a config; UserError if its name is unknown or a field is wrong."""
     fields = dict(config.launcher)
     name = fields.pop("name")
     if name not in LAUNCHERS:

@@ -1,4 +1,4 @@
-"""Runs in this process, one after another."""
+"""Execute runs in this process, one after another."""
 
 import sys
 from typing import ClassVar
@@ -17,19 +17,20 @@ from harness.tracking.sender import sender
 
 @settings
 class Local:
-    """One run after another, in this process and those of its world; a failed one stops the others only in a world,
-    whose processes are out of step then.
+    """Executes one run after another, in this process and the others of its process group.
+
+    With several processes a failed run ends the command, as the ranks may be out of step; alone, the next run starts.
     """
 
     elsewhere: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
-        """How many processes work on a run."""
+        """Number of processes that work on a run."""
         return join().size
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
-        """Do what is left of the runs."""
+        """Do the remaining work of the runs."""
         names = join().on_main(lambda: [run.name for run in freeze(runs)])
         left = [run for run in runs if run.name in names]
         bars = show.bars(len(left))

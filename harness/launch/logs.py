@@ -1,4 +1,4 @@
-"""What the jobs of a run printed, as submitit keeps it."""
+"""The logs of a run's jobs, as submitit writes them."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from harness.runs.run import find
 
 
 def job_of(word: str, root: Path) -> Path:
-    """The folder of a run, or of a stage that runs share, by its name or path; UserError if there is none."""
+    """The folder of a run or of a shared stage, given by name or path; UserError if there is none."""
     stage = root / "stages" / word
     return stage.resolve() if stage.is_dir() and word not in ("", ".", "..") else find(word, root)
 
 
 def logs(folder: Path) -> list[Path]:
-    """The files that jobs of a run's or stage's folder printed into, the oldest job's first."""
+    """The non-empty logs of a run's or stage's jobs: those of its job.json first, then all others, oldest first."""
     root = folder.parent.parent if folder.parent.name == "stages" else folder.parent
     job = submitted(folder)
-    found = [*(job.logs(root) if job else []), *_by_call(folder.name, root)]
-    return [path for path in dict.fromkeys(found) if path.stat().st_size]
+    paths = [*(job.logs(root) if job else []), *_by_call(folder.name, root)]
+    return [path for path in dict.fromkeys(paths) if path.stat().st_size]
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -30,13 +30,13 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def tails(folder: Path, lines: int) -> Iterator[str]:
-    """The ends of all logs of a folder, each below its path; where there are none, where else to look."""
-    found = logs(folder)
-    for path in found:
+    """Yield the last lines of each log of a folder below the log's path, or say where else to look if there is none."""
+    paths = logs(folder)
+    for path in paths:
         yield f"{path}:"
         yield from tail(path, lines)
         yield ""
-    if not found:
+    if not paths:
         yield "No job of its own has printed anything: with launcher=local that stands where the command was typed."
         yield f"Its files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
     if (folder / "config.yaml").exists() and state(folder) == "failed":
@@ -45,7 +45,7 @@ def tails(folder: Path, lines: int) -> Iterator[str]:
 
 
 def _by_call(name: str, root: Path) -> Iterator[Path]:
-    """The logs of all whose call, which submitit stored and nobody unpickles here, names the run's folder."""
+    """The logs of jobs whose pickled call, as stored by submitit, contains the run's name; nothing is unpickled."""
     calls = sorted((root / "jobs").rglob("*_submitted.pkl"), key=lambda path: path.stat().st_mtime)
     for call in calls:
         if name.encode() in call.read_bytes():

@@ -1,4 +1,4 @@
-"""Whether runs can be done at all, found out before anything is written."""
+"""Check that runs can be executed, before anything is written."""
 
 import multiprocessing
 from pathlib import Path
@@ -15,7 +15,7 @@ from harness.training.batches import check_shares
 
 
 def check_all(runs: list[Run]) -> list[Run]:
-    """The runs, each once, if every one can be built; UserError otherwise, before anything is written."""
+    """Return the runs without duplicates; UserError, before anything is written, if one of them cannot be built."""
     if not runs:
         raise UserError("The sweep is empty: give at least one value to each swept key, such as seed=0,1,2.")
     unique = {run.fingerprint: run for run in runs}
@@ -25,16 +25,19 @@ def check_all(runs: list[Run]) -> list[Run]:
 
 
 def ready_to_judge(runs: list[Run]) -> None:
-    """Fetch what the protocols of runs need, such as weights of extractors; UserError for what cannot be had.
+    """Fetch what the runs' protocols need, such as weights of extractors; UserError if something is unavailable.
 
-    Found out before training, which may take days.
+    This is checked before training, which may take days.
     """
     needs = ("data", "protocol", "extractors")
     for run in {fingerprint([getattr(run.config, part) for part in needs]): run for run in runs}.values():
+        # Every class needs test images.
         missing = [name for name, n in zip(run.data.classes, _class_counts(run), strict=True) if not n]
         if missing:
             names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
+
+        # Let each metric, and the selection of sampler steps, fetch what it needs.
         protocol, weights = run.config.protocol, run.config.extractors
         samples, selection = evaluator.sampling(protocol), evaluator.selection(protocol)
         for metric in evaluator.metrics(protocol).values():
@@ -44,7 +47,7 @@ def ready_to_judge(runs: list[Run]) -> None:
 
 
 def importable() -> None:
-    """UserError where a script's own processes import it: what it does must then stand below a guard."""
+    """Raise UserError if a script is imported by its own child processes, as it lacks the `__main__` guard."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UserError('In a script, put what runs below: if __name__ == "__main__":')
 
@@ -54,12 +57,15 @@ def _class_counts(run: Run) -> list[int]:
 
 
 def _check(run: Run) -> None:
-    """Build all that the run will build, where that is cheap."""
+    """Build the parts of a run that are cheap to build; UserError if one is wrong."""
+    # Launcher, tracking store and device.
     chosen = launcher(run.config)
     if store.enabled(run.config):
         store.uri(run.config)  # refused where it holds a password
     if not chosen.elsewhere:
         choose_device(run.config.device)
+
+    # Data, net, initial weights and outliers.
     if not run.stage_runs and not run.init:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
@@ -68,11 +74,15 @@ def _check(run: Run) -> None:
         path = Path(run.config.init)
         foreign.check(foreign.read(path), model.net, path)
     build.outliers(run).ready()
+
+    # Sampler and protocol.
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
     evaluator.metrics(run.config.protocol)
     evaluator.sampling(run.config.protocol)
     evaluator.selection(run.config.protocol)
+
+    # Batch sizes of the stages.
     images = run.data.length("train")
     for training in run.stage_runs:
         check_shares(training.stage, chosen.size, run.config.accumulate)

@@ -1,4 +1,4 @@
-"""Runs in processes of this machine, several at a time."""
+"""Execute runs in processes of this machine, several at a time."""
 
 import time
 from pathlib import Path
@@ -16,19 +16,19 @@ from harness.runs.run import Run
 from harness.tracking.outbox import Multirun
 
 A_WEEK = 7 * 24 * 60
-"""Minutes: submitit's local executor ends a job after 5 unless told otherwise."""
+"""Time limit of a job, in minutes; the default of submitit's local executor is 5."""
 
 
 @settings
 class Processes:
-    """`parallel` at a time, each in a process of its own; a stage that runs share is trained by one job, first."""
+    """Executes `parallel` runs at a time, each in its own process; a shared stage is trained first, by one job."""
 
     parallel: int
     elsewhere: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
-        """How many processes work on a run."""
+        """Number of processes that work on a run."""
         return 1
 
     def __post_init__(self) -> None:
@@ -36,7 +36,8 @@ class Processes:
             raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
-        """Do what is left of the runs."""
+        """Do the remaining work of the runs."""
+        # Write the configs, and list the jobs.
         root, left = runs[0].root, freeze(runs)
         if not left:
             return
@@ -46,7 +47,7 @@ class Processes:
         with show.states(left) as refresh, environment_variables(**environment(snapshot(root))):
             while waiting or going:
                 going = [job for job in going if not job.done()]
-                # A stage that its own job could not train keeps nobody waiting: the runs meet its fault themselves.
+                # If a stage's job failed, its runs start anyway, and report the fault themselves.
                 ready = [job for job in waiting if job.ready] or ([] if going else waiting)
                 for job in ready[: self.parallel - len(going)]:
                     waiting.remove(job)
@@ -56,5 +57,5 @@ class Processes:
 
 
 def _job_folder(root: Path) -> Path:
-    """A folder that no earlier command used: submitit takes what it finds there for its own jobs' results."""
+    """A folder that no earlier command used, as submitit would take old files there for results of new jobs."""
     return root / "jobs" / uuid4().hex[:8]

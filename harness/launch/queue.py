@@ -1,4 +1,4 @@
-"""SLURM's commands: what is queued, how jobs ended, and ending them. Nothing else calls them, sbatch apart."""
+"""SLURM's commands squeue, sacct and scancel, which only this file calls; sbatch is called by submitit."""
 
 import re
 import shutil
@@ -11,21 +11,21 @@ from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
 
 NAMES = "harness-"
-"""What the names of all our jobs begin with."""
+"""Prefix of the names of our jobs."""
 
 PATIENCE = 60
-"""Seconds that a command of SLURM's may take; its own ones end after about 30 where the controller is down."""
+"""Time limit of a SLURM command, in seconds; SLURM itself gives up after about 30 if the controller is down."""
 
 HELD = "launch failed requeued held"
-"""Why a job waits for ever: it was begun again on a node that had lost touch, and not yet ended it there."""
+"""SLURM's reason for a job that waits forever: requeued on a node that lost contact and has not ended it yet."""
 
 KEPT = "now-90days"
-"""How far back accounting is asked how jobs ended."""
+"""Start of the period for which accounting is queried."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a folder of work was submitted as: an array's name, the index in it, the array's folder below the runs."""
+    """The job of a run's or stage's folder: the array's name, the index in it, the array's folder below the runs."""
 
     name: str
     task: int
@@ -33,26 +33,26 @@ class Submitted:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What `queue` and `history` know it by."""
+        """Key of the job in `queue` and `history`."""
         return self.name, self.task
 
     def write(self, work: Path) -> None:
-        """Note it in the folder of the run or stage, before it is submitted."""
+        """Write job.json into the folder of the run or stage; called before the job is submitted."""
         write_json(work / "job.json", {"launcher": "slurm", **asdict(self)})
 
     def logs(self, root: Path) -> list[Path]:
-        """Its logs so far, those of its first process first; all restarts of a job append to the same ones."""
-        found = []
+        """The job's log files so far, sorted by rank; all restarts of a job append to the same files."""
+        logs = []
         for path in sorted((root / self.folder).glob("*_log.*")):
             match = re.fullmatch(r"(\d+)(?:_(?P<task>\d+))?_(?P<rank>\d+)_log\.(out|err)", path.name)
             if match and int(match["task"] or 0) == self.task:
-                found.append((int(match["rank"]), path))
-        return [path for _, path in sorted(found)]
+                logs.append((int(match["rank"]), path))
+        return [path for _, path in sorted(logs)]
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A job as squeue shows it: its id, as SLURM's commands take it, its state, and why it is in it."""
+    """A job as squeue shows it: the id that SLURM's commands accept, the state, and the reason for it."""
 
     id: str
     state: str
@@ -60,12 +60,12 @@ class Queued:
 
 
 Queue = dict[tuple[str, int], Queued]
-"""Jobs by their name and their index in an array."""
+"""Jobs by array name and index in the array."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job as accounting remembers it: its id, its last state, its exit code."""
+    """An ended job in SLURM's accounting: its id, last state and exit code."""
 
     id: str
     state: str
@@ -73,67 +73,69 @@ class Ended:
 
 
 def submitted(work: Path) -> Submitted | None:
-    """What a run's or stage's folder was submitted as, if it ever was, and if the note of that can be read."""
+    """The job that a run's or stage's folder was submitted as; None if it never was, or job.json is unreadable."""
     try:
-        found = read_json(work / "job.json")
-        return Submitted(str(found["name"]), int(found["task"]), str(found["folder"]))
+        note = read_json(work / "job.json")
+        return Submitted(str(note["name"]), int(note["task"]), str(note["folder"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def find(work: Path, queue: Queue) -> Queued | None:
-    """The job in the queue that works, or will, on a run's or stage's folder."""
-    found = submitted(work)
-    return queue.get(found.key) if found else None
+    """The queued or running job for a run's or stage's folder; None if there is none."""
+    job = submitted(work)
+    return queue.get(job.key) if job else None
 
 
 def queue() -> Queue:
-    """This user's jobs that are not over, by name and index in their array; a job that is no array has index 0.
+    """This user's queued and running jobs, by array name and index; a job outside an array has index 0.
 
-    Empty where SLURM is not installed; UserError where it does not answer.
+    Empty if SLURM is not installed; UserError if it does not answer.
     """
     if not shutil.which("squeue"):
         return {}
-    lines = _answer("squeue", "--me", "--noheader", "--array", "--format=%j|%K|%i|%T|%r")
-    found = [line.split("|", 4) for line in lines if line.startswith(NAMES)]
-    return {(name, _index(task)): Queued(*about) for name, task, *about in found}
+    lines = _output("squeue", "--me", "--noheader", "--array", "--format=%j|%K|%i|%T|%r")
+    rows = [line.split("|", 4) for line in lines if line.startswith(NAMES)]
+    return {(name, _index(task)): Queued(*about) for name, task, *about in rows}
 
 
 def history(names: Iterable[str]) -> dict[tuple[str, int], Ended]:
-    """How the jobs of these names ended, or NODE_FAIL where one is about to begin again: believe `queue` first.
+    """How the jobs with these names ended; a job that will be requeued may have NODE_FAIL, so check `queue` first.
 
-    Empty where the cluster keeps no accounts.
+    Empty if the cluster has no accounting.
     """
+    # Query the accounting, if there is any.
     wanted = sorted(set(names))
     if not wanted or not shutil.which("sacct"):
         return {}
     fields = "--format=JobName,JobID,State,ExitCode"
-    asked = ("-X", "--noheader", "--parsable2", f"--starttime={KEPT}", fields, f"--name={','.join(wanted)}")
+    arguments = ("-X", "--noheader", "--parsable2", f"--starttime={KEPT}", fields, f"--name={','.join(wanted)}")
     try:
-        lines = _answer("sacct", *asked)
-    except UserError:  # accounts are a comfort: without them, the queue and the disk tell enough
+        lines = _output("sacct", *arguments)
+    except UserError:  # accounting is optional: the queue and the disk say enough
         return {}
     ended: dict[tuple[str, int], Ended] = {}
     for name, job, state, code in (line.split("|") for line in lines):
-        if re.fullmatch(r"\d+(_\d+)?", job):  # not the part of an array that waits, 4711_[3-5]
+        if re.fullmatch(r"\d+(_\d+)?", job):  # skip the waiting part of an array, 4711_[3-5]
             ended[name, _index(job.partition("_")[2])] = Ended(job, state.partition(" ")[0], code)
     return ended
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """End jobs, or take them out of the queue; those that are over already are passed over."""
+    """Cancel running or queued jobs; those that are already over are ignored."""
     if ids:
-        _answer("scancel", "--quiet", *ids)
+        _output("scancel", "--quiet", *ids)
 
 
 def _index(task: str) -> int:
     return int(task) if task.isdigit() else 0
 
 
-def _answer(*command: str) -> list[str]:
-    """The lines that a command of SLURM's prints; UserError where it fails or does not answer."""
+def _output(*command: str) -> list[str]:
+    """Run a SLURM command and return the lines that it prints; UserError if it fails or does not answer."""
+    # Run the command; find out what is wrong if it fails.
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except subprocess.TimeoutExpired:
         problem = f"no answer in {PATIENCE} seconds"
     except OSError as error:
@@ -141,7 +143,7 @@ def _answer(*command: str) -> list[str]:
     except subprocess.CalledProcessError as error:
         problem = error.stderr.strip() or f"exit status {error.returncode}"
     else:
-        return done.stdout.splitlines()
+        return process.stdout.splitlines()
     raise UserError(
         f"{command[0]} cannot tell: {problem}\nJobs that run go on, and nothing was changed. Once `scontrol ping` "
         "finds the controller, type the same command again."

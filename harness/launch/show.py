@@ -1,4 +1,4 @@
-"""What launchers tell whoever typed the command. Nothing here prints: cli/bars.py says it on a terminal."""
+"""The interface by which launchers report to the user. Nothing here prints; cli/bars.py prints on a terminal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,25 +9,25 @@ from harness.runs.run import Run
 
 
 class Bars(Watch):
-    """Hears of runs in this process; this one ignores it."""
+    """Watches runs in this process; this base class does nothing."""
 
     def finished(self, run: Run, result: Record) -> None:
-        """A run has its record."""
+        """Called when a run has its record."""
 
     def failed(self, run: Run, reason: str) -> None:
-        """A run stopped by a fault."""
+        """Called when an error stopped a run."""
 
 
 class Show:
-    """What a launcher shows, by kind of launcher; this one shows nothing."""
+    """What launchers show, with a method for each kind of launcher; this base class shows nothing."""
 
     def bars(self, runs: int) -> Bars:
-        """For so many runs, one after another in this process."""
+        """Progress bars for a number of runs, executed one after another in this process."""
         return Bars()
 
     def states(self, runs: list[Run]) -> AbstractContextManager[Callable[[], None]]:
-        """For runs in other processes; gives what looks at the disk again."""
+        """Show the states of runs in other processes; the context gives a function that reads the disk again."""
         return nullcontext(lambda: None)
 
     def line(self, text: str) -> None:
-        """A line of text."""
+        """Show a line of text."""

@@ -1,4 +1,4 @@
-"""Runs as jobs of a SLURM cluster: submitted once, under their names, and left to it."""
+"""Submit runs as jobs to a SLURM cluster. The command ends after that; SLURM executes them."""
 
 import io
 import shlex
@@ -23,15 +23,15 @@ from harness.runs.run import Run
 from harness.tracking.outbox import Multirun
 
 RESTARTS = 1000
-"""How often a job may run out of time or be preempted, and go on: as good as always."""
+"""How often a job may time out or be preempted and then continue; in practice unlimited."""
 
 LONGEST = 1000
-"""Jobs of one array: SLURM's own limit, MaxArraySize, is 1001 unless a cluster says otherwise."""
+"""Maximum number of jobs in an array; SLURM's default limit, MaxArraySize, is 1001."""
 
 
 @settings
 class Slurm:
-    """Jobs of a SLURM cluster; the fields are explained in configs/launcher/slurm.yaml."""
+    """Submits runs to a SLURM cluster; configs/launcher/slurm.yaml explains the fields."""
 
     partition: str | None
     account: str | None
@@ -49,16 +49,16 @@ class Slurm:
     setup: list[str]
     extra: dict[str, bool | int | float | str]
     elsewhere: ClassVar[bool] = True
-    """Whether runs are computed on machines that this one cannot tell much of."""
+    """Whether runs execute on other machines, whose devices cannot be checked here."""
 
     @property
     def size(self) -> int:
-        """How many processes work on a run."""
+        """Number of processes that work on a run."""
         return self.nodes * self.tasks
 
     @property
     def tasks(self) -> int:
-        """How many of them on each node."""
+        """Number of processes on each node."""
         return self.processes or max(1, self.gpus)
 
     def __post_init__(self) -> None:
@@ -75,26 +75,26 @@ class Slurm:
             raise ValueError(f"signal_seconds must be between 0 and the time limit, not {self.signal_seconds}")
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
-        """Submit what is left of the runs and is not queued yet, say so, and leave."""
+        """Submit the runs that have work left and are not queued yet, and show what was submitted."""
         if not shutil.which("sbatch"):
             raise UserError("There is no sbatch here: type this on a login node of the cluster, or say launcher=local.")
         root = runs[0].root
-        with locked_file(root / "submit"):  # the same command, typed twice at once, submits once
+        with locked_file(root / "submit"):  # two equal commands at the same time submit once
             queue = slurm.queue()
             queued = {run.name: job for run in runs if (job := slurm.find(run.folder, queue))}
             left = freeze([run for run in runs if run.name not in queued])
-            _left_alone([run for run in runs if run not in left], queued, show)
+            _show_skipped([run for run in runs if run not in left], queued, show)
             if left:
                 self._submit_all(left, parent, queue, show)
         show.line("To look on: python -m harness status, logs RUN, or cancel; you may log out.")
 
     def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue, show: Show) -> None:
-        """Submit the runs, and the stages they share before them; those with the same predecessors as one array."""
+        """Submit the shared stages and then the runs; jobs that wait for the same stages form one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
         trained = {training.folder for run in runs for training in run.stage_runs}
         ids = {folder: job.id for folder in trained if (job := slurm.find(folder, queue))}
         groups: dict[tuple[Path, ...], list[Job]] = {}
-        for job in jobs(runs, parent, going=ids):  # parents before children: whom a group waits for, stands before it
+        for job in jobs(runs, parent, going=ids):  # parents before children, so dependencies come first
             before = tuple(training.folder for training in job.after if not training.ended)
             groups.setdefault(before, []).append(job)
         for stages, group in groups.items():
@@ -102,14 +102,17 @@ class Slurm:
                 before = [ids[stage] for stage in stages]
                 submitted = self._submit(array, before, root, code)
                 ids |= {job.folder: id for job, id in zip(array, submitted, strict=True)}
-                _tell(array, submitted, before, show)
+                _show_submitted(array, submitted, before, show)
 
     def _submit(self, array: list[Job], before: list[str], root: Path, code: Path) -> list[str]:
-        """Submit an array, noted in its folders beforehand, and return the ids; UserError where SLURM refuses."""
+        """Write job.json into each job's folder, submit the array, and return the ids; UserError if SLURM refuses."""
+        # Note the array in each folder, so that the jobs can be found from there.
         name = f"{slurm.NAMES}{uuid4().hex[:8]}"
         place = Path("jobs", name.removeprefix(slurm.NAMES))
         for task, job in enumerate(array):
             Submitted(name, task, str(place)).write(job.folder)
+
+        # Set the options of sbatch.
         executor = submitit.AutoExecutor(root / place, cluster="slurm", slurm_max_num_timeout=RESTARTS)
         executor.update_parameters(
             name=name,
@@ -130,8 +133,10 @@ class Slurm:
             slurm_setup=[*self.setup, *_exports(code)],
             slurm_additional_parameters={"requeue": True, **self.extra},
         )
+
+        # Submit the array.
         try:
-            with redirect_stderr(io.StringIO()), executor.batch():  # what it prints is in the error too
+            with redirect_stderr(io.StringIO()), executor.batch():  # the error contains what is printed
                 submitted = [executor.submit(job.work) for job in array]
         except FailedJobError as error:
             raise UserError(
@@ -141,22 +146,22 @@ class Slurm:
 
 
 def _exports(code: Path) -> list[str]:
-    """Lines of the job's script: Python imports the frozen code, and a process that fails ends the others."""
+    """Lines of the job script: import the copied code, and end all processes of a job if one fails."""
     first = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     others = {**SAFE, "SLURM_KILL_BAD_EXIT": "1", "SRUN_CPUS_PER_TASK": "$SLURM_CPUS_PER_TASK"}
     return [first, *(f"export {name}={value}" for name, value in others.items())]
 
 
-def _tell(array: list[Job], ids: list[str], before: list[str], show: Show) -> None:
-    """Say what was submitted."""
+def _show_submitted(array: list[Job], ids: list[str], before: list[str], show: Show) -> None:
+    """Show which jobs were submitted."""
     which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
     after = f" (after {', '.join(before)})" if before else ""
     what = ", ".join(job.folder.name for job in array)
     show.line(f"submitted  {which}{after}: {what}")
 
 
-def _left_alone(runs: list[Run], queued: dict[str, slurm.Queued], show: Show) -> None:
-    """Say which runs are not submitted, and why."""
+def _show_skipped(runs: list[Run], queued: dict[str, slurm.Queued], show: Show) -> None:
+    """Show which runs are not submitted, and why."""
     for run in runs:
         if job := queued.get(run.name):
             why = f"{job.state.lower()} as {job.id}" + (f" ({job.reason})" if job.reason != "None" else "")

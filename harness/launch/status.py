@@ -1,6 +1,6 @@
-"""How runs get on: a row for each, read from the small files of its folder and from SLURM's queue; torch is not asked.
+"""The progress of runs: one row each, from small files in its folder and SLURM's queue, without importing torch.
 
-What one folder holds never hides another: a file that cannot be read becomes a row that says so.
+An unreadable file does not hide the other runs: it becomes a row that says so.
 """
 
 from collections import Counter
@@ -23,9 +23,9 @@ WAITING = "no job: the same command submits it again"
 
 @dataclass(frozen=True)
 class StatusRow:
-    """A run, or a stage that runs share: where it is, the seconds that this still takes, its job, its last error.
+    """A run or a shared stage: its state, progress, seconds left, job and last error.
 
-    going: whether something is to be expected of it without a further command.
+    going: whether it will progress without another command.
     """
 
     name: str
@@ -39,7 +39,7 @@ class StatusRow:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What SLURM says of our jobs: those not over, how others ended, and why it does not answer, where it does not."""
+    """SLURM's answer about our jobs: those not over, how others ended, and the error if it did not answer."""
 
     queued: dict[tuple[str, int], Queued] = field(default_factory=dict)
     ended: dict[tuple[str, int], Ended] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class Jobs:
 
     @classmethod
     def asked(cls, folders: Sequence[Path]) -> "Jobs":
-        """What SLURM says, asked once, and only if some folder's work was submitted to it."""
-        found = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
-        names = {job.name for job in found if job}
+        """Query SLURM once, and only if some folder's work was submitted to it."""
+        jobs = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
+        names = {job.name for job in jobs if job}
         if not names:
             return cls()
         try:
@@ -62,10 +62,10 @@ class Jobs:
         return job is not None and job.key in self.queued
 
     def told(self, job: Submitted, of: RunState) -> str:
-        """What is to be said of a job beside the state of its run."""
-        if there := self.queued.get(job.key):
-            reason = f" ({there.reason})" if there.reason not in ("", "None") else ""
-            return f"{there.id} {there.state}{reason}"
+        """A short text on a job, shown next to the state of its run."""
+        if job_in_queue := self.queued.get(job.key):
+            reason = f" ({job_in_queue.reason})" if job_in_queue.reason not in ("", "None") else ""
+            return f"{job_in_queue.id} {job_in_queue.state}{reason}"
         if self.silence or of in ("running", *OVER):
             return ""
         ended = self.ended.get(job.key)
@@ -73,37 +73,39 @@ class Jobs:
 
 
 def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
-    """A row for each run's folder."""
+    """One row for each run's folder."""
     return [_row(folder, jobs) for folder in folders]
 
 
 def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
-    """A row for each shared stage of a folder of runs whose own job is not over."""
-    found = []
+    """One row for each shared stage below a folder of runs whose job is queued or running."""
+    rows = []
     for folder in stage_folders(root):
         job = submitted(folder)
         if jobs.has(job) or is_locked(folder):
-            found.append(_stage(folder, job, jobs))
-    return found
+            rows.append(_stage(folder, job, jobs))
+    return rows
 
 
 def stage_folders(root: Path) -> list[Path]:
-    """The folders of stages that are not trained yet and were submitted as jobs of their own."""
-    there = {path.parent for path in (root / "stages").glob("*/job.json")}
+    """The folders of stages that were submitted as separate jobs and are neither done nor diverged."""
+    submitted_folders = {path.parent for path in (root / "stages").glob("*/job.json")}
     return sorted(
-        folder for folder in there if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
+        folder
+        for folder in submitted_folders
+        if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
     )
 
 
 def summary(rows: Sequence[StatusRow]) -> str:
-    """How many rows are in which state."""
+    """A line with the number of rows in each state."""
     counts = Counter(row.state for row in rows).most_common()
     total = f"{len(rows):,} run{'s' * (len(rows) != 1)}"
     return ": ".join(filter(None, [total, ", ".join(f"{n:,} {state}" for state, n in counts)]))
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units."""
+    """A duration in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -112,46 +114,50 @@ def duration(seconds: float) -> str:
 
 
 def scores(content: dict[str, Any], most: int | None = None) -> str:
-    """One line on a record's JSON: why there are no scores, or the first of them, after what must be said of them."""
-    told = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
-    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(told[:most])]))
+    """One line on a record's JSON: why there are no scores, or the protocol's label and the first `most` scores."""
+    texts = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
+    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(texts[:most])]))
 
 
 def _row(folder: Path, jobs: Jobs) -> StatusRow:
     try:
         if (folder / "record.json").exists():
-            found = read_state(folder / "record.json")
-            return StatusRow(folder.name, found["state"], scores(found, 3))
-        of = state(folder)
+            record = read_state(folder / "record.json")
+            return StatusRow(folder.name, record["state"], scores(record, 3))
+        run_state = state(folder)
         job = submitted(folder)
-        told = jobs.told(job, of) if job else ""
-        going = of == "running" or jobs.has(job) or (of == "queued" and told != WAITING)
-        error = _failure(folder) if of == "failed" else ""
-        return _with_progress(folder, StatusRow(folder.name, of, job=told, error=error, going=going))
+        text = jobs.told(job, run_state) if job else ""
+        going = run_state == "running" or jobs.has(job) or (run_state == "queued" and text != WAITING)
+        error = _failure(folder) if run_state == "failed" else ""
+        return _with_progress(folder, StatusRow(folder.name, run_state, job=text, error=error, going=going))
     except UserError as error:
         return StatusRow(folder.name, "unreadable", error=str(error).partition("\n")[0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file of another make
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file with other contents
         return StatusRow(folder.name, "unreadable", error=f"{type(error).__name__}: {error}")
 
 
 def _with_progress(folder: Path, row: StatusRow) -> StatusRow:
-    """A row, with the progress of a run that was begun."""
+    """The row with the run's progress added, if the run was started."""
     path = folder / "progress.json"
     if row.state == "queued" or not path.exists():
         return row
-    seen = read_json(path)
-    again = f"  (begun {seen['attempt']} times)" if seen.get("attempt", 1) > 1 else ""
-    row = replace(row, progress=f"{seen['what']} {seen['done']:,}/{seen['total']:,}  {seen['words']}".rstrip() + again)
+    note = read_json(path)
+    attempts = f"  (begun {note['attempt']} times)" if note.get("attempt", 1) > 1 else ""
+    row = replace(
+        row, progress=f"{note['what']} {note['done']:,}/{note['total']:,}  {note['words']}".rstrip() + attempts
+    )
     if row.state != "running":
         return row
-    return replace(row, left=seen["seconds_left"], job=row.job or f"{seen['host']}:{seen['pid']}")
+    return replace(row, left=note["seconds_left"], job=row.job or f"{note['host']}:{note['pid']}")
 
 
 def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> StatusRow:
     lines, going = read_lines(folder / "metrics.jsonl"), is_locked(folder)
-    of: RunState = "running" if going else "interrupted" if lines else "queued"
+    stage_state: RunState = "running" if going else "interrupted" if lines else "queued"
     progress = f"step {lines[-1]['step']:,}" if lines else ""
-    return StatusRow(f"stage {folder.name}", of, progress, job=jobs.told(job, of) if job else "", going=True)
+    return StatusRow(
+        f"stage {folder.name}", stage_state, progress, job=jobs.told(job, stage_state) if job else "", going=True
+    )
 
 
 def _failure(folder: Path) -> str:

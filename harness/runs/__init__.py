@@ -1,1 +1,1 @@
-"""A run: its config, its folder, its record; the only room that knows both training and evaluation."""
+"""Runs: config, folder and record; the only package that imports both training and evaluation."""

@@ -1,4 +1,4 @@
-"""What a run's config describes, built: nets, outliers, the evaluation. (The run itself builds method and data.)"""
+"""Build what a run's config describes: net, outliers, evaluation. (`Run` itself builds the method and the data.)"""
 
 import os
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ from harness.training import weights
 from harness.training.batches import StageInputs
 
 SEEN = 1000
-"""Validation images that tell whether initial weights and net belong together."""
+"""Approximate number of images on which `check_accuracy` measures the accuracy of initial weights."""
 
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
-    """The model as the run's seed initialises it; on the device "meta" it is checked but takes no memory."""
+    """The model with weights drawn from the run's seed; on the device "meta" it is only checked and takes no memory."""
     channels, part = run.data.shape[0], dict(run.config.model)
     constants = {key: part.pop(key) for key in ("mean", "std") if key in part}
     with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -48,7 +48,7 @@ def untrained(run: Run, device: str = "cpu") -> EnergyModel:
 
 
 def initial(run: Run) -> EnergyModel:
-    """The model before its first stage: as the seed initialises it, or as the checkpoint of `init` has it."""
+    """The model before its first stage: initialised from the seed, or loaded from the checkpoint `init`."""
     model = untrained(run)
     if run.config.init and run.init:
         fill(model, run.config.init, run.init)
@@ -56,14 +56,14 @@ def initial(run: Run) -> EnergyModel:
 
 
 def _net(part: Part, **context: int) -> nn.Module:
-    """A net of ours where there is one of that name, else timm's."""
+    """The net of this name in `harness.models`, or else timm's."""
     if part["name"] in {module.name for module in iter_modules(models.__path__)} - {"timm"}:
         return build("model", part, **context)
     fields = dict(part)
     architecture, options = fields.pop("name"), fields.pop("options", {})
     for field in fields:
         raise UserError(f"model.{field}: timm's nets have no such field; drop it with ~model.{field}")
-    from harness.models.timm import timm_net  # slow to import, and most runs need none of it
+    from harness.models.timm import timm_net  # slow to import, and most runs do not need it
 
     return timm_net(**context, architecture=architecture, options=options)
 
@@ -74,7 +74,7 @@ def outliers(run: Run) -> Outliers:
 
 
 def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device) -> StageInputs:
-    """What a stage of the run trains on, and with."""
+    """The data, device and settings that a stage of the run trains with."""
     config = run.config
     return StageInputs(
         run.data,
@@ -91,9 +91,9 @@ def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device) -> Sta
 
 
 def fill(model: EnergyModel, path: str, expected: str) -> None:
-    """Load a checkpoint of any known format into the net, strictly; UserError where it does not fit.
+    """Load a checkpoint of any known format into the net, strictly; UserError if it does not fit.
 
-    `expected` is the digest that the run was frozen with: another content under the same name is refused.
+    `expected` is the digest that was recorded when the run was frozen; a file with other content is refused.
     """
     if digest(path) != expected:
         raise UserError(f"init={path} has changed since this run was begun: put the old file back, or begin a new run.")
@@ -101,38 +101,44 @@ def fill(model: EnergyModel, path: str, expected: str) -> None:
 
 
 def check_accuracy(run: Run, model: EnergyModel) -> None:
-    """UserError if a run's initial weights are right on less than `init_accuracy` % of the validation images.
+    """Raise UserError if the accuracy of a run's initial weights is below `init_accuracy` % on validation images.
 
-    Where none are held out, training images are looked at. It is the only check that finds a wrong standardisation,
-    which keys and shapes do not show. Without a bound given it must reach 20 %, and three times chance.
+    Training images are used if no validation split is held out. Only this check finds a wrong standardisation of
+    pixels, which keys and shapes do not reveal. The default bound is the larger of 20 % and three times chance.
     """
+    # Choose about SEEN images, evenly spaced over the split.
     data, least = run.data, run.config.init_accuracy
     split = "validation" if data.length("validation") else "train"
     count = data.length(split)
     indices = range(0, count, max(1, count // SEEN))
-    view, right = data.view(split, "plain"), 0
+
+    # Count the correct predictions, 100 images at a time.
+    view, correct = data.view(split, "plain"), 0
     device = next(model.parameters()).device
     for first in range(0, len(indices), 100):
         images, labels = gather(view, [(index, 0) for index in indices[first : first + 100]])
         with torch.no_grad():
-            right += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
-    found, bound = 100 * right / len(indices), max(20, 300 / len(data.classes)) if least is None else least
-    if found < bound:
+            correct += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
+
+    # Compare the accuracy with the bound.
+    accuracy, bound = 100 * correct / len(indices), max(20, 300 / len(data.classes)) if least is None else least
+    if accuracy < bound:
         raise UserError(
-            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only {found:.1f} % "
-            f"are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels are standardised "
-            "otherwise than in training (model.mean, model.std), another order of classes, or untrained weights. "
+            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only "
+            f"{accuracy:.1f} % are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels "
+            "are standardised otherwise than in training (model.mean, model.std), another order of classes, or "
+            "untrained weights. "
             "If all is as it should be, say init_accuracy=0."
         )
 
 
 def last_stage(run: Run) -> StageRun | None:
-    """The stage that a run's model is taken from; None where it trains nothing."""
+    """The last stage of a run, which gives its model; None if the run trains nothing."""
     return run.stage_runs[-1] if run.stage_runs else None
 
 
 def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
-    """UserError if stages of a run are not trained, with the command that trains them."""
+    """Raise UserError, with the command that trains them, if any of the `needed` stages is not trained."""
     for stage in needed:
         if stage.done:
             continue
@@ -145,7 +151,7 @@ def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
 
 
 def load_trained(run: Run, training: StageRun | None, device: torch.device) -> EnergyModel:
-    """The model as a stage left it, in evaluation mode; with no stage, as it was before the first."""
+    """The model after a stage, or the initial model if the stage is None; in evaluation mode."""
     model = (initial if training is None else untrained)(run).to(device)
     if training is not None:
         model.load_state_dict(load_tensors(training.folder / "weights.safetensors", device))
@@ -153,13 +159,15 @@ def load_trained(run: Run, training: StageRun | None, device: torch.device) -> E
 
 
 def load_state(training: StageRun | None, device: torch.device) -> State:
-    """What a stage remembered at its end."""
+    """The state tensors that a stage saved at its end."""
     return {} if training is None else load_tensors(training.folder / "state.safetensors", device)
 
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:
-    """The run's trained model under the run's protocol."""
-    config, how = run.config, sampling(run.config.protocol)
+    """The evaluation of the run's trained model under the run's protocol."""
+    config, settings = run.config, sampling(run.config.protocol)
+
+    # Load the model; with `microbatch`, let the net take a few images at a time.
     model = load_trained(run, last_stage(run), device).requires_grad_(False)
     if config.microbatch:
         model.net = InMicroBatches(model.net, config.microbatch)
@@ -167,7 +175,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         model,
         run.data,
         device,
-        samples=Samples(run.folder / "samples", how),
+        samples=Samples(run.folder / "samples", settings),
         cache=run.root / "cache",
         weights=config.extractors,
         untrained=partial(untrained, run),
@@ -180,7 +188,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
 
 
 def evaluation_of(folder: Path, rank: int) -> Evaluation:
-    """The same, of a run's folder, in a process of its own: on a GPU of its own where there are several."""
+    """The evaluation of the run in a folder, for worker process `rank`; workers are spread over the GPUs."""
     run = load(folder)
     device = prepare(run.config)
     if device.type == "cuda" and run.config.device == "auto":
@@ -189,14 +197,14 @@ def evaluation_of(folder: Path, rank: int) -> Evaluation:
 
 
 def evaluators(run: Run, device: torch.device) -> int:
-    """How many processes share an evaluation: as configured, else one for each GPU that no other run computes on."""
+    """Number of evaluation processes: as configured, or one per GPU with launcher=local and device=auto, else one."""
     whole = run.config.device == "auto" and device.type == "cuda" and run.config.launcher["name"] == "local"
     return run.config.evaluators or (torch.cuda.device_count() if whole else 1)
 
 
 def prepare(config: Config) -> torch.device:
-    """Set this process up as a run's config says; the device to use, its own where several processes share a run."""
-    if threads := config.threads or _cores_each(config.launcher):
+    """Set this process's CPU threads and CUDA device from a run's config; return the device for this rank."""
+    if threads := config.threads or _cores_per_run(config.launcher):
         torch.set_num_threads(threads)
     device = choose_device(join().device(config.device))
     if device.index is not None and device.type == "cuda":
@@ -204,8 +212,8 @@ def prepare(config: Config) -> torch.device:
     return device
 
 
-def _cores_each(launcher: dict[str, Any]) -> int | None:
-    """The cores for each of the runs that share this machine: with more threads they wait for each other. Else None."""
+def _cores_per_run(launcher: dict[str, Any]) -> int | None:
+    """CPU cores per run with launcher=processes, as more threads would compete for cores; None with other launchers."""
     if launcher["name"] != "processes":
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""The command line → composed configs. Only this file knows Hydra, and that by its public API alone.
+"""Compose configs from a command line. Only this file uses Hydra, through its public API.
 
-Hydra composes what the choices of a command line name (method=at, data=digits, …); the values that it gives beside
-them (seed=1, method.joint.training.lr=1e-3, …) are then put in their places here, in the spelling of the place.
+Hydra composes the config groups that the command line chooses (method=at, data=digits, …). This file then sets the
+values (seed=1, method.joint.training.lr=1e-3, …), converted to the type that the config has at that key.
 """
 
 import argparse
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig, Node
 
 WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(\w+\.)+root")
-"""The keys that say where files are."""
+"""Keys that hold paths of files."""
 
 QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
 
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-"""What a person types where a bool stands."""
+"""Accepted spellings of a bool on the command line."""
 
 OCTAL = re.compile(r"[-+]?0[0-9_]+")
-"""A number of yaml that begins with a zero, which yaml reads as octal."""
+"""A yaml number with a leading zero, which yaml reads as octal."""
 
 
 class Flags(argparse.ArgumentParser):
-    """Parses the flags beside overrides; an unknown one is a UserError, not an exit."""
+    """Parser of the flags among overrides; an unknown flag raises UserError instead of exiting."""
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - argparse's own
         super().__init__(add_help=False, allow_abbrev=False, **given)
@@ -49,15 +49,15 @@ class Flags(argparse.ArgumentParser):
         self.add_argument("words", nargs="*")
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with a flag."""
+        """Raise UserError with argparse's message and the list of flags."""
         raise UserError(f"{message[:1].upper()}{message[1:]}. The flags are {', '.join(self.flags())}.")
 
     def flags(self) -> list[str]:
-        """All flags, without their short forms."""
+        """The flags in their long forms, sorted."""
         return sorted({max(action.option_strings, key=len) for action in self._actions if action.option_strings})
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The arguments, flags anywhere among them; UserError for a flag that there is none of."""
+        """Parse arguments with flags at any position; UserError for an unknown flag."""
         given, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             raise UserError(f"There is no flag {unknown[0]}. The flags are {', '.join(self.flags())}.")
@@ -67,10 +67,11 @@ class Flags(argparse.ArgumentParser):
 def compose(
     arguments: Sequence[str], verb: str = "run", typed: Sequence[str] | None = None, parts: Part | None = None
 ) -> list[Config]:
-    """The configs that a command line means, one for each run of a sweep; each notes the command.
+    """Compose the configs of a command line, one for each run of a sweep; each config records the command.
 
-    arguments: overrides, -m and --config-dir. typed: the arguments of the command, where it has others too. parts: what
-    takes the place of parts of the config before what refers to them is resolved. UserError where they fit no config.
+    arguments: overrides, -m and --config-dir. typed: all arguments of the command, if it has others besides these.
+    parts: replacements for parts of the config, set before interpolations are resolved. UserError if the arguments do
+    not fit the config.
     """
     import hydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -78,6 +79,7 @@ def compose(
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
+    # Parse the flags, and check the folders of configs.
     given = Flags().read(arguments)
     _refuse(given.words)
     _resolve()
@@ -89,21 +91,23 @@ def compose(
 
     @cache
     def composed(*choices: str) -> "DictConfig":
-        """What Hydra composes of some choices; once for all runs that agree in them."""
+        """Compose the chosen config groups; cached, as runs of a sweep often share their choices."""
         search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in places[1:])}]"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = hydra.compose("config", [*choices, *search], return_hydra_config=True)
-        _check_spelling(found, places)
-        return found
+            config = hydra.compose("config", [*choices, *search], return_hydra_config=True)
+        _check_spelling(config, places)
+        return config
 
     try:
         with hydra.initialize_config_dir(str(places[0]), version_base="1.3"):
             overrides = parser.parse_overrides(given.words)
-            # What is swept over is not known yet, but an experiment may say that it is a sweep, and over what.
+            # Compose without the swept keys first: an experiment file may itself define a sweep.
             fixed = [override for override in overrides if not override.is_sweep_override()]
             study = composed(*_choices(fixed, places)).hydra
             swept = given.multirun or study.mode == RunMode.MULTIRUN
+
+            # List the overrides of each run.
             if swept:
                 params = parser.parse_overrides(
                     [f"{key}={value}" for key, value in (study.sweeper.params or {}).items()]
@@ -114,11 +118,13 @@ def compose(
                 for override in overrides:
                     if override.is_sweep_override():
                         raise UserError(f"{override.input_line}: several values are a sweep, which -m does. {QUOTING}")
+
+            # Compose one config for each run.
             command = _command(verb, typed if typed is not None else arguments)
             found: list[Config] = []
             for words in runs:
                 overrides = parser.parse_overrides(words)
-                config = _with_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
+                config = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
                 changes = [word for word in words if _changes(word)]
                 found.append(replace(config_of(config), overrides=changes, command=command))
             return found
@@ -129,32 +135,32 @@ def compose(
 
 
 def show(arguments: Sequence[str]) -> str:
-    """The composed config of a command line as yaml, as `--cfg job` shows it; of a sweep, those of all its runs."""
+    """The composed configs of a command line as yaml documents, one for each run; `--cfg job` prints them."""
     return "---\n".join(
         yaml.safe_dump(config.mapping(), sort_keys=False, allow_unicode=True) for config in compose(arguments)
     )
 
 
 def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
-    """Every combination of swept values, each as a list of overrides; of one key the last override counts."""
+    """All combinations of swept values, each a list of overrides; the last override of a key wins."""
     values: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
-        found = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
-        values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in found]
+        texts = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in texts]
     return [list(words) for words in product(*values.values())]
 
 
 def _choices(overrides: Iterable["Override"], places: Sequence[Path]) -> list[str]:
-    """The overrides that choose a member of a config group."""
+    """The overrides that choose a member of a config group, such as data=digits."""
     return [str(override.input_line) for override in overrides if _is_choice(override, places)]
 
 
 def _values(overrides: Iterable["Override"], places: Sequence[Path]) -> list["Override"]:
-    """The overrides that give a value."""
+    """The overrides that set a value."""
     return [override for override in overrides if not _is_choice(override, places)]
 
 
@@ -163,8 +169,8 @@ def _is_choice(override: "Override", places: Sequence[Path]) -> bool:
     return is_group and "." not in override.key_or_group and not isinstance(override.value(), dict)
 
 
-def _with_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Part) -> Part:
-    """A composed config with values in their places, each spelled as its place has it, and all that refers to them."""
+def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Part) -> Part:
+    """Apply value overrides and `parts` to a composed config, then resolve its interpolations."""
     from omegaconf import OmegaConf, open_dict
 
     config = OmegaConf.create({key: node for key, node in chosen.items_ex(resolve=False) if key != "hydra"})
@@ -173,38 +179,51 @@ def _with_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: P
         key, value = override.key_or_group, override.value()
         before = OmegaConf.select(config, key, throw_on_missing=False)
         path, _, last = key.rpartition(".")
+
+        # ~key removes a key.
         if override.is_delete():
             if before is None:
                 raise UserError(f"{override.input_line}: there is no {key}. {_near_key(key, plain)}")
             with open_dict(config):
                 del (OmegaConf.select(config, path) if path else config)[last]
             continue
-        there = path == "" or OmegaConf.is_dict(OmegaConf.select(config, path, throw_on_missing=False))
-        present = there and last in (OmegaConf.select(config, path) if path else config)
+
+        # Check that a plain key exists, and that +key does not.
+        parent_exists = path == "" or OmegaConf.is_dict(OmegaConf.select(config, path, throw_on_missing=False))
+        present = parent_exists and last in (OmegaConf.select(config, path) if path else config)
         if override.is_add() and present and not isinstance(value, dict | list):
             raise UserError(f"{override.input_line}: {key} is there already; leave out the +.")
         if not (override.is_add() or override.is_force_add() or present):
             raise UserError(f"There is no key '{key}'. {_near_key(key, plain)}")
+
+        # Convert the value to the type of the one that it replaces.
         like = OmegaConf.to_container(before, resolve=True) if OmegaConf.is_config(before) else before
         text = override.get_value_string()
         OmegaConf.update(config, key, _respell(value, like, text, key), merge=True, force_add=True)
+
+    # Replace parts, then resolve.
     whole = OmegaConf.create({**cast(Part, OmegaConf.to_container(config)), **parts})
     return cast(Part, OmegaConf.to_container(whole, resolve=True))
 
 
 def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401 - whatever yaml holds
-    """A value as the config spells what stands at its place: one value has one spelling, and so one name.
+    """Convert a value to the type of the config value that it replaces, so that equal values give one fingerprint.
 
-    like: what stands there; None where nothing does. text: the value as typed.
+    like: the present value; None if there is none. text: the value as typed.
     """
+    # Convert the elements of dicts and lists.
     if isinstance(value, dict):
         known = like if isinstance(like, dict) else {}
         return {name: _respell(part, known.get(name), str(part), f"{key}.{name}") for name, part in value.items()}
     if isinstance(value, list):
         known = like if isinstance(like, list) and like else [None]
         return [_respell(part, known[min(at, len(known) - 1)], str(part), key) for at, part in enumerate(value)]
+
+    # Keep null and interpolations as they are.
     if value is None or (isinstance(value, str) and "${" in value):
         return value
+
+    # Convert to the present value's type: bool, number or string.
     if isinstance(like, bool):
         if str(value).lower() in TRUTHS:
             return TRUTHS[str(value).lower()]
@@ -220,7 +239,7 @@ def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401
 
 
 def _number(value: object) -> int | float | None:
-    """A number, also of a text that is one; None of anything else."""
+    """A number, parsed if it is a string; None if it is no number."""
     if isinstance(value, int | float):
         return value
     try:
@@ -230,7 +249,7 @@ def _number(value: object) -> int | float | None:
 
 
 def _whole(number: float) -> int | float:
-    """An integral number as an int."""
+    """The number, as an int if it is integral."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
@@ -239,7 +258,7 @@ def _refuse_number(key: str, text: str, like: object) -> NoReturn:
 
 
 def _check_spelling(chosen: "DictConfig", places: Sequence[Path]) -> None:
-    """UserError for a number in a chosen yaml file that yaml reads as octal."""
+    """Raise UserError if a chosen yaml file has a number that yaml reads as octal."""
     for group, name in chosen.hydra.runtime.choices.items():
         for path in (place / group / f"{name}.yaml" for place in places):
             if group.startswith("hydra") or not path.is_file():
@@ -253,18 +272,18 @@ def _check_spelling(chosen: "DictConfig", places: Sequence[Path]) -> None:
 
 
 def _resolve() -> None:
-    """Tell OmegaConf what configs may say in ${…}."""
+    """Register the resolvers that configs may use in ${…}."""
     from omegaconf import OmegaConf
 
-    # For studies, which scale what a recipe sets: ${times:0.25,${study.step}}
+    # For studies, which scale a value of a recipe: ${times:0.25,${study.step}}
     OmegaConf.register_new_resolver("times", lambda a, b: float(a) * float(b), replace=True)
-    # For radii that the field counts in 255ths of a pixel: ${of_255:8}
+    # For radii given in 255ths of the pixel range: ${of_255:8}
     OmegaConf.register_new_resolver("of_255", lambda n: n / 255, replace=True)
     OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
 def _refuse(words: Iterable[str]) -> None:
-    """UserError for what would have Hydra do more than compose: its own settings name code that it runs."""
+    """Raise UserError for overrides of Hydra's own settings, which can name code that Hydra runs."""
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
         if re.match(r"hydra([./@:]|$)", key):
@@ -273,9 +292,9 @@ def _refuse(words: Iterable[str]) -> None:
 
 
 def _environment(variable: str, *default: str | None, _node_: "Node") -> str | None:
-    """A variable of the environment, for what says where files are; UserError elsewhere, where it might be a secret.
+    """An environment variable, for keys that hold paths; UserError for other keys, as the value may be a secret.
 
-    A config is kept in config.yaml and shown by MLflow.
+    Configs are written to config.yaml and shown by MLflow.
     """
     key = str(_node_._get_full_key(None))
     if not WHERE.fullmatch(key):
@@ -290,7 +309,7 @@ def _environment(variable: str, *default: str | None, _node_: "Node") -> str | N
 
 
 def _changes(override: str) -> bool:
-    """Whether an override changes what the recipe of its method and data says."""
+    """Whether an override changes a value of the recipe for its method and data."""
     key = override.lstrip("+~").partition("=")[0]
     group, _, field = key.partition(".")
     kinds = (*IDENTITY, "init", "precision", "walk_precision")
@@ -302,21 +321,21 @@ def _command(verb: str, arguments: Sequence[str]) -> str:
 
 
 def _explain(message: str) -> str:
-    """Hydra's message, with near names and without its search paths."""
-    if found := re.match(r"UserError raised while resolving interpolation: (.+)", message):
-        return found[1]
-    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
-        group, name = found.groups()
+    """Rewrite an error message of Hydra or OmegaConf: add similar names, and leave out search paths."""
+    if match := re.match(r"UserError raised while resolving interpolation: (.+)", message):
+        return match[1]
+    if match := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        group, name = match.groups()
         return f"There is no {group} called '{name}'. {near(name, names(group))}"
-    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
-        missing, key = found.groups()
+    if match := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
+        missing, key = match.groups()
         group = key.partition(".")[0]
         return f"{key} is {missing}, which this config lacks. Give {key}=…, or choose another {group}= or data=."
     return message
 
 
 def _near_key(key: str, config: "DictConfig") -> str:
-    """The nearest keys of a config, with what to type to see all."""
+    """A sentence with the most similar keys of a config, and the command that shows all keys."""
     from omegaconf import OmegaConf
 
     keys = _flat(cast(Part, OmegaConf.to_container(config)))

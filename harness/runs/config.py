@@ -1,4 +1,4 @@
-"""A run's settings, typed: what stands in config.yaml, and what each field means."""
+"""The typed settings of a run, as config.yaml holds them, with the meaning of each field."""
 
 from collections.abc import Mapping
 from dataclasses import field, fields
@@ -11,42 +11,42 @@ from harness.core.settings import settings
 from harness.evaluation.score import Selection, selections
 
 Part = dict[str, Any]
-"""A component as its yaml has it; what it is built as checks its fields."""
+"""A component's config as its yaml has it; the component's class checks the fields when it is built."""
 
 Integer = Annotated[int, Strict()]
 Truth = Annotated[bool, Strict()]
-"""One value, one spelling: true is no number, and 1 is not true."""
+"""Strict types: true is not accepted as a number, nor 1 as a bool, so that each value has one spelling."""
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def _off(value: object) -> object:
-    """yaml reads a bare off as false."""
+    """Undo yaml's reading of a bare `off` as false."""
     return "off" if value is False else value
 
 
 def _topics(value: object) -> object:
-    """The first runs had a list of notes, which was empty."""
+    """Read the empty list of notes in the first runs' configs as an empty mapping."""
     return {} if value == [] else value
 
 
 def _parse_selections(value: object) -> object:
-    """The first runs had a text for each choice."""
+    """Parse selections; the first runs' configs have a string for each choice."""
     return selections(value) if isinstance(value, dict) else value
 
 
 @settings
 class Config:
-    """The settings of a run. Components are mappings here; harness/runs/build.py builds them."""
+    """Settings of a run. Components are mappings; harness/runs/build.py builds them."""
 
     method: Part
-    """What is trained and how, from configs/method and configs/recipe; `name` says which."""
+    """The method and its hyperparameters, from configs/method and configs/recipe; `name` says which method."""
     data: Part
     """The dataset, from configs/data."""
     model: Part
-    """The net, and mean and std by which pixels are standardised, from configs/model."""
+    """The net, and the mean and std that standardise pixels, from configs/model."""
     outliers: Part
-    """Images that walks start from, from configs/outliers."""
+    """The images from which walks start, from configs/outliers."""
     protocol: Part
     """How the run is evaluated, from configs/protocol."""
     launcher: Part = field(default_factory=lambda: {"name": "local"})
@@ -55,62 +55,62 @@ class Config:
     """The root of all randomness."""
 
     selection: Annotated[dict[str, Selection], BeforeValidator(_parse_selections)] = field(default_factory=dict)
-    """What was chosen, by what and on which splits; [] where it was not tuned. What saw test images is not ranked."""
+    """What each tuned choice was tuned by, and on which splits ([]: not tuned). Tuned on test images: not ranked."""
     notes: Annotated[dict[str, str], BeforeValidator(_topics)] = field(default_factory=dict)
-    """Deviations from the published setting, by topic: footnotes of the leaderboard."""
+    """Deviations from the published setting, by topic; footnotes of the leaderboard."""
     study: dict[str, float] = field(default_factory=dict)
-    """The factors that a study varies, by name; its runs are shown as a map, not as rows."""
+    """Factors that a study varies, by name; a study's runs are reported as a map, not as leaderboard rows."""
     customary: dict[str, str | float | None] = field(default_factory=dict)
-    """What protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
+    """Values that protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
 
     init: str | None = None
-    """A checkpoint to begin from, in place of every stage before the last."""
+    """A checkpoint to start from; it replaces all stages before the last."""
     init_accuracy: float | None = None
-    """The clean accuracy, in %, that `init` must reach on validation images; null: 20, and three times chance."""
+    """Validation accuracy, in %, that `init` must reach; null: the larger of 20 and three times chance."""
     init_digest: str | None = None
     """The sha256 of `init` when the run was frozen."""
 
     precision: Precision = "fp32"
-    """In which numbers nets compute when they learn."""
+    """Numeric precision of nets in training."""
     walk_precision: Precision = "fp32"
-    """In which numbers nets compute on the walks of training. Samples and scores are always fp32."""
+    """Numeric precision of nets on the walks of training. Samples and scores always use fp32."""
 
     runs: str = "runs"
     """The folder of all runs."""
     reports: str = "reports"
-    """The folder of leaderboards and pictures."""
+    """The folder of leaderboards and figures."""
     tracking: Annotated[str | None, BeforeValidator(_off)] = None
-    """The MLflow store: a URI, null for a sqlite file in the folder of runs, off for none."""
+    """The MLflow store: a URI; null: a sqlite file in the folder of runs; off: none."""
     tracking_model: Truth = True
-    """Whether MLflow gets the weights of runs that are done."""
+    """Whether the weights of finished runs are sent to MLflow."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1."""
+    """auto, cpu, cuda, or one GPU such as cuda:1."""
     threads: Integer | None = None
-    """CPU threads of a run; null is torch's choice, with launcher=processes the run's share of the cores."""
+    """CPU threads of a run; null: torch's default, or with launcher=processes the run's share of the cores."""
     workers: Integer = 0
-    """Processes that load images, for each stream."""
+    """Worker processes of the data loader of each stream."""
     evaluators: Integer | None = None
     """Processes that share an evaluation; null: one for each GPU with launcher=local and device=auto, else one."""
     microbatch: Integer | None = None
-    """Images that the net takes at a time in evaluation; null: all of a chunk."""
+    """Images per forward pass in evaluation; null: a whole chunk."""
     extractors: dict[str, str | None] = field(default_factory=dict)
-    """Weights files of feature extractors; null: fetched once, into torch's cache."""
+    """Weights files of feature extractors; null: downloaded once, into torch's cache."""
     accumulate: Integer = 1
-    """In how many pieces a process works through its part of a training batch."""
+    """Gradient accumulation: number of pieces into which a process splits its part of a training batch."""
     compile: Truth = False
-    """Whether nets are compiled by torch.compile while they learn."""
+    """Whether nets are compiled with torch.compile for training."""
     recompute: Truth = False
-    """Whether activations are computed again for gradients, in place of being kept."""
+    """Whether activations are recomputed in the backward pass instead of stored (saves memory)."""
     checkpoint_seconds: float = 60
-    """How much training a kill can cost."""
+    """Seconds between checkpoints: the most training time that a killed process loses."""
     retry: Truth = False
-    """Whether runs that failed are tried again."""
+    """Whether failed runs are run again."""
 
     overrides: list[str] = field(default_factory=list)
-    """What was changed from the recipe, as typed."""
+    """Overrides that change the recipe, as typed."""
     command: str = "python -m harness"
-    """What was typed."""
+    """The command that was typed."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -126,12 +126,12 @@ class Config:
             raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
     def mapping(self) -> Part:
-        """The settings as yaml has them; of `init_digest` only where there is one."""
+        """The settings as a mapping for yaml; `init_digest` is left out if it is not set."""
         content = {part.name: getattr(self, part.name) for part in fields(self)}
-        content["selection"] = {what: how.model_dump() for what, how in self.selection.items()}
+        content["selection"] = {what: choice.model_dump() for what, choice in self.selection.items()}
         return {key: value for key, value in content.items() if key != "init_digest" or value}
 
 
 def config_of(content: Mapping[str, Any]) -> Config:
-    """The settings that a mapping holds; UserError where a key is unknown, missing or of the wrong kind."""
+    """Config from a mapping; UserError if a key is unknown, missing or of the wrong type."""
     return make(Config, "", dict(content))

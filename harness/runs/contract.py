@@ -1,4 +1,4 @@
-"""What every method must keep, tried at a tiny size; the tests and `python -m harness check` run the same."""
+"""Checks that every method must pass, run at a tiny size by the tests and by `python -m harness check`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,11 +19,11 @@ CPU = torch.device("cpu")
 
 
 class Broken(Exception):
-    """A promise is not kept."""
+    """A method breaks a promise."""
 
 
 def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
-    """Each promise with None where it is kept, or what is wrong."""
+    """Yield each promise with None if the method keeps it, or else with what is wrong."""
     reason = run.method.skip(run.data)
     if reason:
         yield f"It declines this dataset, and says why: {reason}", None
@@ -35,7 +35,7 @@ def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
 def _problem(promise: Callable[[Run], None], run: Run) -> str | None:
     try:
         promise(run)
-    except Exception as error:  # whatever a newcomer's method raises is the verdict
+    except Exception as error:  # any error of a new method is the verdict
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -116,7 +116,7 @@ def _steps(run: Run) -> Iterator[tuple[str, Step]]:
 
 
 def _step(run: Run, name: str, stage: Stage, pieces: int = 1) -> Step:
-    """A stage's step at the tiny size, from untrained weights."""
+    """The `Step` of a stage at the tiny size, with untrained weights."""
     epochs = STEPS * BATCH / run.data.length("train")
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
     inputs = replace(stage_inputs(run, name, tiny, CPU), key=(0, name), workers=0, accumulate=pieces, compile=False)
@@ -124,7 +124,7 @@ def _step(run: Run, name: str, stage: Stage, pieces: int = 1) -> Step:
 
 
 def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:
-    """Weights and state after STEPS steps; if asked, restored into a new object after some of them."""
+    """Weights and state after STEPS steps; with `interrupted_at`, restored into a new Step before that step."""
     step = _step(run, name, stage)
     for number, batch in step.batches():
         if number == interrupted_at:
@@ -140,7 +140,7 @@ def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> t
 
 
 def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
-    """All gradients of the first step, flat, of the batch in so many pieces."""
+    """All gradients of the first step as one flat tensor, with the batch split into `pieces`."""
     step = _step(run, name, stage, pieces)
     step.model.freeze_norm = True
     step.model.train()
@@ -151,7 +151,7 @@ def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
 
 
 def _samples(run: Run, first: int, last: int) -> Tensor:
-    """Samples first … last − 1 of the untrained model."""
+    """Samples first … last − 1 of the model before training."""
     model, state = initial(run), {}
     for _, step in _steps(run):
         model, state = step.model, step.state

@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, packages, hardware."""
+"""The origin of a run's numbers: commit, packages, hardware."""
 
 import platform
 import subprocess
@@ -18,13 +18,14 @@ if TYPE_CHECKING:  # so that --version needs no torch
 
 NOTE = "origin.json"
 NOTED = Path(__file__).parents[2] / NOTE
-"""Where a copy of the code (launch/snapshot.py) tells what checkout it was taken of."""
+"""File in a copy of the code (launch/snapshot.py) with the commit and diff of the checkout that was copied."""
 
 
 def origin(command: str, device: "torch.device") -> Origin:
-    """The present origin, for a record."""
+    """The origin of numbers computed by this process, for a record."""
     import torch
 
+    # Samples and scores always use fp32, whatever precision training had.
     return Origin(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,18 +41,18 @@ def origin(command: str, device: "torch.device") -> Origin:
 
 
 def code_version() -> str:
-    """The code that computes here, in words: what it is, and the package that its numbers depend on most."""
+    """Describe the running code: harness version, commit and torch version."""
     at = f" at {commit()[:7]}" if commit() else ""
     return f"harness {version('ebm-harness')}{at}, torch {version('torch')}"
 
 
 def commit() -> str:
-    """The commit of the checkout, or of the one that this code is a copy of; empty where there is none."""
+    """Commit of the checkout, or of the checkout that this code was copied from; empty if there is none."""
     return _note("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
 
 
 def uncommitted_diff() -> str:
-    """The diff of that checkout against its commit; empty where there is none, or no checkout."""
+    """Diff of that checkout against its commit; empty if there are no changes or there is no checkout."""
     return _note("diff") if NOTED.exists() else _git("diff", "HEAD")
 
 
@@ -62,14 +63,14 @@ def _note(what: str) -> str:
 def _git(*arguments: str) -> str:
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or an installed package: there is nothing to tell
+        process = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or an installed package
         return ""
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def version(package: str) -> str:
-    """The version of an installed package; none where it is not installed."""
+    """The version of an installed package; "none" if it is not installed."""
     try:
         return metadata.version(package)
     except PackageNotFoundError:
@@ -77,7 +78,7 @@ def version(package: str) -> str:
 
 
 def hardware(device: "torch.device") -> str:
-    """The name of the GPU, or of the CPU."""
+    """The model name of the GPU or the CPU."""
     if device.type == "cuda":
         import torch
 

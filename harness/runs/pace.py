@@ -1,4 +1,4 @@
-"""How long work of a kind took: noted beside its result by who did it, in pace.json, and looked up by who plans."""
+"""Measured run times: written to pace.json beside a result, and read to predict the cost of planned runs."""
 
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from harness.runs.run import Run, StageRun, fingerprint, placeless
 
 @dataclass(frozen=True)
 class Pace:
-    """What a step of a stage, or an evaluation, takes one process, in seconds; upper: or less."""
+    """Seconds that one process takes for a training step or an evaluation; upper: it may also take less."""
 
     seconds: float
     device: str
@@ -26,7 +26,7 @@ class Pace:
 
 
 def stage_key(run: Run, training: StageRun) -> str:
-    """The key of what the time of a step depends on, the device apart: the stage but for its budget, net and images."""
+    """Key of what a step's time depends on, besides the device: stage without its budget, net, shape of the data."""
     stage: Any = training.stage
     fields = asdict(stage)
     fields["training"] = {k: v for k, v in fields["training"].items() if k not in ("epochs", "milestones")}
@@ -34,14 +34,16 @@ def stage_key(run: Run, training: StageRun) -> str:
 
 
 def evaluation_key(run: Run) -> str:
-    """The key of what the time of an evaluation depends on, the device apart."""
+    """Key of what the time of an evaluation depends on, besides the device."""
     method, protocol, data = run.config.method, run.config.protocol, run.config.data
     return fingerprint([method["name"], method.get("sampler"), *map(placeless, (protocol, data)), *_net(run)])
 
 
 def note(folder: Path, key: str, device: torch.device, processes: int, **took: float) -> None:
-    """Keep what was measured: `seconds_per_step` and `steps` of a stage, or the `seconds` of an evaluation; upper: 1
-    where it may also take less."""
+    """Write a measurement to pace.json: `seconds_per_step` and `steps` of a stage, or `seconds` of an evaluation.
+
+    `upper=1` marks an upper bound.
+    """
     write_json(folder / "pace.json", {"key": key, "device": name(device), "processes": processes, **took})
 
 
@@ -53,33 +55,33 @@ def note_stage(run: Run, training: StageRun, device: torch.device) -> None:
 
 
 def name(device: torch.device) -> str:
-    """A device as far as its speed goes: a GPU's name, or a CPU's with its threads."""
+    """A device's name for comparing speeds: the GPU's name, or the CPU's with its number of threads."""
     threads = torch.get_num_threads()
     return hardware(device) + (f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else "")
 
 
 class Paces:
-    """All that was noted in a folder of runs, and what was measured since, by their keys."""
+    """Paces by key: all in a folder of runs, and those that are added to `known` later."""
 
     def __init__(self, root: Path) -> None:
         self.known: dict[str, list[Pace]] = defaultdict(list)
         for path in (*root.glob("stages/*/pace.json"), *root.glob("bench/*/pace.json"), *root.glob("*/pace.json")):
             try:
-                seen = read_json(path)
-                seconds = seen["seconds_per_step"] if "seconds_per_step" in seen else seen["seconds"]
-                upper = bool(seen.get("upper"))
-                self.known[seen["key"]].append(Pace(seconds * seen["processes"], seen["device"], upper))
+                content = read_json(path)
+                seconds = content["seconds_per_step"] if "seconds_per_step" in content else content["seconds"]
+                upper = bool(content.get("upper"))
+                self.known[content["key"]].append(Pace(seconds * content["processes"], content["device"], upper))
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # what is of another make tells nothing of ours
+                continue  # ignore files with other contents
 
     def find(self, key: str, device: str | None) -> Pace | None:
-        """The usual pace of work of a kind on a device; where that is left open, on the one that was noted most."""
-        found = self.known.get(key, [])
-        device = device or next((of for of, _ in Counter(pace.device for pace in found).most_common(1)), None)
-        there = [pace for pace in found if pace.device == device]
-        if not there:
+        """Median pace for a key on a device; if the device is None, on the one with the most measurements."""
+        paces = self.known.get(key, [])
+        device = device or next((name for name, _ in Counter(pace.device for pace in paces).most_common(1)), None)
+        chosen = [pace for pace in paces if pace.device == device]
+        if not chosen:
             return None
-        return Pace(median(pace.seconds for pace in there), there[0].device, any(pace.upper for pace in there))
+        return Pace(median(pace.seconds for pace in chosen), chosen[0].device, any(pace.upper for pace in chosen))
 
 
 def _net(run: Run) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Glimpses of training: what a stage's model can draw by now, a few small grids in the stage's folder.
+"""Previews of training: small grids of samples from the model as it trains, in the stage's folder.
 
-They take nothing that training needs: neither its random numbers nor its time.
+They do not change training's random numbers, and take at most about 1 % of a stage's time.
 """
 
 import logging
@@ -25,16 +25,16 @@ from harness.training.loop import Progress
 log = logging.getLogger(__name__)
 
 MOMENTS = 8
-"""How many there are of a stage at most, at equal distances."""
+"""Maximum number of previews of a stage, at equal distances."""
 
 IMAGES, COLUMNS = 10, 5
 
 SHARE, SUPPOSED = 0.01, 0.3
-"""Of a stage's time they take at most this share; the seconds that one is supposed to take before the first."""
+"""Maximum share of a stage's time for previews; assumed seconds for one before the first is measured."""
 
 
 class Previews:
-    """The glimpses of one stage of a run, while it is trained."""
+    """Draws previews of one stage of a run during its training."""
 
     def __init__(self, run: Run, training: StageRun) -> None:
         self.run, self.training, self.folder = run, training, training.folder / "glimpses"
@@ -42,7 +42,7 @@ class Previews:
         self.possible = join().rank == 0 and not (join().size > 1 and training.stage.sharded)
 
     def look(self, progress: Progress) -> None:
-        """Draw and keep a grid where it is time for one, which may cost the run nothing: a fault ends the glimpses."""
+        """Save a grid of samples if one is due; an error ends the previews, not the run."""
         before, now = ((progress.step - k) * MOMENTS // progress.steps for k in (1, 0))
         started = time.monotonic()
         if not self.possible or now == before or self.spent + self.last > SHARE * (started - self.begun):
@@ -57,7 +57,7 @@ class Previews:
 
     def _draw(self, progress: Progress) -> None:
         device, stage = progress.model.mean.device, self.training.stage
-        if self.training.parent is None and not self.folder.exists():  # where walks begin: MLflow's sliders do, too
+        if self.training.parent is None and not self.folder.exists():  # initial images of the walks
             rng = generator(device, self.run.config.seed, self.training.name, "state")
             self._keep(0, with_steps(self.run.method, 0), progress.model, stage.state(self.run.data, rng))
         self._keep(progress.step * stage.training.batch, self.run.method, progress.model, progress.state)
@@ -72,12 +72,12 @@ class Previews:
 
 
 def glimpses(run: Run) -> list[tuple[int, Path]]:
-    """The grids of a run's stages: the images seen by then in all stages, and the file."""
-    found: list[tuple[int, Path]] = []
+    """The grids of all stages of a run, each as (images seen so far in all stages, file)."""
+    grids: list[tuple[int, Path]] = []
     before = 0
     for training in run.stage_runs:
         paths = sorted((training.folder / "glimpses").glob("[0-9]*.png"))
-        found += [(before + int(path.stem), path) for path in paths]
+        grids += [(before + int(path.stem), path) for path in paths]
         logged = read_lines(training.folder / "metrics.jsonl")
         before += logged[-1]["images"] if logged else 0
-    return found
+    return grids

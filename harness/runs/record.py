@@ -1,4 +1,4 @@
-"""The typed result of a run, written whole or not at all."""
+"""The typed result of a run, in a file that is written atomically."""
 
 import json
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ OVER: tuple[State, ...] = get_args(State)
 
 
 class ProtocolTag(BaseModel, frozen=True, extra="forbid"):
-    """Which protocol judged; numbers of different tags are never ranked together.
+    """The protocol of an evaluation; numbers of different protocols are never ranked together.
 
-    label: what must be said wherever its numbers appear, such as "for trying out".
+    label: a remark that is shown wherever its numbers appear, such as "for trying out".
     """
 
     id: str
@@ -29,11 +29,11 @@ class ProtocolTag(BaseModel, frozen=True, extra="forbid"):
 
 
 class StageCost(BaseModel, frozen=True, extra="forbid"):
-    """What a stage's training took; a stage shared with other runs is counted in each.
+    """Cost of training a stage; a stage that several runs share is counted in each of them.
 
-    skipped: image files that could not be read and were passed over. processes and accumulate: how a batch was shared,
-    and statistics: what batch normalisation then saw at a time. made_with: the code that trained it, all there were.
-    joules: energy of the GPUs, other work on them included; null where they do not tell.
+    skipped: number of image files that could not be read. processes and accumulate: how batches were split.
+    statistics: the images that batch normalisation computed its statistics over. made_with: all code versions that
+    trained it. joules: energy of the GPUs, including other work on them; null if they do not report it.
     """
 
     name: str
@@ -53,7 +53,7 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
 
 
 class Cost(BaseModel, frozen=True, extra="forbid"):
-    """What the run took: seconds of training (all stages), of evaluation, and the peak memory of either."""
+    """Cost of a run: seconds of training (all stages) and of evaluation, and the peak memory of both."""
 
     stages: list[StageCost]
     training_seconds: float
@@ -62,13 +62,13 @@ class Cost(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def training_kwh(self) -> float | None:
-        """Energy of the GPUs in training, in kWh; None where one of the stages does not tell."""
-        found = [stage.joules for stage in self.stages]
-        return None if None in found or not found else sum(filter(None, found)) / 3.6e6
+        """Energy of the GPUs in training, in kWh; None if it is unknown for a stage."""
+        joules = [stage.joules for stage in self.stages]
+        return None if None in joules or not joules else sum(filter(None, joules)) / 3.6e6
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
-    """Where the numbers come from."""
+    """The command, code, packages and hardware that the numbers come from."""
 
     command: str
     created: str
@@ -85,11 +85,11 @@ class Origin(BaseModel, frozen=True, extra="forbid"):
 class Record(BaseModel, frozen=True, extra="forbid"):
     """The result of a run.
 
-    series: the fingerprint of the config without its seed; records of one series are repeats of one experiment.
-    overrides: what was changed from the recipe. selection: what was chosen, and on which split. notes: deviations
-    from the published setting, by topic. study: the factors of a study, by name. init: the sha256 of the weights
-    that it began from, where they were not its seed's. canaries: the figures of the checks before the evaluation.
-    outcomes: per attack or metric, one character per test image, 1 for right and 0 for wrong, in test order.
+    series: fingerprint of the config without its seed; records of one series are repeats of one experiment.
+    overrides: changes to the recipe. selection: what was tuned, and on which splits. notes: deviations from the
+    published setting, by topic. study: the factors of a study, by name. init: sha256 of the initial weights; empty if
+    they were drawn from the seed. canaries: figures of the checks before the evaluation. outcomes: for each attack or
+    metric, one character per test image in test order, 1 for correct and 0 for wrong.
     """
 
     schema_version: Literal[2] = 2
@@ -115,24 +115,24 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     origin: Origin
 
     def result(self) -> dict[str, object]:
-        """What must not depend on time, place or interruption: all but cost and origin."""
+        """All fields except cost and origin; they must not depend on time, machine or interruptions."""
         return self.model_dump(exclude={"cost", "origin"})
 
 
 def write(path: Path, record: Record) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
 
 
 def read(path: Path) -> Record:
-    """Read a record, of this schema or of the one before it; UserError if it is neither."""
-    with _readable(path):
-        return Record.model_validate(_upgraded(json.loads(path.read_bytes()), path))
+    """Read a record of this schema or the one before; UserError if it is neither."""
+    with _explain_errors(path):
+        return Record.model_validate(_upgrade(json.loads(path.read_bytes()), path))
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A record as its JSON has it, checked for its state alone: thousands a second. UserError if it has none."""
-    with _readable(path):
+    """Read a record's JSON, checking only its state (fast: thousands per second); UserError if the state is invalid."""
+    with _explain_errors(path):
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict) or content.get("state") not in OVER:
             raise ValueError(f"its state is none of {', '.join(OVER)}")
@@ -140,15 +140,15 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
 
 
-def _upgraded(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
-    """The content of a record of any schema as the present one has it; what is no record is left to pydantic."""
+def _upgrade(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
+    """Convert a record's content to the present schema; content that is no dict is left for pydantic to refuse."""
     if not isinstance(content, dict):
         return content
     version = content.get("schema_version")

@@ -1,4 +1,4 @@
-"""A run in one row: the facts of its folder that tables need."""
+"""One row per run: the facts of its folder that tables need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Find = Callable[[str], Path | None]
-"""Where a file of a run's folder can be read by now; None if there is none of that name."""
+"""Function from a file name in a run's folder to a readable path; None if there is no such file."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run's facts, as tables need them; what only a page of the run itself needs stands in its files.
+    """The facts of a run that tables need; a page about one run reads further details from its files.
 
-    state: also of runs without a record, which have no scores, cost and origin. overrides: what was changed from the
-    recipe. parameters: 0 where no net was built. A score bears only the beginnings of its warnings.
+    state: runs without a record have one too, but no scores, cost or origin. overrides: changes to the recipe.
+    parameters: 0 if no net was built. scores: their warnings are shortened.
     """
 
     name: str
@@ -50,30 +50,30 @@ class Row:
     find: Find = field(default=lambda _: None, compare=False, repr=False)
 
     def file(self, name: str) -> Path | None:
-        """A file of the run's folder, such as samples.png, wherever it is kept; None if there is none."""
+        """Path of a file of the run's folder, such as samples.png, downloaded if need be; None if there is none."""
         return self.find(name)
 
 
 def frame(found: list[Row]) -> "pd.DataFrame":
-    """Rows as a table, a column for each fact; `scores` holds a dict[str, Score]."""
+    """Rows as a table with one column per fact; the column `scores` holds a dict[str, Score]."""
     import pandas as pd
 
     return pd.DataFrame([{part.name: getattr(row, part.name) for part in fields(Row)} for row in found])
 
 
 SAME = ({part.name for part in fields(Row)} & record.Record.model_fields.keys()) - {"overrides", "scores"}
-"""The facts that a record has under the same names, in the same form."""
+"""Fields that records have with the same name and type."""
 
 
 def row_of(folder: Path) -> Row:
-    """The row of a run's folder, as its record tells it, or its frozen config while there is no record."""
+    """The row of a run's folder, from its record, or from its frozen config if there is no record yet."""
     path = folder / "record.json"
     if not path.exists() and (state := state_of(folder)) not in OVER:
-        return _from_config(load(folder), state, _beside(folder))
-    return _from_record(record.read(path), _beside(folder))
+        return _from_config(load(folder), state, _file_finder(folder))
+    return _from_record(record.read(path), _file_finder(folder))
 
 
-def _beside(folder: Path) -> Find:
+def _file_finder(folder: Path) -> Find:
     return lambda name: path if (path := folder / name).exists() else None
 
 
@@ -82,13 +82,14 @@ def _from_record(found: record.Record, find: Find) -> Row:
     return Row(
         name=run_name(found.method, found.data, found.seed, found.fingerprint),
         overrides=" ".join(found.overrides),
-        scores={key: _short(score) for key, score in found.scores.items()},
+        scores={key: _shorten(score) for key, score in found.scores.items()},
         find=find,
         **same,
     )
 
 
 def _from_config(run: Run, state: RunState, find: Find) -> Row:
+    # Runs without a record have no scores, cost or origin.
     return Row(
         name=run.name,
         fingerprint=run.fingerprint,
@@ -108,7 +109,7 @@ def _from_config(run: Run, state: RunState, find: Find) -> Row:
     )
 
 
-def _short(score: Score) -> Score:
-    """A score whose JSON fits into a tag."""
+def _shorten(score: Score) -> Score:
+    """The score with its warnings cut so that its JSON fits into an MLflow tag."""
     short = [text[:300] for text in score.warnings[:12]]
     return score if short == score.warnings else score.model_copy(update={"warnings": short})

@@ -1,4 +1,4 @@
-"""Composed configs → runs: fingerprint, folder, state, and the stages that runs share."""
+"""Runs from composed configs: fingerprint, folder, state, and the stages that runs share."""
 
 import hashlib
 import json
@@ -19,25 +19,25 @@ from harness.runs import record
 from harness.runs.config import Config, Part, config_of
 from harness.runs.folder import RunState, state
 
-if TYPE_CHECKING:  # imported when a run is looked into, so that listing folders needs no torch
+if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no torch
     from harness.core.dataset import Dataset
     from harness.core.method import Method, Stage
 
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
-"""The parts of a config that a run's numbers depend on; the others say where and how it is run."""
+"""Parts of a config that determine a run's numbers; the other parts say where and how it runs."""
 
 PLACES = ("root", "download")
-"""Fields that say where files are, not what they hold."""
+"""Fields that say where files are, not what they contain."""
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Reads what `yaml.safe_load` reads, ten times as fast where libyaml is there."""
+"""Safe yaml loader; ten times as fast as `yaml.safe_load` if libyaml is installed."""
 
 NUMERICS = 1
-"""Part of every fingerprint: raised when code changes the numbers that an unchanged config gives."""
+"""Part of every fingerprint; increase it when a code change alters the numbers of an unchanged config."""
 
 
 def fingerprint(content: object) -> str:
-    """Twelve hex digits that name a content."""
+    """Twelve hex digits that identify a JSON-serialisable content."""
     text = json.dumps([NUMERICS, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -49,7 +49,7 @@ def tag(protocol: Part) -> record.ProtocolTag:
 
 
 class Names(NamedTuple):
-    """Fingerprints that a run was frozen with, so that its folder can be read without its classes."""
+    """Fingerprints stored when a run was frozen, so that its folder can be read without importing its classes."""
 
     run: str
     series: str
@@ -58,7 +58,7 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage to train: named by all that its weights depend on, so that runs which agree in it share it."""
+    """A stage to train, identified by everything that its weights depend on, so that runs can share it."""
 
     name: str
     fingerprint: str
@@ -68,21 +68,21 @@ class StageRun:
 
     @property
     def done(self) -> bool:
-        """Whether its weights are there."""
+        """Whether the stage is trained and its weights are saved."""
         return (self.folder / "done.json").exists()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to train: it is done, or it diverged."""
+        """Whether nothing is left to train: the stage is done or has diverged."""
         return self.done or (self.folder / "diverged.json").exists()
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its settings, and the folder that their fingerprint names.
+    """One run: its settings, and the folder named by their fingerprint.
 
-    names: those that it was frozen with. recorded: the fingerprints of its stages, by name, that its record tells; a
-    version that named stages otherwise may have trained them.
+    names: the fingerprints that it was frozen with. recorded: the fingerprints of its stages, by name, in its record;
+    they may differ from the present ones if another version trained them.
     """
 
     config: Config
@@ -91,7 +91,7 @@ class Run:
 
     @cached_property
     def identity(self) -> Part:
-        """The part of the config that the numbers depend on, with the content of the initial weights."""
+        """The parts of the config that determine the numbers, and the digest of the initial weights."""
         config = self.config
         parts = {
             "method": canonical(config.method, find_class("method", config.method["name"])),
@@ -105,23 +105,23 @@ class Run:
 
     @cached_property
     def init(self) -> str | None:
-        """The digest of the initial weights; None where the seed draws them."""
+        """Digest of the initial weights; None if they are drawn from the seed."""
         path = self.config.init
         return path and (self.config.init_digest or digest(path))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names the run."""
+        """Fingerprint of the run."""
         return self.names.run if self.names else fingerprint(self.identity)
 
     @cached_property
     def series(self) -> str:
-        """Names the experiment that runs of different seeds repeat."""
+        """Fingerprint of the run without its seed, shared by repeats with other seeds."""
         return self.names.series if self.names else fingerprint({**self.identity, "seed": None})
 
     @cached_property
     def protocol(self) -> record.ProtocolTag:
-        """The protocol that judges it."""
+        """The protocol that evaluates the run."""
         if self.names is None:
             return tag(self.config.protocol)
         label = self.config.protocol.get("label", "")
@@ -134,17 +134,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Method, data, seed, fingerprint."""
+        """Name of the run: method, data, seed, fingerprint."""
         return run_name(self.config.method["name"], self.config.data["name"], self.config.seed, self.fingerprint)
 
     @property
     def folder(self) -> Path:
-        """Where the run's config, record and pictures are."""
+        """Folder of the run's config, record and pictures."""
         return self.root / self.name
 
     @cached_property
     def method(self) -> "Method":
-        """The method, built from the config; UserError where the config is wrong."""
+        """The method, built from the config; UserError if the config is wrong."""
         return build("method", self.config.method)
 
     @cached_property
@@ -154,15 +154,15 @@ class Run:
 
     @cached_property
     def stage_runs(self) -> list[StageRun]:
-        """The stages in order, each the parent of the next; initial weights take the place of all but the last."""
-        found: list[StageRun] = []
+        """The stages in order, each the parent of the next; with initial weights (`init`) only the last one."""
+        stage_runs: list[StageRun] = []
         stages = list(self.method.stages.items())
         for name, stage in stages[-1:] if self.init else stages:
-            parent = found[-1] if found else None
-            found.append(self._training(name, stage, parent))
-        return found
+            parent = stage_runs[-1] if stage_runs else None
+            stage_runs.append(self._stage_run(name, stage, parent))
+        return stage_runs
 
-    def _training(self, name: str, stage: "Stage", parent: StageRun | None) -> StageRun:
+    def _stage_run(self, name: str, stage: "Stage", parent: StageRun | None) -> StageRun:
         outliers = self.identity["outliers"] if "outliers" in stage.streams else None
         content = {
             "stage": [type(stage).__module__, type(stage).__name__, canonical(asdict(stage), type(stage))],  # pyright: ignore[reportArgumentType]
@@ -178,16 +178,16 @@ class Run:
         return StageRun(name, digest, self._stage_folder(name, digest), stage, parent)
 
     def _stage_folder(self, name: str, digest: str) -> Path:
-        called = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
-        return self.root / "stages" / valid_name(called)
+        name_of_folder = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
+        return self.root / "stages" / valid_name(name_of_folder)
 
     @property
     def state(self) -> RunState:
-        """What the disk says of the run."""
+        """The run's state, read from its folder."""
         return state(self.folder)
 
     def curves(self) -> list[dict[str, Any]]:
-        """What the stages logged so far; `images` counts on from stage to stage, figures are stage/name."""
+        """Logged lines of all stages so far; `images` accumulates over stages, figures are named stage/name."""
         whole = self.folder / "metrics.jsonl"
         if whole.exists():
             return read_lines(whole)
@@ -202,25 +202,25 @@ class Run:
         return lines
 
     def freeze(self) -> None:
-        """Write the config into the run's folder; what is executed is what stands there."""
+        """Write the config into the run's folder; the run is executed with exactly this config."""
         names = Names(self.fingerprint, self.series, self.protocol.hash)
         content = replace(self.config, init_digest=self.init).mapping() | {"names": names._asdict()}
         write_text(self.folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def run_name(method: str, data: str, seed: int, fingerprint: str) -> str:
-    """The name of a run; UserError where it could not be a folder's."""
+    """The name of a run; UserError if it is not a valid folder name."""
     return valid_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
 
 
 def placeless(part: Part) -> Part:
-    """A part of a config without the fields, at any depth, that say where files are."""
+    """A part of a config without the fields that say where files are, at any depth."""
     kept = {key: value for key, value in part.items() if key not in PLACES}
     return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _named_protocol(protocol: Part) -> Part:
-    """A protocol as names count it."""
+    """A protocol in the canonical form that fingerprints use."""
     from harness.evaluation.samples import Sampling
     from harness.evaluation.selection import Steps
 
@@ -234,12 +234,12 @@ def _named_protocol(protocol: Part) -> Part:
 
 
 def load(folder: Path) -> Run:
-    """The run of a folder, as it was frozen, wherever the folder is by now; UserError if there is none."""
+    """The run of a folder with its frozen config, even if the folder was moved; UserError if there is none."""
     path = folder / "config.yaml"
     try:
         content = {**yaml.load(path.read_bytes(), YAML), "runs": str(folder.absolute().parent)}
         names = content.pop("names", None)
-        known = {part.name for part in fields(Config)}  # what another version had besides decides nothing here
+        known = {part.name for part in fields(Config)}  # ignore fields that only other versions have
         config = config_of({key: value for key, value in content.items() if key in known})
         return Run(config, names and Names(**names), _recorded_stages(folder / "record.json"))
     except (OSError, ValueError, TypeError, UserError, yaml.YAMLError) as error:
@@ -247,13 +247,13 @@ def load(folder: Path) -> Run:
 
 
 def _recorded_stages(path: Path) -> dict[str, str]:
-    """The fingerprints of the stages that a record tells of; none where there is no record."""
+    """Fingerprints of the stages in a record, by name; empty if there is no record."""
     cost = (record.read_state(path).get("cost") if path.exists() else None) or {}
     return {stage["name"]: stage["fingerprint"] for stage in cost.get("stages", [])}
 
 
 def find(word: str, root: Path) -> Path:
-    """The folder of a run, by its path or by its name below a root; UserError, with near names, if there is none."""
+    """The folder of a run, given by its path or by its name below a root; UserError with similar names if not found."""
     for folder in (Path(word), root / word):
         if state(folder) != "new":
             return folder.resolve()

@@ -1,4 +1,4 @@
-"""A run's trained model, as the folders of its stages hold it."""
+"""A run's trained model, loaded from the folders of its stages."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,9 +17,9 @@ from harness.runs.run import Run
 
 
 class Trained(EnergyModel):
-    """What a run's training ended with, in evaluation mode; it draws the method's own samples, and explains images.
+    """The trained model of a run, in evaluation mode; it can draw the method's samples and explain images.
 
-    UserError if it is not trained.
+    UserError if the run is not trained.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
@@ -30,15 +30,15 @@ class Trained(EnergyModel):
         self.to(device).eval()
 
     def sample(self, n: int, classes: Sequence[int] | None = None, seed: int = 0, steps: int | None = None) -> Tensor:
-        """n images in [0, 1], on the CPU, as evaluations draw theirs.
+        """Draw n images in [0, 1], on the CPU, in the same way as evaluations do.
 
-        Image i is of class classes[i mod their number], of all classes in turn by default, and depends on the seed
-        and i alone. steps: of the sampler; None for those that the run's evaluation chose, or else the recipe's.
+        Image i is of class classes[i % len(classes)] (default: all classes in turn), and depends only on the seed and
+        i. steps: sampler steps; None: the number that the run's evaluation chose, or else the recipe's.
         """
         return torch.cat(list(self.samples(n, classes, seed, steps)))
 
     def samples(self, n: int, classes: Sequence[int] | None, seed: int, steps: int | None) -> Iterator[Tensor]:
-        """The same in chunks of the protocol's size; UserError where n or the classes are none that there are."""
+        """Yield the samples in chunks of the protocol's size; UserError if n or the classes are invalid."""
         everything = range(len(self.run.data.classes))
         classes = everything if classes is None else classes
         if n < 1 or not classes or not set(classes) <= set(everything):
@@ -54,7 +54,7 @@ class Trained(EnergyModel):
             yield images.cpu()
 
     def sampler(self, steps: int | None) -> Method:
-        """The run's method with so many steps of its sampler; None for those of its evaluation."""
+        """The run's method with `steps` sampler steps; None: the number that its evaluation chose."""
         from harness.evaluation.selection import with_chosen_steps, with_steps
 
         return (
@@ -62,14 +62,14 @@ class Trained(EnergyModel):
         )
 
     def explain(self, images: Tensor, target: int | Tensor, eps: float, steps: int = STEPS) -> Explanation:
-        """What the model would change in images, at most eps in L2, to see the class `target`, or N of them, there."""
+        """Counterfactuals: change images by at most eps in L2 towards class `target` (one for all, or N)."""
         device = self.mean.device
         wanted = torch.as_tensor(target, device=device).expand(len(images))
         with full_precision():
             return counterfactuals(self, images.to(device), wanted, eps, steps)
 
     def label(self, word: str) -> int:
-        """The number of the class that is called so, or has this number; UserError, with near names, without one."""
+        """Index of a class, given by its name or index; UserError with similar names if there is none."""
         names = self.run.data.classes
         for called in ([name.lower() for name in names], [short(name).lower() for name in names]):
             if word.lower() in called:

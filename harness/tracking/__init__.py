@@ -1,6 +1,6 @@
-"""MLflow, where people look: a mirror of the run folders. The disk is the truth, and no run waits for the mirror.
+"""Mirror run folders in MLflow. The folders are the source of truth, and no run waits for MLflow.
 
-What the tracking server did not get, because it was away, stays owed (outbox.py) and is sent later, once.
+What could not be sent, because the server was unreachable, stays in the outbox (outbox.py) and is sent later, once.
 """
 
 import math
@@ -19,23 +19,24 @@ from harness.tracking.store import LOCKED, connect, experiment, uri
 
 
 def prepare(config: Config) -> None:
-    """Make the database and the experiment, before any job needs them; a warning if that fails."""
+    """Create the database and the experiment before any job needs them; log a warning if that fails."""
     best_effort(uri(config), "the experiment could not be made", lambda: experiment(connect(config), config))
 
 
 def multirun(title: str, runs: list[Run]) -> Multirun:
-    """What the runs of one command hang under in MLflow, the same for the same runs."""
+    """The MLflow parent of the runs of one command; the same runs get the same parent."""
     return Multirun(fingerprint(sorted(run.fingerprint for run in runs)), title)
 
 
 def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool:
-    """Bring MLflow level with a run folder; False, with a warning, if MLflow cannot be reached or refuses.
+    """Send a run folder's new content to MLflow; return False, with a warning, if MLflow is unreachable or refuses.
 
-    A store that could not be reached is left alone for a while, unless this is the last push of the run. A run that is
-    over, or stands still, is owed no longer when it was sent.
+    An unreachable store is not tried again for a while, unless this is the last push of the run. A run that is not
+    running leaves the outbox once it is sent.
     """
     from harness.tracking.mirror import Mirror
 
+    # Send under a lock, and clear the outbox entry unless the run is still running.
     def send() -> bool:
         with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):
             owed = outbox.pending(outbox.mark(run))
@@ -51,24 +52,27 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
 
 
 def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> tuple[int, int]:
-    """Send the runs of a folder that MLflow is owed, to `tracking` where it is given: how many were, and how many not.
+    """Send the runs in the outbox of a folder of runs; return how many were sent, and how many were not.
 
-    A store that cannot be reached is asked once, and after so many seconds no further run is begun. Runs that are
-    running are left to their own processes.
+    tracking: the store to send to, if not each run's own. An unreachable store is tried once, and after `seconds` no
+    further run is started. Active runs are skipped, as their own processes send them.
     """
     sent, left, until = 0, 0, time.monotonic() + seconds
     for path in outbox.marks(root):
+        # Skip entries that were sent meanwhile, and runs that send themselves.
         if (owed := outbox.pending(path)) is None:
             continue
         run = tracked_at(owed.run, tracking) if tracking else owed.run
         if run.state == "running":
             continue
+
+        # Send, unless the time is over or the store is unreachable.
         done = time.monotonic() < until and not away(uri(run.config)) and push(run, owed.multirun)
         sent, left = sent + done, left + (not done)
     return sent, left
 
 
 def ui_command(config: Config) -> str:
-    """The command that opens MLflow's pages: a server over the database, or a browser where a server is."""
+    """The command that opens MLflow's pages: a browser for a server, `mlflow ui` for a database."""
     where, served = shlex.quote(uri(config)), uri(config).startswith("http")
     return f"python -m webbrowser {where}" if served else f"mlflow ui --backend-store-uri {where} --port 5000"

@@ -1,4 +1,4 @@
-"""A run's image in MLflow, and the note in the run's folder of what was sent there."""
+"""A run's copy in MLflow, and the note in the run's folder (mlflow.json) of what was sent."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from harness.tracking.outbox import Multirun
 from harness.tracking.tags import Point
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
-"""How many of a kind MLflow takes at once."""
+"""Maximum number of items of each kind in one MLflow request."""
 
 FILES = (
     "config.yaml", "record.json", "metrics.jsonl", "selection.json", "failure.md",
     "samples.png", "reliability.png", "reliability.json", "counterfactuals.png", "counterfactual_strip.png",
 )  # fmt: skip
 STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
-"""What of a run folder is mirrored, and MLflow's word for a state; others are RUNNING there, the tag says which."""
+"""The files that are mirrored, and MLflow's status for a state; other states are RUNNING, and the tag names them."""
 
 PREVIEW = 256
-"""Pixels of the longer side of an image in MLflow's charts."""
+"""Longer side, in pixels, of an image in MLflow's charts."""
 
 
 class Mirror:
-    """Sends what is missing of a run, and notes it step by step, so that an interrupted push is continued."""
+    """Sends what MLflow lacks of a run, noting each step, so that an interrupted push can continue."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.client = run, store.connect(run.config)
@@ -43,13 +43,14 @@ class Mirror:
         self.id, self.begun = self.image.info.run_id, self.image.info.start_time
         path = run.folder / "mlflow.json"
         self.note = {"points": 0, "usage": 0, "files": {}, "images": [], "multirun": None, "model": False}
-        noted = read_json(path) if path.exists() else {}
-        if noted.get("run_id") == self.id:  # else it is another database, or what was sent is deleted there
-            self.note |= noted
+        note = read_json(path) if path.exists() else {}
+        if note.get("run_id") == self.id:  # else another database, or the run was deleted there
+            self.note |= note
         self.note |= {"uri": store.uri(run.config), "run_id": self.id}
 
     def send(self, multirun: Multirun | None) -> None:
-        """Bring MLflow level with the folder."""
+        """Send everything in the folder that MLflow lacks."""
+        # Send the config, the datasets, the curves and, when the run is over, the scores.
         row = rows.row_of(self.run.folder)
         self._log("params", [item for item in shown.params(self.run) if item[0] not in self.image.data.params])
         if not (self.image.inputs and self.image.inputs.dataset_inputs):
@@ -58,30 +59,34 @@ class Mirror:
         self._send_points("usage", _usage(self.run))
         if row.state in OVER:
             self._log("metrics", shown.scores(row, self.begun))
+
+        # Send the parent and the images first, as they add to the tags.
         self._send_parent(multirun)
         tags = shown.tags(self.run, row, self.id)
         self._send_images(tags)
-        there = self.image.data.tags
-        self._log("tags", [(key, text) for key, text in tags.items() if there.get(key, "") != text])
+        old_tags = self.image.data.tags
+        self._log("tags", [(key, text) for key, text in tags.items() if old_tags.get(key, "") != text])
+
+        # Send the files and the model, then the status.
         for name in FILES:
             self._send_file(self.run.folder / name)
         if row.state == "done" and self.run.config.tracking_model:
             self._send_model()
         if (status := STATUS.get(row.state, "RUNNING")) != self.image.info.status:
-            self._tell(status)
+            self._set_status(status)
 
-    def _tell(self, status: str) -> None:
+    def _set_status(self, status: str) -> None:
         if status == "RUNNING":
             self.client.update_run(self.id, status)
         else:
             over = _modified(self.run.folder / "record.json") or _modified(self.run.folder / "failure.md") or self.begun
-            self.client.set_terminated(self.id, status, max(over, self.begun))  # a copied folder has strange times
+            self.client.set_terminated(self.id, status, max(over, self.begun))  # copied files may have wrong times
 
     def _send_points(self, kind: str, points: list[Point]) -> None:
-        """The points not sent yet; each bears the same time whenever it is sent, so that none can stand there twice."""
-        while some := points[self.note[kind] :][: BATCH["metrics"]]:
-            self._log("metrics", some)
-            self._remember(**{kind: self.note[kind] + len(some)})
+        """Send the points not sent yet; their times are fixed, so that a point that is sent twice is stored once."""
+        while batch := points[self.note[kind] :][: BATCH["metrics"]]:
+            self._log("metrics", batch)
+            self._remember(**{kind: self.note[kind] + len(batch)})
 
     def _send_parent(self, multirun: Multirun | None) -> None:
         if multirun is None or multirun.fingerprint == self.note["multirun"]:
@@ -93,7 +98,7 @@ class Mirror:
         self._remember(multirun=multirun.fingerprint)
 
     def _send_images(self, tags: dict[str, str]) -> None:
-        """The grids of samples over training, under the names that MLflow's charts of images go by."""
+        """Send the sample grids of training, under the file names that MLflow's image charts expect."""
         from harness.runs.previews import glimpses
 
         if grids := glimpses(self.run):
@@ -102,6 +107,7 @@ class Mirror:
             name = f"train~samples+step+{step}+timestamp+{self.begun}+{UUID(_digest(path)[:32])}"
             if name in self.note["images"]:
                 continue
+            # MLflow needs the full image and a small preview.
             with TemporaryDirectory() as folder, Image.open(path) as image:
                 whole, preview = Path(folder, f"{name}.png"), Path(folder, f"{name}+compressed.webp")
                 image.save(whole)
@@ -118,7 +124,7 @@ class Mirror:
                 self._remember(files={**self.note["files"], path.name: digest})
 
     def _send_model(self) -> None:
-        """The weights, once, as a model of MLflow's that executes nothing when it is read."""
+        """Send the weights, once, as an MLflow model that executes no code when it is loaded."""
         from harness.tracking.served import describe, weights
 
         if self.note["model"] or (path := weights(self.run)) is None:
@@ -134,8 +140,8 @@ class Mirror:
 
         entity = {"metrics": entities.Metric, "params": entities.Param, "tags": entities.RunTag}[kind]
         for first in range(0, len(items), BATCH[kind]):
-            some: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
-            self.client.log_batch(self.id, **some)
+            batch: dict[str, Any] = {kind: [entity(*item) for item in items[first : first + BATCH[kind]]]}
+            self.client.log_batch(self.id, **batch)
 
     def _remember(self, **sent: object) -> None:
         self.note.update(sent)
@@ -143,7 +149,7 @@ class Mirror:
 
 
 def _usage(run: Run) -> list[Point]:
-    """What the run's machine did meanwhile, in the names of MLflow's own system metrics."""
+    """The machine's usage during the run, under the names of MLflow's system metrics."""
     return [
         (f"system/{key}", value, line["time"], step)
         for step, line in enumerate(read_lines(run.folder / "system.jsonl"))
@@ -153,7 +159,7 @@ def _usage(run: Run) -> list[Point]:
 
 
 def _modified(path: Path) -> int | None:
-    """When a file was last changed, in ms; None where there is none."""
+    """Modification time of a file, in ms; None if there is no such file."""
     return int(path.stat().st_mtime * 1000) if path.exists() else None
 
 

@@ -1,6 +1,6 @@
-"""The runs that MLflow is owed: a mark for each, made when its work begins, removed when all of it was sent.
+"""The outbox: a file for each run still to be sent to MLflow, made when its work begins, removed when all was sent.
 
-What is to be sent is in the run's folder, and what of it was sent in the folder's mlflow.json.
+The content to send is in the run's folder, and the folder's mlflow.json notes what was already sent.
 """
 
 from contextlib import suppress
@@ -14,14 +14,14 @@ from harness.runs.run import Run, load
 
 
 class Multirun(NamedTuple):
-    """The runs of one command, which hang under one parent in MLflow, and what that is called."""
+    """The MLflow parent of the runs of one command, and its title."""
 
     fingerprint: str
     title: str
 
 
 class Owed(NamedTuple):
-    """A run that is to be sent, its parent, and the age of its mark."""
+    """A run to be sent, its parent, and the modification time of its mark, in ns."""
 
     run: Run
     multirun: Multirun | None
@@ -29,36 +29,36 @@ class Owed(NamedTuple):
 
 
 def tracked_at(run: Run, tracking: str | None) -> Run:
-    """The run, sent to another store."""
+    """The run, with another tracking store."""
     return replace(run, config=replace(run.config, tracking=tracking))
 
 
 def mark(run: Run) -> Path:
-    """Where it stands that a run is owed."""
+    """The file that marks a run as still to be sent."""
     return run.root / "owed" / f"{run.name}.json"
 
 
 def enqueue(run: Run, multirun: Multirun | None = None) -> None:
-    """Note that a run is to be sent, and where; what was noted of a parent before is kept."""
+    """Mark a run as still to be sent, with its store; keep the parent of an earlier mark if none is given."""
     path = mark(run)
     before = read_json(path)["multirun"] if path.exists() else None
-    with suppress(UserError):  # a disk that cannot be written to: the work itself stops at it, and says so
+    with suppress(UserError):  # disk not writable: the work itself will stop there, with a message
         write_json(path, {"tracking": run.config.tracking, "multirun": multirun or before})
 
 
 def pending(path: Path) -> Owed | None:
-    """What a mark says; None where another process has settled it meanwhile, or the run's folder is gone."""
+    """Read a mark; None if another process removed it meanwhile, or the run's folder is gone."""
     try:
-        age, noted = path.stat().st_mtime_ns, read_json(path)
+        age, note = path.stat().st_mtime_ns, read_json(path)
         run = load(path.parents[1] / path.stem)
     except (FileNotFoundError, UserError):
         return None
-    multirun = Multirun(*noted["multirun"]) if noted["multirun"] else None
-    return Owed(tracked_at(run, noted["tracking"]), multirun, age)
+    multirun = Multirun(*note["multirun"]) if note["multirun"] else None
+    return Owed(tracked_at(run, note["tracking"]), multirun, age)
 
 
 def done(owed: Owed) -> None:
-    """Remove a run's mark, unless it was made anew meanwhile."""
+    """Remove a run's mark, unless it was written again meanwhile."""
     path = mark(owed.run)
     with suppress(FileNotFoundError):
         if path.stat().st_mtime_ns == owed.marked:

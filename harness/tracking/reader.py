@@ -1,4 +1,4 @@
-"""Rows of a report from MLflow, where the runs' folders are mirrored."""
+"""Read the rows of a report from MLflow instead of from run folders."""
 
 from functools import cache
 from pathlib import Path
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 def read_rows(config: Config) -> list[Row]:
-    """A row for each run that MLflow holds, the newest first; UserError if it does not answer."""
+    """One row for each run in MLflow, newest first; UserError if MLflow does not answer."""
     from mlflow.exceptions import MlflowException
 
     where = store.uri(config)
     if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
         return []
-    copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that find their files in it
+    copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that use it
     try:
         client = store.connect(config)
-        runs = [run for run in _everything(client) if "state" in run.data.tags]  # a multirun's parent has none
+        runs = [run for run in _all_runs(client) if "state" in run.data.tags]  # parents of multiruns have none
     except MlflowException as error:
         raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
     return [row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
 
 
-def _everything(client: "MlflowClient") -> list["ml.Run"]:
+def _all_runs(client: "MlflowClient") -> list["ml.Run"]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     pages = [client.search_runs(experiments)]
     while token := pages[-1].token:

@@ -1,4 +1,4 @@
-"""What may fail without harm: told once, and left alone for a while."""
+"""Best-effort calls to a tracking server: warn once, then back off."""
 
 import logging
 import math
@@ -11,44 +11,46 @@ log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
 PATIENCE = 300
-"""Seconds that a store which cannot be reached is left alone, so that no run waits for it at each push."""
+"""Seconds before an unreachable store is tried again, so that a run does not wait for it at each push."""
 
-_away: dict[str, float] = {}
-"""The stores that could not be reached when last tried, and when that was, on the monotonic clock."""
+_failed_at: dict[str, float] = {}
+"""Stores that were unreachable when last tried, with the time of that try on the monotonic clock."""
 
-_told: set[str] = set()
-"""The faults that were told."""
+_warned: set[str] = set()
+"""Faults that were already logged."""
 
 
 def best_effort(store: str, what: str, do: Callable[[], Done], insist: bool = False) -> Done | None:
-    """What `do` gives; None if the store is left alone, or if `do` fails, for no run may end of it.
+    """The result of `do`; None if the store is being avoided, or if `do` fails, as no run may fail because of it.
 
-    Each fault, and each store that cannot be reached, is told in one line of warning, once. insist: leave no store
-    alone.
+    Each fault, and each unreachable store, is logged once as a one-line warning. insist: call `do` even if the store
+    was unreachable a short while ago.
     """
     if not insist and away(store):
         return None
+
+    # Log an error once, and remember an unreachable store.
     try:
-        done = do()
+        result = do()
     except Exception as error:
         if _unreachable(error):
-            _away[store] = time.monotonic()
+            _failed_at[store] = time.monotonic()
             what = f"{store} cannot be reached, what it misses is sent later"
-        if what not in _told:
+        if what not in _warned:
             log.warning("MLflow: %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
-            _told.add(what)
+            _warned.add(what)
         return None
-    _away.pop(store, None)
-    return done
+    _failed_at.pop(store, None)
+    return result
 
 
 def away(store: str) -> bool:
-    """Whether a store could not be reached a short while ago."""
-    return time.monotonic() - _away.get(store, -math.inf) < PATIENCE
+    """Whether a store was unreachable within the last PATIENCE seconds."""
+    return time.monotonic() - _failed_at.get(store, -math.inf) < PATIENCE
 
 
 def _unreachable(error: Exception) -> bool:
-    """Whether an error means that the store is away, rather than that it refuses what it was sent."""
+    """Whether an error means that the store is unreachable, not that it refuses a request."""
     code = getattr(error, "error_code", None)  # of MLflow's own errors
     if code is not None:
         return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")

@@ -1,4 +1,4 @@
-"""The thread that brings a run to MLflow beside its work, so that no run waits for a server."""
+"""A background thread that sends a run to MLflow, so that the run never waits for a server."""
 
 from threading import Event, Thread
 from types import TracebackType
@@ -14,13 +14,13 @@ from harness.tracking.store import enabled, uri
 from harness.tracking.usage import Usage
 
 LAST = 20
-"""Seconds that the end of a run waits for the last push; what is not sent by then stays owed."""
+"""Seconds that a run waits at its end for the last push; what is not sent by then stays in the outbox."""
 
 
 class Sender(Watch):
-    """As a context, it sends the run's newest state whenever it is told of news, and once more on leaving.
+    """A context manager that sends the run's state after each call of `saved`, and once more at exit.
 
-    What news come while it is sending go with the next push. Meanwhile it notes what the machine does.
+    Changes during a push are sent with the next one. Between pushes it records the machine's usage.
     """
 
     def __init__(self, run: Run, multirun: Multirun | None) -> None:
@@ -37,11 +37,11 @@ class Sender(Watch):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.over.set()
         self.news.set()
-        if kind is None or issubclass(kind, Exception):  # who was told to leave has no time
+        if kind is None or issubclass(kind, Exception):  # after a signal there is no time to wait
             self.thread.join(LAST)
 
     def saved(self) -> None:
-        """There is something to send."""
+        """Request a push."""
         self.news.set()
 
     def _work(self) -> None:
@@ -59,6 +59,5 @@ class Sender(Watch):
 
 
 def sender(run: Run, multirun: Multirun | None = None) -> Watch:
-    """What sends a run to MLflow while it goes on; nothing where tracking is off, or in a process that is not the
-    first of the run's."""
+    """The watch that sends a run to MLflow; one that does nothing if tracking is off, or on ranks other than 0."""
     return Sender(run, multirun) if join().rank == 0 and enabled(run.config) else Watch()

@@ -1,4 +1,4 @@
-"""A run's model as MLflow keeps, loads and serves it: weights and a config, neither of which can execute anything."""
+"""A run's model for MLflow to store, load and serve: weights and a config, neither of which contains code."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from harness.runs.run import Run, load
 
 
 class Served:
-    """Predicts for MLflow: float images in [0, 1], N x C x H x W, to their logits, N x K."""
+    """MLflow's model interface: predicts logits, N x K, of float images in [0, 1], N x C x H x W."""
 
     def __init__(self, model: EnergyModel) -> None:
         self.model = model
 
     def predict(self, images: np.ndarray, params: dict[str, object] | None = None) -> np.ndarray:
-        """The logits."""
+        """The logits of images."""
         with torch.no_grad():
             return self.model(torch.as_tensor(np.asarray(images, np.float32))).numpy()
 
@@ -27,20 +27,20 @@ class Served:
         return self.model
 
 
-def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction] - the name by which MLflow calls it
+def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction] - MLflow calls it by this name
     model = untrained(load(Path(path)))
     model.load_state_dict(load_tensors(Path(path, "weights.safetensors"), torch.device("cpu")))
     return Served(model.eval())
 
 
 def weights(run: Run) -> Path | None:
-    """The file that a run's training ended with, where it is still there."""
+    """The file of a run's final weights; None if there is none."""
     path = run.stage_runs[-1].folder / "weights.safetensors" if run.stage_runs else None
     return path if path and path.exists() else None
 
 
 def describe(run: Run, folder: Path) -> None:
-    """Make MLflow's folder of the model in an empty one, but for data/weights.safetensors, which belongs there."""
+    """Write MLflow's model folder into an empty folder, except data/weights.safetensors, which the caller adds."""
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec

@@ -1,4 +1,4 @@
-"""MLflow's store: its client, the experiments by data, and the runs in them that bear a tag."""
+"""The MLflow store: its client, one experiment per dataset, and the runs in it by tag."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from harness.core.errors import UserError
 from harness.runs.config import Config
 from harness.runs.run import Run
 
-if TYPE_CHECKING:  # mlflow takes seconds to import, and most commands do without
+if TYPE_CHECKING:  # mlflow takes seconds to import, and most commands do not need it
     import mlflow.entities as ml
     from mlflow import MlflowClient
 
@@ -24,38 +24,38 @@ SILENCE = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-"""What MLflow is told where the user's environment says nothing: to be brief, nor to report home, nor chat."""
+"""Defaults for MLflow's environment variables: few retries, short timeouts, no telemetry, little output."""
 
 LOCKED = 20
-"""Seconds that a process waits for another that is at the same thing."""
+"""Seconds that a process waits for a lock."""
 
 ABOUT = {
     "mlflow.experimentKind": "custom_model_development",  # its pages then open on the runs, not on traces of agents
     "mlflow.note.content": "If these are pages of traces: choose Model training, at the top left. Each run is one "
     "method with one seed, judged under one protocol. The steps of train/… are the images seen, over all stages.",
 }
-"""Tags of every experiment."""
+"""Tags that every experiment gets."""
 
 SECRET = re.compile(
     r"^(?!sqlite:|file:|[./]|(postgresql|mysql)[^:]*://[^:@/]*@).*@|https?://.*\?|[?&;#]\w*(pass|pwd|token|secret|key)\w*=",
     re.IGNORECASE,
 )
-"""What of a URI may hold a password."""
+"""Matches a URI that may hold a password or token."""
 
 
 OFF = "off"
-"""tracking=off: MLflow is told nothing, and not even imported."""
+"""tracking=off: nothing is sent to MLflow, and it is not imported."""
 
 
 def enabled(config: Config) -> bool:
-    """Whether there is a store at all."""
+    """Whether tracking is on."""
     return config.tracking != OFF
 
 
 def uri(config: Config) -> str:
-    """Where MLflow is: as configured, else a database in the runs folder.
+    """The URI of the MLflow store: as configured, or else of a database in the runs folder.
 
-    UserError if it may hold a password, and where it is off.
+    UserError if the URI may hold a password, or if tracking is off.
     """
     if not enabled(config):
         raise UserError("tracking=off says that there is no MLflow. Leave it out, or say where it is: tracking=URI.")
@@ -70,47 +70,47 @@ def uri(config: Config) -> str:
 
 
 def connect(config: Config) -> "MlflowClient":
-    """A client of the store, which makes its database where there is none."""
+    """A client of the store; creates the database if there is none."""
     for name, value in (LIMITS | SILENCE).items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for chatty, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(chatty).setLevel(level)
-    with _alone(config):  # two that make one database break it
+    with _lock(config):  # two processes that create one database at the same time break it
         return MlflowClient(uri(config))
 
 
 def experiment(client: "MlflowClient", config: Config) -> str:
-    """The id of the experiment of a config's data, made if there is none."""
+    """The id of the experiment for a config's dataset; created if there is none."""
     name, own = config.data["name"], not config.tracking
     location = None if uri(config).startswith("http") else (Run(config).root / "mlartifacts" / name).as_uri()
-    found = client.get_experiment_by_name(name)
-    if not found:
+    existing = client.get_experiment_by_name(name)
+    if not existing:
         return client.create_experiment(name, location, tags=ABOUT)
-    for key in ABOUT.keys() - found.tags.keys():
-        client.set_experiment_tag(found.experiment_id, key, ABOUT[key])
-    if own and found.artifact_location != location:
-        _move(Run(config).root / "mlflow.db", found.artifact_location, str(location))
-    return found.experiment_id
+    for key in ABOUT.keys() - existing.tags.keys():
+        client.set_experiment_tag(existing.experiment_id, key, ABOUT[key])
+    if own and existing.artifact_location != location:
+        _move(Run(config).root / "mlflow.db", existing.artifact_location, str(location))
+    return existing.experiment_id
 
 
 def find(
     client: "MlflowClient", config: Config, key: str, value: str, name: str, started: int | None = None
 ) -> "ml.Run":
-    """The MLflow run that bears a tag, made if there is none; started: when it was begun, in ms, if not now."""
-    with _alone(config):  # of two processes that look for the parent of their runs, one makes it
+    """The MLflow run with a tag, created if there is none; started: its start time in ms; None: now."""
+    with _lock(config):  # only one of several processes may create a common parent
         where = experiment(client, config)
-        found = client.search_runs([where], f"tags.{key} = '{value}'", max_results=1)
-        return found[0] if found else client.create_run(where, started, tags={key: value}, run_name=name)
+        runs = client.search_runs([where], f"tags.{key} = '{value}'", max_results=1)
+        return runs[0] if runs else client.create_run(where, started, tags={key: value}, run_name=name)
 
 
-def _alone(config: Config) -> FileLock:
+def _lock(config: Config) -> FileLock:
     return FileLock(Run(config).root / "mlflow.lock", timeout=LOCKED)
 
 
 def _move(database: Path, old: str, new: str) -> None:
-    """Tell the database in a folder of runs that was moved where its files are now; MLflow knows no way of its own."""
+    """Update the artifact paths in the database of a moved folder of runs, for which MLflow has no function."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (new, old))
         inside = "artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?"

@@ -1,4 +1,4 @@
-"""What MLflow shows of a run, read from its folder: names of metrics, tags, parameters, a description, the data."""
+"""What MLflow shows of a run, read from its folder: metrics, tags, parameters, a description, datasets."""
 
 import getpass
 import json
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 HIDDEN = "mlflow.harness."
-"""Before the names of tags that only programs read; MLflow's pages hide what begins so."""
+"""Prefix of tags that only programs read; MLflow's pages hide tags with such names."""
 
 PARAM, TAG = 6000, 8000
-"""How many characters a parameter and a tag hold."""
+"""Maximum number of characters of a parameter and of a tag."""
 
 TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init")
 JSON = ("seed", "parameters", "canaries", "notes", "study", "selection", "cost", "origin")
-"""Facts that MLflow keeps as texts, and those that it keeps as JSON."""
+"""Fields of a row that are stored as plain text, and those that are stored as JSON."""
 
 Point = tuple[str, float, int, int]
 """A metric's name, its value, the time in ms, and the step."""
 
 
 def curves(run: Run, time: int) -> list[Point]:
-    """The curves of training: train/ce and the like, over all stages, by images seen."""
+    """Training curves, such as train/ce, over all stages, by images seen."""
     return [
         (f"train/{key.rpartition('/')[2]}", value, time, line["images"])
         for line in run.curves()
@@ -42,10 +42,11 @@ def curves(run: Run, time: int) -> list[Point]:
 
 
 def scores(row: Row, time: int) -> list[Point]:
-    """The scores, the intervals of the main ones, and the cost; all at step 0, so that MLflow draws bars of them.
+    """The scores, the intervals of the main scores, and the cost; all at step 0, so that MLflow draws bar charts.
 
-    They bear the time of the record, which its copies share; `time` where it has none.
+    Their time is when the record was created, the same in all copies of it; `time` if that is unknown.
     """
+    # Choose the time of the points.
     if row.origin and row.origin.created:
         time = int(1000 * datetime.fromisoformat(row.origin.created).timestamp())
     values = {key: score.value for key, score in row.scores.items()}
@@ -61,12 +62,12 @@ def scores(row: Row, time: int) -> list[Point]:
 
 
 def params(run: Run) -> list[tuple[str, str]]:
-    """The config that the numbers depend on, as method.joint.training.lr and the like."""
+    """The parts of the config that determine the numbers, flat: method.joint.training.lr and so on."""
     return list(_flat(run.identity))
 
 
 def tags(run: Run, row: Row, id: str) -> dict[str, str]:
-    """Whatever says which run it is, where its files are and what became of it; what only programs read is hidden."""
+    """Tags with the run's identity, files and outcome; those that only programs read get a hidden name."""
     texts = {key if _plain(key) else HIDDEN + key: text for key, text in row_tags(row)}
     texts |= {
         "folder": str(run.folder),
@@ -81,16 +82,22 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
 
 
 def plain_tags(tags: dict[str, str]) -> dict[str, str]:
-    """The tags of a run under their own names; those of an older harness were not hidden, empty ones are not kept."""
+    """A run's tags without the hidden prefix, which older versions did not use.
+
+    MLflow drops empty tags, so `reason` and `overrides` get an empty default.
+    """
     return {"reason": "", "overrides": ""} | {key.removeprefix(HIDDEN): text for key, text in tags.items()}
 
 
 def description(run: Run, row: Row, id: str) -> str:
-    """A run in markdown: the command, the main numbers, what to be wary of, and where all else is."""
+    """A run in markdown: the command, the main scores, warnings, and where to find the rest."""
+    # What was run, and its main scores.
     parts = [f"**{row.method}** on **{row.data}**, net {row.model}, seed {row.seed}: {row.state}", row.reason]
     parts.append(f"```\n{run.config.command}\n```")
     if main := [score for score in row.scores.values() if not score.table]:
         parts.append("\n".join(["| score | value | 95 % interval | of |", "|:--|--:|:-:|--:|", *map(_line, main)]))
+
+    # How the scores came about, and what to be careful about.
     if row.protocol.label:
         parts.append(f"**{row.protocol.label}**")
     if row.cost and row.origin:
@@ -98,6 +105,8 @@ def description(run: Run, row: Row, id: str) -> str:
         parts.append(f"Trained: {stages}. Judged in {row.cost.evaluation_seconds:.0f} s, on {row.origin.hardware}.")
     parts += [f"† {warning}" for warning in _warnings(row)]
     parts += [f"Deviates from the paper, {topic}: {note}" for topic, note in row.notes.items()]
+
+    # Where to find the files and the model.
     parts.append(f"Folder: `{run.folder}`")
     if row.state == "done":
         parts.append(f'Model: `mlflow.pyfunc.load_model("runs:/{id}/model").get_raw_model()`')
@@ -105,17 +114,17 @@ def description(run: Run, row: Row, id: str) -> str:
 
 
 def inputs(run: Run) -> list["DatasetInput"]:
-    """The data and the outliers, named by what they hold, as MLflow shows what a run was trained on."""
+    """The dataset and the outliers as MLflow dataset inputs, identified by the hash of their configs."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     contexts = {"data": "training, validation, test", "outliers": "outliers"}
-    made: list[DatasetInput] = []
+    dataset_inputs: list[DatasetInput] = []
     for part, context in contexts.items():
         content = placeless(getattr(run.config, part))
         source = json.dumps({"config": content})
         dataset = Dataset(content["name"], fingerprint(content), "local", source, profile=json.dumps(content))
-        made.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-    return made
+        dataset_inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return dataset_inputs
 
 
 def _plain(key: str) -> bool:
@@ -131,7 +140,7 @@ def _line(score: Score) -> str:
 
 
 def _warnings(row: Row) -> list[str]:
-    """Each warning once, after the titles of the scores it is about."""
+    """Each warning once, with the titles of the scores that it concerns."""
     about: dict[str, list[str]] = {}
     for score in row.scores.values():
         for warning in score.warnings:
@@ -148,7 +157,7 @@ def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def row_tags(row: Row) -> Iterator[tuple[str, str]]:
-    """A row as MLflow keeps it: texts as they are, all else as JSON."""
+    """A row as MLflow tags: strings as they are, all else as JSON."""
     yield from ((key, getattr(row, key)) for key in TEXTS)
     yield from (("protocol", row.protocol.id), ("protocol_hash", row.protocol.hash))
     yield "protocol_label", row.protocol.label
@@ -159,7 +168,8 @@ def row_tags(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def row_of_tags(tags: dict[str, str], find: Find) -> Row:
-    """The row that was kept; an older harness kept less of it."""
+    """The row stored in tags; fields that older versions did not store get their defaults."""
+    # Tags that older versions did not write have defaults.
     cost, origin = tags.get("cost", "null"), tags.get("origin", "null")
     return Row(
         **{key: tags.get(key, "") for key in TEXTS},

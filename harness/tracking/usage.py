@@ -1,4 +1,4 @@
-"""What a run's machine does meanwhile: processor, memory and GPUs, in system.jsonl of the run's folder."""
+"""Record the machine's usage during a run (CPU, memory, GPUs) in system.jsonl of the run's folder."""
 
 import time
 from contextlib import suppress
@@ -8,11 +8,11 @@ from typing import Any
 from harness.core.files import append_line
 
 SPARSE = (10.0, 0.01)
-"""Seconds between two samples: at least so many, and so much of the time since the first; 1,000 in three weeks."""
+"""Minimum interval between samples: in seconds, and as a share of the time since the start (1,000 in three weeks)."""
 
 
 class Usage:
-    """Takes samples with MLflow's own monitors, under the names by which its pages know them."""
+    """Takes samples with MLflow's monitors, under MLflow's names of system metrics."""
 
     def __init__(self, path: Path) -> None:
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
@@ -20,19 +20,19 @@ class Usage:
 
         self.path, self.begun = path, time.monotonic()
         self.monitors: list[Any] = [CPUMonitor()]
-        with suppress(ImportError, RuntimeError):  # there is none, or no driver of it
+        with suppress(ImportError, RuntimeError):  # no GPU, or no driver
             self.monitors.append(GPUMonitor())
         self.due = self.begun
-        self._sampled()  # the first load of a processor is that since nothing
+        self._sample()  # the first CPU load has no interval to refer to, so it is dropped
 
     def note(self) -> None:
-        """Add a sample to the file, if it is time for one."""
+        """Append a sample to the file if one is due."""
         now = time.monotonic()
         if now >= self.due:
             self.due = now + max(SPARSE[0], SPARSE[1] * (now - self.begun))
-            append_line(self.path, {"time": int(time.time() * 1000), **self._sampled()})
+            append_line(self.path, {"time": int(time.time() * 1000), **self._sample()})
 
-    def _sampled(self) -> dict[str, float]:
+    def _sample(self) -> dict[str, float]:
         figures: dict[str, float] = {}
         for monitor in self.monitors:
             monitor.collect_metrics()

@@ -1,4 +1,4 @@
-"""What a file's weights tell where they are not those of the model: what differs, and which model they belong to."""
+"""Explain why a file's weights do not fit a model: list the differences, and guess the architecture in the file."""
 
 from collections.abc import Mapping
 
@@ -13,15 +13,15 @@ RESNETS: dict[tuple[tuple[int, ...], int, bool], str] = {
     ((3, 4, 6, 3), 128, True): "model=timm model.name=wide_resnet50_2",
     ((3, 4, 6, 3), 256, True): "model=wrn50_4",
 }
-"""By the blocks of the four groups, the first inner width, and whether blocks are bottlenecks."""
+"""Overrides by blocks per group, inner width of the first block, and whether blocks are bottlenecks."""
 CONVNEXTS = {96: "small", 128: "base", 192: "large"}
-"""By the body's first width."""
+"""Model sizes by the width of the first stage."""
 HEADS = ("fc", "class_output", "head.fc", "head", "classifier")
 
 
 def mismatch(found: Weights, wanted: Weights) -> list[str]:
-    """Lines that say how a file's weights differ from those that a model wants, and what to try; none if they fit."""
-    # Files of torch < 0.4.1 lack num_batches_tracked; torch then sets it.
+    """Lines that list how weights differ from those that a model needs, and suggest what to try; empty if they fit."""
+    # Files of torch < 0.4.1 lack num_batches_tracked; torch then sets it itself.
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in found if name not in wanted]
     reshaped = [
@@ -35,7 +35,7 @@ def mismatch(found: Weights, wanted: Weights) -> list[str]:
 
 
 def model(weights: Weights) -> str | None:
-    """The overrides that choose the model with such weights; None if it is none that is known here."""
+    """Overrides that select the model with these weights; None if the architecture is not recognised."""
     if "block1.layer.0.conv1.weight" in weights:
         return _wrn(weights, "standard", "block1.layer.")
     if "layer1.0.conv1.weight" in weights and "layer4.0.conv1.weight" not in weights:
@@ -50,7 +50,7 @@ def model(weights: Weights) -> str | None:
 
 
 def classes(weights: Weights) -> int | None:
-    """The number of classes of the weights' head, None if no head is found."""
+    """Number of classes of the weights' head; None if no head is found."""
     return next((len(weights[f"{head}.weight"]) for head in HEADS if f"{head}.weight" in weights), None)
 
 
@@ -70,7 +70,7 @@ def _wrn(weights: Weights, variant: str, group: str) -> str:
 
 
 def _count(weights: Weights, group: str) -> int:
-    """How many blocks a group has, its names beginning with `group` and a number."""
+    """Number of blocks in a group, whose weights' names begin with `group` and a number."""
     return len({name.removeprefix(group).partition(".")[0] for name in weights if name.startswith(group)})
 
 

@@ -1,4 +1,4 @@
-"""What a stage trains on: the batches of its streams, and of each the part that is this process's."""
+"""The batches that a stage trains on: each stream's batch, and this rank's part of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from harness.core.random import derive
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What a stage trains on, and with; `key` is the root of all its randomness, `workers` load images.
+    """The data, device and settings that a stage trains with.
 
-    world: the processes that share each batch. accumulate: in how many pieces, one after the other, a process works
-    through its part. code_version: the code that trains, in words. compile: the net, while it learns. recompute: its
-    activations, where memory is short.
+    key: the root of all its random numbers. workers: data loader processes per stream. world: the processes that share
+    each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version: description
+    of the running code. compile: whether to compile the net for training. recompute: whether to recompute activations
+    in the backward pass, which saves memory.
     """
 
     data: Dataset
@@ -38,7 +39,8 @@ class StageInputs:
 def batches(
     stage: Stage, inputs: StageInputs, start: int, steps: int, skipped: set[str]
 ) -> Iterator[tuple[int, Batch]]:
-    """The steps from `start` on, with this process's parts of their batches; unreadable files go to `skipped`."""
+    """Yield steps start … steps − 1 with this rank's part of each batch; unreadable files are added to `skipped`."""
+    # Open the streams, then move one batch of each to the device per step.
     streams: dict[Stream, Iterator[tuple[Tensor, Tensor]]] = {
         name: _stream(name, stage, inputs, start, steps, skipped) for name in stage.streams
     }
@@ -70,7 +72,7 @@ def _stream(
 
 
 def check_shares(stage: Stage, processes: int, pieces: int) -> None:
-    """UserError where a stage's batches cannot be split into equal parts."""
+    """Raise UserError if a stage's batches cannot be split equally over `processes` times `pieces`."""
     for stream in stage.streams:
         if (size := stage.training.size(stream)) % (processes * pieces):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, verified on loading, the newest sound one wins."""
+"""Checkpoints: written atomically, verified when loaded; the newest undamaged one is used."""
 
 import hashlib
 import io
@@ -16,13 +16,13 @@ from harness.core.files import atomic_write
 log = logging.getLogger(__name__)
 
 KEPT = 2
-"""Checkpoints kept in a folder: the newest, and the one before it should the newest be damaged."""
+"""Checkpoints kept in a folder: the newest, and the one before in case the newest is damaged."""
 
 
 def save(folder: Path, step: int, content: dict[str, Any]) -> None:
-    """Save a checkpoint as <step>-<sha256>.pt and remove all but the newest two.
+    """Save a checkpoint as <step>-<sha256>.pt, and remove all but the newest two.
 
-    The checksum in the name makes file and checksum one atomic rename.
+    With the checksum in the name, one atomic rename publishes both file and checksum.
     """
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -34,10 +34,10 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of a stage's folder, written beside the training, one at a time.
+    """The checkpoints of a stage's folder, written by a background thread, one at a time.
 
-    Training waits only while the content is copied. As a context, it is left when the last one is written. Rank 0
-    reads the disk first and writes; every process calls these methods.
+    Training waits only while the content is copied to the CPU. As a context manager, it waits at exit until the last
+    checkpoint is written. Every rank must call these methods; rank 0 chooses the checkpoint to load, and writes.
     """
 
     def __init__(self, folder: Path, world: World = ALONE) -> None:
@@ -52,24 +52,24 @@ class Checkpoints:
         self.wait()
 
     def newest(self) -> dict[str, Any] | None:
-        """The content of the newest sound checkpoint; None if there is none."""
+        """The content of the newest undamaged checkpoint; None if there is none."""
         path = self.world.on_main(lambda: newest(self.folder))
         return None if path is None else load(path)
 
     def begin(self, step: int, content: dict[str, Any]) -> None:
-        """Begin to write a checkpoint of the content as it is now; UserError if the last one could not be written."""
+        """Start to write a checkpoint of the present content; UserError if the previous one could not be written."""
         if self.world.rank == 0:
             self.wait()
             self.writing = self.thread.submit(save, self.folder, step, copy_to_cpu(content))
 
     def wait(self) -> None:
-        """Wait until the last one is written; UserError if it could not be."""
+        """Wait until the last checkpoint is written; UserError if that failed."""
         if self.writing is not None:
             self.writing.result()
             self.writing = None
 
     def remove(self) -> None:
-        """Remove all of them: the stage is done."""
+        """Remove all checkpoints, once the stage is done."""
         for path in list_checkpoints(self.folder):
             path.unlink()
 
@@ -80,7 +80,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint whose checksum holds; None if there is none. Damaged ones are named in a warning."""
+    """The newest checkpoint with a correct checksum; None if there is none. Deletes damaged ones, with a warning."""
     for path in reversed(list_checkpoints(folder)):
         if path.stem.split("-")[1] == _checksum(path):
             return path
@@ -90,12 +90,12 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, in the memory of the CPU; reading it executes nothing."""
+    """Load a checkpoint's content onto the CPU, without executing code in it."""
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def copy_to_cpu(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
-    """A copy, in the memory of the CPU, that training does not change."""
+    """Copy a checkpoint's content to the CPU, so that training does not change it."""
     if isinstance(content, Tensor):
         return content.detach().to("cpu", copy=True)
     if isinstance(content, dict):

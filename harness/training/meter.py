@@ -1,4 +1,4 @@
-"""What the training of a stage has taken, interruptions not counted: seconds, and the energy of its GPUs."""
+"""Measure the training time of a stage and the energy of its GPUs, without interruptions."""
 
 import time
 from math import isnan, nan
@@ -10,9 +10,9 @@ from harness.core.distributed import World
 
 
 class Meter:
-    """Counts from now on, and adds what was spent before the checkpoint `saved`, if there is one.
+    """Counts from now on, and adds the time and energy stored in the checkpoint `saved`, if there is one.
 
-    A checkpoint's joules are null where they were not known.
+    A checkpoint's joules are null if they were not known.
     """
 
     def __init__(self, device: torch.device, world: World, saved: dict[str, Any] | None = None) -> None:
@@ -25,21 +25,21 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Of this process."""
+        """Training time of this process, in seconds."""
         return self.seconds_before + time.monotonic() - self.since
 
     def joules(self) -> float | None:
-        """Of the GPUs of all processes, which call this together; None where one does not tell, and on CPUs."""
-        here = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
-        total = self.joules_before + float(self.world.sum(here))
+        """Energy of all ranks' GPUs, in joules; all ranks must call it. None on CPUs, or if a GPU reports none."""
+        own = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
+        total = self.joules_before + float(self.world.sum(own))
         return None if isnan(total) else total
 
 
 def gpu_joules(device: torch.device) -> float:
-    """What a GPU has used since its driver was loaded, in joules, by whomever; NaN where it does not tell."""
+    """Energy of a GPU since its driver was loaded, in joules, by all its users; NaN if it is not reported."""
     if device.type != "cuda":
         return nan
-    import pynvml  # of nvidia-ml-py, which is slow where it finds no driver
+    import pynvml  # from nvidia-ml-py; slow if there is no driver
 
     try:
         pynvml.nvmlInit()

@@ -1,6 +1,6 @@
-"""Weights from other people's files, and from our own: read without executing anything, loaded strictly.
+"""Read weights from published checkpoint files and our own, without executing code, and load them strictly.
 
-A pickle that needs code is converted once, by someone who trusts it: python -m harness convert FILE NEW.safetensors
+A pickle that needs code must be converted once, by a user who trusts it: python -m harness convert FILE NEW.safetensors
 """
 
 import pickle
@@ -22,21 +22,21 @@ from harness.core.tensors import load_tensors, save_tensors
 from harness.training.architectures import mismatch
 
 CONTAINERS = ("ema_state_dict", "model_state_dict", "state_dict", "model")
-"""Where a file that holds more than weights keeps them, the averaged ones first: DAT, JEM, MadryLab."""
+"""Keys under which files with further content (DAT, JEM, MadryLab) hold the weights; averaged weights come first."""
 DROPPED = {"attacker", "normalizer", "normalize", "n_averaged", "energy_output"}
-"""Parts of the names of tensors that are no weights of the net."""
+"""Name parts of tensors that are not weights of the net."""
 PREFIXES = ("module.", "model.", "base_model.")
-"""What wrappers put before the names of all weights, in any order, several times over."""
+"""Prefixes that wrappers add to all names of weights, in any order and possibly repeated."""
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How torch.save began its files before torch 1.6."""
+"""First bytes of torch.save's files before torch 1.6."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The net's weights in a file of any published format, under the net's own names, on the CPU.
+    """Read the net's weights from a file of any published format, under the net's own names, on the CPU.
 
-    The format is told by the content, never by the name. UserError for what is damaged, is no checkpoint, or could
-    be read only by executing the code in it.
+    The format is detected from the content, not from the file name. UserError for a file that is damaged, is no
+    checkpoint, or cannot be read without executing code in it.
     """
     load = LOADERS[_format(path)]
     try:
@@ -48,26 +48,28 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fit(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
-    """Load weights that were read from `path` into a net; all of them, and nothing else, have to fit.
+    """Load weights that were read from `path` into a net; names and shapes must match exactly.
 
-    UserError names what is missing, unexpected or of another shape, and guesses what to try; the net is then as before.
+    UserError lists what is missing, unexpected or of another shape, and suggests a fix; the net is then unchanged.
     """
     check(weights, net, path)
     net.load_state_dict(weights)
 
 
 def check(weights: dict[str, Tensor], net: nn.Module, path: Path) -> None:
-    """UserError if weights that were read from `path` do not fit a net, which may be on the device "meta"."""
+    """Raise UserError if weights read from `path` do not fit a net; the net may be on the device "meta"."""
     if lines := mismatch(weights, net.state_dict()):
         raise UserError("\n".join([f"{path} does not fit the model.", *lines]))
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the weights of a torch.save file as safetensors; executes the code that the file holds."""
+    """Write the weights of a torch.save file as safetensors; executes the code in the file."""
     if target.exists():
         raise UserError(f"{target} exists already. Name a new file.")
     if _format(source) == "safetensors":
         raise UserError(f"{source} is a safetensors file: give it as it is.")
+
+    # Unpickle the file, with a warning first.
     print(f"Executing the code in {source}. Do this only with files of a source that you trust.", file=sys.stderr)
     try:
         with source.open("rb") as file:
@@ -77,12 +79,12 @@ def convert(source: Path, target: Path) -> None:
         raise UserError(f"{source} needs the package {name}: pip install {name}, and the same command.") from None
     except Exception as error:  # code of the file, or damage: anything may be raised
         raise UserError(_unreadable(source, error)) from error
-    # Clones, as safetensors refuses tensors that share memory.
+    # Clone, as safetensors refuses tensors that share memory.
     save_tensors(target, {name: tensor.clone() for name, tensor in _weights(content, source).items()})
 
 
 def _format(path: Path) -> str:
-    """The key in LOADERS for what a file's first bytes say."""
+    """The key in LOADERS for a file's format, detected from its first bytes."""
     try:
         with path.open("rb") as file:
             head = file.read(32)
@@ -100,7 +102,7 @@ def _format(path: Path) -> str:
 
 def _load_zip(path: Path) -> object:
     with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():  # torch leaves the checksums unread
+        if damaged := archive.testzip():  # torch does not verify the checksums
             raise ValueError(f"the checksum of {damaged} does not hold")
     return _load_pickle(path)
 
@@ -114,7 +116,7 @@ def _load_legacy(path: Path) -> object:
 
 
 def _load_pickle(path: Path) -> object:
-    with path.open("rb") as file:  # not by its path: torch.load would go by the extension
+    with path.open("rb") as file:  # not the path: torch.load would choose by its extension
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -130,7 +132,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
 
 
 def _weights(content: object, path: Path) -> dict[str, Tensor]:
-    """The weights among a file's content, without what wrappers added to their names."""
+    """The weights in a file's content, with wrappers' prefixes removed from their names."""
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if not isinstance(content, Mapping):
@@ -145,12 +147,12 @@ def _weights(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    if _all_begin(weights, "net."):  # our own: what follows is the net's
+    if _all_begin(weights, "net."):  # our own files: EnergyModel's attribute `net`
         return {name.removeprefix("net."): tensor for name, tensor in weights.items()}
     weights = {name: tensor for name, tensor in weights.items() if not DROPPED & set(name.split("."))}
     while prefix := next((p for p in PREFIXES if _all_begin(weights, p)), None):
         weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    if "class_output.weight" in weights:  # JEM's features stand beside its head
+    if "class_output.weight" in weights:  # JEM keeps the features, f, and the head side by side
         weights = {name.removeprefix("f."): tensor for name, tensor in weights.items()}
     return weights
 
@@ -160,7 +162,7 @@ def _all_begin(names: Mapping[str, Tensor], prefix: str) -> bool:
 
 
 def _pickle() -> ModuleType:
-    """dill, with which MadryLab's files were written, where it is installed."""
+    """dill if it is installed (MadryLab's files were written with it), or else pickle."""
     try:
         return import_module("dill")
     except ModuleNotFoundError:
