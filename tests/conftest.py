@@ -87,13 +87,13 @@ def loop(digits):
 
 @pytest.fixture
 def type_(monkeypatch, tmp_path, capsys):
-    """Types a command of the harness in an empty folder: its status and what it printed, out and err.
+    """Types a command of the harness in an empty folder, or in another: its status and what it printed, out and err.
 
     In this process, which saves the seconds of a new one; an error that is not explained is raised here.
     """
 
-    def type_(*arguments):
-        monkeypatch.chdir(tmp_path)
+    def type_(*arguments, folder=tmp_path):
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
         with pytest.raises(SystemExit) as left:
             command.main()
