@@ -1,7 +1,8 @@
 """Every recipe and study of CIFAR and ImageNet composes and plans; each method takes two steps on each of its nets.
 
-Data lie on the disk in the real formats, few of them; walks are short, buffers small. Nets are the real ones; those that are too
-large for a small machine at 256 pixels see smaller images, and have a first stage in place of their checkpoint.
+Data lie on the disk in the real formats, few of them; walks are short, buffers small. Nets are the real ones; those
+that are too large for a small machine at 256 pixels see smaller images, and have a first stage in place of their
+checkpoint.
 """
 
 import shutil
