@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs processes browser kills scenarios clean help
+.PHONY: demo test other-cpu lint docs processes browser kills scenarios clean help
 
 help:  ## these lines
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: .venv/installed  ## four methods on digits, trained, evaluated, compared
 	$(BIN)/python -m harness -m method=atjem,jem,at,generative launcher=processes
@@ -13,6 +13,10 @@ demo: .venv/installed  ## four methods on digits, trained, evaluated, compared
 
 test: .venv/installed  ## the tests, but for the slow ones that follow
 	$(BIN)/python -m pytest
+
+other-cpu: .venv/installed  ## the tests that compare numbers, as on a CPU with AVX2 and no more
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --ignore=tests/methods/test_recipes_take_two_steps.py \
+		tests/core tests/methods tests/models tests/training tests/evaluation
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

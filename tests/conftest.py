@@ -1,6 +1,8 @@
 """What the tests share: small nets, a small batch, the digits, a stage's loop on them, and a line to type into."""
 
+import logging
 import sys
+from functools import wraps
 
 import hypothesis
 import pytest
@@ -12,6 +14,7 @@ from harness.core.energy import EnergyModel
 from harness.core.optim import Training
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
+from harness.evaluation.features import digits as features
 from harness.models.digits import Digits as DigitsNet
 from harness.training.batches import StageInputs
 from harness.training.step import Step
@@ -25,6 +28,23 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_extractor():
+    """The extractor of digits, which takes seconds to train, is trained once on the same images in this process."""
+    made = {}
+
+    @wraps(features._train)
+    def trained(images, labels):
+        content = images.numpy().tobytes() + labels.numpy().tobytes()
+        if content not in made:
+            made[content] = trained.__wrapped__(images, labels)
+        return made[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "_train", trained)
+        yield
 
 
 @pytest.fixture
@@ -87,16 +107,21 @@ def loop(digits):
 
 @pytest.fixture
 def type_(monkeypatch, tmp_path, capsys):
-    """Types a command of the harness in an empty folder: its status and what it printed, out and err.
+    """Types a command of the harness in an empty folder, or in another: its status and what it printed, out and err.
 
-    In this process, which saves the seconds of a new one; an error that is not explained is raised here.
+    In this process, which saves the seconds of a new one; an error that is not explained is raised here. Warnings of
+    loggers are printed, which Python does by itself where pytest does not listen to them.
     """
 
-    def type_(*arguments):
-        monkeypatch.chdir(tmp_path)
+    def type_(*arguments, folder=tmp_path):
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as left:
-            command.main()
+        logging.getLogger().addHandler(logging.lastResort)
+        try:
+            with pytest.raises(SystemExit) as left:
+                command.main()
+        finally:
+            logging.getLogger().removeHandler(logging.lastResort)
         told = capsys.readouterr()
         return left.value.code, told.out, told.err
 

@@ -1,7 +1,6 @@
 """sample and explain: what they write is what was asked for, and the same seeds give the same pixels."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from PIL import Image
 
 import harness as api
 from harness.cli import explain, sample
-from harness.cli.main import main
 from harness.core.errors import Diverged, UserError
 from harness.evaluation.samples import eight_bits
 from harness.runs.execute import train_stage
@@ -77,9 +75,9 @@ def test_the_grid_has_a_column_for_each_class(sampled):
         assert np.array_equal(shown, image)
 
 
-def test_the_same_seed_gives_the_same_files(sampled, run, tmp_path):
+def test_the_same_seed_gives_the_same_files(sampled, run, type_, tmp_path):
     arguments = (f"run={run.folder}", "n=14", "classes=[3,5]", f"out={tmp_path / 'again'}")
-    status, out, err = harness("sample", *arguments, folder=tmp_path)
+    status, out, err = type_("sample", *arguments)
     assert status == 0, out + err
     for file in ("samples.png", "trajectory.png"):
         assert (tmp_path / "again" / file).read_bytes() == (sampled / file).read_bytes()
@@ -102,10 +100,10 @@ def test_a_walk_of_two_steps_has_three_moments(model):
     assert list(sample.trajectory(model, 2, [0], 0, 0)) == [0]
 
 
-def test_a_checkpoint_is_sampled_too(run, tmp_path):
+def test_a_checkpoint_is_sampled_too(run, type_, tmp_path):
     weights = run.stage_runs[-1].folder / "weights.safetensors"
     small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200")
-    status, out, err = harness("sample", f"run={weights}", "n=3", "steps=2", *small, folder=tmp_path)
+    status, out, err = type_("sample", f"run={weights}", "n=3", "steps=2", *small)
     assert status == 0, out + err
     (folder,) = (tmp_path / "reports" / "pictures").iterdir()
     assert folder.name.startswith("pretrained-digits-s0-")
@@ -114,9 +112,9 @@ def test_a_checkpoint_is_sampled_too(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["reports"], "nothing else is written"
 
 
-def test_images_of_the_test_split_are_explained(run, model, tmp_path):
+def test_images_of_the_test_split_are_explained(run, model, type_, tmp_path):
     arguments = (f"run={run.folder}", "images=test", "target=3", "n=2", "eps=0.5,2", "steps=5", f"out={tmp_path}")
-    status, out, err = harness("explain", *arguments, folder=tmp_path)
+    status, out, err = type_("explain", *arguments)
     assert status == 0, out + err
     found = json.loads((tmp_path / "explain.json").read_text())
     assert (found["run"], found["target"], found["steps"]) == (run.name, "3", 5)
@@ -146,9 +144,9 @@ def test_files_are_read_in_the_order_of_their_names(photographs, model):
     assert told == ["2 of 4 images were made as small as the model's."]
 
 
-def test_a_folder_is_explained(run, photographs, tmp_path):
+def test_a_folder_is_explained(run, photographs, type_, tmp_path):
     arguments = (f"run={run.folder}", f"images={photographs}", "target=7", "steps=3", f"out={tmp_path}")
-    status, out, err = harness("explain", *arguments, folder=tmp_path)
+    status, out, err = type_("explain", *arguments)
     assert status == 0, out + err
     assert "2 of 5 images were made as small as the model's." in out
     found = json.loads((tmp_path / "explain.json").read_text())
@@ -186,14 +184,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("typed", CASES)
-def test_what_cannot_be_shown_is_explained(typed, run, monkeypatch, capsys):
+def test_what_cannot_be_shown_is_explained(typed, run, type_):
     before = sorted(run.root.parent.rglob("*"))
-    monkeypatch.chdir(run.root.parent)
-    monkeypatch.setattr(sys, "argv", ["harness", *typed.format(name=run.name).split()])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 2
-    err = capsys.readouterr().err
+    status, _, err = type_(*typed.format(name=run.name).split(), folder=run.root.parent)
+    assert status == 2
     for part in CASES[typed]:
         assert part.format(name=run.name) in err
     assert sorted(run.root.parent.rglob("*")) == before
@@ -206,14 +200,11 @@ def test_all_classes_take_turns_where_none_is_asked_for(model, tmp_path):
     assert Image.open(tmp_path / "samples.png").width == 10 * 50 + 2
 
 
-def test_samples_that_are_not_finite_are_no_traceback(run, monkeypatch, capsys):
+def test_samples_that_are_not_finite_are_no_traceback(run, type_, monkeypatch):
     def fail(*_):
         raise Diverged("the samples are not finite")
 
     monkeypatch.setattr(sample, "write", fail)
-    monkeypatch.chdir(run.root.parent)
-    monkeypatch.setattr(sys, "argv", ["harness", "sample", f"run={run.name}"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 2
-    assert f"{run.name} shows nothing: the samples are not finite" in capsys.readouterr().err
+    status, _, err = type_("sample", f"run={run.name}", folder=run.root.parent)
+    assert status == 2
+    assert f"{run.name} shows nothing: the samples are not finite" in err

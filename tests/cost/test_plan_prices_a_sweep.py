@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from commandline import QUICK, quick
-from commandline import harness as command
 
 import harness
 from harness.cli.plan import prices_table
@@ -147,8 +146,8 @@ def test_a_pace_of_another_make_tells_nothing(tmp_path, content):
     assert not any(Paces(tmp_path).known.values())
 
 
-def test_a_probe_leaves_nothing_behind(tmp_path):
-    status, out, err = command("plan", *quick("atjem"), "--probe", folder=tmp_path)
+def test_a_probe_leaves_nothing_behind(type_, tmp_path):
+    status, out, err = type_("plan", *quick("atjem"), "--probe")
     assert status == 0, err
     assert "thread" in out and "probe=true" not in out
     assert list(tmp_path.iterdir()) == []

@@ -142,7 +142,7 @@ def soon(words, world):
 
 
 def make(line, words):
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
     assert {word for word in words if "=" not in word} <= set(targets), line
 
 

@@ -1,7 +1,8 @@
 """Every recipe and study of CIFAR and ImageNet composes and plans; each method takes two steps on each of its nets.
 
-Data lie on the disk in the real formats, few of them, and walks are short. Nets are the real ones; those that are too
-large for a small machine at 256 pixels see smaller images, and have a first stage in place of their checkpoint.
+Data lie on the disk in the real formats, few of them; walks are short, buffers small. Nets are the real ones; those
+that are too large for a small machine at 256 pixels see smaller images, and have a first stage in place of their
+checkpoint.
 """
 
 import shutil
@@ -62,8 +63,15 @@ def disk(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gaussians():
-    """Those of CIFAR-10's classes, made once for all methods that begin at them: ten covariances of 3,072 pixels."""
-    return cache(class_gaussians)
+    """Those of a dataset's classes, made once for all methods that begin at them: ten covariances of 3,072 pixels."""
+    made = {}
+
+    def once(data):
+        if type(data) not in made:
+            made[type(data)] = class_gaussians(data)
+        return made[type(data)]
+
+    return once
 
 
 @pytest.fixture
@@ -95,12 +103,14 @@ def planned(disk, gaussians, monkeypatch):
 
 
 def shortened(part, path="method"):
-    """The overrides that leave two steps of each walk, below a part of a config."""
+    """The overrides that leave two steps of each walk and few images of each buffer, below a part of a config."""
     for key, value in part.items():
         if isinstance(value, dict):
             yield from shortened(value, f"{path}.{key}")
         elif key == "steps":
             yield f"{path}.steps={min(value, 2)}"
+        elif key == "buffer":
+            yield f"{path}.buffer=30"  # so many images of each class
 
 
 def kinds(choices):

@@ -6,7 +6,6 @@ from math import comb
 
 import numpy as np
 import pytest
-from commandline import harness
 from recorded import some_record, some_score
 
 from harness.core.errors import UserError
@@ -150,8 +149,8 @@ def place(tmp_path):
     return tmp_path
 
 
-def test_the_command_compares_a_path_with_a_name(place):
-    status, out, err = harness("compare", "runs/at-digits-s0-aaaaaaaa", "jem-digits-s0-bbbbbbbb", folder=place)
+def test_the_command_compares_a_path_with_a_name(place, type_):
+    status, out, err = type_("compare", "runs/at-digits-s0-aaaaaaaa", "jem-digits-s0-bbbbbbbb")
     assert status == 0, err
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
@@ -187,8 +186,8 @@ def test_the_command_compares_a_path_with_a_name(place):
         ("compare jem-digits-s1-cccccccc at-digits-s0-aaaaaaaa -m seed=0,1", "leave out -m"),
     ],
 )
-def test_what_cannot_be_compared_is_explained(place, words, told):
-    status, out, err = harness(*words.split(), folder=place)
+def test_what_cannot_be_compared_is_explained(place, type_, words, told):
+    status, out, err = type_(*words.split())
     assert status == 2 and told in err and "Traceback" not in out + err
 
 

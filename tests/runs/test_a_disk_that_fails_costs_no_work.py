@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from commandline import bare, harness, start
+from commandline import bare, start
 from disks import Disk, small_disk
 
 import harness as api
@@ -79,7 +79,7 @@ def test_a_disk_that_becomes_full_stops_the_run_and_its_work_is_kept(moment, dis
     assert [path for path in disk.path.rglob(".*") if "@" in path.name] == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_named_and_can_still_be_looked_at(disk, undisturbed, tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_named_and_can_still_be_looked_at(disk, undisturbed, type_, tmp_path):
     shutil.copytree(undisturbed.folder, disk.path / "runs" / undisturbed.name)
     arguments = [*bare("at", steps=100, keep=("fidelity",)), "seed=1", f"runs={disk.path}/runs"]
     process = start(*arguments, folder=tmp_path)
@@ -91,24 +91,24 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_can_still_be_looked_at(
     disk.protect()
     try:
         for more in ([], ["launcher=processes"]):
-            status, out, err = harness(*arguments, *more, folder=tmp_path)
+            status, out, err = type_(*arguments, *more)
             assert status == 2, out + err
             assert f"{disk.path}/runs" in err and "cannot be written (Read-only file system)" in err
             assert "Traceback" not in out + err
-        status, out, err = harness("status", f"runs={disk.path}/runs", folder=tmp_path)
+        status, out, err = type_("status", f"runs={disk.path}/runs")
         assert (status, err) == (0, "")
         assert "interrupted" in out and "done" in out
         assert sorted(disk.path.rglob("*")) == before
     finally:
         disk.open()
-    status, out, err = harness(*arguments, folder=tmp_path)
+    status, out, err = type_(*arguments)
     assert status == 0, out + err
     (path,) = disk.path.glob("runs/*-s1-*/record.json")
     (stage,) = record.read(path).cost.stages
     assert stage.resumed == 1
 
 
-def test_runs_on_a_disk_without_any_room_are_refused_in_one_line(disk, tmp_path):
+def test_runs_on_a_disk_without_any_room_are_refused_in_one_line(disk, type_):
     disk.fill()
-    status, out, err = harness(*ARGUMENTS, f"runs={disk.path}/runs", folder=tmp_path)
+    status, out, err = type_(*ARGUMENTS, f"runs={disk.path}/runs")
     assert status == 2 and "No space left on device" in err and "Traceback" not in out + err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commandline import bare, harness
+from commandline import bare
 
 import harness as api
 from harness.cli import run as verb
@@ -147,14 +147,14 @@ def limited(size: int, *arguments: str, folder: Path) -> subprocess.CompletedPro
     )
 
 
-def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(tmp_path):
+def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(type_, tmp_path):
     arguments = bare("standard", steps=10, keep=("fidelity",))
     found = limited(60_000, *arguments, folder=tmp_path)  # enough for weights, too little for the extractor's
     assert found.returncode == 1, found.stderr
     assert "cannot be written" in found.stdout and "goes on from there" in found.stdout
     assert "Traceback" not in found.stdout + found.stderr
     assert not [path for path in tmp_path.rglob(".*.safetensors") if path.is_file()], "no half of a file is left"
-    status, out, err = harness(*arguments, "retry=true", folder=tmp_path)
+    status, out, err = type_(*arguments, "retry=true")
     assert status == 0, out + err
     (path,) = tmp_path.glob("runs/*/record.json")
     assert record.read(path).state == "done"

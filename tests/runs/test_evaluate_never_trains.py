@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import yaml
-from commandline import harness, quick
+from commandline import quick
 
 import harness as api
-from harness.cli.main import main
 from harness.evaluation.score import Selection
 from harness.launch.preflight import check_all
 from harness.runs import record
@@ -44,9 +42,9 @@ def dates(run):
     return {path: path.stat().st_mtime_ns for path in stages.rglob("*") if path.name != "lock"}
 
 
-def test_a_run_is_judged_under_another_protocol(run):
+def test_a_run_is_judged_under_another_protocol(run, type_):
     before = dates(run)
-    status, out, err = harness("evaluate", f"run={run.folder}", *TINY, "threads=1", folder=run.root.parent)
+    status, out, err = type_("evaluate", f"run={run.folder}", *TINY, "threads=1", folder=run.root.parent)
     assert status == 0, out + err
     assert dates(run) == before, "no stage was touched"
     (new,) = {path.parent for path in run.root.glob("*/record.json")}
@@ -62,26 +60,26 @@ def test_a_run_is_judged_under_another_protocol(run):
     assert [one.fingerprint for one in load(new).stage_runs] == [one.fingerprint for one in run.stage_runs]
 
 
-def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run):
+def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run, type_):
     weights = run.stage_runs[-1].folder / "weights.safetensors"
     small = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=200", "init_accuracy=0")
     fewer = (*TINY, "~protocol.metrics.fidelity", "runs=other")
-    status, out, err = harness("evaluate", f"run={weights}", *fewer, *small, folder=run.root.parent)
+    status, out, err = type_("evaluate", f"run={weights}", *fewer, *small, folder=run.root.parent)
     assert status == 0, out + err
     (folder,) = {path.parent for path in (run.root.parent / "other").glob("*/record.json")}
     assert record.read(folder / "record.json").method == "pretrained"
     assert not (run.root.parent / "other" / "stages").exists()
-    status, out, err = harness("evaluate", f"run={folder.name}", *fewer, folder=run.root.parent)
+    status, out, err = type_("evaluate", f"run={folder.name}", *fewer, folder=run.root.parent)
     assert status == 0 and folder.name in out, out + err
     assert len(list((run.root.parent / "other").glob("*/record.json"))) == 1, "the same protocol is the same run"
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage, tmp_path):
+def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage, type_, tmp_path):
     shutil.copytree(run.root, tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs" / "stages" / run.stage_runs[stage].folder.name)
     before = sorted(tmp_path.rglob("*"))
-    status, _, err = harness("evaluate", f"run={run.name}", *TINY, folder=tmp_path)
+    status, _, err = type_("evaluate", f"run={run.name}", *TINY)
     assert status == 2
     assert "is not trained yet" in err and f"stage {run.stage_runs[stage].name}" in err
     assert run.config.command in err and "Traceback" not in err
@@ -105,16 +103,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("typed", CASES)
-def test_what_cannot_be_judged_is_explained(typed, run, monkeypatch, capsys):
+def test_what_cannot_be_judged_is_explained(typed, run, type_):
     weights = run.stage_runs[-1].folder / "weights.safetensors"
     names = {"name": run.name, "typo": run.name[:-2], "weights": weights}
     before = sorted(run.root.rglob("*"))
-    monkeypatch.chdir(run.root.parent)
-    monkeypatch.setattr(sys, "argv", ["harness", *typed.format(**names).split()])
-    with pytest.raises(SystemExit) as left:
-        main()
-    err = capsys.readouterr().err
-    assert left.value.code == 2
+    status, _, err = type_(*typed.format(**names).split(), folder=run.root.parent)
+    assert status == 2
     for part in CASES[typed]:
         assert part.format(**names) in err
     assert sorted(run.root.rglob("*")) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import on_disk
 import pytest
-from commandline import harness, quick
+from commandline import quick
 
 import harness as api
 from harness.runs import record
@@ -26,16 +26,16 @@ EXPLODING = {
 
 
 @pytest.mark.parametrize("method", EXPLODING)
-def test_what_explodes_diverges_and_the_tables_show_it(method, tmp_path):
+def test_what_explodes_diverges_and_the_tables_show_it(method, type_, tmp_path):
     sizes = [override for override in quick(method) if not override.lstrip("+").startswith("protocol.")]
     arguments = [*sizes, "protocol=digits_stability", *EXPLODING[method]]
-    status, out, err = harness(*arguments, folder=tmp_path)
+    status, out, err = type_(*arguments)
     assert status == 0, out + err
     (path,) = tmp_path.glob("runs/*/record.json")
     found = record.read(path)
     assert found.state == "diverged" and "at step" in found.reason and not found.scores
     assert "diverged" in out and found.reason in out
-    status, out, _ = harness("status", folder=tmp_path)
+    status, out, _ = type_("status")
     assert status == 0 and "diverged" in out and found.reason[:20] in out
 
 

@@ -43,12 +43,12 @@ def older(path: Path) -> str:
     return path.parent.name
 
 
-def test_records_of_an_older_schema_are_shown_compared_and_reported_beside_new_ones(finished, tmp_path):
+def test_records_of_an_older_schema_are_shown_compared_and_reported_beside_new_ones(finished, type_, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     first, second = sorted((tmp_path / "copy").glob("runs/*/record.json"))
     names = [older(first), second.parent.name]
     for verb in (["status"], ["compare", *names], ["report"], [*RUNS, "seed=0"]):
-        status, out, err = harness(*verb, folder=tmp_path / "copy")
+        status, out, err = type_(*verb, folder=tmp_path / "copy")
         assert status == 0 and "Traceback" not in out + err, out + err
         assert verb != ["status"] or all(name in out for name in names)
     assert json.loads(first.read_text())["schema_version"] == 1, "what is done is not done again"

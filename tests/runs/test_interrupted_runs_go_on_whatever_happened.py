@@ -108,10 +108,10 @@ def test_a_damaged_checkpoint_costs_what_was_trained_since_the_one_before(
     assert found.cost and found.cost.stages[0].resumed == (0 if len(which) == 2 else 1)
 
 
-def test_the_command_names_what_is_damaged_and_begins_anew_where_nothing_sound_is_left(folder, unharmed):
+def test_the_command_names_what_is_damaged_and_begins_anew_where_nothing_sound_is_left(folder, unharmed, type_):
     for path in checkpoints(folder):
         truncated(path, random.Random(0))
-    status, _, err = harness(*ARGUMENTS, folder=folder)
+    status, _, err = type_(*ARGUMENTS, folder=folder)
     assert status == 0 and "Traceback" not in err
     assert [line.split()[0] for line in err.splitlines()] == ["Checkpoint"] * 2
     assert read(folder).result() == unharmed.result()
@@ -125,12 +125,12 @@ def test_curves_cut_short_are_whole_again(folder, unharmed):
 
 
 def test_a_folder_that_was_moved_is_gone_on_with_where_it_is_and_writes_nothing_where_it_was(
-    interrupted, folder, unharmed
+    interrupted, folder, unharmed, type_
 ):
     from mlflow import MlflowClient
 
     before = sorted(interrupted.rglob("*"))
-    status, _, err = harness(*ARGUMENTS, folder=folder)
+    status, _, err = type_(*ARGUMENTS, folder=folder)
     assert (status, err) == (0, "")
     found = read(folder)
     assert found.result() == unharmed.result()

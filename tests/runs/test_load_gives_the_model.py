@@ -21,11 +21,18 @@ DATA = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=2
 
 
 def trained(folder, method):
-    """A run whose stages are trained and whose samples are drawn; nothing else of it is judged."""
+    """A run whose stages are trained, and which is not judged."""
     (run,) = harness.plan(*quick(method, steps=8), "protocol.selection.factors=[0.5,1]", f"runs={folder}")
     run.freeze()
     for stage in run.stage_runs:
         train_stage(run, stage, Watch())
+    return run
+
+
+@pytest.fixture(scope="module", params=["atjem", "jem"])
+def done(request, tmp_path_factory):
+    """A trained run, and its samples; nothing else of it is judged."""
+    run = trained(tmp_path_factory.mktemp("load"), request.param)
     evaluation = build.evaluation(run, CPU)
     for phase in ("selection", "samples"):
         for piece in evaluation.pieces(phase):
@@ -34,14 +41,9 @@ def trained(folder, method):
     return run, torch.cat(list(evaluation.subject.samples))
 
 
-@pytest.fixture(scope="module", params=["atjem", "jem"])
-def done(request, tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("load"), request.param)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("load"), "at")[0]
+    return trained(tmp_path_factory.mktemp("load"), "at")
 
 
 def test_a_folder_and_its_checkpoint_give_the_same_logits(run):

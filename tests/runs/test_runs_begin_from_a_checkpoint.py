@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from commandline import QUICK, harness, quick
+from commandline import QUICK, quick
 from torch.nn.functional import cross_entropy
 
 import harness as api
@@ -110,10 +110,10 @@ def test_without_validation_images_it_is_tried_on_training_images(digits_net):
         (["init=pyproject.toml"], ["pyproject.toml"]),
     ],
 )
-def test_what_cannot_be_begun_from_is_refused_before_anything_is_written(arguments, parts, checkpoint, tmp_path):
+def test_what_cannot_be_begun_from_is_refused_before_anything_is_written(arguments, parts, checkpoint, type_, tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     before = list(tmp_path.iterdir())
-    status, out, err = harness(*(a.format(checkpoint=checkpoint) for a in arguments), folder=tmp_path)
+    status, out, err = type_(*(a.format(checkpoint=checkpoint) for a in arguments))
     assert status == 2
     assert all(part in err for part in parts), err
     assert "Traceback" not in out + err

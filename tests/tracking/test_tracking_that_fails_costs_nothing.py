@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 from commandline import harness, quick
+from recorded import database
 
 import harness as api
 from harness import tracking
@@ -80,7 +81,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> record.Record:
 
 @pytest.mark.parametrize("store", [away, silent, broken, locked])
 def test_the_record_is_that_of_an_undisturbed_run_and_the_store_gets_the_run_later(
-    store, undisturbed, tmp_path, monkeypatch
+    store, undisturbed, type_, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with store(tmp_path) as uri:
@@ -90,8 +91,9 @@ def test_the_record_is_that_of_an_undisturbed_run_and_the_store_gets_the_run_lat
     assert record.read(path).result() == undisturbed.result()
     assert len(err.splitlines()) == 1 and f"{uri} cannot be reached" in err
 
+    (tmp_path / "later.db").write_bytes(database())
     later = f"tracking=sqlite:///{tmp_path}/later.db"
-    status, out, err = harness(*ARGUMENTS, *FEWER, later, folder=tmp_path)
+    status, _, err = type_(*ARGUMENTS, *FEWER, later)
     assert (status, err) == (0, "")
     (row,) = api.results(later, source="mlflow").to_dict("records")
     assert (row["state"], row["fingerprint"]) == ("done", undisturbed.fingerprint)
