@@ -1,4 +1,4 @@
-"""SADA-JEM: JEM++ trained towards flat minima, its energy on images as they are (Yang, Su & Ji, arXiv 2209.07959)."""
+"""SADA-JEM: JEM++ trained towards flat minima, energy on unaugmented images (Yang et al., arXiv 2209.07959)."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -15,12 +15,12 @@ from harness.methods.jempp import Continued, Persistent
 
 @settings
 class Energy(Persistent):
-    """JEM++'s loss, at the nearby weights where it is highest, in place of those of the moment.
+    """JEM++'s loss at the nearby weights where it is highest, instead of at the current weights.
 
         min_θ max_ε L(θ + ε) over ‖ ε / |θ| ‖₂ ≤ ρ,    ρ = training.sharpness (adaptive)
         L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ proximal SGLD on E(x) = −s(x) at θ
 
-    Only x_lab is augmented; nothing carries noise. The same x, x̂ and x_lab serve at θ and at θ + ε.
+    Only x_lab is augmented; no image carries noise. The same x, x̂ and x_lab are used at θ and at θ + ε.
     """
 
     px: float = 1.0
@@ -29,6 +29,7 @@ class Energy(Persistent):
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The difference of mean scores plus cross-entropy."""
+        # Draw the chains once, at θ: both passes of a sharpness-aware step share them.
         x, labelled, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
         s_real = marginal_score(model(x))
         chains = self.chains.draw(model, state, len(x), shard)
@@ -48,7 +49,7 @@ class Energy(Persistent):
 
 @settings
 class SADAJEM(Continued):
-    """One stage; sampled by continuing the chains of its replay buffer."""
+    """One stage of training; samples continue the chains of its replay buffer."""
 
     energy: Energy
     sampler: Walk
