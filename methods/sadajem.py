@@ -1,4 +1,4 @@
-"""SADA-JEM: JEM++ trained towards flat minima, energy on unaugmented images (Yang et al., arXiv 2209.07959)."""
+"""SADA-JEM: JEM++ trained towards flat minima, energy on unaugmented images (Yang, Su & Ji, arXiv 2209.07959)."""
 
 from dataclasses import replace
 from typing import ClassVar
