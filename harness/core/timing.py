@@ -30,7 +30,7 @@ class Clock:
             _running.remove(self)
 
     def turn(self, to: str | None) -> None:
-        """Enter a section, or leave the innermost one (None); the elapsed time counts for the one that was innermost."""
+        """Enter a section, or leave the innermost (None); the elapsed time counts for the one that was innermost."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()

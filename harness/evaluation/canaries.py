@@ -1,4 +1,4 @@
-"""Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
+"""Checks on a few images before an evaluation; each raises an error if the numbers would be wrong."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,20 +14,20 @@ from harness.evaluation.metric import BATCH, Subject, check_logits
 from harness.evaluation.reference import Reference, evenly, load_images
 
 SEEN = 500
-"""Images of a split that are looked at, evenly spaced; all of a smaller one."""
+"""Number of images of a split that are checked, evenly spaced; all of a smaller one."""
 
 REFERENCE = 2_000
-"""Training images whose features are compared with the reference."""
+"""Number of training images whose features are compared with the reference."""
 
 APART = 30
-"""Points between two accuracies that ought to be alike, from which on they are said to differ."""
+"""Difference in percentage points above which two accuracies that should be similar are reported as different."""
 
 OFF = 10
-"""How often its sampling error the mean of the features may be away from the reference's."""
+"""Largest allowed n ‖m − μ‖² / tr Σ of the features' mean, which is 1 on average: see `check_reference`."""
 
 
 def check_classifier(subject: Subject) -> dict[str, float]:
-    """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
+    """Check the classifier and return the figures in %; CanaryFailed if one is not as it should be."""
     x, y = _some(subject, "test")
     logits = check_logits(_logits(subject.model, x))
     once = _accuracy(logits, y)
@@ -40,13 +40,14 @@ def check_classifier(subject: Subject) -> dict[str, float]:
 
 
 def check_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
-    """Train against train: features of training images, made as those of samples, must have the reference's mean.
+    """Train against train: features of training images, computed as for samples, must have the reference's mean.
 
     n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
     distance whose sampling error is known for any number of images and features.
     """
     view, n = subject.data.view("train", "plain"), subject.data.length("train")
     found = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
+    # Compare their mean and variance with the reference's.
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
     away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
     spread = float(found.var(0).sum()) / trace
@@ -63,9 +64,10 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
 def _standardised_once(
     model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, constants: Mapping[str, Sequence[float]]
 ) -> float:
-    """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
+    """Accuracy by a second route: apply the config's constants by hand in float64 and call the bare net."""
     mean, std = (torch.tensor(constants[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
     by_hand = _logits(lambda x: model.net(((x.double() - mean[:, None, None]) / std[:, None, None]).to(x.dtype)), x)
+    # The two routes must agree; else pixels are standardised twice, or never.
     agree = float((by_hand.argmax(1) == logits.argmax(1)).float().mean())
     if agree < 0.99:
         raise CanaryFailed(
@@ -73,6 +75,7 @@ def _standardised_once(
             f"and model.std, agree on only {100 * agree:.0f} % of {len(y)} images. Pixels are standardised twice, or "
             "not at all."
         )
+    # Much better accuracy on raw pixels means that the net standardises them itself.
     once, raw = _accuracy(logits, y), _accuracy(_logits(model.net, x), y)
     if raw - once > APART:
         raise CanaryFailed(
@@ -83,7 +86,7 @@ def _standardised_once(
 
 
 def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
-    """Accuracy of the net before any training."""
+    """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
     with torch.no_grad():
         found = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
@@ -97,14 +100,16 @@ def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
 
 
 def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
-    """Accuracy on images held out of training, or on training images where none were or others trained the net.
+    """Accuracy on the validation images, or on training images if there are none; compare it with that on test images.
 
-    Test images may be much harder than those trained on, but neither easier nor no better than guessed.
+    Test images may be much harder than those trained on. It is an error if they are much easier, or if they are much
+    harder while the compared images were held out of training or test accuracy is near chance.
     """
     split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)
     x, labels = _some(subject, split)
     found = _accuracy(_logits(subject.model, x), labels)
+    # The difference must be large, and the Wilson intervals of both accuracies disjoint.
     low, high = (100 * bound for bound in wilson(round(found * len(labels) / 100), len(labels)))
     low_test, high_test = (100 * bound for bound in wilson(round(on_test * n / 100), n))
     guessed = on_test <= 100 * float(y.bincount().max()) / n + APART / 3
