@@ -1,4 +1,4 @@
-"""80 Million Tiny Images in the binary file that was once distributed (Torralba et al. 2008; withdrawn in 2020)."""
+"""80 Million Tiny Images, from its original binary file (Torralba et al. 2008; withdrawn in 2020)."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,11 +20,11 @@ BYTES = 3 * SIDE * SIDE
 
 @settings
 class TinyImages(Outliers):
-    """The images that no list excludes: the last `reserve` of them are the starts, the others are trained against.
+    """The images that are on no exclusion list: the last `reserve` are sampling starts, the others training outliers.
 
-    root: holds tiny_images.bin. seed: of the augmentation of the starts.
-    exclude: files in root that list numbers of images, as text or .npy, the first image being 0;
-    exclude_from_one: such files in which the first image is 1.
+    root: the folder of tiny_images.bin. seed: of the starts' augmentation.
+    exclude: files in root that list excluded image numbers, as text or .npy, counted from 0;
+    exclude_from_one: such files whose numbers count from 1.
     """
 
     data: Dataset
@@ -39,7 +39,7 @@ class TinyImages(Outliers):
             raise ValueError(f"reserve must be 1 or more, not {self.reserve}")
 
     def ready(self) -> None:
-        """UserError if the file or a list is not there, or if they do not fit together."""
+        """Raise UserError if the file or a list is missing, or if they do not fit together."""
         if len(self) < 1:
             raise UserError(
                 f"{self._file} has {self._allowed:,} images that no list excludes, and outliers.reserve={self.reserve} "
@@ -50,11 +50,11 @@ class TinyImages(Outliers):
         return self._allowed - self.reserve
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Images that no list excludes, as the data's outliers are prepared."""
+        """Training outliers, prepared by the dataset."""
         return torch.stack([self._prepared(index, seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
+        """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
         return torch.stack([self._prepared(place, seed, branch) for place, seed in places])
 
@@ -64,7 +64,7 @@ class TinyImages(Outliers):
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        """All images, N x 3072 bytes, on the disk."""
+        """All images, N x 3072 bytes, memory-mapped."""
         if not self._file.is_file():
             raise UserError(
                 f"80 Million Tiny Images is expected at {self._file}. It was withdrawn in 2020: without a copy of it, "
@@ -80,7 +80,7 @@ class TinyImages(Outliers):
 
     @cached_property
     def _excluded(self) -> np.ndarray:
-        """Numbers of the images that a list excludes, ascending, each once."""
+        """The distinct numbers of all excluded images, ascending."""
         lists = [self._listed(name, first=0) for name in self.exclude]
         lists += [self._listed(name, first=1) for name in self.exclude_from_one]
         return np.unique(np.concatenate([np.empty(0, np.int64), *lists]))
@@ -102,11 +102,11 @@ class TinyImages(Outliers):
 
 
 def allowed(index: int, excluded: np.ndarray) -> int:
-    """The number of the index-th image that is not in `excluded`, which is ascending and has no number twice."""
-    before = excluded - np.arange(len(excluded))  # how many images are allowed before each excluded one
+    """The number of the index-th image that is not in `excluded`, which must be ascending without duplicates."""
+    before = excluded - np.arange(len(excluded))  # number of allowed images before each excluded one
     return index + int(np.searchsorted(before, index, side="right"))
 
 
 def decode(pixels: np.ndarray) -> np.ndarray:
-    """3072 bytes, red, green and blue plane in turn, each column by column → height x width x 3."""
+    """Decode 3072 bytes (the red, green and blue planes, each column by column) to height x width x 3."""
     return np.ascontiguousarray(pixels.reshape(3, SIDE, SIDE).transpose(2, 1, 0))
