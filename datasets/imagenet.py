@@ -132,14 +132,14 @@ class _Listing(NamedTuple):
 def _class_folders(folder: Path) -> tuple[str, ...]:
     """The class folders of a part, sorted; UserError if there are none."""
     entries = os.scandir(folder) if folder.is_dir() else ()
-    found = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
-    if not found:
+    class_names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
+    if not class_names:
         raise UserError(
             f"ImageNet is expected at {folder}/<class>/*.JPEG, and there are no class folders. Get ILSVRC2012 from "
             "https://image-net.org/download.php, unpack it, sort the images of val into class folders as those of "
             "train are, and set data.root to the folder that holds both."
         )
-    return found
+    return class_names
 
 
 @lru_cache(maxsize=4)

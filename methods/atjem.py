@@ -161,17 +161,20 @@ class Joint(Contrastive):
 
         # One forward pass for all three parts.
         logits = model(torch.cat([real, contrastive, attacked]))
-        of_real, of_contrastive, of_attacked = logits.split([len(real), len(contrastive), len(x)])
-        s_real, s_contrastive = marginal_score(of_real), marginal_score(of_contrastive)
+        logits_real, logits_contrastive, logits_attacked = logits.split([len(real), len(contrastive), len(x)])
+        s_real, s_contrastive = marginal_score(logits_real), marginal_score(logits_contrastive)
         # The terms of the loss, then the figures to monitor.
         terms = {
             "bce": self.bce * binary_cross_entropy(s_real, s_contrastive),
-            "ce": self.ce * cross_entropy(y)(of_attacked).mean(),
+            "ce": self.ce * cross_entropy(y)(logits_attacked).mean(),
         }
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(s_real, real)
-        joint = {"real": joint_logit(batch.labels["real"])(of_real), "contrastive": joint_logit(target)(of_contrastive)}
-        robust = (of_attacked.detach().argmax(1) == y).float().mean()
+        joint = {
+            "real": joint_logit(batch.labels["real"])(logits_real),
+            "contrastive": joint_logit(target)(logits_contrastive),
+        }
+        robust = (logits_attacked.detach().argmax(1) == y).float().mean()
         scores = {"s_real": s_real.detach().mean(), "s_contrastive": s_contrastive.detach().mean()}
         return Loss(terms, {**scores, "robust_accuracy": robust}, per_image=joint)
 

@@ -84,18 +84,18 @@ class Joint(Persistent):
         chains = self.chains.draw(model, state, len(x), shard)
 
         def given(s_real: Tensor) -> Loss:
-            s_chains, logits, of_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
-            s_attacked = marginal_score(of_attacked)
+            s_chains, logits, logits_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
+            s_attacked = marginal_score(logits_attacked)
             terms = {
                 "px": self.px * (s_chains.mean() - s_real.mean()),
                 "ce": self.ce * cross_entropy(y)(logits).mean(),
                 "gap": self.gap * (s_attacked.mean() - s_real.mean()),
-                "robust_ce": self.robust_ce * cross_entropy(y)(of_attacked).mean(),
+                "robust_ce": self.robust_ce * cross_entropy(y)(logits_attacked).mean(),
             }
             scores = {"s_real": s_real, "s_chains": s_chains, "s_attacked": s_attacked}
-            right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
+            accuracy, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, logits_attacked))
             means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
-            return Loss(terms, {**means, "accuracy": right, "robust_accuracy": robust})
+            return Loss(terms, {**means, "accuracy": accuracy, "robust_accuracy": robust})
 
         return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
 

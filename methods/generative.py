@@ -34,9 +34,9 @@ class Generate(Contrastive):
         """BCE on the joint logit, plus R1 if its weight is above 0."""
         contrastive, target = self.contrast.images(model, batch, state, shard)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
-        of_real, of_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
-        joint_real = joint_logit(batch.labels["real"])(of_real)
-        joint_contrastive = joint_logit(target)(of_contrastive)
+        logits_real, logits_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
+        joint_real = joint_logit(batch.labels["real"])(logits_real)
+        joint_contrastive = joint_logit(target)(logits_contrastive)
         terms = {"bce": binary_cross_entropy(joint_real, joint_contrastive)}
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(joint_real, real)

@@ -72,14 +72,14 @@ class InformativeChains:
 
     def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
         """Take n chains from distinct places of the buffer, continue them by one walk, and write them back."""
-        buffer, whole = state["buffer"], n * shard.parts
-        places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:whole]
+        buffer, total = state["buffer"], n * shard.parts
+        places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:total]
         chains = to_images(shard.take(buffer, places))
-        anew = torch.rand(whole, generator=shard.rng, device=buffer.device) < self.restart
-        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=shard.rng, device=buffer.device)
-        fresh = chains.new_zeros(whole, *buffer.shape[1:])
-        fresh[anew] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
-        start = torch.where(shard.own(anew)[:, None, None, None], shard.own(fresh), chains)
+        restarts = torch.rand(total, generator=shard.rng, device=buffer.device) < self.restart
+        classes = torch.randint(len(state["means"]), (int(restarts.sum()),), generator=shard.rng, device=buffer.device)
+        fresh = chains.new_zeros(total, *buffer.shape[1:])
+        fresh[restarts] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        start = torch.where(shard.own(restarts)[:, None, None, None], shard.own(fresh), chains)
         x = walk(model, start, marginal_score, self.walk, normal=shard.normal)
         shard.put(buffer, places, to_stored(x, self.stored))
         return x

@@ -33,15 +33,15 @@ class InOut(Stage):
         """Half the adversarial cross-entropy plus half the weighted confidence on attacked outliers."""
         x, o, y = batch.images["labelled"], batch.images["outliers"], batch.labels["labelled"]
         attacked = walk(model, x, cross_entropy(y), self.attack)
-        tempting = walk(model, o, confidence, self.outlier_attack)
-        of_attacked, of_tempting = model(torch.cat([attacked, tempting])).split([len(x), len(o)])
+        attacked_outliers = walk(model, o, confidence, self.outlier_attack)
+        logits_attacked, logits_outliers = model(torch.cat([attacked, attacked_outliers])).split([len(x), len(o)])
         terms = {
-            "ce": cross_entropy(y)(of_attacked).mean() / 2,
-            "outliers": self.outliers * confidence(of_tempting).mean() / 2,
+            "ce": cross_entropy(y)(logits_attacked).mean() / 2,
+            "outliers": self.outliers * confidence(logits_outliers).mean() / 2,
         }
-        robust = (of_attacked.detach().argmax(1) == y).float().mean()
-        surest = of_tempting.detach().softmax(1).amax(1).mean()
-        return Loss(terms, {"robust_accuracy": robust, "confidence_on_outliers": surest})
+        robust = (logits_attacked.detach().argmax(1) == y).float().mean()
+        mean_confidence = logits_outliers.detach().softmax(1).amax(1).mean()
+        return Loss(terms, {"robust_accuracy": robust, "confidence_on_outliers": mean_confidence})
 
 
 @settings

@@ -41,13 +41,13 @@ class Tradeoff(Stage):
         """Cross-entropy plus the weighted divergence."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
         attacked = self.attacked(model, x, shard)
-        logits, of_attacked = model(x), model(attacked)
+        logits, logits_attacked = model(x), model(attacked)
         terms = {
             "ce": cross_entropy(y)(logits).mean(),
-            "kl": self.beta * divergence_from(logits)(of_attacked).mean(),
+            "kl": self.beta * divergence_from(logits)(logits_attacked).mean(),
         }
-        right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
-        return Loss(terms, {"accuracy": right, "robust_accuracy": robust})
+        accuracy, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, logits_attacked))
+        return Loss(terms, {"accuracy": accuracy, "robust_accuracy": robust})
 
     def attacked(self, model: EnergyModel, x: Tensor, shard: Shard) -> Tensor:
         """Images in the ball around x whose predictions diverge most from those on x."""

@@ -91,8 +91,8 @@ class Folder(Outliers):
         names = set(map(_spoken, self.exclude))
         if self.exclude_classes:  # ImageNet's classes have several names each, joined by commas
             names |= {_spoken(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
-        shown = self.labels.images(self._root, names) if self.labels and names else set()
-        return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in shown)]
+        labelled = self.labels.images(self._root, names) if self.labels and names else set()
+        return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in labelled)]
 
 
 def _folders(path: str) -> set[str]:

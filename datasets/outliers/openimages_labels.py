@@ -27,10 +27,10 @@ class Labels:
         """The ids of the images for which annotators confirmed one of these names, given in lower case."""
         described = pd.concat(_read(root / self.descriptions, ["LabelName", "DisplayName"]))
         wanted = described.LabelName[described.DisplayName.str.lower().isin(list(names))]
-        found: set[str] = set()
+        ids: set[str] = set()
         for rows in _read(root / self.annotations, ["ImageID", "LabelName", "Confidence"]):
-            found.update(rows.ImageID[(rows.Confidence.astype(float) == 1) & rows.LabelName.isin(wanted)])
-        return found
+            ids.update(rows.ImageID[(rows.Confidence.astype(float) == 1) & rows.LabelName.isin(wanted)])
+        return ids
 
 
 def _read(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:

@@ -42,17 +42,17 @@ class World:
         """Call `do` on rank 0 only; every rank returns its result or raises its exception."""
         if self.size == 1:
             return do()
-        said: list[Any] = [None, None]
+        outcome: list[Any] = [None, None]
         if self.rank == 0:
             try:
-                said[0] = do()
+                outcome[0] = do()
             except Exception as error:
-                said[1] = error
+                outcome[1] = error
         with _translate_errors():
-            dist.broadcast_object_list(said)
-        if said[1] is not None:
-            raise said[1]
-        return cast(T, said[0])
+            dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return cast(T, outcome[0])
 
     def any(self, *flags: bool) -> list[bool]:
         """For each flag, whether it is set on at least one rank."""
@@ -60,11 +60,11 @@ class World:
 
     def gather_text(self, text: str) -> list[str]:
         """The texts of all ranks, in rank order."""
-        found: list[Any] = [text] * self.size
+        texts: list[Any] = [text] * self.size
         if self.size > 1:
             with _translate_errors():
-                dist.all_gather_object(found, text)
-        return found
+                dist.all_gather_object(texts, text)
+        return texts
 
     def sum(self, x: Tensor) -> Tensor:
         """Sum a tensor over all ranks, in place."""
@@ -86,9 +86,9 @@ class World:
             dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
             most = max(int(count) for count in counts)
             padded = torch.cat([x, x.new_zeros(most - len(x), *x.shape[1:])])
-            found = [torch.empty_like(padded) for _ in range(self.size)]
-            dist.all_gather(found, padded)
-        return torch.cat([rows[: int(count)] for rows, count in zip(found, counts, strict=True)])
+            gathered = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(gathered, padded)
+        return torch.cat([rows[: int(count)] for rows, count in zip(gathered, counts, strict=True)])
 
     def wait(self) -> None:
         """Wait until all ranks have reached this point."""

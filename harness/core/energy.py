@@ -71,6 +71,6 @@ class InMicroBatches(nn.Module):
     def _part(self, part: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and part.requires_grad):
             return self.net(part)
-        found = checkpoint(self.net, part, use_reentrant=False, preserve_rng_state=False)
-        assert isinstance(found, Tensor)
-        return found
+        output = checkpoint(self.net, part, use_reentrant=False, preserve_rng_state=False)
+        assert isinstance(output, Tensor)
+        return output

@@ -60,12 +60,12 @@ def remove_stale(folder: Path) -> list[Path]:
     Hold the folder's lock when calling this. Writers on other hosts are then dead; whether a writer on this host, such
     as a process that outlived its parent, is alive is checked by its pid.
     """
-    left = [
-        path for path in folder.rglob(".*") if (found := TEMPORARY.fullmatch(path.name)) and _dead(**found.groupdict())
+    stale = [
+        path for path in folder.rglob(".*") if (match := TEMPORARY.fullmatch(path.name)) and _dead(**match.groupdict())
     ]
-    for path in left:
+    for path in stale:
         path.unlink(missing_ok=True)
-    return left
+    return stale
 
 
 def _dead(pid: str, host: str) -> bool:

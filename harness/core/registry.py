@@ -59,9 +59,9 @@ def find(kind: str, name: str) -> type:
         raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}")
     # Pick the class by its name, with or without the variant's digits.
     classes = {m.__name__.lower(): m for m in members.values() if inspect.isclass(m) and m.__module__ == module}
-    for called in (name, stem):
-        if found := classes.get(called.replace("_", "")):
-            return found
+    for class_name in (name, stem):
+        if cls := classes.get(class_name.replace("_", "")):
+            return cls
     raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
 
 
@@ -76,16 +76,16 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
 
     pydantic checks types and rejects unknown or missing fields; UserError names the field.
     """
-    made = cls.__new__(cls)
+    instance = cls.__new__(cls)
     fields = without_removed(fields, cls)
     try:
-        begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
-        begin(made, **fields, **context)
+        init: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
+        init(instance, **fields, **context)
     except pydantic.ValidationError as error:
         raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
     except ValueError as error:
         raise UserError(f"{where}: {error}".removeprefix(": ")) from None
-    return made
+    return instance
 
 
 def _explain(where: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary

@@ -46,19 +46,19 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
     distance whose sampling error is known for any number of images and features.
     """
     view, n = subject.data.view("train", "plain"), subject.data.length("train")
-    found = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
+    rows = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
     # Compare their mean and variance with the reference's.
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
-    away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
-    spread = float(found.var(0).sum()) / trace
-    if away > OFF or not 0.5 < spread < 2:
+    distance = len(rows) * float((rows.mean(0) - mu).square().sum()) / trace
+    spread = float(rows.var(0).sum()) / trace
+    if distance > OFF or not 0.5 < spread < 2:
         raise CanaryFailed(
-            f"Train against train: the mean {features.source.distance[0]} features of {len(found)} training images is "
-            f"{away:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
+            f"Train against train: the mean {features.source.distance[0]} features of {len(rows)} training images is "
+            f"{distance:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
             f"variance is {spread:.3g} of it. The statistics are of other images, or were made by other weights or "
             "another preprocessing: check protocol.metrics.fidelity.statistics, or empty the cache."
         )
-    return {f"train against train ({features.source.distance[0]})": away}
+    return {f"train against train ({features.source.distance[0]})": distance}
 
 
 def _standardised_once(
@@ -89,14 +89,14 @@ def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
     """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
     with torch.no_grad():
-        found = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
+        accuracy = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
-    if found > largest + APART:
+    if accuracy > largest + APART:
         raise CanaryFailed(
-            f"An untrained copy of the net classifies {found:.0f} % of {len(y)} test images rightly, where guessing "
+            f"An untrained copy of the net classifies {accuracy:.0f} % of {len(y)} test images rightly, where guessing "
             f"gives {largest:.0f} %: the images tell their labels."
         )
-    return found
+    return accuracy
 
 
 def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
@@ -108,17 +108,17 @@ def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
     split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)
     x, labels = _some(subject, split)
-    found = _accuracy(_logits(subject.model, x), labels)
+    accuracy = _accuracy(_logits(subject.model, x), labels)
     # The difference must be large, and the Wilson intervals of both accuracies disjoint.
-    low, high = (100 * bound for bound in wilson(round(found * len(labels) / 100), len(labels)))
+    low, high = (100 * bound for bound in wilson(round(accuracy * len(labels) / 100), len(labels)))
     low_test, high_test = (100 * bound for bound in wilson(round(on_test * n / 100), n))
     guessed = on_test <= 100 * float(y.bincount().max()) / n + APART / 3
-    if abs(found - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
+    if abs(accuracy - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
         raise CanaryFailed(
-            f"{found:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
+            f"{accuracy:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
             "images: the labels of one split do not belong to its images, or its images are prepared otherwise."
         )
-    return found
+    return accuracy
 
 
 def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
 
 
 def _logits(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return torch.cat([net(some) for some in x.split(BATCH)])
+    return torch.cat([net(batch) for batch in x.split(BATCH)])
 
 
 def _accuracy(logits: Tensor, y: Tensor) -> float:

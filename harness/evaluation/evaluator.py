@@ -30,11 +30,11 @@ Tell = Callable[[str], None]
 
 def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
     """The metrics of a protocol, by entry name; an entry's `metric` field says which one, if its name does not."""
-    made: dict[str, Metric] = {}
+    by_name: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
         given = {key: value for key, value in fields.items() if key != "metric"}
-        made[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
-    return made
+        by_name[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+    return by_name
 
 
 def sampling(protocol: dict[str, Any]) -> Sampling:
@@ -91,12 +91,12 @@ class Evaluation:
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will be meaningful; CanaryFailed if not."""
         with torch.no_grad():
-            found = canaries.check_classifier(self.subject)
+            figures = canaries.check_classifier(self.subject)
         if self.generates:
             self._draw(self.method, range(2))
         for metric in self.metrics.values():
-            found |= metric.check(self.subject)
-        return found
+            figures |= metric.check(self.subject)
+        return figures
 
     def pieces(self, phase: Phase) -> list[Piece]:
         """The pieces of a phase, in a fixed order."""
@@ -119,16 +119,16 @@ class Evaluation:
             started = time.monotonic()
             # Merge the metric's parts; two entries must not give the same score.
             parts = [read_part(self._path(name, shard)) for shard in range(metric.shards(self.subject))]
-            found = metric.merge(self.subject, parts)
-            if both := found.scores.keys() & total.scores.keys():
-                raise UserError(f"protocol.metrics.{name} gives {min(both)}, which an entry before it gives already.")
-            total.scores.update(found.scores)
-            total.outcomes.update(found.outcomes)
+            result = metric.merge(self.subject, parts)
+            if shared := result.scores.keys() & total.scores.keys():
+                raise UserError(f"protocol.metrics.{name} gives {min(shared)}, which an entry before it gives already.")
+            total.scores.update(result.scores)
+            total.outcomes.update(result.outcomes)
             # Write its pictures and tables.
-            for picture, write in found.pictures.items():
+            for picture, write in result.pictures.items():
                 with atomic_write(self.folder / f"{picture}.png") as temporary:
                     write(temporary)
-            for table, lines in found.tables.items():
+            for table, lines in result.tables.items():
                 write_json(self.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         return total, seconds

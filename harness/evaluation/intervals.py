@@ -58,9 +58,9 @@ def jackknife(n: int, statistic: Callable[[np.ndarray], float], value: float, gr
     every tenth sample could be one class. The interval covers the scatter that other items would cause, not the bias
     that any n items have.
     """
-    everyone = np.arange(n)
-    without = np.array([statistic(everyone[everyone * groups // n != group]) for group in range(groups)])
-    half = sqrt((groups - 1) * float(np.mean((without - without.mean()) ** 2)))
+    indices = np.arange(n)
+    estimates = np.array([statistic(indices[indices * groups // n != group]) for group in range(groups)])
+    half = sqrt((groups - 1) * float(np.mean((estimates - estimates.mean()) ** 2)))
     quantile = float(scipy.stats.t.ppf((1 + LEVEL) / 2, groups - 1))
     return value - quantile * half, value + quantile * half
 
@@ -75,4 +75,4 @@ def share(title: str, outcomes: str, warnings: list[str] | None = None) -> Score
 
 def bits(right: "Tensor") -> str:
     """Convert a boolean tensor, N, to a string of 1 and 0."""
-    return "".join("1" if one else "0" for one in right.tolist())
+    return "".join("1" if flag else "0" for flag in right.tolist())

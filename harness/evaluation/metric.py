@@ -58,12 +58,12 @@ class Subject:
     def logits(self, split: Split) -> tuple[Tensor, Tensor]:
         """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once."""
         if split not in self.known:
-            found: list[tuple[Tensor, Tensor]] = []
+            batches: list[tuple[Tensor, Tensor]] = []
             for indices in torch.arange(self.data.length(split)).split(BATCH):
                 images, labels = self.images(split, indices.tolist())
                 with torch.no_grad():
-                    found.append((self.model(images).cpu(), labels.cpu()))
-            logits, labels = zip(*found, strict=True)
+                    batches.append((self.model(images).cpu(), labels.cpu()))
+            logits, labels = zip(*batches, strict=True)
             self.known[split] = check_logits(torch.cat(logits)), torch.cat(labels)
         return self.known[split]
 

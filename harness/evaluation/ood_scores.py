@@ -33,12 +33,12 @@ def ood_score(model: nn.Module, images: Tensor, scorer: Scorer) -> Tensor:
     """The scores of images, N, on the CPU; Diverged if one is not finite."""
     with frozen(model), torch.no_grad():
         if scorer == "gradient":
-            found = -slope(model, images, marginal_score)[0].flatten(1).norm(dim=1)
+            scores = -slope(model, images, marginal_score)[0].flatten(1).norm(dim=1)
         else:
-            found = OF_LOGITS[scorer](model(images))
-    if not found.isfinite().all():
-        raise Diverged(f"the {scorer} score of {int((~found.isfinite()).sum())} of {len(found)} images is not finite")
-    return found.cpu()
+            scores = OF_LOGITS[scorer](model(images))
+    if not scores.isfinite().all():
+        raise Diverged(f"the {scorer} score of {int((~scores.isfinite()).sum())} of {len(scores)} images is not finite")
+    return scores.cpu()
 
 
 @settings

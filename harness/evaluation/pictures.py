@@ -42,8 +42,8 @@ def table(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
         rows, captions, figure.subplots(len(rows), len(rows[0]), squeeze=False), strict=True
     ):
         for cell, caption, axes in zip(row, captioned, places, strict=True):
-            shown = cell.image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
-            axes.imshow(shown, vmin=0, vmax=1, interpolation="nearest")
+            pixels = cell.image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
+            axes.imshow(pixels, vmin=0, vmax=1, interpolation="nearest")
             axes.set_title(caption, fontsize=7)
             axes.axis("off")
     _save(figure, path)

@@ -64,10 +64,10 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
         if not path.exists():
             save_tensors(path, _compute(features, view, indices))
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
-    return Reference(_file_name(found), found["features"])
+    return Reference(_file_name(tensors), tensors["features"])
 
 
 def read_given(path: Path, dims: int) -> Reference:
@@ -88,8 +88,8 @@ def frechet(features: Tensor, against: Statistics) -> float:
     """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
-    return float(found[KEY_METRIC_FID])
+    result = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
+    return float(result[KEY_METRIC_FID])
 
 
 def evenly(n: int, count: int) -> range:
@@ -116,18 +116,18 @@ def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, T
     """Compute statistics and the features to store; in one call if all are stored, else accumulated in float64."""
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
-    n, place = len(indices), 0
+    n, position = len(indices), 0
     keep, kept = evenly(n, KEPT), list[Tensor]()
     total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))
     # Store the features of evenly spaced images; accumulate sums if these are not all.
     for images in load_images(view, indices):
-        found = features(images)["features"]
+        layer = features(images)["features"]
         if len(keep) < n:
-            of = found.double().numpy()
-            total += of.sum(0)
-            outer += of.T @ of
-        kept.append(found[[i for i in range(len(found)) if place + i in keep]])
-        place += len(found)
+            rows = layer.double().numpy()
+            total += rows.sum(0)
+            outer += rows.T @ rows
+        kept.append(layer[[i for i in range(len(layer)) if position + i in keep]])
+        position += len(layer)
     # Mean and covariance, from the stored features or from the sums.
     if len(keep) == n:
         statistics = fid_features_to_statistics(torch.cat(kept))

@@ -72,12 +72,12 @@ class Samples(Sequence[Tensor]):
 
     def first(self, count: int) -> Tensor:
         """The first `count` samples, or all if there are fewer."""
-        some: list[Tensor] = []
+        chunks: list[Tensor] = []
         for chunk in self:
-            some.append(chunk)
-            if sum(map(len, some)) >= count:
+            chunks.append(chunk)
+            if sum(map(len, chunks)) >= count:
                 break
-        return torch.cat(some)[:count]
+        return torch.cat(chunks)[:count]
 
 
 def draw(
@@ -126,9 +126,9 @@ def save_grid(images: Tensor, classes: int, path: Path) -> None:
     """Write a PNG of the first samples, in `columns(classes)` columns; uint8 images, N x C x H x W."""
     from torchvision.utils import make_grid  # slow to import, and a plan does not need it
 
-    shown = images[: SHOWN * columns(classes)]
-    scale = -(-SIDE // shown.shape[-1])
-    shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    grid = make_grid(shown, nrow=columns(classes), padding=2, pad_value=255)
+    cells = images[: SHOWN * columns(classes)]
+    scale = -(-SIDE // cells.shape[-1])
+    cells = cells.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    grid = make_grid(cells, nrow=columns(classes), padding=2, pad_value=255)
     with atomic_write(path) as temporary:
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

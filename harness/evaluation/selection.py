@@ -43,16 +43,16 @@ class Steps:
 
     def ready(self, data: Dataset, weights: Mapping[str, str | None]) -> None:
         """UserError if there are too few images to compare candidates, or the extractor is unavailable."""
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        enough(of, self.count, "protocol.selection.count")
-        enough(of, data.length(self.against), f"images of the {self.against} split")
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        enough(extractor, self.count, "protocol.selection.count")
+        enough(extractor, data.length(self.against), f"images of the {self.against} split")
 
     def candidates(self, steps: int) -> list[int]:
         """The candidate numbers of steps, ascending; empty if the sampler takes no step or there is only one."""
-        found = {max(1, round(steps * factor)) for factor in self.factors}
-        found |= {max(1, steps + offset) for offset in self.offsets}
-        return sorted(found) if steps and len(found) > 1 else []
+        numbers = {max(1, round(steps * factor)) for factor in self.factors}
+        numbers |= {max(1, steps + offset) for offset in self.offsets}
+        return sorted(numbers) if steps and len(numbers) > 1 else []
 
     def samples(self, folder: Path, how: Sampling, steps: int) -> Samples:
         """The samples of a candidate, in their folder."""
@@ -82,11 +82,11 @@ class Steps:
         path = folder / "selection.json"
         if not path.exists():
             return {}
-        found = read_json(path)
-        others = ", ".join(found["distances"])
+        choice = read_json(path)
+        others = ", ".join(choice["distances"])
         which = "not reported" if self.fresh else "also reported"
         name = source(self.features).distance[0]
-        by = f"{name} of {self.count} samples that are {which}: {found['steps']} of {others}"
+        by = f"{name} of {self.count} samples that are {which}: {choice['steps']} of {others}"
         return {"sampler: number of steps": Selection(by=by, split=[self.against])}
 
 

@@ -90,15 +90,15 @@ class Features:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """The layers of uint8 images, N x C x H x W: float32 on the CPU, N x D each."""
-        found: list[tuple[Tensor, ...]] = []
+        outputs: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
-            for some in images.split(BATCH):
-                some = some.to(self.device)
-                if some.shape[1] < self.source.channels:
-                    some = some.expand(-1, self.source.channels, -1, -1)
-                found.append(tuple(layer.float().cpu() for layer in self.net(some)))
-        whole = [torch.cat(layer) for layer in zip(*found, strict=True)]
-        return dict(zip(self.source.layers, whole, strict=True))
+            for batch in images.split(BATCH):
+                batch = batch.to(self.device)
+                if batch.shape[1] < self.source.channels:
+                    batch = batch.expand(-1, self.source.channels, -1, -1)
+                outputs.append(tuple(layer.float().cpu() for layer in self.net(batch)))
+        layers = [torch.cat(layer) for layer in zip(*outputs, strict=True)]
+        return dict(zip(self.source.layers, layers, strict=True))
 
 
 def source(name: str) -> Source:
@@ -108,9 +108,9 @@ def source(name: str) -> Source:
 
 def features(name: str, data: Dataset, cache: Path, given: str | None, device: torch.device) -> Features:
     """The extractor with this name and its weights, on a device; UserError if they cannot be obtained."""
-    of = source(name)
-    of.ready(given, data)
-    return Features(of, of.file(given, data, cache), device, bool(given))
+    extractor = source(name)
+    extractor.ready(given, data)
+    return Features(extractor, extractor.file(given, data, cache), device, bool(given))
 
 
 def enough(of: Source, count: int, what: str) -> None:

@@ -59,13 +59,13 @@ class Counterfactuals(Metric):
         """Check the extractor's weights, and that every class has enough walked and real images."""
         if self.features is None:
             return
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        into = self.targets(data, self._indices(data))
-        for labels, what in ((data.labels("train"), "training images of"), (into, "counterfactuals into")):
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        targets = self.targets(data, self._indices(data))
+        for labels, what in ((data.labels("train"), "training images of"), (targets, "counterfactuals into")):
             counts = labels.bincount(minlength=len(data.classes))
             try:
-                enough(of, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
+                enough(extractor, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
             except UserError as error:
                 raise UserError(f"{error} Or say features=null in the protocol's entry, for no distance.") from None
 
@@ -75,18 +75,18 @@ class Counterfactuals(Metric):
 
     def score(self, subject: Subject, shard: int) -> Part:
         """Walk a chunk's images; return the outcome, the features, and the images for the picture."""
-        place, chunk = divmod(shard, self._chunks(subject.data))
-        mine = self._indices(subject.data)[chunk * self.chunk :][: self.chunk]
-        images, _ = subject.images(self.split, mine)
-        target = self.targets(subject.data, mine).to(subject.device)
+        radius_index, chunk = divmod(shard, self._chunks(subject.data))
+        indices = self._indices(subject.data)[chunk * self.chunk :][: self.chunk]
+        images, _ = subject.images(self.split, indices)
+        target = self.targets(subject.data, indices).to(subject.device)
         # Walk, and keep the images in 8 bits as other samples are.
-        found = counterfactuals(subject.model, images, target, self.radii[place], self.steps)
-        stored = eight_bits(found.images).cpu()
+        result = counterfactuals(subject.model, images, target, self.radii[radius_index], self.steps)
+        stored = eight_bits(result.images).cpu()
         part = {
-            "confidence": found.after.cpu().numpy(),
-            "reached": (found.predicted == target).cpu().numpy(),
-            "distance": found.distance.cpu().numpy(),
-            "shown": stored[[mine.index(index) for index in self._shown(subject.data) if index in mine]].numpy(),
+            "confidence": result.after.cpu().numpy(),
+            "reached": (result.predicted == target).cpu().numpy(),
+            "distance": result.distance.cpu().numpy(),
+            "shown": stored[[indices.index(index) for index in self._shown(subject.data) if index in indices]].numpy(),
         }
         if self.features is not None:
             features = subject.features(self.features)
@@ -96,16 +96,16 @@ class Counterfactuals(Metric):
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """The figures at each radius, and the Fréchet distance at the confidence at which methods are compared."""
         chunks = self._chunks(subject.data)
-        found = [_join(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
+        by_radius = [_join(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
         scores: dict[str, Score] = {}
-        for eps, part in zip(self.radii, found, strict=True):
+        for eps, part in zip(self.radii, by_radius, strict=True):
             scores |= _details(eps, part)
         if self.features is not None:
             subject.features(self.features).require(parts)
-            scores = self._distances(subject, found) | scores
+            scores = self._distances(subject, by_radius) | scores
         pictures = {
-            "counterfactuals": lambda path: table(path, self._rows(subject, found)),
-            "counterfactual_strip": lambda path: table(path, self._rows(subject, found)[:1]),
+            "counterfactuals": lambda path: table(path, self._rows(subject, by_radius)),
+            "counterfactual_strip": lambda path: table(path, self._rows(subject, by_radius)[:1]),
         }
         return Result(scores, pictures=pictures)
 
@@ -123,7 +123,7 @@ class Counterfactuals(Metric):
         # Interpolate the distance at the wanted confidence.
         means = [float(part["confidence"].mean()) for part in found]
         values = self._mean_frechet(subject, extractor, found)
-        at, unmatched = match(means, values, self.confidence), list[str]()
+        matched, unmatched = match(means, values, self.confidence), list[str]()
         if means[0] > self.confidence:
             unmatched = [f"at the smallest radius the confidence is {100 * means[0]:.1f} % already"]
 
@@ -133,7 +133,7 @@ class Counterfactuals(Metric):
 
         # The headline, then the distance at each radius.
         headline = f"Counterfactual {title} at {100 * self.confidence:g} % confidence"
-        scores = {} if at is None else {f"counterfactual_{key}": score(headline, at, unmatched)}
+        scores = {} if matched is None else {f"counterfactual_{key}": score(headline, matched, unmatched)}
         for eps, value in zip(self.radii, values, strict=True):
             details = score(title, value, table=_table(eps))
             scores[f"counterfactual_{key}/l2_{eps:g}"] = details
@@ -142,26 +142,26 @@ class Counterfactuals(Metric):
     def _mean_frechet(self, subject: Subject, extractor: Features, found: list[Part]) -> list[float]:
         """For each radius, the Fréchet distance between walked and training images per class, averaged over classes."""
         data = subject.data
-        into = self.targets(data, self._indices(data)).numpy()
+        targets = self.targets(data, self._indices(data)).numpy()
         values = torch.zeros(len(found), len(data.classes), dtype=torch.double)
         for label in range(len(data.classes)):
             real = reference(extractor, data, "train", subject.cache, of_class=label).statistics
             for place, part in enumerate(found):
-                values[place, label] = frechet(torch.from_numpy(part["features"][into == label]), real)
+                values[place, label] = frechet(torch.from_numpy(part["features"][targets == label]), real)
         return values.mean(1).tolist()
 
     def _rows(self, subject: Subject, found: list[Part]) -> list[list[Cell]]:
         """The rows of the picture, by class: an image, its counterfactual at each radius, and the final change."""
         indices, names = self._shown(subject.data), [short(name) for name in subject.data.classes]
         images, labels = subject.images(self.split, indices)
-        into = self.targets(subject.data, indices)
+        targets = self.targets(subject.data, indices)
         rows: list[list[Cell]] = []
         for row, place in enumerate(map(self._indices(subject.data).index, indices)):
             image, cells = images[row].cpu(), list[Cell]()
             for eps, part in zip(self.radii, found, strict=True):
-                sure = 100 * float(part["confidence"][place])
-                cells.append(Cell(torch.from_numpy(part["shown"][row]) / 255, f"ε {eps:g}: {sure:.0f} %"))
-            original = Cell(image, f"{names[int(labels[row])]} → {names[int(into[row])]}")
+                confidence = 100 * float(part["confidence"][place])
+                cells.append(Cell(torch.from_numpy(part["shown"][row]) / 255, f"ε {eps:g}: {confidence:.0f} %"))
+            original = Cell(image, f"{names[int(labels[row])]} → {names[int(targets[row])]}")
             rows.append([original, *cells, Cell(difference(image, cells[-1].image), "change")])
         return [rows[row] for row in labels.argsort().tolist()]
 
@@ -170,9 +170,9 @@ class Counterfactuals(Metric):
 
     def _indices(self, data: Dataset) -> list[int]:
         """The indices of the images that are walked."""
-        there = data.length(self.split)
-        count = min(self.count or there, there)
-        return [index * there // count for index in range(count)]
+        available = data.length(self.split)
+        count = min(self.count or available, available)
+        return [index * available // count for index in range(count)]
 
     def _shown(self, data: Dataset) -> list[int]:
         """The indices that the picture shows: the first image of each of some evenly spaced classes; ascending."""
@@ -202,13 +202,13 @@ def _join(parts: list[Part]) -> Part:
 
 def _details(eps: float, part: Part) -> dict[str, Score]:
     """Target confidence, share classified as the target, and distance from the image, at one radius."""
-    sure = 100 * part["confidence"].astype(np.float64)
-    far = part["distance"].astype(np.float64)
+    confidence = 100 * part["confidence"].astype(np.float64)
+    distance = part["distance"].astype(np.float64)
     reached = share("Classified as the target", bits(torch.from_numpy(part["reached"])))
     return {
-        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", sure, eps, "%", "higher"),
+        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", confidence, eps, "%", "higher"),
         f"counterfactual_reached/l2_{eps:g}": reached.model_copy(update={"table": _table(eps)}),
-        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", far, eps, "", "lower"),
+        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", distance, eps, "", "lower"),
     }
 
 

@@ -45,11 +45,11 @@ class Fidelity(Metric):
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Check the extractor's weights, the number of samples, and given statistics."""
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        enough(of, samples.count, "protocol.samples.count")
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        enough(extractor, samples.count, "protocol.samples.count")
         if self.statistics:
-            read_given(Path(self.statistics), of.dims)
+            read_given(Path(self.statistics), extractor.dims)
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Train against train: check that the reference is that of the training split, in these features."""
@@ -69,14 +69,14 @@ class Fidelity(Metric):
         """The figures as scores."""
         features, against = self.compared(subject)
         features.require(parts)
-        of, found = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
-        key = of.distance[1] + ("_given" if self.statistics else "")
-        scores = {key: self._distance(of, found, against.statistics)}
+        extractor, sampled = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
+        key = extractor.distance[1] + ("_given" if self.statistics else "")
+        scores = {key: self._distance(extractor, sampled, against.statistics)}
         if against.features is not None:
-            scores |= self._neighbours(of, found, against)
-        if "logits" in of.layers:
+            scores |= self._neighbours(extractor, sampled, against)
+        if "logits" in extractor.layers:
             logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
-            scores[f"is{of.key}"] = self._inception_score(of, logits)
+            scores[f"is{extractor.key}"] = self._inception_score(extractor, logits)
         return Result({key: score.model_copy(update={"warnings": features.warnings}) for key, score in scores.items()})
 
     def compared(self, subject: Subject) -> tuple[Features, Reference]:
@@ -103,19 +103,19 @@ class Fidelity(Metric):
         images = against.features
         assert images is not None
         subset = min(self.kid_subset, len(found), len(images))
-        how = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
-        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **how)[KEY_METRIC_KID_MEAN]
-        shares = prc_features_to_metric(found, images, **how)
+        options = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
+        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **options)[KEY_METRIC_KID_MEAN]
+        shares = prc_features_to_metric(found, images, **options)
         title, n = f"KID × 1000{of.suffix}", len(found)
         scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
         # Precision is a share of the samples, recall one of the reference images.
-        for name, key, among in (
+        for name, key, count in (
             ("Precision", KEY_METRIC_PRECISION, n),
             ("Recall", KEY_METRIC_RECALL, len(images)),
         ):
             value = float(shares[key])
-            low, high = wilson(round(value * among), among)
-            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=among, better="higher")
+            low, high = wilson(round(value * count), count)
+            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=count, better="higher")
             scores[f"{name.lower()}{of.key}"] = score
         return scores
 
@@ -123,7 +123,7 @@ class Fidelity(Metric):
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
         splits = min(self.splits, len(logits) // 2)
-        found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
-        value = float(found[KEY_METRIC_ISC_MEAN])
-        low, high = mean_interval(value, float(found[KEY_METRIC_ISC_STD]), splits)
+        result = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
+        value = float(result[KEY_METRIC_ISC_MEAN])
+        low, high = mean_interval(value, float(result[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")

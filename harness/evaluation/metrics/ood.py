@@ -85,12 +85,12 @@ class OOD(Metric):
         return Result(self._headlines(details) | details)
 
     def _of_data(self, subject: Subject) -> Part:
-        found: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
+        scores: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
         for indices in torch.arange(subject.data.length(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
-            for scorer, values in found.items():
+            for scorer, values in scores.items():
                 values.append(ood_score(subject.model, images, scorer).numpy())
-        return {scorer: np.concatenate(values) for scorer, values in found.items()}
+        return {scorer: np.concatenate(values) for scorer, values in scores.items()}
 
     def _of_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
         indices = range(self.count)[chunk * self.chunk :][: self.chunk]
@@ -99,9 +99,9 @@ class OOD(Metric):
         for scorer in self.scores:
             clean = ood_score(subject.model, images, scorer)
             part[scorer] = clean.numpy()
-            for attack, how in self._attacks.items() if scorer in OF_LOGITS else ():
+            for attack, method in self._attacks.items() if scorer in OF_LOGITS else ():
                 subject.tell(f"{name}: {attack} on {scorer}")
-                attacked = how.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
+                attacked = method.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
                 part[f"{scorer}/{attack}"] = clean.maximum(ood_score(subject.model, attacked, scorer)).numpy()
         return part
 
@@ -168,12 +168,12 @@ def accept(data: np.ndarray, outliers: np.ndarray) -> int:
 def _details(name: str, key: str, data: np.ndarray, outliers: np.ndarray) -> dict[str, Score]:
     """AUROC and FPR95 of one score on one set, clean or attacked."""
     scorer, _, attack = key.partition("/")
-    of = ", ".join(filter(None, [scorer, attack.upper()]))
+    label = ", ".join(filter(None, [scorer, attack.upper()]))
     area, passed, n = auroc(data, outliers), accept(data, outliers), len(outliers)
     bounds = newcombe(area, len(data), n), wilson(passed, n)
     return {
-        f"ood/{name}/{key}/auroc": _percent(f"AUROC {of}", name, area, bounds[0], n, "higher"),
-        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {of}", name, passed / n, bounds[1], n, "lower"),
+        f"ood/{name}/{key}/auroc": _percent(f"AUROC {label}", name, area, bounds[0], n, "higher"),
+        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {label}", name, passed / n, bounds[1], n, "lower"),
     }
 
 

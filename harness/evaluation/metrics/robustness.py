@@ -72,19 +72,19 @@ class Robustness(Metric):
             elif standing.any():
                 subject.tell(f"{name}: {int(standing.sum())} of {len(y)} stand")
                 attack.attacks_to_run = [name]
-                with _warnings() as heard, section(name):
+                with _warnings() as messages, section(name):
                     images, predicted = attack.run_standard_evaluation(x[standing], y[standing], batch_size=self.chunk)
                 attacked[standing] = images
                 standing[standing.clone()] = predicted == y[standing]
-                warnings |= heard
+                warnings |= messages
             outcomes[name] = bits(standing)
         return attacked, {"outcomes": outcomes, "warnings": sorted(warnings)}
 
     def summary(self, subject: Subject, parts: list[Part]) -> str:
         """Robust accuracy on the finished images, and the number of images left."""
         standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
-        left = len(self.indices(subject)) - len(standing)
-        return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {left} images left"
+        remaining = len(self.indices(subject)) - len(standing)
+        return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {remaining} images left"
 
     def autoattack(self, subject: Subject) -> AutoAttack:
         """AutoAttack's standard version with the protocol's settings, limited to the attacks that are possible."""
@@ -99,8 +99,8 @@ class Robustness(Metric):
         """Accuracy after all attacks, and for each attack which images remained correct."""
         after = {name: "".join(part["outcomes"][name] for part in parts) for name in ("clean", *STANDARD)}
         warnings = sorted({warning for part in parts for warning in part["warnings"]})
-        left = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
-        if left["fab-t"] - left["square"] > SQUARE_GAIN:
+        accuracy = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
+        if accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
         key = f"{self.norm.lower()}_{self.eps:g}"
         score = share(f"Robust accuracy ({self.norm} {self._radius})", after[STANDARD[-1]], warnings)
@@ -115,9 +115,9 @@ class Robustness(Metric):
 
     def indices(self, subject: Subject) -> list[int]:
         """The indices of the images that are attacked."""
-        there = subject.data.length(self.split)
-        count = min(self.count or there, there)
-        return [index * there // count for index in range(count)]
+        available = subject.data.length(self.split)
+        count = min(self.count or available, available)
+        return [index * available // count for index in range(count)]
 
 
 def possible(classes: int) -> list[str]:
@@ -128,13 +128,13 @@ def possible(classes: int) -> list[str]:
 @contextmanager
 def _warnings() -> Iterator[set[str]]:
     """Collect the warnings of AutoAttack's logger within the context, instead of printing them."""
-    heard: set[str] = set()
+    messages: set[str] = set()
     logger, handler = logging.getLogger("auto-attack"), logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.add(record.getMessage())
+    handler.emit = lambda record: messages.add(record.getMessage())
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
     try:
-        yield heard
+        yield messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
