@@ -34,7 +34,7 @@ class Augment:
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment an image, C x H x W: uint8 → float in [0, 1]."""
         if self.crop:
-            image = self._cropped(image, derive(seed, "crop"))
+            image = self._crop(image, derive(seed, "crop"))
         if self.flip and derive(seed, "flip") % 2:
             image = image.flip(-1)
         if self.autoaugment:
@@ -43,7 +43,7 @@ class Augment:
         image = image.float() / 255
         return self._cut_out(image, derive(seed, "cutout")) if self.cutout else image
 
-    def _cropped(self, image: Tensor, number: int) -> Tensor:
+    def _crop(self, image: Tensor, number: int) -> Tensor:
         height, width = image.shape[-2:]
         mode = "constant" if self.fill == "zero" else "reflect"
         padded = F.pad(image, [self.crop], padding_mode=mode)

@@ -100,10 +100,10 @@ class _CIFAR(Dataset):
         """The rows of a split in its part of the archive."""
         if split == "test":
             return torch.arange(len(self._part(split)[1]))
-        return self._held_out[0 if split == "train" else 1]
+        return self._split_rows[0 if split == "train" else 1]
 
     @cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor]:
+    def _split_rows(self) -> tuple[Tensor, Tensor]:
         return held_out(self._part("train")[1], self.validation, self.split_seed)
 
 

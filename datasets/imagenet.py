@@ -45,7 +45,7 @@ class ImageNet(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names: all WordNet synonyms of a WordNet id (wnid) that timm knows, else the folder's name."""
-        return _human(_class_folders(self._root / "train"))
+        return _readable_names(_class_folders(self._root / "train"))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,10 +92,10 @@ class ImageNet(Dataset):
         """The rows of a split in its listing."""
         if split == "test":
             return torch.arange(len(self._listing(split).labels))
-        return self._held_out[0 if split == "train" else 1]
+        return self._split_rows[0 if split == "train" else 1]
 
     @cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor]:
+    def _split_rows(self) -> tuple[Tensor, Tensor]:
         return held_out(self._listing("train").labels, self.validation, self.split_seed)
 
 
@@ -156,7 +156,7 @@ def _list(folder: Path) -> _Listing:
 
 
 @lru_cache(maxsize=4)
-def _human(names: tuple[str, ...]) -> tuple[str, ...]:
+def _readable_names(names: tuple[str, ...]) -> tuple[str, ...]:
     from timm.data.imagenet_info import ImageNetInfo  # imported here because timm takes seconds to import
 
     known: dict[str, str] = ImageNetInfo().label_descriptions(as_dict=True)  # pyright: ignore[reportAssignmentType]

@@ -83,7 +83,7 @@ class Joint(Persistent):
         s_real = marginal_score(model(x))
         chains = self.chains.draw(model, state, len(x), shard)
 
-        def given(s_real: Tensor) -> Loss:
+        def compute_loss(s_real: Tensor) -> Loss:
             s_chains, logits, logits_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
             s_attacked = marginal_score(logits_attacked)
             terms = {
@@ -97,7 +97,7 @@ class Joint(Persistent):
             means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
             return Loss(terms, {**means, "accuracy": accuracy, "robust_accuracy": robust})
 
-        return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
+        return replace(compute_loss(s_real), recompute=lambda: compute_loss(marginal_score(model(x))).terms)
 
 
 @settings

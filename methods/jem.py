@@ -75,7 +75,7 @@ class Energy(Stage):
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The difference of mean scores plus cross-entropy."""
-        real, labelled = (self._noisy(batch.images[stream], shard) for stream in ("real", "labelled"))
+        real, labelled = (self._add_noise(batch.images[stream], shard) for stream in ("real", "labelled"))
         y = batch.labels["labelled"]
         chains = self.chains.draw(model, state, len(real), shard)
         s_real = marginal_score(model(real))
@@ -89,7 +89,7 @@ class Energy(Stage):
         scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
         return Loss(terms, {**scores, "accuracy": accuracy})
 
-    def _noisy(self, x: Tensor, shard: Shard) -> Tensor:
+    def _add_noise(self, x: Tensor, shard: Shard) -> Tensor:
         return x + self.sigma * shard.normal(x) if self.sigma else x
 
 

@@ -34,7 +34,7 @@ class Energy(Persistent):
         s_real = marginal_score(model(x))
         chains = self.chains.draw(model, state, len(x), shard)
 
-        def given(s_real: Tensor) -> Loss:
+        def compute_loss(s_real: Tensor) -> Loss:
             s_chains, logits = marginal_score(model(chains)), model(labelled)
             terms = {
                 "px": self.px * (s_chains.mean() - s_real.mean()),
@@ -44,7 +44,7 @@ class Energy(Persistent):
             scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
             return Loss(terms, {**scores, "accuracy": accuracy})
 
-        return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
+        return replace(compute_loss(s_real), recompute=lambda: compute_loss(marginal_score(model(x))).terms)
 
 
 @settings

@@ -51,13 +51,13 @@ class _CIFAR(Outliers):
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training images of the classes that are not excluded."""
         training, _ = self._part("train")
-        return torch.stack([self._prepared(training[self._rows[index]], seed) for index, seed in keys])
+        return torch.stack([self._prepare(training[self._rows[index]], seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test, _ = self._part("test")
         chosen = [(test[index % len(test)], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(image, seed, branch) for image, seed in chosen])
+        return torch.stack([self._prepare(image, seed, branch) for image, seed in chosen])
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -69,7 +69,7 @@ class _CIFAR(Outliers):
         self.ready()
         return self.archive.read(self.root, part)
 
-    def _prepared(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(to_pil_image(image), branch, seed)
 
 

@@ -50,7 +50,7 @@ class Folder(Outliers):
 
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, prepared by the dataset."""
-        return torch.stack([self._prepared(self.reserve + index, seed) for index, seed in keys])
+        return torch.stack([self._prepare(self.reserve + index, seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
@@ -60,13 +60,13 @@ class Folder(Outliers):
         """One start; if its file cannot be read, the next readable one replaces it under on_bad_image=skip."""
         for following in range(self.reserve):
             try:
-                return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index), branch)
+                return self._prepare((index + following) % self.reserve, derive(self.seed, "start", index), branch)
             except BadImage as error:
                 if self.on_bad_image == "fail":
                     raise UserError(f"{error}, or go on without it, by outliers.on_bad_image=skip.") from None
         raise UserError(f"Not one of the {self.reserve} images that are reserved for the starts can be read.")
 
-    def _prepared(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(open_rgb(self._root / str(self._chosen[place])), branch, seed)
 
     @property
@@ -76,7 +76,7 @@ class Folder(Outliers):
     @cached_property
     def _chosen(self) -> np.ndarray:
         """Relative paths in an order fixed by the seed: first the reserved images, then the training outliers."""
-        paths = self._allowed(_listed(self._root))
+        paths = self._filter(_list_images(self._root))
         if len(paths) <= self.reserve:
             raise UserError(
                 f"{self._root} has {len(paths):,} images to choose from, and outliers.reserve={self.reserve} of them "
@@ -86,25 +86,25 @@ class Folder(Outliers):
         order = torch.randperm(len(paths), generator=generator)[: self.reserve + self.cap]
         return np.array([paths[place] for place in order])
 
-    def _allowed(self, paths: tuple[str, ...]) -> list[str]:
+    def _filter(self, paths: tuple[str, ...]) -> list[str]:
         """The paths of images that show nothing excluded, according to their folders and labels."""
-        names = set(map(_spoken, self.exclude))
+        names = set(map(_normalise, self.exclude))
         if self.exclude_classes:  # ImageNet's classes have several names each, joined by commas
-            names |= {_spoken(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
+            names |= {_normalise(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
         labelled = self.labels.images(self._root, names) if self.labels and names else set()
         return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in labelled)]
 
 
 def _folders(path: str) -> set[str]:
-    return {_spoken(folder) for folder in path.split("/")[:-1]}
+    return {_normalise(folder) for folder in path.split("/")[:-1]}
 
 
-def _spoken(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
 @lru_cache(maxsize=1)
-def _listed(root: Path) -> tuple[str, ...]:
+def _list_images(root: Path) -> tuple[str, ...]:
     """The sorted image files of a folder; listed once per process."""
     if not root.is_dir():
         raise UserError(f"A folder of images is expected at {root}. Set outliers.root, or choose other outliers.")

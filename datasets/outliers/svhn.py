@@ -52,13 +52,13 @@ class SVHN(Outliers):
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, prepared by the dataset."""
         training = self._pixels("train")
-        return torch.stack([self._prepared(training[..., index], seed) for index, seed in keys])
+        return torch.stack([self._prepare(training[..., index], seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test = self._pixels("test")
         chosen = [(test[..., index % test.shape[-1]], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(pixels, seed, branch) for pixels, seed in chosen])
+        return torch.stack([self._prepare(pixels, seed, branch) for pixels, seed in chosen])
 
     @property
     def _root(self) -> Path:
@@ -86,7 +86,7 @@ class SVHN(Outliers):
         self.ready()
         return _read(self._root / FILES[part])
 
-    def _prepared(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(Image.fromarray(np.ascontiguousarray(pixels)), branch, seed)
 
 

@@ -42,21 +42,21 @@ class TinyImages(Outliers):
         """Raise UserError if the file or a list is missing, or if they do not fit together."""
         if len(self) < 1:
             raise UserError(
-                f"{self._file} has {self._allowed:,} images that no list excludes, and outliers.reserve={self.reserve} "
+                f"{self._file} has {self._count:,} images that no list excludes, and outliers.reserve={self.reserve} "
                 "of them are for the starts: set outliers.reserve to fewer, for at least one must remain."
             )
 
     def __len__(self) -> int:
-        return self._allowed - self.reserve
+        return self._count - self.reserve
 
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, prepared by the dataset."""
-        return torch.stack([self._prepared(index, seed) for index, seed in keys])
+        return torch.stack([self._prepare(index, seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(place, seed, branch) for place, seed in places])
+        return torch.stack([self._prepare(place, seed, branch) for place, seed in places])
 
     @property
     def _file(self) -> Path:
@@ -75,17 +75,17 @@ class TinyImages(Outliers):
         return np.memmap(self._file, np.uint8, "r").reshape(-1, BYTES)
 
     @property
-    def _allowed(self) -> int:
-        return len(self._pixels) - len(self._excluded)
+    def _count(self) -> int:
+        return len(self._pixels) - len(self._excluded_numbers)
 
     @cached_property
-    def _excluded(self) -> np.ndarray:
+    def _excluded_numbers(self) -> np.ndarray:
         """The distinct numbers of all excluded images, ascending."""
-        lists = [self._listed(name, first=0) for name in self.exclude]
-        lists += [self._listed(name, first=1) for name in self.exclude_from_one]
+        lists = [self._read_list(name, first=0) for name in self.exclude]
+        lists += [self._read_list(name, first=1) for name in self.exclude_from_one]
         return np.unique(np.concatenate([np.empty(0, np.int64), *lists]))
 
-    def _listed(self, name: str, first: int) -> np.ndarray:
+    def _read_list(self, name: str, first: int) -> np.ndarray:
         path = Path(self.root).absolute() / name
         try:
             numbers = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, np.int64, ndmin=1)
@@ -96,8 +96,8 @@ class TinyImages(Outliers):
             raise UserError(f"{path} lists images that {self._file.name} does not have. Is its first image {first}?")
         return numbers
 
-    def _prepared(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
-        pixels = decode(self._pixels[allowed(index, self._excluded)])
+    def _prepare(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
+        pixels = decode(self._pixels[allowed(index, self._excluded_numbers)])
         return self.data.prepare(Image.fromarray(pixels), branch, seed)
 
 

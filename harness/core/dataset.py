@@ -161,15 +161,15 @@ class TensorView(View[tuple[Tensor, Tensor]]):
         indices = torch.tensor([index for index, _ in keys])
         images = self.images[indices]
         if self.pad:
-            images = self._shifted(images, [seed for _, seed in keys])
+            images = self._shift(images, [seed for _, seed in keys])
         return images, self.labels[indices]
 
-    def _shifted(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+    def _shift(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """Random crops of the padded images, each determined by its own seed."""
         side, places = images.shape[-1], 2 * self.pad + 1
-        windows = self._padded(images).unfold(2, side, 1).unfold(3, side, 1)
+        windows = self._pad(images).unfold(2, side, 1).unfold(3, side, 1)
         corners = torch.tensor([divmod(derive(seed, "shift") % places**2, places) for seed in seeds])
         return windows[torch.arange(len(images)), :, corners[:, 0], corners[:, 1]]
 
-    def _padded(self, images: Tensor) -> Tensor:
+    def _pad(self, images: Tensor) -> Tensor:
         return torch.nn.functional.pad(images, [self.pad] * 4)

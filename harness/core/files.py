@@ -48,7 +48,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
                 os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     finally:
         with suppress(OSError):  # in an unwritable folder; the error above is already raised
             temporary.unlink(missing_ok=True)
@@ -61,14 +61,16 @@ def remove_stale(folder: Path) -> list[Path]:
     as a process that outlived its parent, is alive is checked by its pid.
     """
     stale = [
-        path for path in folder.rglob(".*") if (match := TEMPORARY.fullmatch(path.name)) and _dead(**match.groupdict())
+        path
+        for path in folder.rglob(".*")
+        if (match := TEMPORARY.fullmatch(path.name)) and _is_dead(**match.groupdict())
     ]
     for path in stale:
         path.unlink(missing_ok=True)
     return stale
 
 
-def _dead(pid: str, host: str) -> bool:
+def _is_dead(pid: str, host: str) -> bool:
     if host != platform.node():
         return True
     try:
@@ -87,12 +89,12 @@ def locked_file(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock")).acquire()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     with lock:
         yield
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def _write_error(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path} cannot be written ({error.strerror or error}). Make room or mend its folder, or choose another place; "
         "what was done is kept, and the same command goes on from there."
@@ -121,7 +123,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

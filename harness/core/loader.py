@@ -128,13 +128,13 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         try:
             return *gather(self.view, keys), bad
         except BadImage:
-            items = [self._nearest(key, bad) for key in keys]
+            items = [self._next_readable(key, bad) for key in keys]
         if None in items:  # the caller raises the error: raised here, it would come with a worker process's traceback
             return torch.empty(0), torch.empty(0), bad
         images, labels = zip(*items, strict=True)
         return torch.cat(images), torch.cat(labels), bad
 
-    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
+    def _next_readable(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
         """The item of a key, or the first readable one after it; None if there is none."""
         index, seed = key
         for following in range(self.length):

@@ -41,28 +41,28 @@ class Shard:
 
     def take(self, buffer: Tensor, places: Tensor) -> Tensor:
         """Read this part's rows of a buffer that is split over the ranks; `places` are those of the whole batch."""
-        wanted = self._wanted(places)
+        wanted = self._current_places(places)
         if self.world.size == 1:
             return buffer[wanted[0]]
-        local, held = self._held(wanted)
+        local, held = self._find_local_rows(wanted)
         rows = buffer.new_zeros(len(held), *buffer.shape[1:])
         rows[held] = buffer[local]
         return self.world.sum(rows).view(*wanted.shape, *buffer.shape[1:])[self.world.rank]
 
     def put(self, buffer: Tensor, places: Tensor, x: Tensor) -> None:
         """Write this part's rows back to their places."""
-        wanted = self._wanted(places)
+        wanted = self._current_places(places)
         if self.world.size == 1:
             buffer[wanted[0]] = x
             return
-        local, held = self._held(wanted)
+        local, held = self._find_local_rows(wanted)
         buffer[local] = self.world.gather(x)[held]
 
-    def _wanted(self, places: Tensor) -> Tensor:
+    def _current_places(self, places: Tensor) -> Tensor:
         """The places of the parts that the ranks process at present: ranks x images."""
         return places.view(self.world.size, self.pieces, -1)[:, self.piece]
 
-    def _held(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def _find_local_rows(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The wanted places that this rank holds: their local row numbers, and a mask over all the wanted places."""
         held = wanted.flatten() % self.world.size == self.world.rank
         return wanted.flatten()[held] // self.world.size, held

@@ -122,7 +122,7 @@ def walk(
         for _ in range(how.steps if steps is None else steps):
             gradient, value = slope(model, x, objective)
             if how.keep == "best":
-                best, best_value = _better(best, best_value, x, value)
+                best, best_value = _keep_better(best, best_value, x, value)
             # Shape the gradient, take the step, add noise, and return to the bounds.
             if how.limit is not None:
                 gradient = gradient.clamp(-how.limit, how.limit)
@@ -135,7 +135,7 @@ def walk(
         # The last iterate has not been compared yet.
         if how.keep == "best":
             with torch.no_grad():
-                x, _ = _better(best, best_value, x, objective(model(x)))
+                x, _ = _keep_better(best, best_value, x, objective(model(x)))
     return x
 
 
@@ -183,7 +183,7 @@ def _unit(gradient: Tensor, p: int) -> Tensor:
     return (g / _per_image(length, g)).to(gradient.dtype)
 
 
-def _better(best: Tensor, best_value: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def _keep_better(best: Tensor, best_value: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     higher = value > best_value
     return torch.where(_per_image(higher, x), x, best), torch.where(higher, value, best_value)
 

@@ -28,14 +28,14 @@ OFF = 10
 
 def check_classifier(subject: Subject) -> dict[str, float]:
     """Check the classifier and return the figures in %; CanaryFailed if one is not as it should be."""
-    x, y = _some(subject, "test")
+    x, y = _images(subject, "test")
     logits = check_logits(_logits(subject.model, x))
     once = _accuracy(logits, y)
     return {
         "accuracy": once,
-        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, subject.constants),
-        "accuracy, untrained": _untrained_at_chance(subject, x, y),
-        "accuracy on other images": _labels_fit(subject, once, y),
+        "accuracy, standardised by hand": _check_standardisation(subject.model, x, y, logits, subject.constants),
+        "accuracy, untrained": _check_untrained(subject, x, y),
+        "accuracy on other images": _check_labels(subject, once, y),
     }
 
 
@@ -61,7 +61,7 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
     return {f"train against train ({features.source.distance[0]})": distance}
 
 
-def _standardised_once(
+def _check_standardisation(
     model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, constants: Mapping[str, Sequence[float]]
 ) -> float:
     """Accuracy by a second route: apply the config's constants by hand in float64 and call the bare net."""
@@ -85,7 +85,7 @@ def _standardised_once(
     return _accuracy(by_hand, y)
 
 
-def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
+def _check_untrained(subject: Subject, x: Tensor, y: Tensor) -> float:
     """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
     with torch.no_grad():
@@ -99,7 +99,7 @@ def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
     return accuracy
 
 
-def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
+def _check_labels(subject: Subject, on_test: float, y: Tensor) -> float:
     """Accuracy on the validation images, or on training images if there are none; compare it with that on test images.
 
     Test images may be much harder than those trained on. It is an error if they are much easier, or if they are much
@@ -107,7 +107,7 @@ def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
     """
     split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)
-    x, labels = _some(subject, split)
+    x, labels = _images(subject, split)
     accuracy = _accuracy(_logits(subject.model, x), labels)
     # The difference must be large, and the Wilson intervals of both accuracies disjoint.
     low, high = (100 * bound for bound in wilson(round(accuracy * len(labels) / 100), len(labels)))
@@ -121,7 +121,7 @@ def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
     return accuracy
 
 
-def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
+def _images(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
     return subject.images(split, evenly(subject.data.length(split), SEEN))
 
 

@@ -67,7 +67,7 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
-    return Reference(_file_name(tensors), tensors["features"])
+    return Reference(_to_statistics(tensors), tensors["features"])
 
 
 def read_given(path: Path, dims: int) -> Reference:
@@ -138,5 +138,5 @@ def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, T
     return {**tensors, "features": torch.cat(kept)}
 
 
-def _file_name(found: dict[str, Tensor]) -> Statistics:
+def _to_statistics(found: dict[str, Tensor]) -> Statistics:
     return {name: found[name].numpy() for name in ("mu", "sigma")}

@@ -56,17 +56,17 @@ class Calibration(Metric):
 
 def by_bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """For each bin of confidence, the accuracy of its images (NaN if empty) and their number."""
-    bin_of = _bin_of(confidence, bins)
+    bin_of = _bin_indices(confidence, bins)
     counts, rights = (np.bincount(bin_of, weights=weights, minlength=bins) for weights in (None, right))
     return np.divide(rights, counts, out=np.full(bins, np.nan), where=counts > 0), counts
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
     """Σ_b |B_b| / n · | accuracy(B_b) − confidence(B_b) | (Naeini et al. 2015); bins exclude their lower bound."""
-    gaps = np.bincount(_bin_of(confidence, bins), weights=right - confidence, minlength=bins)
+    gaps = np.bincount(_bin_indices(confidence, bins), weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(right))
 
 
-def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+def _bin_indices(confidence: np.ndarray, bins: int) -> np.ndarray:
     """The bin of each confidence: (lo, hi]; 0 falls in the first."""
     return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)

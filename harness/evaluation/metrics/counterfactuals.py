@@ -86,7 +86,9 @@ class Counterfactuals(Metric):
             "confidence": result.after.cpu().numpy(),
             "reached": (result.predicted == target).cpu().numpy(),
             "distance": result.distance.cpu().numpy(),
-            "shown": stored[[indices.index(index) for index in self._shown(subject.data) if index in indices]].numpy(),
+            "shown": stored[
+                [indices.index(index) for index in self._picture_indices(subject.data) if index in indices]
+            ].numpy(),
         }
         if self.features is not None:
             features = subject.features(self.features)
@@ -152,7 +154,7 @@ class Counterfactuals(Metric):
 
     def _rows(self, subject: Subject, found: list[Part]) -> list[list[Cell]]:
         """The rows of the picture, by class: an image, its counterfactual at each radius, and the final change."""
-        indices, names = self._shown(subject.data), [short(name) for name in subject.data.classes]
+        indices, names = self._picture_indices(subject.data), [short(name) for name in subject.data.classes]
         images, labels = subject.images(self.split, indices)
         targets = self.targets(subject.data, indices)
         rows: list[list[Cell]] = []
@@ -174,7 +176,7 @@ class Counterfactuals(Metric):
         count = min(self.count or available, available)
         return [index * available // count for index in range(count)]
 
-    def _shown(self, data: Dataset) -> list[int]:
+    def _picture_indices(self, data: Dataset) -> list[int]:
         """The indices that the picture shows: the first image of each of some evenly spaced classes; ascending."""
         indices = self._indices(data)
         labels = data.labels(self.split)[indices].tolist()

@@ -60,7 +60,7 @@ class OOD(Metric):
                 source.ready()
             except UserError as error:
                 raise UserError(
-                    f"For the OOD set '{name}', with {_place(name)} in place of outliers: {error}"
+                    f"For the OOD set '{name}', with {_config_path(name)} in place of outliers: {error}"
                 ) from None
 
     def shards(self, subject: Subject) -> int:
@@ -70,9 +70,9 @@ class OOD(Metric):
     def score(self, subject: Subject, shard: int) -> Part:
         """The values of each image, by score and by score/attack."""
         if shard == 0:
-            return self._of_data(subject)
+            return self._score_data(subject)
         place, chunk = divmod(shard - 1, self._chunks)
-        return self._of_outliers(subject, sorted(self.sets)[place], chunk)
+        return self._score_outliers(subject, sorted(self.sets)[place], chunk)
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """AUROC and FPR95 of each score on each set, clean and attacked; and the means of the first score's AUROC."""
@@ -84,7 +84,7 @@ class OOD(Metric):
                 details |= _details(name, key, data, outliers)
         return Result(self._headlines(details) | details)
 
-    def _of_data(self, subject: Subject) -> Part:
+    def _score_data(self, subject: Subject) -> Part:
         scores: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
         for indices in torch.arange(subject.data.length(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
@@ -92,7 +92,7 @@ class OOD(Metric):
                 values.append(ood_score(subject.model, images, scorer).numpy())
         return {scorer: np.concatenate(values) for scorer, values in scores.items()}
 
-    def _of_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
+    def _score_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
         indices = range(self.count)[chunk * self.chunk :][: self.chunk]
         images = self._source(subject.data, name).starts(indices, "plain").to(subject.device)
         part: Part = {}
@@ -147,7 +147,7 @@ class OOD(Metric):
         """The outliers of a set, built once per dataset."""
         if name not in self._sources or self._sources[name].data is not data:
             fields = dict(self.sets[name])
-            self._sources[name] = make(find("outliers", fields.pop("name")), _place(name), fields, data=data)
+            self._sources[name] = make(find("outliers", fields.pop("name")), _config_path(name), fields, data=data)
         return self._sources[name]
 
 
@@ -185,6 +185,6 @@ def _percent(
     return Score(title=title, value=100 * share, low=low, high=high, n=n, unit="%", better=better, table=table)
 
 
-def _place(name: str) -> str:
+def _config_path(name: str) -> str:
     """The place of a set's fields in a config."""
     return f"protocol.metrics.ood.sets.{name}"
