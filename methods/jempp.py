@@ -73,13 +73,16 @@ class InformativeChains:
     def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
         """Take n chains from distinct places of the buffer, continue them by one walk, and write them back."""
         buffer, total = state["buffer"], n * shard.parts
+        # Take distinct places of the buffer.
         places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:total]
         chains = to_images(shard.take(buffer, places))
+        # Replace a few chains by fresh draws from the Gaussians of random classes.
         restarts = torch.rand(total, generator=shard.rng, device=buffer.device) < self.restart
         classes = torch.randint(len(state["means"]), (int(restarts.sum()),), generator=shard.rng, device=buffer.device)
         fresh = chains.new_zeros(total, *buffer.shape[1:])
         fresh[restarts] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
         start = torch.where(shard.own(restarts)[:, None, None, None], shard.own(fresh), chains)
+        # Continue all chains, and write them back.
         x = walk(model, start, marginal_score, self.walk, normal=shard.normal)
         shard.put(buffer, places, to_stored(x, self.stored))
         return x

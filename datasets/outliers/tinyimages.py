@@ -76,6 +76,7 @@ class TinyImages(Outliers):
 
     @property
     def _count(self) -> int:
+        """The number of images that no list excludes."""
         return len(self._pixels) - len(self._excluded_numbers)
 
     @cached_property

@@ -36,6 +36,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     durable: call fsync first, so that the file survives a power cut; slow, so only for what is hard to recreate.
     UserError if it cannot be written, as on a full disk; no partial file remains.
     """
+    # Write next to the final path: a rename is atomic only within one file system.
     writer = f"{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{writer}{path.suffix}")  # keep the suffix: some writers choose by it
     try:

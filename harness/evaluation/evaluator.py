@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 
 def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
-    """The metrics of a protocol, by entry name; an entry's `metric` field says which one, if its name does not."""
+    """The metrics of a protocol, by entry name; an entry's `metric` field names the metric if its own name does not."""
     by_name: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
         given = {key: value for key, value in fields.items() if key != "metric"}

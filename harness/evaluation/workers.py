@@ -67,6 +67,7 @@ def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear:
         run_local(pieces[world.rank :: world.size], evaluation.summary, hear, evaluation)
     except Diverged as error:
         write_json(evaluation.folder / DIVERGED, str(error))
+    # Wait until all pieces exist or a rank has diverged.
     while pieces and not (evaluation.folder / DIVERGED).exists() and not _report(evaluation, pieces, hear):
         time.sleep(0.2)
     world.wait()

@@ -122,7 +122,7 @@ class Counterfactuals(Metric):
         assert self.features is not None
         extractor = subject.features(self.features)
         title, key = extractor.source.distance
-        # Interpolate the distance at the wanted confidence.
+        # Interpolate the distance at the confidence at which methods are compared.
         means = [float(part["confidence"].mean()) for part in found]
         values = self._mean_frechet(subject, extractor, found)
         matched, unmatched = match(means, values, self.confidence), list[str]()

@@ -59,7 +59,7 @@ class Robustness(Metric):
         return part
 
     def attack(self, subject: Subject, shard: int) -> tuple[Tensor, Part]:
-        """A chunk's images, each as it was when an attack succeeded on it or unchanged; and the chunk's part."""
+        """Attack a chunk; return its images (adversarial where an attack succeeded, else unchanged) and its part."""
         x, y = subject.images(self.split, self.indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
         attack, classes = self.autoattack(subject), len(subject.data.classes)
         with torch.no_grad():
