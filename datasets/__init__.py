@@ -1,1 +1,1 @@
-"""One file per dataset; a file here and a yaml in configs/data is all that a dataset needs."""
+"""One file per dataset; to add a dataset, add a file here and a yaml in configs/data."""

@@ -1,4 +1,4 @@
-"""Augmentations: functions of an image and a seed, so that nothing about them needs saving."""
+"""Augmentations: functions of an image and a seed, so that no state needs saving."""
 
 from functools import cache
 from typing import Literal
@@ -14,11 +14,11 @@ from harness.core.settings import settings
 
 @settings
 class Augment:
-    """What is done to an image that has its size already, in this order: crop, flip, AutoAugment, cutout.
+    """Augmentations of an image that already has its final size, in this order: crop, flip, AutoAugment, cutout.
 
-    crop: padding on each side before a crop of the old size; 0 is none. fill: of that padding, black or mirrored.
-    autoaugment: the policy learned on CIFAR-10 (Cubuk et al. 2019); what it uncovers is black.
-    cutout: side of a black square, centred anywhere and cut at the border (DeVries & Taylor 2017); 0 is none.
+    crop: padding on each side before a crop to the original size; 0 for none. fill: the padding is black (zero) or
+    mirrored (reflect). autoaugment: the policy learned on CIFAR-10 (Cubuk et al. 2019); uncovered pixels become black.
+    cutout: side of a black square with a random centre, clipped at the border (DeVries & Taylor 2017); 0 for none.
     """
 
     crop: int = 0
@@ -32,9 +32,9 @@ class Augment:
             raise ValueError("crop and cutout must be 0 or more")
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """An image, C x H x W, uint8 → float in [0, 1]."""
+        """Augment an image, C x H x W: uint8 → float in [0, 1]."""
         if self.crop:
-            image = self._cropped(image, derive(seed, "crop"))
+            image = self._crop(image, derive(seed, "crop"))
         if self.flip and derive(seed, "flip") % 2:
             image = image.flip(-1)
         if self.autoaugment:
@@ -43,7 +43,7 @@ class Augment:
         image = image.float() / 255
         return self._cut_out(image, derive(seed, "cutout")) if self.cutout else image
 
-    def _cropped(self, image: Tensor, number: int) -> Tensor:
+    def _crop(self, image: Tensor, number: int) -> Tensor:
         height, width = image.shape[-2:]
         mode = "constant" if self.fill == "zero" else "reflect"
         padded = F.pad(image, [self.crop], padding_mode=mode)
@@ -60,16 +60,16 @@ class Augment:
 
 @settings
 class Frame:
-    """How a photograph of any size becomes a square.
+    """The conversion of a photograph of any size to a square.
 
-    crop: a random part of it (8 % of its area or more, Szegedy et al. 2015), or its centre. Both are bilinear.
+    crop: a random part (at least 8 % of the area, Szegedy et al. 2015), or the centre. Both use bilinear interpolation.
     """
 
     crop: Literal["random", "centre"] = "centre"
     flip: bool = False
 
     def __call__(self, photograph: Image.Image, size: int, seed: int) -> Tensor:
-        """An RGB picture → 3 x size x size, float in [0, 1]."""
+        """Convert an RGB picture to 3 x size x size, float in [0, 1]."""
         if self.crop == "random":
             with seed_global(derive(seed, "crop")):
                 picture: Image.Image = RandomResizedCrop(size)(photograph)
@@ -81,8 +81,8 @@ class Frame:
 
 
 def centre(photograph: Image.Image, short: int, size: int, how: F.InterpolationMode) -> Image.Image:
-    """The central square of a photograph whose short side was first resized."""
-    return F.center_crop(F.resize(photograph, [short], how), [size])  # pyright: ignore[reportArgumentType,reportReturnType] - PIL is taken too
+    """Resize a photograph to this short side, then crop the central square."""
+    return F.center_crop(F.resize(photograph, [short], how), [size])  # pyright: ignore[reportArgumentType,reportReturnType] - accepts PIL too
 
 
 @cache

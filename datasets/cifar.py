@@ -42,8 +42,8 @@ STRONG = Augment(crop=4, flip=True, autoaugment=True, cutout=16)
 class _CIFAR(Dataset):
     """Images in memory as bytes; the defaults are AT-JEM's.
 
-    root: holds the unpacked archive. download: it is fetched if it is not there.
-    validation: training images held out, stratified by class; split_seed: of that choice.
+    root: the folder of the unpacked archive. download: fetch the archive if it is missing.
+    validation: number of training images held out, stratified by class; split_seed: of that choice.
     labelled, real, outliers: the augmentation of each branch.
     """
 
@@ -63,20 +63,20 @@ class _CIFAR(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names, as the archive has them."""
+        """The class names, as in the archive."""
         return self.archive.classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Colour, 32 x 32."""
+        """Colour images, 32 x 32."""
         return 3, 32, 32
 
     def ready(self) -> None:
-        """Fetch the archive if that is asked for; UserError if it is not there."""
+        """Fetch the archive if download is set; UserError if it is missing."""
         self.archive.ready(self.root, self.download, "data")
 
     def view(self, split: Split, branch: Branch) -> Items:
-        """A split in memory, augmented as the branch says."""
+        """A split in memory, augmented for the branch."""
         images, labels = self._part(split)
         return _Bytes(images, labels, self._rows(split), self._augment(branch))
 
@@ -85,7 +85,7 @@ class _CIFAR(Dataset):
         return self._part(split)[1][self._rows(split)]
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
-        """A foreign picture, resized to cover 32 x 32 and cut from its centre, augmented as the branch says."""
+        """Resize an external picture to cover 32 x 32, centre-crop it, and augment it for the branch."""
         picture = pil_to_tensor(ImageOps.fit(image.convert("RGB"), (32, 32)))
         return self._augment(branch)(picture, seed)
 
@@ -100,10 +100,10 @@ class _CIFAR(Dataset):
         """The rows of a split in its part of the archive."""
         if split == "test":
             return torch.arange(len(self._part(split)[1]))
-        return self._held_out[0 if split == "train" else 1]
+        return self._split_rows[0 if split == "train" else 1]
 
     @cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor]:
+    def _split_rows(self) -> tuple[Tensor, Tensor]:
         return held_out(self._part("train")[1], self.validation, self.split_seed)
 
 
@@ -114,13 +114,13 @@ class CIFAR10(_CIFAR):
 
 
 class CIFAR100(_CIFAR):
-    """A hundred classes of animals, plants, people, things and places (Krizhevsky 2009)."""
+    """A hundred classes of animals, plants, people, objects and places (Krizhevsky 2009)."""
 
     archive = ARCHIVE_100
 
 
 class _Bytes(View[tuple[Tensor, Tensor]]):
-    """Some rows of images in memory as items."""
+    """Some rows of the images in memory, as items."""
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, augment: Augment) -> None:
         self.images, self.labels, self.rows, self.augment = images, labels, rows, augment

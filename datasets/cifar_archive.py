@@ -1,4 +1,4 @@
-"""The CIFAR archives on disk: what is expected where, how it is fetched, and how it is read without trusting it."""
+"""The CIFAR archives on disk: expected files, download, and safe reading of untrusted pickles."""
 
 import pickle
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 class Archive:
     """One of the two archives (Krizhevsky 2009), "python version", unpacked.
 
-    name: its class in torchvision, which fetches it. key: of the labels in a batch file.
+    name: its class in torchvision, which downloads it. key: the key of the labels in a batch file.
     """
 
     name: Literal["CIFAR10", "CIFAR100"]
@@ -32,7 +32,7 @@ class Archive:
     classes: tuple[str, ...]
 
     def ready(self, root: str, download: bool, group: Literal["data", "outliers"]) -> None:
-        """Fetch the files if that is asked for and needed; UserError if they are not there then."""
+        """Fetch the files if download is set and some are missing; UserError if they are missing after that."""
         if self._missing(root) and download:
             self._fetch(root)
         if missing := self._missing(root):
@@ -43,7 +43,7 @@ class Archive:
             )
 
     def read(self, root: str, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
-        """All images of a part, N x 3 x 32 x 32, uint8, and their labels, int64; read once in a process."""
+        """All images of a part, N x 3 x 32 x 32, uint8, and their labels, int64; read once per process."""
         files = self.train if part == "train" else self.test
         return _read(tuple(Path(root).absolute() / self.folder / file for file in files), self.key)
 
@@ -53,7 +53,7 @@ class Archive:
 
     def _fetch(self, root: str) -> None:
         Path(root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(root) / f"{self.folder}.lock"):  # runs side by side fetch it once
+        with FileLock(Path(root) / f"{self.folder}.lock"):  # concurrent runs fetch it once
             try:
                 getattr(torchvision.datasets, self.name)(root, download=bool(self._missing(root)))
             except (OSError, RuntimeError) as error:
@@ -85,7 +85,7 @@ def _unpickle(file: Path) -> dict[str, Any]:
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads arrays, lists and dictionaries, which is all there is in the archives; runs nothing else."""
+    """Unpickles arrays, lists and dictionaries, all that the archives contain; executes nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in pickle
         if (module.partition(".")[0], name) not in _HARMLESS:

@@ -1,4 +1,4 @@
-"""The names of CIFAR's classes, by label: known before any file is there."""
+"""The names of CIFAR's classes, by label; known without the archive."""
 
 _TEN = "airplane automobile bird cat deer dog frog horse ship truck"
 _HUNDRED = """

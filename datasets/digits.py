@@ -10,15 +10,15 @@ from harness.core.dataset import Branch, Dataset, Items, Split, TensorView
 from harness.core.settings import settings
 
 IMAGES = 1_797
-"""Of the whole."""
+"""The number of images in all splits together."""
 
 
 @settings
 class Digits(Dataset):
     """Digits 0 … 9 (Alpaydin & Kaynak 1998), grey levels 0 … 16 scaled to [0, 1].
 
-    validation, test: images of each split, stratified by class; the rest is the training split.
-    split_seed: of that partition. pad: labelled images are shifted by up to so many pixels.
+    validation, test: number of images of each split, stratified by class; the rest is the training split.
+    split_seed: of that partition. pad: largest random shift of labelled images, in pixels.
     """
 
     validation: int = 180
@@ -39,7 +39,7 @@ class Digits(Dataset):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Grey, 8 x 8."""
+        """Grey images, 8 x 8."""
         return 1, 8, 8
 
     def view(self, split: Split, branch: Branch) -> Items:
@@ -51,13 +51,13 @@ class Digits(Dataset):
         return self._splits[split][1]
 
     def length(self, split: Split) -> int:
-        """How many images a split has, which the fields tell."""
+        """The number of images of a split, computed from the fields without loading them."""
         held_out = {"validation": self.validation, "test": self.test}
         return held_out.get(split, IMAGES - sum(held_out.values()))
 
     @cached_property
     def _splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-        from sklearn.datasets import load_digits  # slow to import, and a plan needs none of it
+        from sklearn.datasets import load_digits  # slow to import, and a plan does not need it
         from sklearn.model_selection import train_test_split
 
         flat, target = map(np.asarray, load_digits(return_X_y=True))

@@ -22,11 +22,11 @@ from harness.datasets.split import held_out
 
 @settings
 class ImageNet(Dataset):
-    """Photographs in folders, one for each class, read when they are needed; the defaults are AT-JEM's.
+    """Photographs in folders, one per class, read on demand; the defaults are AT-JEM's.
 
-    root: holds train/<wnid>/*.JPEG and val/<wnid>/*.JPEG; val is the test split. size: of the square images.
-    validation: training images held out, stratified by class; split_seed: of that choice.
-    labelled, real, outliers: how each branch frames a photograph.
+    root: contains train/<wnid>/*.JPEG and val/<wnid>/*.JPEG; val is the test split. size: side of the square images.
+    validation: number of training images held out, stratified by class; split_seed: of that choice.
+    labelled, real, outliers: how each branch crops and flips a photograph.
     """
 
     root: str = "data/imagenet"
@@ -44,16 +44,16 @@ class ImageNet(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes: WordNet's, all synonyms, for those of its numbers (wnids) that timm knows."""
-        return _human(_class_folders(self._root / "train"))
+        """The class names: all WordNet synonyms of a WordNet id (wnid) that timm knows, else the folder's name."""
+        return _readable_names(_class_folders(self._root / "train"))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Colour, square."""
+        """Colour images, square."""
         return 3, self.size, self.size
 
     def ready(self) -> None:
-        """UserError if a split or a class has no images, or if the splits differ in their classes."""
+        """Raise UserError if a split or a class has no images, or if the splits have different classes."""
         self._listing("train")
         self._listing("test")
 
@@ -66,7 +66,7 @@ class ImageNet(Dataset):
         return self._listing(split).labels[self._rows(split)]
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
-        """A photograph framed as the branch says; plain is the test transform, bicubic at 256/224 of the size."""
+        """Prepare a photograph for a branch; plain is the test transform, bicubic at 256/224 of the size."""
         photograph = image.convert("RGB")
         if branch == "plain":
             short = int(256 / 224 * self.size)
@@ -92,15 +92,15 @@ class ImageNet(Dataset):
         """The rows of a split in its listing."""
         if split == "test":
             return torch.arange(len(self._listing(split).labels))
-        return self._held_out[0 if split == "train" else 1]
+        return self._split_rows[0 if split == "train" else 1]
 
     @cached_property
-    def _held_out(self) -> tuple[Tensor, Tensor]:
+    def _split_rows(self) -> tuple[Tensor, Tensor]:
         return held_out(self._listing("train").labels, self.validation, self.split_seed)
 
 
 class _Photographs(View[tuple[Tensor, Tensor]]):
-    """Some rows of a listing as items."""
+    """Some rows of a listing, as items."""
 
     def __init__(self, data: ImageNet, listing: "_Listing", rows: Tensor, branch: Branch) -> None:
         self.data, self.listing, self.rows = data, listing, rows
@@ -117,7 +117,7 @@ class _Photographs(View[tuple[Tensor, Tensor]]):
 
 
 class _Listing(NamedTuple):
-    """The files of a part; their names are in one array, which worker processes share where a list would be copied."""
+    """The files of a part; names are in one array, as worker processes share its memory but would copy a list."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -125,26 +125,26 @@ class _Listing(NamedTuple):
     labels: Tensor
 
     def path(self, row: int) -> Path:
-        """The file of a row."""
+        """The path of a row's file."""
         return self.folder / self.classes[int(self.labels[row])] / str(self.names[row])
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
     """The class folders of a part, sorted; UserError if there are none."""
     entries = os.scandir(folder) if folder.is_dir() else ()
-    found = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
-    if not found:
+    class_names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
+    if not class_names:
         raise UserError(
             f"ImageNet is expected at {folder}/<class>/*.JPEG, and there are no class folders. Get ILSVRC2012 from "
             "https://image-net.org/download.php, unpack it, sort the images of val into class folders as those of "
             "train are, and set data.root to the folder that holds both."
         )
-    return found
+    return class_names
 
 
 @lru_cache(maxsize=4)
 def _list(folder: Path) -> _Listing:
-    """All image files of a part, sorted by class and name; listed once in a process."""
+    """All image files of a part, sorted by class and name; listed once per process."""
     classes = _class_folders(folder)
     names = [sorted(entry.name for entry in os.scandir(folder / c) if named_as_image(entry.name)) for c in classes]
     counts = torch.tensor([len(of_class) for of_class in names])
@@ -156,8 +156,8 @@ def _list(folder: Path) -> _Listing:
 
 
 @lru_cache(maxsize=4)
-def _human(names: tuple[str, ...]) -> tuple[str, ...]:
-    from timm.data.imagenet_info import ImageNetInfo  # here, for timm takes seconds to import
+def _readable_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    from timm.data.imagenet_info import ImageNetInfo  # imported here because timm takes seconds to import
 
     known: dict[str, str] = ImageNetInfo().label_descriptions(as_dict=True)  # pyright: ignore[reportAssignmentType]
     return tuple(known.get(name, name) for name in names)

@@ -1,4 +1,4 @@
-"""Image files: which there are, and how one is opened."""
+"""Find and open image files."""
 
 import os
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ from harness.core.dataset import BadImage
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """A picture in RGB, decoded whole, whatever it is stored as (grey, CMYK, palette); BadImage if that fails."""
+    """Open and fully decode an image file, and convert it to RGB from grey, CMYK or palette; BadImage if that fails."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except Exception as error:  # decoders of damaged files raise almost anything
+    except Exception as error:  # decoders raise almost any exception on damaged files
         raise BadImage(path, error) from error
 
 
 def named_as_image(name: str) -> bool:
-    """Whether a file's name ends as an image's does."""
+    """Whether a file's name has an image extension."""
     return name.lower().endswith(IMG_EXTENSIONS)
 
 
 def images_below(root: Path) -> Iterator[str]:
-    """The image files in a folder and all below it, as paths relative to it with "/", in no order."""
+    """Yield the image files in a folder and below it, as relative paths with "/", unordered."""
     for folder, _, names in os.walk(root, followlinks=True):
         inside = Path(folder).relative_to(root).as_posix()
         prefix = "" if inside == "." else f"{inside}/"

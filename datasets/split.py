@@ -1,4 +1,4 @@
-"""Which training images are held out for validation, where a dataset comes without such a split."""
+"""A validation split of training images, for datasets that come without one."""
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from harness.core.errors import UserError
 
 
 def held_out(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (to train on, to validate on), each ascending; stratified by class, a function of the seed alone."""
+    """Split into (training, validation) indices, each ascending; stratified by class, determined by the seed alone."""
     everything = np.arange(len(labels))
     if count == 0:
         return torch.from_numpy(everything), torch.empty(0, dtype=torch.long)
-    from sklearn.model_selection import train_test_split  # slow to import, and a plan of digits needs none of it
+    from sklearn.model_selection import train_test_split  # slow to import, and a plan of digits does not need it
 
     try:
         parts = train_test_split(everything, test_size=count, stratify=labels.numpy(), random_state=seed)

@@ -1,1 +1,1 @@
-"""One file per method; a file here and a yaml in configs/method is all that a method needs."""
+"""One file per method; to add a method, add a file here and a yaml in configs/method."""

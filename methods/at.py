@@ -12,11 +12,11 @@ from harness.core.walk import Walk, cross_entropy, walk
 
 @settings
 class Robust(Stage):
-    """A robust classifier: cross-entropy on adversarial images alone, with no clean term.
+    """A robust classifier: cross-entropy on adversarial images only, without a clean term.
 
         L = 1/B Σ_j CE( f(x'_j), y_j ),    x'_j = argmax CE( f(x), y_j ) over the ball around x_j
 
-    The network attacks itself in evaluation mode and learns in training mode.
+    The attack runs in evaluation mode, the training pass in training mode.
     """
 
     attack: Walk
@@ -33,7 +33,7 @@ class Robust(Stage):
 
 @settings
 class AT(Method):
-    """One stage of adversarial training; sampled by the generative walk, as DAT samples its baseline."""
+    """One stage of adversarial training; samples come from the generative walk, as DAT samples its baseline."""
 
     robust: Robust
     sampler: Walk

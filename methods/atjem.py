@@ -1,4 +1,4 @@
-"""AT-JEM, published as Dual Adversarial Training (DAT, arXiv 2510.13872): a robust classifier, then an energy too."""
+"""AT-JEM, published as Dual Adversarial Training (DAT, arXiv 2510.13872): a robust classifier that becomes an EBM."""
 
 from math import ceil
 from typing import ClassVar, Literal
@@ -19,10 +19,10 @@ from harness.methods.at import Robust
 
 @settings
 class Curriculum:
-    """T, the contrastive walk's length, grows by one whenever real and contrastive images are told apart.
+    """The length T of the contrastive walk: it grows by 1 when real and contrastive images separate well.
 
     A window holds the AUC of the last ⌈images / B⌉ steps and is emptied at every change of T. When it is full
-    and its mean reaches `auc`, T ← T + 1, up to the walk's `steps`. So `auc` sets where T comes to rest.
+    and its mean reaches `auc`, T ← T + 1, up to the walk's `steps`. So `auc` determines where T settles.
     """
 
     auc: float
@@ -36,11 +36,11 @@ class Curriculum:
             raise ValueError("start must be 0 or more, images 1 or more")
 
     def window(self, batch: int) -> int:
-        """The steps that a window spans."""
+        """Number of steps that a window spans."""
         return ceil(self.images / batch)
 
     def advance(self, state: State, auc: float, longest: int) -> None:
-        """Note one step's AUC; lengthen the walk when the window is full and sure."""
+        """Record one step's AUC; increase T when the window is full and its mean reaches `auc`."""
         window, filled = state["window"], int(state["filled"])
         window[filled % len(window)] = auc
         state["filled"] += 1
@@ -51,10 +51,10 @@ class Curriculum:
 
 @settings
 class Contrast:
-    """Contrastive images: outliers walked up the joint logit f_y, with no ball, from T = 0 to `walk.steps`.
+    """Contrastive images: outliers walked up the joint logit f_y without a ball, for T steps (0 up to `walk.steps`).
 
-    labels: paired takes those of the real images, index by index, so that label frequencies cannot tell real
-    from contrastive; random draws them. curriculum: null walks the whole length from the first step on.
+    labels: paired takes the labels of the real images, index by index, so that label frequencies cannot separate
+    real from contrastive images; random draws them. curriculum: null uses the full walk length from the first step.
     """
 
     walk: Walk
@@ -62,34 +62,34 @@ class Contrast:
     labels: Literal["paired", "random"] = "paired"
 
     def state(self, batch: int) -> State:
-        """T, the AUC window and how much of it is filled."""
+        """T, the AUC window, and the number of steps since it was last emptied."""
         start = self.walk.steps if self.curriculum is None else min(self.curriculum.start, self.walk.steps)
         window = 1 if self.curriculum is None else self.curriculum.window(batch)
         return {"T": torch.tensor(start), "window": torch.zeros(window, dtype=torch.float64), "filled": torch.tensor(0)}
 
     def images(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> tuple[Tensor, Tensor]:
-        """Contrastive images of the batch's outliers at the present T, and the labels they were walked to."""
+        """Contrastive images from the batch's outliers at the current T, and their target labels."""
         y = batch.labels["real"]
         if self.labels == "random":
-            with frozen(model):  # or this one image would enter the running statistics
+            with frozen(model):  # otherwise this image would update the running statistics
                 classes = model(batch.images["real"][:1]).shape[1]
             y = shard.integers(classes, y)
         return walk(model, batch.images["outliers"], joint_logit(y), self.walk, steps=int(state["T"])), y
 
     def observe(self, state: State, real: Tensor, contrastive: Tensor) -> dict[str, float]:
-        """Advance the curriculum on joint logits of both; the figures to watch."""
+        """Advance the curriculum by the joint logits of both; return the figures to monitor."""
         t, auc = int(state["T"]), area_under_curve(real, contrastive)
         if self.curriculum is not None:
             self.curriculum.advance(state, auc, self.walk.steps)
         return {"T": t, "auc": auc}
 
     def at_full_length(self, state: State) -> State:
-        """With the walk as long as it gets."""
+        """The state with T at its maximum."""
         return {**state, "T": torch.full_like(state["T"], self.walk.steps)}
 
 
 def area_under_curve(positive: Tensor, negative: Tensor) -> float:
-    """AUC: the share of pairs in which the positive scores higher, ties counted half."""
+    """AUC: the share of pairs in which the positive scores higher; ties count half."""
     difference = positive.detach()[:, None] - negative.detach()[None, :]
     return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
 
@@ -106,18 +106,18 @@ def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
 
 
 class Contrastive(Stage):
-    """A stage that learns from contrastive images, whose walk grows with its curriculum."""
+    """A stage that learns from contrastive images; its curriculum sets the length of their walk."""
 
     contrast: Contrast
     r1: float
 
     @property
     def needs_double_backward(self) -> bool:
-        """With the gradient penalty."""
+        """Whether the gradient penalty is on."""
         return self.r1 > 0
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
-        """The curriculum's."""
+        """The curriculum's initial state."""
         return self.contrast.state(self.training.batch)
 
     def update_state(self, state: State, per_image: dict[str, Tensor]) -> dict[str, float]:
@@ -125,22 +125,22 @@ class Contrastive(Stage):
         return self.contrast.observe(state, per_image["real"], per_image["contrastive"])
 
     def at_full_length(self, state: State) -> State:
-        """The state with the longest walk."""
+        """The state with T at its maximum."""
         return self.contrast.at_full_length(state)
 
 
 @settings
 class Joint(Contrastive):
-    """The second stage: the robust classifier learns which images are real, normalisation frozen.
+    """The second stage: the robust classifier learns which images are real; normalisation is frozen.
 
         L = L_BCE + L_AT-CE + r1 · ½ · mean_i ||∇_x s(x_i)||²
         L_BCE   = 1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ],   s(x) = logsumexp_y f_y(x) = −E(x)
         L_AT-CE = 1/B Σ_j CE( f(x'_j), y'_j )
 
     x: real images, mildly augmented; õ: contrastive images; x': adversarial images of another batch, strongly
-    augmented. The contrastive walk climbs the joint logit, the BCE judges the marginal score.
-    A weight of 0 turns its term off. Nothing but frozen normalisation keeps the three parts of the
-    concatenated batch apart, so without it they share their statistics.
+    augmented. The contrastive walk climbs the joint logit; the BCE uses the marginal score.
+    A weight of 0 turns its term off. Only frozen normalisation keeps the three parts of the concatenated
+    batch independent; without it they share batch statistics.
     """
 
     contrast: Contrast
@@ -154,21 +154,27 @@ class Joint(Contrastive):
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """BCE on the marginal score plus adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
+        # Make the contrastive and the adversarial images; the penalty needs a gradient at the real ones.
         contrastive, target = self.contrast.images(model, batch, state, shard)
         attacked = walk(model, x, cross_entropy(y), self.attack)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
 
+        # One forward pass for all three parts.
         logits = model(torch.cat([real, contrastive, attacked]))
-        of_real, of_contrastive, of_attacked = logits.split([len(real), len(contrastive), len(x)])
-        s_real, s_contrastive = marginal_score(of_real), marginal_score(of_contrastive)
+        logits_real, logits_contrastive, logits_attacked = logits.split([len(real), len(contrastive), len(x)])
+        s_real, s_contrastive = marginal_score(logits_real), marginal_score(logits_contrastive)
+        # The terms of the loss, then the figures to monitor.
         terms = {
             "bce": self.bce * binary_cross_entropy(s_real, s_contrastive),
-            "ce": self.ce * cross_entropy(y)(of_attacked).mean(),
+            "ce": self.ce * cross_entropy(y)(logits_attacked).mean(),
         }
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(s_real, real)
-        joint = {"real": joint_logit(batch.labels["real"])(of_real), "contrastive": joint_logit(target)(of_contrastive)}
-        robust = (of_attacked.detach().argmax(1) == y).float().mean()
+        joint = {
+            "real": joint_logit(batch.labels["real"])(logits_real),
+            "contrastive": joint_logit(target)(logits_contrastive),
+        }
+        robust = (logits_attacked.detach().argmax(1) == y).float().mean()
         scores = {"s_real": s_real.detach().mean(), "s_contrastive": s_contrastive.detach().mean()}
         return Loss(terms, {**scores, "robust_accuracy": robust}, per_image=joint)
 

@@ -1,4 +1,4 @@
-"""EB-JDAT: SADA-JEM and adversarial images, in one joint energy (Jiang et al. 2025, arXiv 2505.19459)."""
+"""EB-JDAT: SADA-JEM plus adversarial images, in one joint energy (Jiang et al. 2025, arXiv 2505.19459)."""
 
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -15,17 +15,17 @@ from harness.methods.jempp import Continued, Persistent
 
 
 def distance_from(clean: Tensor) -> Objective:
-    """‖ f(x)/‖f(x)‖ − f(x̃)/‖f(x̃)‖ ‖² per image, of the logits f(x), given here, and f(x̃)."""
+    """‖ f(x)/‖f(x)‖ − f(x̃)/‖f(x̃)‖ ‖² per image, where `clean` is f(x) and the objective's argument is f(x̃)."""
     return lambda logits: (normalize(clean) - normalize(logits)).square().sum(1)
 
 
 @settings
 class Adversary:
-    """Adversarial images x̃: walked within a ball around x, from x + U(−start, start), the network in evaluation mode.
+    """Adversarial images x̃: a walk in a ball around x, from x + U(−start, start), with the network in evaluation mode.
 
-    inner: what the walk climbs. ce: CE(f(x̃), y), an attack. energy_up: E(x̃) = −s(x̃), as the paper's prose has it.
-    joint_down: E(x̃, y) = −f_y(x̃). released: f_y(x̃), as the released code does; it makes images easier.
-    perceptual: climb the distance of the normalised logits from those of x as well.
+    inner: what the walk maximises. ce: CE(f(x̃), y), an attack. energy_up: E(x̃) = −s(x̃), as the paper's text says.
+    joint_down: E(x̃, y) = −f_y(x̃). released: f_y(x̃), as in the released code; it makes images easier to classify.
+    perceptual: also maximise the distance of the normalised logits from those of x.
     """
 
     walk: Walk
@@ -42,7 +42,7 @@ class Adversary:
         return walk(model, start, self.objective(clean, y), self.walk, centre=x)
 
     def objective(self, clean: Tensor, y: Tensor) -> Objective:
-        """What the walk climbs, given the logits of x."""
+        """The objective of the walk, given the logits of x."""
         inner: dict[str, Objective] = {
             "ce": cross_entropy(y),
             "energy_up": lambda logits: -marginal_score(logits),
@@ -55,15 +55,15 @@ class Adversary:
 
 @settings
 class Joint(Persistent):
-    """SADA-JEM's loss; a gap in energy between clean and adversarial images; cross-entropy on the latter.
+    """SADA-JEM's loss, plus an energy gap between clean and adversarial images and cross-entropy on adversarial images.
 
         L = w1 · [ −mean s(x) + mean s(x̂) ] + wy · CE( f(x_lab), y_lab )
           + w2 · [ −mean s(x) + mean s(x̃) ] + w3 · CE( f(x̃), y_lab )
 
     x̃ are adversarial versions of x_lab, x̂ the chains, and x carries Gaussian noise of standard deviation `sigma`.
-    w1, wy, w2, w3 are `px`, `ce`, `gap`, `robust_ce`. A gap above 0 raises the energy of x̃, as the released code does;
-    one below 0 lowers it towards that of clean images, as the paper's prose has it. The same x, x̂, x_lab and x̃ serve
-    at both weights of a sharpness-aware step.
+    w1, wy, w2, w3 are `px`, `ce`, `gap`, `robust_ce`. A positive gap raises the energy of x̃, as in the released code;
+    a negative gap lowers it towards that of clean images, as the paper's text says. A sharpness-aware step uses the
+    same x, x̂, x_lab and x̃ at both weights.
     """
 
     adversary: Adversary
@@ -76,32 +76,33 @@ class Joint(Persistent):
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The two differences of mean scores plus the two cross-entropies."""
+        # Draw everything that both passes of a sharpness-aware step share: noise, attack and chains.
         labelled, y = batch.images["labelled"], batch.labels["labelled"]
         x = batch.images["real"] + self.sigma * shard.normal(batch.images["real"])
         attacked = self.adversary.images(model, labelled, y, shard)
         s_real = marginal_score(model(x))
         chains = self.chains.draw(model, state, len(x), shard)
 
-        def given(s_real: Tensor) -> Loss:
-            s_chains, logits, of_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
-            s_attacked = marginal_score(of_attacked)
+        def compute_loss(s_real: Tensor) -> Loss:
+            s_chains, logits, logits_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
+            s_attacked = marginal_score(logits_attacked)
             terms = {
                 "px": self.px * (s_chains.mean() - s_real.mean()),
                 "ce": self.ce * cross_entropy(y)(logits).mean(),
                 "gap": self.gap * (s_attacked.mean() - s_real.mean()),
-                "robust_ce": self.robust_ce * cross_entropy(y)(of_attacked).mean(),
+                "robust_ce": self.robust_ce * cross_entropy(y)(logits_attacked).mean(),
             }
             scores = {"s_real": s_real, "s_chains": s_chains, "s_attacked": s_attacked}
-            right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
+            accuracy, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, logits_attacked))
             means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
-            return Loss(terms, {**means, "accuracy": right, "robust_accuracy": robust})
+            return Loss(terms, {**means, "accuracy": accuracy, "robust_accuracy": robust})
 
-        return replace(given(s_real), recompute=lambda: given(marginal_score(model(x))).terms)
+        return replace(compute_loss(s_real), recompute=lambda: compute_loss(marginal_score(model(x))).terms)
 
 
 @settings
 class EBJDAT(Continued):
-    """One stage; sampled by continuing the chains of its replay buffer."""
+    """One stage of training; samples continue the chains of its replay buffer."""
 
     joint: Joint
     sampler: Walk

@@ -1,4 +1,4 @@
-"""Generative only: AT-JEM's second stage without its classifier, a class-conditional binary EBM."""
+"""Generative only: AT-JEM's second stage without the classifier, a class-conditional binary EBM."""
 
 from typing import ClassVar
 
@@ -21,8 +21,8 @@ class Generate(Contrastive):
 
         L = 1/(2B) Σ_i [ softplus(−f_{y_i}(x_i)) + softplus(f_{y_i}(õ_i)) ] + r1 · ½ · mean_i ||∇_x f_{y_i}(x_i)||²
 
-    The BCE judges the joint logit here: on the marginal score nothing would tie logit y to class y any more.
-    Nor does adversarial cross-entropy bound the input gradients, which is what R1 is for.
+    The BCE uses the joint logit here: with the marginal score nothing would tie logit y to class y any more.
+    Without adversarial cross-entropy nothing bounds the input gradients; R1 does that instead.
     """
 
     contrast: Contrast
@@ -31,12 +31,12 @@ class Generate(Contrastive):
     streams: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
-        """BCE on the joint logit, plus R1 where its weight is above 0."""
+        """BCE on the joint logit, plus R1 if its weight is above 0."""
         contrastive, target = self.contrast.images(model, batch, state, shard)
         real = batch.images["real"].detach().requires_grad_(self.r1 > 0)
-        of_real, of_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
-        joint_real = joint_logit(batch.labels["real"])(of_real)
-        joint_contrastive = joint_logit(target)(of_contrastive)
+        logits_real, logits_contrastive = model(torch.cat([real, contrastive])).split([len(real), len(contrastive)])
+        joint_real = joint_logit(batch.labels["real"])(logits_real)
+        joint_contrastive = joint_logit(target)(logits_contrastive)
         terms = {"bce": binary_cross_entropy(joint_real, joint_contrastive)}
         if self.r1:
             terms["r1"] = self.r1 * gradient_penalty(joint_real, real)
@@ -49,7 +49,7 @@ class Generate(Contrastive):
 
 @settings
 class Generative(Method):
-    """The same first stage as AT-JEM, then BCE alone.
+    """AT-JEM's first stage, then BCE alone.
 
     `robust: null` trains from random weights.
     """

@@ -1,4 +1,4 @@
-"""JEM: one network to classify and to generate, by SGLD (Grathwohl et al. 2020, arXiv 1912.03263)."""
+"""JEM: one network that classifies and generates, trained with SGLD (Grathwohl et al. 2020, arXiv 1912.03263)."""
 
 from typing import Any, ClassVar
 
@@ -20,8 +20,8 @@ from harness.methods.replay import Stored, to_images, to_stored
 class Chains:
     """Persistent SGLD chains in a replay buffer of `buffer` images.
 
-    walk: the SGLD step, x ← x + step · ∇_x s(x) + noise · N(0, I), unclamped. restart: the chance that a chain
-    begins anew from uniform noise. stored: as the chains were left, or in 8 bits, cut to [0, 1].
+    walk: the SGLD step, x ← x + step · ∇_x s(x) + noise · N(0, I), unclamped. restart: the probability that a chain
+    restarts from uniform noise. stored: float32 keeps the exact images; uint8 cuts them to [0, 1] and rounds to 8 bits.
     """
 
     removed: ClassVar[dict[str, Any]] = {"conditional": False}
@@ -36,7 +36,7 @@ class Chains:
             raise ValueError("buffer must be 1 or more, restart in [0, 1]")
 
     def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
-        """n chains, no two from one place of the buffer, continued by one walk and written back."""
+        """Take n chains from distinct places of the buffer, continue them by one walk, and write them back."""
         buffer = state["buffer"]
         places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[: n * shard.parts]
         chains = to_images(shard.take(buffer, places))
@@ -49,7 +49,7 @@ class Chains:
 
 @settings
 class Energy(Stage):
-    """Maximum likelihood of p(x) and of p(y|x) in one network without normalisation layers.
+    """Maximum likelihood of p(x) and p(y|x) in one network without normalisation layers.
 
         L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ SGLD on E(x) = −s(x)
 
@@ -69,13 +69,13 @@ class Energy(Stage):
             raise ValueError(f"chains.buffer={self.chains.buffer} must hold a batch of {self.training.batch}")
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
-        """The replay buffer, at first uniform noise."""
+        """The replay buffer, initialised with uniform noise."""
         noise = torch.rand(self.chains.buffer, *data.shape, generator=rng, device=rng.device)
         return {"buffer": to_stored(noise, self.chains.stored)}
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The difference of mean scores plus cross-entropy."""
-        real, labelled = (self._noisy(batch.images[stream], shard) for stream in ("real", "labelled"))
+        real, labelled = (self._add_noise(batch.images[stream], shard) for stream in ("real", "labelled"))
         y = batch.labels["labelled"]
         chains = self.chains.draw(model, state, len(real), shard)
         s_real = marginal_score(model(real))
@@ -89,19 +89,19 @@ class Energy(Stage):
         scores = {"s_real": s_real.detach().mean(), "s_chains": s_chains.detach().mean()}
         return Loss(terms, {**scores, "accuracy": accuracy})
 
-    def _noisy(self, x: Tensor, shard: Shard) -> Tensor:
+    def _add_noise(self, x: Tensor, shard: Shard) -> Tensor:
         return x + self.sigma * shard.normal(x) if self.sigma else x
 
 
 @settings
 class JEM(Method):
-    """One stage; sampled by continuing the chains of its replay buffer."""
+    """One stage of training; samples continue the chains of its replay buffer."""
 
     energy: Energy
     sampler: Walk
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on; they are unconditional, so `labels` choose nothing."""
+        """Continue chains of the buffer; they are unconditional, so `labels` have no effect."""
         buffer = state["buffer"].to(starts.device)
         places = rng.integers(len(buffer)).to(labels.device)
         return walk(model, to_images(buffer[places]), marginal_score, self.sampler, normal=rng.normal)

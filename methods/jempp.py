@@ -1,4 +1,4 @@
-"""JEM++: JEM with normalisation, by proximal SGLD from informative starts (Yang & Ji 2021, arXiv 2109.09032)."""
+"""JEM++: JEM with normalisation layers, by proximal SGLD from informative starts (Yang & Ji 2021, arXiv 2109.09032)."""
 
 from math import prod
 from typing import ClassVar
@@ -17,14 +17,14 @@ from harness.core.walk import Walk, cross_entropy, marginal_score, walk
 from harness.methods.replay import Stored, to_images, to_stored
 
 JITTER = 1e-4 / 4
-"""Added to each pixel's variance, 1e-4 on [−1, 1]: pixels that never change would leave a covariance singular."""
+"""Added to each pixel's variance (1e-4 on [−1, 1]): constant pixels would otherwise make a covariance singular."""
 
 LARGEST = 4096
-"""Values of an image up to which the covariance matrices of all classes are held."""
+"""The largest number of values per image for which the covariance matrices of all classes are kept in memory."""
 
 
 def class_gaussians(data: Dataset) -> State:
-    """N(μ_c, Σ_c + jitter · I) of each class's training images, flattened: the means, and the roots L Lᵀ = Σ_c + …"""
+    """N(μ_c, Σ_c + jitter · I) of each class's flattened training images: means, and Cholesky roots L Lᵀ = Σ_c + …"""
     images, labels = data.tensors("train")
     means, roots = [], []
     for c in range(len(data.classes)):
@@ -36,7 +36,7 @@ def class_gaussians(data: Dataset) -> State:
 
 
 def gaussian(of: State, classes: Tensor, rng: torch.Generator) -> Tensor:
-    """A draw for each of the wanted classes, flattened, before it is cut to [0, 1]."""
+    """One flattened draw for each of the given classes, before clamping to [0, 1]."""
     means, roots = of["means"], of["roots"]
     x = torch.randn(len(classes), means.shape[1], generator=rng, device=means.device, dtype=means.dtype)
     for c in classes.unique():
@@ -46,12 +46,12 @@ def gaussian(of: State, classes: Tensor, rng: torch.Generator) -> Tensor:
 
 @settings
 class InformativeChains:
-    """Persistent chains in a replay buffer of `buffer` images, which begin at draws from Gaussians of the classes.
+    """Persistent chains in a replay buffer of `buffer` images; new chains start at draws from per-class Gaussians.
 
     walk: proximal SGLD, x ← clip( x + step · clamp( ∇_x s(x), ±limit ) + noise · N(0, I) ). JEM++ splits a step into
-    N along one gradient of the first layer's output; that layer being linear, N steps of α are one of N α.
-    restart: the chance that a chain begins anew, from a class drawn at random. The buffer is at first in equal blocks,
-    one for each class. stored: as the chains were left, or in 8 bits.
+    N substeps along one gradient of the first layer's output; as that layer is linear, N steps of α equal one of N α.
+    restart: the probability that a chain restarts, from a class drawn at random. Initially the buffer holds equal
+    blocks, one per class. stored: float32 keeps the exact images, uint8 rounds them to 8 bits.
     """
 
     walk: Walk
@@ -64,33 +64,36 @@ class InformativeChains:
             raise ValueError("buffer must be 1 or more, restart in [0, 1]")
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
-        """The replay buffer."""
+        """The replay buffer, initialised with draws from the class Gaussians."""
         gaussians = {name: value.to(rng.device) for name, value in class_gaussians(data).items()}
         classes = torch.arange(len(data.classes), device=rng.device)
         drawn = gaussian(gaussians, classes.repeat_interleave(self.buffer // len(classes)), rng)
         return {"buffer": to_stored(drawn.clamp(0, 1).view(-1, *data.shape), self.stored)}
 
     def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
-        """n chains, no two from one place, continued by one walk and written back."""
-        buffer, whole = state["buffer"], n * shard.parts
-        places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:whole]
+        """Take n chains from distinct places of the buffer, continue them by one walk, and write them back."""
+        buffer, total = state["buffer"], n * shard.parts
+        # Take distinct places of the buffer.
+        places = torch.randperm(self.buffer, generator=shard.rng, device=buffer.device)[:total]
         chains = to_images(shard.take(buffer, places))
-        anew = torch.rand(whole, generator=shard.rng, device=buffer.device) < self.restart
-        classes = torch.randint(len(state["means"]), (int(anew.sum()),), generator=shard.rng, device=buffer.device)
-        fresh = chains.new_zeros(whole, *buffer.shape[1:])
-        fresh[anew] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
-        start = torch.where(shard.own(anew)[:, None, None, None], shard.own(fresh), chains)
+        # Replace a few chains by fresh draws from the Gaussians of random classes.
+        restarts = torch.rand(total, generator=shard.rng, device=buffer.device) < self.restart
+        classes = torch.randint(len(state["means"]), (int(restarts.sum()),), generator=shard.rng, device=buffer.device)
+        fresh = chains.new_zeros(total, *buffer.shape[1:])
+        fresh[restarts] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        start = torch.where(shard.own(restarts)[:, None, None, None], shard.own(fresh), chains)
+        # Continue all chains, and write them back.
         x = walk(model, start, marginal_score, self.walk, normal=shard.normal)
         shard.put(buffer, places, to_stored(x, self.stored))
         return x
 
     def sample(self, model: EnergyModel, buffer: Tensor, sampler: Walk, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on; they are unconditional, and each is of the class that it is."""
+        """Continue chains of the buffer; they are unconditional, and each keeps the class that it has."""
         places = rng.integers(len(buffer)).to(buffer.device)
         return walk(model, to_images(buffer[places]), marginal_score, sampler, normal=rng.normal)
 
     def skip(self, data: Dataset) -> str | None:
-        """Covariances must be small enough to hold, and class blocks must divide the buffer."""
+        """Refuse images whose covariances would be too large, and buffers that the classes do not divide evenly."""
         if prod(data.shape) > LARGEST:
             return f"informative starts need a {prod(data.shape)}² covariance for each class; {LARGEST}² is the most"
         if self.buffer % len(data.classes):
@@ -100,7 +103,7 @@ class InformativeChains:
 
 @settings
 class Persistent(Stage):
-    """A stage with such chains; a buffer holds a step's batch of them."""
+    """A stage with such chains; its buffer must hold at least one batch."""
 
     chains: InformativeChains
     training: Training
@@ -115,36 +118,36 @@ class Persistent(Stage):
         return self.chains.state(data, rng)
 
     def constants(self, data: Dataset) -> State:
-        """The Gaussians that chains begin anew from."""
+        """The Gaussians that chains restart from."""
         return class_gaussians(data)
 
 
 class Continued(Method):
-    """A method of one such stage; sampled by continuing the chains of its replay buffer."""
+    """A method of one such stage; samples continue the chains of its replay buffer."""
 
     @property
     def chains(self) -> InformativeChains:
-        """Those of its stage."""
+        """The chains of its stage."""
         (stage,) = self.stages.values()
         assert isinstance(stage, Persistent)
         return stage.chains
 
     def skip(self, data: Dataset) -> str | None:
-        """The chains' reason."""
+        """The chains' reason to refuse a dataset, if any."""
         return self.chains.skip(data)
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
-        """Chains of the buffer, walked on."""
+        """Continue chains of the buffer."""
         return self.chains.sample(model, state["buffer"].to(starts.device), self.sampler, rng)
 
 
 @settings
 class Energy(Persistent):
-    """Maximum likelihood of p(x) and of p(y|x), as in JEM, in a network with batch normalisation.
+    """Maximum likelihood of p(x) and p(y|x), as in JEM, in a network with batch normalisation.
 
         L = −( mean s(x) − mean s(x̂) ) + CE( f(x_lab), y_lab ),    x̂ ~ proximal SGLD on E(x) = −s(x)
 
-    x, the chains at each of their steps, x̂ and x_lab go through the network in this order, apart from each other, in
+    x, the chains at each of their steps, x̂ and x_lab go through the network in this order, in separate batches, in
     training mode. x and x_lab carry Gaussian noise of standard deviation `sigma`.
     """
 
@@ -171,7 +174,7 @@ class Energy(Persistent):
 
 @settings
 class JEMPP(Continued):
-    """One stage; sampled by continuing the chains of its replay buffer."""
+    """One stage of training; samples continue the chains of its replay buffer."""
 
     energy: Energy
     sampler: Walk

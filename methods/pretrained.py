@@ -1,4 +1,4 @@
-"""Pretrained: any classifier's weights, judged as they are."""
+"""Pretrained: the weights of any classifier, evaluated as they are."""
 
 from harness.core.method import Method
 from harness.core.settings import settings
@@ -7,6 +7,6 @@ from harness.core.walk import Walk
 
 @settings
 class Pretrained(Method):
-    """Trains nothing: the weights that `init` names are evaluated, and sampled by the generative walk."""
+    """No training: evaluate the weights that `init` names, and sample them by the generative walk."""
 
     sampler: Walk

@@ -1,4 +1,4 @@
-"""RATIO: robust on the data, and robustly unsure on outliers (Augustin, Meinke & Hein 2020, arXiv 2003.09461)."""
+"""RATIO: robust on the data, robustly uncertain on outliers (Augustin, Meinke & Hein 2020, arXiv 2003.09461)."""
 
 from typing import ClassVar
 
@@ -14,13 +14,13 @@ from harness.core.walk import Walk, confidence, cross_entropy, walk
 
 @settings
 class InOut(Stage):
-    """Adversarial training on the data, and adversarially low confidence on outliers.
+    """Adversarial training on the data, and low confidence under attack on outliers.
 
         L = ½ · 1/B Σ_j CE( f(x'_j), y_j ) + ½ λ · 1/B Σ_j KL( U ‖ p(·|o'_j) )
         x'_j = argmax CE( f(x), y_j ) over the ball around x_j,   o'_j = argmax KL( U ‖ p(·|o) ) over that around o_j
 
-    The network attacks itself in evaluation mode and learns from both in one batch, so that normalisation cannot
-    tell data from outliers by their statistics. λ is `outliers`.
+    The attacks run in evaluation mode. Both kinds of image are learned from in one batch, so that normalisation cannot
+    separate data from outliers by their statistics. λ is `outliers`.
     """
 
     attack: Walk
@@ -30,23 +30,23 @@ class InOut(Stage):
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
-        """Half adversarial cross-entropy, half the confidence on attacked outliers."""
+        """Half the adversarial cross-entropy plus half the weighted confidence on attacked outliers."""
         x, o, y = batch.images["labelled"], batch.images["outliers"], batch.labels["labelled"]
         attacked = walk(model, x, cross_entropy(y), self.attack)
-        tempting = walk(model, o, confidence, self.outlier_attack)
-        of_attacked, of_tempting = model(torch.cat([attacked, tempting])).split([len(x), len(o)])
+        attacked_outliers = walk(model, o, confidence, self.outlier_attack)
+        logits_attacked, logits_outliers = model(torch.cat([attacked, attacked_outliers])).split([len(x), len(o)])
         terms = {
-            "ce": cross_entropy(y)(of_attacked).mean() / 2,
-            "outliers": self.outliers * confidence(of_tempting).mean() / 2,
+            "ce": cross_entropy(y)(logits_attacked).mean() / 2,
+            "outliers": self.outliers * confidence(logits_outliers).mean() / 2,
         }
-        robust = (of_attacked.detach().argmax(1) == y).float().mean()
-        surest = of_tempting.detach().softmax(1).amax(1).mean()
-        return Loss(terms, {"robust_accuracy": robust, "confidence_on_outliers": surest})
+        robust = (logits_attacked.detach().argmax(1) == y).float().mean()
+        mean_confidence = logits_outliers.detach().softmax(1).amax(1).mean()
+        return Loss(terms, {"robust_accuracy": robust, "confidence_on_outliers": mean_confidence})
 
 
 @settings
 class RATIO(Method):
-    """One stage; sampled by the generative walk, as DAT samples its baseline."""
+    """One stage of training; samples come from the generative walk, as DAT samples its baseline."""
 
     inout: InOut
     sampler: Walk

@@ -1,4 +1,4 @@
-"""Standard training of a classifier: the baseline that says what robustness costs in clean accuracy."""
+"""Standard training of a classifier: the baseline that shows what robustness costs in clean accuracy."""
 
 from typing import ClassVar
 
@@ -30,7 +30,7 @@ class Classify(Stage):
 
 @settings
 class Standard(Method):
-    """One stage of standard training; sampled by the generative walk, as the robust classifiers are."""
+    """One stage of standard training; samples come from the generative walk, as for the robust classifiers."""
 
     classify: Classify
     sampler: Walk

@@ -1,4 +1,4 @@
-"""TRADES: robustness as agreement between clean and attacked predictions (Zhang et al. 2019, arXiv 1901.08573)."""
+"""TRADES: robustness as agreement of clean and attacked predictions (Zhang et al. 2019, arXiv 1901.08573)."""
 
 from typing import ClassVar
 
@@ -14,21 +14,21 @@ from harness.core.walk import Objective, Walk, cross_entropy, frozen, walk
 
 
 def divergence_from(clean: Tensor) -> Objective:
-    """KL( p(·|x) ‖ p(·|x') ) per image, of the logits f(x), given here, and f(x')."""
+    """KL( p(·|x) ‖ p(·|x') ) per image, where `clean` is f(x) and the objective's argument is f(x')."""
     p = log_softmax(clean, 1)
     return lambda logits: kl_div(log_softmax(logits, 1), p, reduction="none", log_target=True).sum(1)
 
 
 @settings
 class Tradeoff(Stage):
-    """Cross-entropy on clean images, and the divergence of the predictions nearby from those on them.
+    """Cross-entropy on clean images, plus the divergence of predictions on attacked images from those on clean ones.
 
         L = 1/B Σ_j [ CE( f(x_j), y_j ) + β · KL( p(·|x_j) ‖ p(·|x'_j) ) ]
         x'_j = argmax KL( p(·|x_j) ‖ p(·|x) ) over the ball around x_j
 
-    The attack begins at x + `noise` · N(0, I), for at x itself the divergence has no gradient, and sees the network
+    The attack starts at x + `noise` · N(0, I), because the divergence has no gradient at x itself; it sees the network
     in evaluation mode. The gradient of L flows through both arguments of the divergence. f(x_j) is computed once for
-    both terms: the released code does so twice, which differs only in one more update of the running statistics.
+    both terms; the released code computes it twice, which only adds one update of the running statistics.
     """
 
     attack: Walk
@@ -41,13 +41,13 @@ class Tradeoff(Stage):
         """Cross-entropy plus the weighted divergence."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
         attacked = self.attacked(model, x, shard)
-        logits, of_attacked = model(x), model(attacked)
+        logits, logits_attacked = model(x), model(attacked)
         terms = {
             "ce": cross_entropy(y)(logits).mean(),
-            "kl": self.beta * divergence_from(logits)(of_attacked).mean(),
+            "kl": self.beta * divergence_from(logits)(logits_attacked).mean(),
         }
-        right, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, of_attacked))
-        return Loss(terms, {"accuracy": right, "robust_accuracy": robust})
+        accuracy, robust = ((f.detach().argmax(1) == y).float().mean() for f in (logits, logits_attacked))
+        return Loss(terms, {"accuracy": accuracy, "robust_accuracy": robust})
 
     def attacked(self, model: EnergyModel, x: Tensor, shard: Shard) -> Tensor:
         """Images in the ball around x whose predictions diverge most from those on x."""
@@ -58,7 +58,7 @@ class Tradeoff(Stage):
 
 @settings
 class TRADES(Method):
-    """One stage; sampled by the generative walk, as the other robust classifiers are."""
+    """One stage of training; samples come from the generative walk, as for the other robust classifiers."""
 
     tradeoff: Tradeoff
     sampler: Walk

@@ -1,4 +1,4 @@
-"""One CIFAR as outliers of the other."""
+"""One CIFAR dataset as outliers of the other."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,10 +18,10 @@ from harness.datasets.cifar_archive import Archive
 
 @settings
 class _CIFAR(Outliers):
-    """Training images are trained against, test images are the starts; augmented as the data's outliers are.
+    """Training images for training, test images as sampling starts; augmented as the dataset augments outliers.
 
-    root: holds the unpacked archive. download: it is fetched if it is not there.
-    exclude: classes that are not trained against, being those of the data. seed: of the augmentation of the starts.
+    root: the folder of the unpacked archive. download: fetch the archive if it is missing.
+    exclude: classes not to train against, because the data show them. seed: of the starts' augmentation.
     """
 
     archive: ClassVar[Archive]
@@ -42,7 +42,7 @@ class _CIFAR(Outliers):
                 )
 
     def ready(self) -> None:
-        """Fetch the archive if that is asked for; UserError if it is not there."""
+        """Fetch the archive if download is set; UserError if it is missing."""
         self.archive.ready(self.root, self.download, "outliers")
 
     def __len__(self) -> int:
@@ -51,13 +51,13 @@ class _CIFAR(Outliers):
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training images of the classes that are not excluded."""
         training, _ = self._part("train")
-        return torch.stack([self._prepared(training[self._rows[index]], seed) for index, seed in keys])
+        return torch.stack([self._prepare(training[self._rows[index]], seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Test images in their order, each augmented in its own way; after the last comes the first again."""
+        """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test, _ = self._part("test")
         chosen = [(test[index % len(test)], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(image, seed, branch) for image, seed in chosen])
+        return torch.stack([self._prepare(image, seed, branch) for image, seed in chosen])
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -69,19 +69,19 @@ class _CIFAR(Outliers):
         self.ready()
         return self.archive.read(self.root, part)
 
-    def _prepared(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(to_pil_image(image), branch, seed)
 
 
 class CIFAR10(_CIFAR):
-    """Ten classes of animals and vehicles, for CIFAR-100: no class of the one is a class of the other."""
+    """Ten classes of animals and vehicles, as outliers of CIFAR-100, which shares no class with them."""
 
     archive = ARCHIVE_10
 
 
 @settings
 class CIFAR100(_CIFAR):
-    """A hundred classes, for CIFAR-10: without those that look like its automobiles and trucks."""
+    """A hundred classes, as outliers of CIFAR-10, without those that look like its automobiles and trucks."""
 
     archive = ARCHIVE_100
 

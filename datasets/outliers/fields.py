@@ -1,4 +1,4 @@
-"""Smooth random fields, made without any download."""
+"""Smooth random fields, generated without any download."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,10 +14,10 @@ from harness.datasets.outliers import STARTS, numbered
 
 @settings
 class Fields(Outliers):
-    """Smooth random fields: Gaussian noise on a coarse grid, enlarged, squashed into [0, 1].
+    """Smooth random fields: Gaussian noise on a coarse grid, upsampled and squashed into [0, 1].
 
-    count: how many to train against. grid: side of the coarse noise. contrast, offset: of the field before the
-    sigmoid; an offset below 0 makes it dark. seed: of all of them.
+    count: number of training outliers. grid: side of the coarse noise. contrast, offset: scale and shift of the field
+    before the sigmoid; a negative offset makes it dark. seed: of all fields.
     """
 
     data: Dataset
@@ -35,11 +35,11 @@ class Fields(Outliers):
         return self.count
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training outliers, from a table made once."""
+        """Training outliers, from a table that is computed once."""
         return self._table[[index for index, _ in keys]]
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Fields numbered beyond those trained against."""
+        """Fields with numbers beyond those of the training outliers."""
         return self._make([STARTS + index for index in indices])
 
     @cached_property

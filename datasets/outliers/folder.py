@@ -18,13 +18,13 @@ from harness.datasets.pictures import images_below, open_rgb
 
 @settings
 class Folder(Outliers):
-    """The image files in a folder and below it; starts and training images are drawn from them once and for all.
+    """The image files in a folder and below it; the seed fixes which are sampling starts and which training outliers.
 
-    root: the folder. reserve: how many files are for the starts; cap: how many more at most are trained against;
-    seed: of this choice. With another cap the starts are the same, and the smaller choice is part of the larger.
-    exclude: names that an image must not show: of its folders or, where there are `labels`, of its labels. With
-    exclude_classes the names of the data's classes are added. Compared in small letters, with _ as a space.
-    labels: Open Images' label files in root; an image is known to them by its file's name.
+    root: the folder. reserve: number of files for the starts; cap: largest number of training outliers;
+    seed: of this choice. A different cap leaves the starts the same, and a smaller choice is part of a larger one.
+    exclude: names that an image must not show: names of its folders or, if `labels` is set, of its labels.
+    exclude_classes: exclude the names of the data's classes too. Names are compared in lower case, with _ as a space.
+    labels: Open Images' label files in root, which identify an image by its file name without extension.
     """
 
     data: Dataset
@@ -42,31 +42,31 @@ class Folder(Outliers):
             raise ValueError("cap and reserve must be 1 or more")
 
     def ready(self) -> None:
-        """UserError if the folder is not there or has too few images."""
+        """Raise UserError if the folder is missing or has too few images."""
         _ = self._chosen
 
     def __len__(self) -> int:
         return len(self._chosen) - self.reserve
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training images, as the data's outliers are prepared."""
-        return torch.stack([self._prepared(self.reserve + index, seed) for index, seed in keys])
+        """Training outliers, prepared by the dataset."""
+        return torch.stack([self._prepare(self.reserve + index, seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
+        """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         return torch.stack([self._start(index, branch) for index in indices])
 
     def _start(self, index: int, branch: Branch) -> Tensor:
-        """One start; where its file cannot be read, the next one stands in for it if on_bad_image says so."""
+        """One start; if its file cannot be read, the next readable one replaces it under on_bad_image=skip."""
         for following in range(self.reserve):
             try:
-                return self._prepared((index + following) % self.reserve, derive(self.seed, "start", index), branch)
+                return self._prepare((index + following) % self.reserve, derive(self.seed, "start", index), branch)
             except BadImage as error:
                 if self.on_bad_image == "fail":
                     raise UserError(f"{error}, or go on without it, by outliers.on_bad_image=skip.") from None
         raise UserError(f"Not one of the {self.reserve} images that are reserved for the starts can be read.")
 
-    def _prepared(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(open_rgb(self._root / str(self._chosen[place])), branch, seed)
 
     @property
@@ -75,8 +75,8 @@ class Folder(Outliers):
 
     @cached_property
     def _chosen(self) -> np.ndarray:
-        """Relative paths in an order fixed by the seed: first the reserved ones, then those trained against."""
-        paths = self._allowed(_listed(self._root))
+        """Relative paths in an order fixed by the seed: first the reserved images, then the training outliers."""
+        paths = self._filter(_list_images(self._root))
         if len(paths) <= self.reserve:
             raise UserError(
                 f"{self._root} has {len(paths):,} images to choose from, and outliers.reserve={self.reserve} of them "
@@ -86,26 +86,26 @@ class Folder(Outliers):
         order = torch.randperm(len(paths), generator=generator)[: self.reserve + self.cap]
         return np.array([paths[place] for place in order])
 
-    def _allowed(self, paths: tuple[str, ...]) -> list[str]:
-        """The paths of images that show nothing excluded, as far as folders and labels tell."""
-        names = set(map(_spoken, self.exclude))
+    def _filter(self, paths: tuple[str, ...]) -> list[str]:
+        """The paths of images that show nothing excluded, according to their folders and labels."""
+        names = set(map(_normalise, self.exclude))
         if self.exclude_classes:  # ImageNet's classes have several names each, joined by commas
-            names |= {_spoken(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
-        shown = self.labels.images(self._root, names) if self.labels and names else set()
-        return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in shown)]
+            names |= {_normalise(name) for whole in self.data.classes for name in (whole, *whole.split(", "))}
+        labelled = self.labels.images(self._root, names) if self.labels and names else set()
+        return [path for path in paths if not (names & _folders(path) or PurePosixPath(path).stem in labelled)]
 
 
 def _folders(path: str) -> set[str]:
-    return {_spoken(folder) for folder in path.split("/")[:-1]}
+    return {_normalise(folder) for folder in path.split("/")[:-1]}
 
 
-def _spoken(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
 @lru_cache(maxsize=1)
-def _listed(root: Path) -> tuple[str, ...]:
-    """The sorted image files of a folder; listed once in a process."""
+def _list_images(root: Path) -> tuple[str, ...]:
+    """The sorted image files of a folder; listed once per process."""
     if not root.is_dir():
         raise UserError(f"A folder of images is expected at {root}. Set outliers.root, or choose other outliers.")
     return tuple(sorted(images_below(root)))

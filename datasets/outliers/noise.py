@@ -12,7 +12,7 @@ from harness.datasets.outliers import STARTS, numbered
 
 @settings
 class Noise(Outliers):
-    """Every value of every pixel is drawn from [0, 1). count: how many to train against. seed: of all of them."""
+    """Images of values drawn uniformly from [0, 1). count: number of training outliers. seed: of all images."""
 
     data: Dataset
     count: int = 300_000
@@ -26,11 +26,11 @@ class Noise(Outliers):
         return self.count
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Noise by number."""
+        """Noise images by number."""
         return torch.stack([self._make(index) for index, _ in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Noise numbered beyond that trained against."""
+        """Noise images with numbers beyond those of the training outliers."""
         return torch.stack([self._make(STARTS + index) for index in indices])
 
     def _make(self, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The image labels of Open Images, in the files its page offers."""
+"""The image labels of Open Images, read from the files on its download page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ from harness.core.settings import settings
 
 PAGE = "https://storage.googleapis.com/openimages/web/download.html"
 ROWS = 1_000_000
-"""Read at a time: the whole file has tens of millions."""
+"""Number of rows read at a time: the whole file has tens of millions."""
 
 
 @settings
 class Labels:
-    """Which human labels each image has.
+    """The human labels of each image.
 
     annotations: a file with columns ImageID, LabelName, Confidence. descriptions: one with LabelName, DisplayName.
     """
@@ -24,17 +24,17 @@ class Labels:
     descriptions: str
 
     def images(self, root: Path, names: set[str]) -> set[str]:
-        """The ids of the images that people confirmed to show one of these names, given in small letters."""
+        """The ids of the images for which annotators confirmed one of these names, given in lower case."""
         described = pd.concat(_read(root / self.descriptions, ["LabelName", "DisplayName"]))
         wanted = described.LabelName[described.DisplayName.str.lower().isin(list(names))]
-        found: set[str] = set()
+        ids: set[str] = set()
         for rows in _read(root / self.annotations, ["ImageID", "LabelName", "Confidence"]):
-            found.update(rows.ImageID[(rows.Confidence.astype(float) == 1) & rows.LabelName.isin(wanted)])
-        return found
+            ids.update(rows.ImageID[(rows.Confidence.astype(float) == 1) & rows.LabelName.isin(wanted)])
+        return ids
 
 
 def _read(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """Some columns of a file, piece by piece."""
+    """Read some columns of a file in pieces; UserError if they are missing."""
     try:
         yield from pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=ROWS)
     except (OSError, ValueError) as error:

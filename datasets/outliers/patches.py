@@ -1,4 +1,4 @@
-"""Training images in pieces."""
+"""Training images with shuffled patches."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from harness.datasets.outliers import STARTS, numbered
 
 @settings
 class Patches(Outliers):
-    """Training images cut into `tile`-sided patches that are shuffled: right in texture, wrong in shape."""
+    """Training images cut into shuffled patches of side `tile`: they keep the texture and lose the shape."""
 
     data: Dataset
     tile: int = 2
@@ -35,7 +35,7 @@ class Patches(Outliers):
         return torch.stack([self._make(index) for index, _ in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Shuffles numbered beyond those trained against."""
+        """Shuffles with numbers beyond those of the training outliers."""
         return torch.stack([self._make(STARTS + index) for index in indices])
 
     @cached_property

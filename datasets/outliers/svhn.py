@@ -24,10 +24,10 @@ FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 @settings
 class SVHN(Outliers):
-    """Training images are trained against, test images are the starts.
+    """Training images for training, test images as sampling starts.
 
-    root: holds train_32x32.mat and test_32x32.mat. download: they are fetched if they are not there.
-    seed: of the augmentation of the starts.
+    root: the folder of train_32x32.mat and test_32x32.mat. download: fetch them if they are missing.
+    seed: of the starts' augmentation.
     """
 
     data: Dataset
@@ -36,7 +36,7 @@ class SVHN(Outliers):
     seed: int = 0
 
     def ready(self) -> None:
-        """Fetch the files if that is asked for; UserError if they are not there."""
+        """Fetch the files if download is set; UserError if they are missing."""
         if self._missing and self.download:
             self._fetch()
         if self._missing:
@@ -50,15 +50,15 @@ class SVHN(Outliers):
         return self._pixels("train").shape[-1]
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training images, as the data's outliers are prepared."""
+        """Training outliers, prepared by the dataset."""
         training = self._pixels("train")
-        return torch.stack([self._prepared(training[..., index], seed) for index, seed in keys])
+        return torch.stack([self._prepare(training[..., index], seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Test images in their order, each augmented in its own way; after the last comes the first again."""
+        """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test = self._pixels("test")
         chosen = [(test[..., index % test.shape[-1]], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(pixels, seed, branch) for pixels, seed in chosen])
+        return torch.stack([self._prepare(pixels, seed, branch) for pixels, seed in chosen])
 
     @property
     def _root(self) -> Path:
@@ -70,7 +70,7 @@ class SVHN(Outliers):
 
     def _fetch(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._root / "svhn.lock"):  # runs side by side fetch it once
+        with FileLock(self._root / "svhn.lock"):  # concurrent runs fetch them once
             try:
                 for part, name in FILES.items():
                     if name in self._missing:
@@ -86,7 +86,7 @@ class SVHN(Outliers):
         self.ready()
         return _read(self._root / FILES[part])
 
-    def _prepared(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
+    def _prepare(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
         return self.data.prepare(Image.fromarray(np.ascontiguousarray(pixels)), branch, seed)
 
 
@@ -94,7 +94,7 @@ class SVHN(Outliers):
 def _read(file: Path) -> np.ndarray:
     try:
         pixels = loadmat(file, variable_names=["X"])["X"]
-    except Exception as error:  # a damaged file makes loadmat stumble in many ways
+    except Exception as error:  # loadmat raises many kinds of exception on a damaged file
         raise UserError(f"{file} cannot be read as SVHN ({error!r}). Remove it and fetch it again.") from None
     if pixels.shape[:3] != (32, 32, 3) or pixels.dtype != np.uint8:
         raise UserError(f"{file} holds {pixels.dtype} of {pixels.shape}, not bytes of 32 x 32 x 3 x N: fetch it again.")

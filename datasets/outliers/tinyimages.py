@@ -1,4 +1,4 @@
-"""80 Million Tiny Images in the binary file that was once distributed (Torralba et al. 2008; withdrawn in 2020)."""
+"""80 Million Tiny Images, from its original binary file (Torralba et al. 2008; withdrawn in 2020)."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,11 +20,11 @@ BYTES = 3 * SIDE * SIDE
 
 @settings
 class TinyImages(Outliers):
-    """The images that no list excludes: the last `reserve` of them are the starts, the others are trained against.
+    """The images that are on no exclusion list: the last `reserve` are sampling starts, the others training outliers.
 
-    root: holds tiny_images.bin. seed: of the augmentation of the starts.
-    exclude: files in root that list numbers of images, as text or .npy, the first image being 0;
-    exclude_from_one: such files in which the first image is 1.
+    root: the folder of tiny_images.bin. seed: of the starts' augmentation.
+    exclude: files in root that list excluded image numbers, as text or .npy, counted from 0;
+    exclude_from_one: such files whose numbers count from 1.
     """
 
     data: Dataset
@@ -39,24 +39,24 @@ class TinyImages(Outliers):
             raise ValueError(f"reserve must be 1 or more, not {self.reserve}")
 
     def ready(self) -> None:
-        """UserError if the file or a list is not there, or if they do not fit together."""
+        """Raise UserError if the file or a list is missing, or if they do not fit together."""
         if len(self) < 1:
             raise UserError(
-                f"{self._file} has {self._allowed:,} images that no list excludes, and outliers.reserve={self.reserve} "
+                f"{self._file} has {self._count:,} images that no list excludes, and outliers.reserve={self.reserve} "
                 "of them are for the starts: set outliers.reserve to fewer, for at least one must remain."
             )
 
     def __len__(self) -> int:
-        return self._allowed - self.reserve
+        return self._count - self.reserve
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Images that no list excludes, as the data's outliers are prepared."""
-        return torch.stack([self._prepared(index, seed) for index, seed in keys])
+        """Training outliers, prepared by the dataset."""
+        return torch.stack([self._prepare(index, seed) for index, seed in keys])
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The reserved images in their order, each augmented in its own way; after the last comes the first again."""
+        """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepared(place, seed, branch) for place, seed in places])
+        return torch.stack([self._prepare(place, seed, branch) for place, seed in places])
 
     @property
     def _file(self) -> Path:
@@ -64,7 +64,7 @@ class TinyImages(Outliers):
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        """All images, N x 3072 bytes, on the disk."""
+        """All images, N x 3072 bytes, memory-mapped."""
         if not self._file.is_file():
             raise UserError(
                 f"80 Million Tiny Images is expected at {self._file}. It was withdrawn in 2020: without a copy of it, "
@@ -75,17 +75,18 @@ class TinyImages(Outliers):
         return np.memmap(self._file, np.uint8, "r").reshape(-1, BYTES)
 
     @property
-    def _allowed(self) -> int:
-        return len(self._pixels) - len(self._excluded)
+    def _count(self) -> int:
+        """The number of images that no list excludes."""
+        return len(self._pixels) - len(self._excluded_numbers)
 
     @cached_property
-    def _excluded(self) -> np.ndarray:
-        """Numbers of the images that a list excludes, ascending, each once."""
-        lists = [self._listed(name, first=0) for name in self.exclude]
-        lists += [self._listed(name, first=1) for name in self.exclude_from_one]
+    def _excluded_numbers(self) -> np.ndarray:
+        """The distinct numbers of all excluded images, ascending."""
+        lists = [self._read_list(name, first=0) for name in self.exclude]
+        lists += [self._read_list(name, first=1) for name in self.exclude_from_one]
         return np.unique(np.concatenate([np.empty(0, np.int64), *lists]))
 
-    def _listed(self, name: str, first: int) -> np.ndarray:
+    def _read_list(self, name: str, first: int) -> np.ndarray:
         path = Path(self.root).absolute() / name
         try:
             numbers = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, np.int64, ndmin=1)
@@ -96,17 +97,17 @@ class TinyImages(Outliers):
             raise UserError(f"{path} lists images that {self._file.name} does not have. Is its first image {first}?")
         return numbers
 
-    def _prepared(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
-        pixels = decode(self._pixels[allowed(index, self._excluded)])
+    def _prepare(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
+        pixels = decode(self._pixels[allowed(index, self._excluded_numbers)])
         return self.data.prepare(Image.fromarray(pixels), branch, seed)
 
 
 def allowed(index: int, excluded: np.ndarray) -> int:
-    """The number of the index-th image that is not in `excluded`, which is ascending and has no number twice."""
-    before = excluded - np.arange(len(excluded))  # how many images are allowed before each excluded one
+    """The number of the index-th image that is not in `excluded`, which must be ascending without duplicates."""
+    before = excluded - np.arange(len(excluded))  # number of allowed images before each excluded one
     return index + int(np.searchsorted(before, index, side="right"))
 
 
 def decode(pixels: np.ndarray) -> np.ndarray:
-    """3072 bytes, red, green and blue plane in turn, each column by column → height x width x 3."""
+    """Decode 3072 bytes (the red, green and blue planes, each column by column) to height x width x 3."""
     return np.ascontiguousarray(pixels.reshape(3, SIDE, SIDE).transpose(2, 1, 0))

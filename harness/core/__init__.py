@@ -1,1 +1,1 @@
-"""What a component is written against: no Hydra, no MLflow, no submitit."""
+"""The library that components build on: no Hydra, no MLflow, no submitit."""

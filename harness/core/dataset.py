@@ -1,4 +1,4 @@
-"""What a dataset and a source of outliers give."""
+"""The interfaces of a dataset and of a source of outliers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ Branch = Literal["plain", "labelled", "real", "outliers"]
 the outliers that contrastive walks start from."""
 
 OnBadImage = Literal["fail", "skip"]
-"""What training does at an image that cannot be read: stop and name it, or take the next one and count it."""
+"""What training does with an image that cannot be read: stop and name it, or use the next one and count it."""
 
 Key = tuple[int, int]
-"""(index of the item, seed of its augmentation): all that an item depends on."""
+"""(index of the item, seed of its augmentation): an item depends on nothing else."""
 
 Items = View[tuple[Tensor, Tensor]]
 """Key → (image, label). With `__getitems__`, a list of keys → (images, labels)."""
 
 
 class BadImage(UserError):
-    """An image file that cannot be read; in training it may be skipped, in evaluation never."""
+    """An image file that cannot be read; training may skip it, evaluation never does."""
 
     def __init__(self, path: Path, reason: Exception) -> None:
-        super().__init__(path, reason)  # both, or it could not come back from a worker process
+        super().__init__(path, reason)  # both, so that the error can be unpickled when it comes from a worker process
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class BadImage(UserError):
 class Dataset(ABC):
     """Labelled images in fixed splits; float [0, 1], NCHW.
 
-    A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, where
+    A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, if
     it has one, is the folder of its files, and `download` fetches them; neither is part of a run's identity.
     """
 
@@ -51,7 +51,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def classes(self) -> Sequence[str]:
-        """The names of the classes, by label."""
+        """The names of the classes, in the order of their labels."""
 
     @property
     @abstractmethod
@@ -59,67 +59,67 @@ class Dataset(ABC):
         """Channels, height and width of every image."""
 
     def ready(self) -> None:
-        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        """Raise UserError if the files are missing, saying where they are expected and how to get them."""
         return
 
     @abstractmethod
     def view(self, split: Split, branch: Branch) -> Items:
-        """One split, augmented for one branch, as items addressed by `Key`."""
+        """One split as items addressed by `Key`, augmented for one branch."""
 
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
         """The labels of a split, N, int64, in the order of its indices."""
 
     def length(self, split: Split) -> int:
-        """How many images a split has."""
+        """The number of images in a split."""
         return len(self.labels(split))
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
-        """A foreign picture as an image of this dataset's shape, augmented for a branch by the seed alone.
+        """Convert an image from elsewhere to this dataset's shape, augmented for a branch by the seed alone.
 
-        By default resized to cover, cut from its centre, and not augmented.
+        By default it is resized to cover, centre-cropped, and not augmented.
         """
-        from torchvision.transforms.functional import to_tensor  # slow to import, and a plan needs none of it
+        from torchvision.transforms.functional import to_tensor  # slow to import, and a plan does not need it
 
         channels, height, width = self.shape
         picture = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
         return to_tensor(picture)
 
     def tensors(self, split: Split) -> tuple[Tensor, Tensor]:
-        """All images of a split, not augmented, and their labels; for splits that fit in memory."""
+        """All images of a split without augmentation, and their labels; for splits that fit in memory."""
         view = self.view(split, "plain")
         return gather(view, [(index, 0) for index in range(self.length(split))])
 
 
 class Outliers(ABC):
-    """Images that are not of the data: where walks and samplers start, and what the data are told from.
+    """Images from outside the data: starting points of walks and samplers, and the contrast to real images.
 
-    A subclass is a dataclass whose fields are those of configs/outliers/<name>.yaml under `outliers`; the
-    dataset is handed to it as `data`.
+    A subclass is a dataclass whose fields are those of configs/outliers/<name>.yaml under `outliers`; it receives
+    the dataset as `data`.
     """
 
     data: Dataset
     on_bad_image: OnBadImage = "fail"
 
     def ready(self) -> None:
-        """Raise UserError, with what is expected where and how to get it, if the files are not there."""
+        """Raise UserError if the files are missing, saying where they are expected and how to get them."""
         return
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many images there are to train against."""
+        """The number of images to train against."""
 
     @abstractmethod
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training outliers, N x C x H x W; one that is augmented is so by the seed of its key."""
+        """Training outliers, N x C x H x W; the seed in each key determines the augmentation, if any."""
 
     @abstractmethod
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Where samples start: fixed, in order, disjoint from the training outliers; augmented for a branch."""
+        """Starting images of samples: fixed, in order, disjoint from the training outliers; augmented for a branch."""
 
 
 def gather(view: Items, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
-    """The items of some keys as one batch."""
+    """Load the items of some keys as one batch."""
     fetch = getattr(view, "__getitems__", None)
     if fetch is not None:
         return fetch(list(keys))
@@ -128,7 +128,7 @@ def gather(view: Items, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
 
 
 class OutlierView(View[tuple[Tensor, Tensor]]):
-    """Outliers as items, labelled −1, so that they load like any other images."""
+    """Outliers as items labelled −1, so that they load like any other images."""
 
     def __init__(self, outliers: Outliers) -> None:
         self.outliers = outliers
@@ -145,7 +145,7 @@ class OutlierView(View[tuple[Tensor, Tensor]]):
 
 
 class TensorView(View[tuple[Tensor, Tensor]]):
-    """Images in memory as items, with an optional shift by up to `pad` pixels that fills with black."""
+    """Images in memory as items, with an optional random shift by up to `pad` pixels; uncovered pixels are black."""
 
     def __init__(self, images: Tensor, labels: Tensor, pad: int = 0) -> None:
         self.images, self.labels, self.pad = images, labels, pad
@@ -161,15 +161,15 @@ class TensorView(View[tuple[Tensor, Tensor]]):
         indices = torch.tensor([index for index, _ in keys])
         images = self.images[indices]
         if self.pad:
-            images = self._shifted(images, [seed for _, seed in keys])
+            images = self._shift(images, [seed for _, seed in keys])
         return images, self.labels[indices]
 
-    def _shifted(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Random crops of the padded images, each from its own seed."""
+    def _shift(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Random crops of the padded images, each determined by its own seed."""
         side, places = images.shape[-1], 2 * self.pad + 1
-        windows = self._padded(images).unfold(2, side, 1).unfold(3, side, 1)
+        windows = self._pad(images).unfold(2, side, 1).unfold(3, side, 1)
         corners = torch.tensor([divmod(derive(seed, "shift") % places**2, places) for seed in seeds])
         return windows[torch.arange(len(images)), :, corners[:, 0], corners[:, 1]]
 
-    def _padded(self, images: Tensor) -> Tensor:
+    def _pad(self, images: Tensor) -> Tensor:
         return torch.nn.functional.pad(images, [self.pad] * 4)

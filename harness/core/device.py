@@ -1,4 +1,4 @@
-"""Which device a run computes on, and with how many threads."""
+"""The device that a run computes on, and its numerical precision."""
 
 import resource
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from harness.core.errors import UserError, first_line
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; auto is the first GPU where there is one, else the CPU."""
+    """The device with this name; auto is the first GPU if there is one, else the CPU. UserError if it is unusable."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """True fp32 inside, without TF32, which moves the decisions of attacks; and the same algorithms each time."""
+    """Use true fp32 (TF32 changes the decisions of attacks) and deterministic cuDNN algorithms within the context."""
     matmul = torch.backends.cuda.matmul
     before, matmul.allow_tf32 = matmul.allow_tf32, False
     try:
@@ -35,22 +35,23 @@ def full_precision() -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> int:
-    """The most memory used so far: of the device where it is one, else of this process, in MB."""
+    """Peak memory so far in MB: of the GPU for a CUDA device, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 10**6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
 
 
 Precision = Literal["fp32", "tf32", "bf16"]
-"""tf32: fp32, but products on NVIDIA's GPUs have ten bits; on other devices the same as fp32. bf16: products in eight
-bits, and images in channels-last order, which is faster then; weights, sums, logits and losses stay fp32."""
+"""fp32: no reduced precision. tf32: matrix products on NVIDIA GPUs use ten mantissa bits; on other devices it equals
+fp32. bf16: products use eight bits, and images the channels-last order, which is faster in bf16; weights, sums, logits
+and losses stay fp32."""
 
 
 @contextmanager
 def computing(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Nets in this precision inside; it holds for what is begun there, also where another one holds outside."""
+    """Compute networks in this precision within the context; an inner context overrides an outer one."""
     matmul: Any = torch.backends.cuda.matmul
-    cudnn: Any = torch.backends.cudnn  # torch's own hints lack the flag
+    cudnn: Any = torch.backends.cudnn  # Any, because torch's type hints lack the flag
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
     try:

@@ -1,6 +1,6 @@
-"""The processes that work on one run together: who they are, and the few things that they tell each other.
+"""The processes that work on one run together, and the few collective operations that they need.
 
-Every method of World is called by all of them, at the same point of the work, or by none.
+Every method of World is collective: all processes must call it at the same point, or none.
 """
 
 import atexit
@@ -22,63 +22,63 @@ from harness.core.random import derive
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
-"""How long one waits for another: for a stage that another job trains, if need be. Launchers end a job of which a
-process has died, so nobody waits for the dead."""
+"""Timeout of collective operations: a process may have to wait for a stage that another job trains. Launchers end a
+job when one of its processes has died, so nobody waits for a dead process."""
 
 
 class Lost(Exception):
-    """Another process of this run has gone: its own error, where it had one, says why."""
+    """Another process of this run has exited; its own error, if it had one, gives the reason."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process is the `rank`-th of `size`, and the `local`-th of its machine; the first of all writes files."""
+    """The position of this process: `rank` of `size`, and `local` on its machine; rank 0 writes the files."""
 
     rank: int = 0
     size: int = 1
     local: int = 0
 
     def on_main(self, do: Callable[[], T]) -> T:
-        """What `do` gives, called by the first process alone; what it raises is raised by all."""
+        """Call `do` on rank 0 only; every rank returns its result or raises its exception."""
         if self.size == 1:
             return do()
-        said: list[Any] = [None, None]
+        outcome: list[Any] = [None, None]
         if self.rank == 0:
             try:
-                said[0] = do()
+                outcome[0] = do()
             except Exception as error:
-                said[1] = error
+                outcome[1] = error
         with _translate_errors():
-            dist.broadcast_object_list(said)
-        if said[1] is not None:
-            raise said[1]
-        return cast(T, said[0])
+            dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return cast(T, outcome[0])
 
     def any(self, *flags: bool) -> list[bool]:
-        """Which of the flags are set for one of them at least."""
+        """For each flag, whether it is set on at least one rank."""
         return [bool(flag) for flag in self.sum(torch.tensor(flags, dtype=torch.int64))]
 
     def gather_text(self, text: str) -> list[str]:
-        """What each of them says, in the order of their ranks."""
-        found: list[Any] = [text] * self.size
+        """The texts of all ranks, in rank order."""
+        texts: list[Any] = [text] * self.size
         if self.size > 1:
             with _translate_errors():
-                dist.all_gather_object(found, text)
-        return found
+                dist.all_gather_object(texts, text)
+        return texts
 
     def sum(self, x: Tensor) -> Tensor:
-        """The sum of a tensor over all processes; the tensor itself is changed."""
+        """Sum a tensor over all ranks, in place."""
         if self.size > 1:
             with _translate_errors():
                 dist.all_reduce(x)
         return x
 
     def mean(self, x: Tensor) -> Tensor:
-        """The mean of a tensor over all processes; the tensor itself is changed."""
+        """Average a tensor over all ranks, in place."""
         return self.sum(x).div_(self.size) if self.size > 1 else x
 
     def gather(self, x: Tensor) -> Tensor:
-        """The rows of all processes' tensors, in the order of their ranks; their numbers may differ."""
+        """The rows of all ranks' tensors, in rank order; ranks may hold different numbers of rows."""
         if self.size == 1:
             return x
         with _translate_errors():
@@ -86,20 +86,20 @@ class World:
             dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
             most = max(int(count) for count in counts)
             padded = torch.cat([x, x.new_zeros(most - len(x), *x.shape[1:])])
-            found = [torch.empty_like(padded) for _ in range(self.size)]
-            dist.all_gather(found, padded)
-        return torch.cat([rows[: int(count)] for rows, count in zip(found, counts, strict=True)])
+            gathered = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(gathered, padded)
+        return torch.cat([rows[: int(count)] for rows, count in zip(gathered, counts, strict=True)])
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all ranks have reached this point."""
         self.any(False)
 
     def split_rows(self, whole: Tensor) -> Tensor:
-        """This process's rows of a tensor that all have: row i goes to process i mod size."""
+        """This rank's rows of a tensor that every rank holds: row i goes to rank i mod size."""
         return whole if self.size == 1 else whole[self.rank :: self.size].clone()
 
     def join_rows(self, rows: Tensor) -> Tensor:
-        """The whole of a tensor that was dealt out."""
+        """Rebuild the tensor that `split_rows` distributed."""
         if self.size == 1:
             return rows
         whole = self.gather(rows)
@@ -107,38 +107,38 @@ class World:
         return torch.empty_like(whole).index_copy_(0, order.to(whole.device), whole)
 
     def device(self, name: str) -> str:
-        """A process's own GPU, where it sees several and the name leaves the choice; else the name."""
+        """This rank's own GPU if several are visible and the name leaves the choice open; else the name itself."""
         several = self.size > 1 and name in ("auto", "cuda") and torch.cuda.device_count() > 1
         return f"cuda:{self.local}" if several else name
 
 
 ALONE = World()
-"""One process."""
+"""A single process."""
 
 
 @cache
 def join() -> World:
-    """The world that SLURM or torchrun has put this process into, connected; one process alone where neither has.
+    """Connect to the processes that SLURM or torchrun started; a single process if neither did.
 
-    Of SLURM's variables only those of a step count: a batch script, or a shell of an allocation, is one process.
+    Of SLURM's variables only those of a job step count: a batch script, or a shell in an allocation, is one process.
     """
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
         os.environ.update(_torchrun_variables())
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return ALONE
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    atexit.register(disconnect)  # a process that ends with open connections may die of it
+    atexit.register(disconnect)  # a process that exits with open connections may crash
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def disconnect() -> None:
-    """Close the connections to the others, if there are any; who waits for this process is told that it has gone."""
+    """Close the connections, if there are any; processes that wait for this one then get an error."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _torchrun_variables() -> dict[str, str]:
-    """What SLURM says of the step, in the variables that torchrun sets."""
+    """SLURM's description of the job step, as the variables that torchrun sets."""
     from submitit.slurm.slurm import SlurmJobEnvironment
 
     job, step, one_node = SlurmJobEnvironment(), os.environ["SLURM_STEP_ID"], os.environ["SLURM_STEP_NUM_NODES"] == "1"
@@ -146,7 +146,7 @@ def _torchrun_variables() -> dict[str, str]:
         "RANK": os.environ["SLURM_PROCID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
-        "MASTER_ADDR": "127.0.0.1" if one_node else job.hostnames[0],  # a node's own name need not resolve on it
+        "MASTER_ADDR": "127.0.0.1" if one_node else job.hostnames[0],  # a node may be unable to resolve its own name
         "MASTER_PORT": str(20_000 + derive(job.job_id, step) % 10_000),
     }
 
@@ -157,5 +157,5 @@ def _translate_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # also torch's DistBackendError and DistNetworkError
+    except RuntimeError as error:  # includes torch's DistBackendError and DistNetworkError
         raise Lost(f"another process of this run has gone ({first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""A classifier read as an energy-based model; the only place where pixels are standardised."""
+"""A classifier used as an energy-based model; the only place where pixels are standardised."""
 
 from collections.abc import Sequence
 
@@ -22,26 +22,26 @@ class EnergyModel(nn.Module):
         self.freeze_norm = False
         self.mean: Tensor
         self.std: Tensor
-        # Not persistent: foreign checkpoints hold the net alone, and its constants belong to the config.
+        # Not persistent: external checkpoints contain only the net, and these constants belong to the config.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits f(x), N x K, of images x."""
         pixels = (x - self.mean) / self.std
-        if torch.is_autocast_enabled(x.device.type):  # faster in bf16
+        if torch.is_autocast_enabled(x.device.type):  # channels-last is faster in bf16
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.net(pixels).to(pixels.dtype)
 
     def energy(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Energies, N: E(x, y) where labels are given, else E(x)."""
+        """Energies, N: E(x, y) if labels are given, else E(x)."""
         logits = self(x)
         return -logits.logsumexp(1) if y is None else -logits.gather(1, y[:, None])[:, 0]
 
     def train(self, mode: bool = True) -> "EnergyModel":
         """Set the training mode; with `freeze_norm`, batch normalisation stays in evaluation mode (DAT, stage 2).
 
-        Only the running statistics are frozen: the affine γ and β are trained on.
+        Only the running statistics are frozen: the affine parameters γ and β still train.
         """
         super().train(mode)
         if self.freeze_norm:
@@ -52,10 +52,10 @@ class EnergyModel(nn.Module):
 
 
 class InMicroBatches(nn.Module):
-    """A net that takes `size` images at a time, forward and backward.
+    """A network that processes `size` images at a time, forward and backward.
 
-    Nothing of one micro-batch is kept while the next is computed; where a gradient is wanted, each is computed again
-    on the way back. In evaluation mode no image depends on its neighbours, so results are those of the whole batch.
+    Activations of a micro-batch are not kept while the next one is computed; the backward pass recomputes them.
+    In evaluation mode no image depends on its neighbours, so results equal those of the whole batch.
     """
 
     def __init__(self, net: nn.Module, size: int) -> None:
@@ -63,7 +63,7 @@ class InMicroBatches(nn.Module):
         self.net, self.size = net, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """The net's output, N first."""
+        """The network's output, with N as the first dimension."""
         if len(x) <= self.size:
             return self.net(x)
         return torch.cat([self._part(part) for part in x.split(self.size)])
@@ -71,6 +71,6 @@ class InMicroBatches(nn.Module):
     def _part(self, part: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and part.requires_grad):
             return self.net(part)
-        found = checkpoint(self.net, part, use_reentrant=False, preserve_rng_state=False)
-        assert isinstance(found, Tensor)
-        return found
+        output = checkpoint(self.net, part, use_reentrant=False, preserve_rng_state=False)
+        assert isinstance(output, Tensor)
+        return output

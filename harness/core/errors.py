@@ -1,15 +1,15 @@
-"""The errors that mean something of their own: to be mended by the user, an outcome, a fault in the evaluation."""
+"""Exceptions with a meaning of their own: user errors, divergence, and failed checks of the evaluation."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """What is wrong, where, and what to type next; shown without a traceback, exit status 2."""
+    """An error that the user can fix; its message says what, where and how. No traceback is shown; exit status 2."""
 
 
 class Diverged(Exception):
-    """A loss, a weight or a sample is not finite or beyond its bound: an outcome of the run, not a fault in it."""
+    """A loss, weight or sample is not finite or exceeds its bound: an outcome of the run, not a fault in the code."""
 
 
 class CanaryFailed(Exception):
@@ -17,12 +17,12 @@ class CanaryFailed(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line; empty where it says nothing."""
+    """The first line of an error's message; empty if it has none."""
     return str(error).partition("\n")[0]
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A hint for a mistyped name: the nearest ones, and all there are."""
+    """A hint for a mistyped name: the closest names, then all of them."""
     names = sorted(names)
     close = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""

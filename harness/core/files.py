@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic files: a reader sees the whole file or none."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ from filelock import FileLock
 from harness.core.errors import UserError
 
 TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
-"""The name of a file that is being written; it tells by whom."""
+"""The name of a temporary file; it contains the pid and host of its writer."""
 
 
 def valid_name(name: str) -> str:
-    """A name that is to be one file's or folder's; UserError where, as part of a path, it would lead elsewhere."""
+    """Check a name for one file or folder; UserError if, as part of a path, it would lead elsewhere."""
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise UserError(
             f"'{name}' cannot name a file or folder: letters, digits and . _ + - can, after a letter or digit."
@@ -31,67 +31,71 @@ def valid_name(name: str) -> str:
 
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write; on leaving without error it takes the path's place.
+    """Yield a temporary path next to `path`; leaving the context without error renames it to `path`.
 
-    durable: it also outlasts a power cut from then on, which takes a while; for what is not easily made anew.
-    UserError where it cannot be written, as on a full disk; nothing is left of it then.
+    durable: call fsync first, so that the file survives a power cut; slow, so only for what is hard to recreate.
+    UserError if it cannot be written, as on a full disk; no partial file remains.
     """
+    # Write next to the final path: a rename is atomic only within one file system.
     writer = f"{os.getpid()}@{platform.node()}.{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}.{writer}{path.suffix}")  # the suffix, as some writers go by it
+    temporary = path.with_name(f".{path.name}.{writer}{path.suffix}")  # keep the suffix: some writers choose by it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         yield temporary
+        # Flush the content to disk before the rename makes it visible.
         if durable:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     finally:
-        with suppress(OSError):  # a folder that cannot be written to: the error above tells
+        with suppress(OSError):  # in an unwritable folder; the error above is already raised
             temporary.unlink(missing_ok=True)
 
 
 def remove_stale(folder: Path) -> list[Path]:
-    """Remove what writers that were killed left behind in a folder and those in it; return its paths.
+    """Remove the temporary files of killed writers in a folder and below it; return their paths.
 
-    For a folder whose lock is held: writers of other hosts are then dead, while one of this host, such as a process
-    that outlived the one that started it, is asked for.
+    Hold the folder's lock when calling this. Writers on other hosts are then dead; whether a writer on this host, such
+    as a process that outlived its parent, is alive is checked by its pid.
     """
-    left = [
-        path for path in folder.rglob(".*") if (found := TEMPORARY.fullmatch(path.name)) and _dead(**found.groupdict())
+    stale = [
+        path
+        for path in folder.rglob(".*")
+        if (match := TEMPORARY.fullmatch(path.name)) and _is_dead(**match.groupdict())
     ]
-    for path in left:
+    for path in stale:
         path.unlink(missing_ok=True)
-    return left
+    return stale
 
 
-def _dead(pid: str, host: str) -> bool:
+def _is_dead(pid: str, host: str) -> bool:
     if host != platform.node():
         return True
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it lives, and is another user's
+    except PermissionError:  # the process exists and belongs to another user
         return False
     return False
 
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[None]:
-    """One process at a time may make this file; UserError if its folder cannot be written to."""
+    """Hold a lock so that one process at a time creates this file; UserError if its folder cannot be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock")).acquire()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     with lock:
         yield
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def _write_error(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path} cannot be written ({error.strerror or error}). Make room or mend its folder, or choose another place; "
         "what was done is kept, and the same command goes on from there."
@@ -99,13 +103,13 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with atomic_write(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever json holds
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -115,16 +119,16 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Add a line to a .jsonl file; UserError where it cannot be written."""
+    """Append a line to a .jsonl file; UserError if it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a .jsonl file; a last line cut short by a kill is left out."""
+    """The complete lines of a .jsonl file; a last line that was cut short by a kill is left out."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
@@ -132,7 +136,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def digest(path: str) -> str:
-    """The sha256 of an initial checkpoint, which is its part in a run's identity; UserError if it is not there."""
+    """The sha256 of an initial checkpoint, which is part of a run's identity; UserError if the file is missing."""
     file = Path(path)
     if not file.is_file():
         raise UserError(

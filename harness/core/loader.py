@@ -1,4 +1,4 @@
-"""How a step number becomes a batch: order and augmentation are functions of (seed, step), so nothing is saved."""
+"""Map a step number to a batch: order and augmentation depend on (seed, step) only, so no state is saved."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,12 @@ from harness.core.random import derive
 from harness.core.signals import detach
 
 KILLED = "DataLoader worker (pid"
-"""What torch says of a process that has gone; its signal handler may say so anywhere."""
+"""Start of torch's message about a data loader worker process that died; its signal handler may raise it anywhere."""
 
 GONE = "A process that loads images was ended from outside. Often memory is short: let there be fewer, workers=N."
 
 GIANT = 1 << 24
-"""From so many items on, a stream draws with replacement: no permutation of 79 million indices is made."""
+"""From this many items on, a stream draws with replacement, to avoid a permutation of, say, 79 million indices."""
 
 
 def batches(
@@ -38,13 +38,14 @@ def batches(
     own: range | None = None,
     pinned: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
+    """Yield the (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
 
-    own: which of a batch's images; all by default. pinned: in memory that a GPU can copy from while it works.
+    own: the positions within a batch to load; all by default. pinned: page-locked memory, for asynchronous GPU copies.
 
-    An image that cannot be read raises UserError, or with on_bad_image="skip" the next one stands in for it and
+    An image that cannot be read raises UserError; with on_bad_image="skip" the next readable one replaces it, and
     its path is added to `skipped`.
     """
+    # Whole batches come from the view; the sampler alone decides which items.
     loader = DataLoader(
         _Readable(view, length),
         batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
@@ -52,9 +53,10 @@ def batches(
         collate_fn=_identity,
         worker_init_fn=detach,
         pin_memory=pinned,
-        generator=torch.Generator(),  # of seeds for worker processes, which nothing here uses: not the global one
+        generator=torch.Generator(),  # seeds worker processes, which do not use it: spares the global generator
     )
     for images, labels, bad in _guard(loader):
+        # Unreadable images: fail, or record them and continue.
         if bad and not len(images):
             raise UserError(f"Not one image can be read: {next(iter(bad.values()))}.")
         if bad and on_bad_image == "fail":
@@ -66,16 +68,17 @@ def batches(
 
 
 def _guard(loader: Iterable[Any]) -> Iterator[Any]:
-    """The batches of a loader; UserError where a process of it has gone, which shows in several ways."""
+    """Yield the batches of a loader; UserError if one of its processes has died, which shows in several ways."""
     items = iter(loader)
     while True:
         try:
             item = next(items)
         except StopIteration:
             return
+        # A dead worker closes its pipe, or torch's signal handler raises RuntimeError.
         except (EOFError, ConnectionError):
             with suppress(RuntimeError):
-                time.sleep(1)  # torch's signal handler says it too, about now: better here than anywhere
+                time.sleep(1)  # torch's signal handler raises at about this time too: catch it here
             raise UserError(GONE) from None
         except RuntimeError as error:
             if KILLED in str(error):
@@ -88,7 +91,7 @@ class Order(Sampler[list[Key]]):
     """The keys of each step from `start` on: endless shuffled epochs, a function of (seed, step) alone.
 
     Position p of the stream is item p mod n of the permutation of epoch p // n, so no state needs saving and
-    no image is dropped at an epoch's end. From GIANT items on it is a draw of its own, with replacement.
+    no image is dropped at the end of an epoch. From GIANT items on each position is an independent draw.
     """
 
     def __init__(self, length: int, batch: int, seed: int, start: int, stop: int, own: range | None = None) -> None:
@@ -103,7 +106,7 @@ class Order(Sampler[list[Key]]):
             yield [self.key(step * self.batch + i) for i in self.own]
 
     def key(self, position: int) -> Key:
-        """The item at a position of the endless stream."""
+        """The item and the augmentation seed at a position of the endless stream."""
         augmentation = (self.seed + position) % 2**63
         if self.length >= GIANT:
             return derive(self.seed, "draw", position) % self.length, augmentation
@@ -112,7 +115,7 @@ class Order(Sampler[list[Key]]):
 
 
 class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
-    """Batches of a view, each with the images that could not be read: path → problem."""
+    """Batches of a view, each with the images that could not be read, as path → problem."""
 
     def __init__(self, view: Items, length: int) -> None:
         self.view, self.length = view, length
@@ -125,14 +128,14 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         try:
             return *gather(self.view, keys), bad
         except BadImage:
-            items = [self._nearest(key, bad) for key in keys]
-        if None in items:  # said by who asked: an error that is raised here may come to him with a worker's traceback
+            items = [self._next_readable(key, bad) for key in keys]
+        if None in items:  # the caller raises the error: raised here, it would come with a worker process's traceback
             return torch.empty(0), torch.empty(0), bad
         images, labels = zip(*items, strict=True)
         return torch.cat(images), torch.cat(labels), bad
 
-    def _nearest(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
-        """The item of a key, or the first readable one after it; None where there is none."""
+    def _next_readable(self, key: Key, bad: dict[str, str]) -> tuple[Tensor, Tensor] | None:
+        """The item of a key, or the first readable one after it; None if there is none."""
         index, seed = key
         for following in range(self.length):
             try:
@@ -142,8 +145,8 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         return None
 
 
-def _identity(whole: Any) -> Any:  # noqa: ANN401 - a batch that comes whole
-    return whole  # a named function, for a lambda cannot be sent to worker processes that are spawned
+def _identity(whole: Any) -> Any:  # noqa: ANN401 - a batch that is already collated
+    return whole  # a named function, because spawned worker processes cannot unpickle a lambda
 
 
 @lru_cache(maxsize=8)

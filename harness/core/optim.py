@@ -1,4 +1,4 @@
-"""How a stage is optimised: optimiser, learning rate by step, averaged weights."""
+"""Optimisation of a stage: optimiser, learning rate schedule, averaged weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,15 +18,15 @@ from harness.core.settings import later, settings
 class Training:
     """The settings of a stage's training.
 
-    epochs: the budget, in passes over the training split. batch: labelled images of a step; real_batch: real images
-    and outliers of a step, null for as many.
+    epochs: the budget, in passes over the training split. batch: labelled images per step; real_batch: real images
+    and outliers per step, null for the same number.
     schedule: the learning rate after `warmup` linear steps: constant, cosine to 0, or step (times `gamma` at
     each of the `milestones`, in epochs).
-    ema: decay of the averaged weights, which then are the stage's result; null for the weights themselves.
+    ema: decay of the averaged weights, which then are the stage's result; null uses the weights themselves.
     freeze_norm: batch normalisation stays in evaluation mode.
     sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
-    precision: in which the net computes when it learns; walks have their own.
-    bound: a loss beyond it, or one that is not finite, ends the run as diverged.
+    precision: of the network's training pass; walks have their own.
+    bound: a loss above it, or one that is not finite, ends the run as diverged.
     """
 
     epochs: float
@@ -61,15 +61,15 @@ class Training:
             raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
 
     def size(self, stream: str) -> int:
-        """The images of a stream in a step."""
+        """The number of images of a stream per step."""
         return self.batch if stream == "labelled" or self.real_batch is None else self.real_batch
 
     def steps(self, images: int) -> int:
-        """Optimiser steps for a training split of so many images; at least 1."""
+        """The number of optimiser steps for a training split of `images` images; at least 1."""
         return max(1, round(self.epochs * images / self.batch))
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of so many."""
+        """The learning rate at a step, counted from 0, of `steps`."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.schedule == "cosine":
@@ -80,7 +80,7 @@ class Training:
 
 
 def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam or AdamW; every parameter decays alike, as in the published runs."""
+    """SGD with momentum, Adam or AdamW; weight decay applies to all parameters, as in the published runs."""
     if how.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -95,17 +95,19 @@ def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.
 
 @contextmanager
 def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
-    """The model at the nearby weights where its loss is highest, by the gradients that it holds; as before on leaving.
+    """Move the model to the nearby weights of highest loss, by the gradients that it holds; restore it on leaving.
 
     θ' = θ + ρ · t² g / || t g ||_2 over all parameters jointly, with t = |θ| (ASAM, Kwon et al. 2021) or t = 1 (SAM,
-    Foret et al. 2021). Meanwhile normalisation uses batch statistics and leaves the running ones alone.
+    Foret et al. 2021). Within the context normalisation uses batch statistics and does not update the running ones.
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in parameters]
+    # The ascent direction, normalised over all parameters jointly.
     scale = [p.detach().abs() if how.adaptive else torch.ones_like(p) for p in parameters]
     scaled = [t * p.grad for t, p in zip(scale, parameters, strict=True) if p.grad is not None]
     length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    # Climb, and stop updates of the running statistics.
     with torch.no_grad():
         for p, t, s in zip(parameters, scale, scaled, strict=True):
             p.add_(how.sharpness * t * s / length)
@@ -128,10 +130,10 @@ def average_model(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     def update(means: PARAM_LIST, values: PARAM_LIST, n: Tensor | int) -> None:
-        if means[0].is_floating_point():  # torch hands over one dtype at a time
+        if means[0].is_floating_point():  # torch passes one dtype at a time
             d = min(decay, (1 + float(n)) / (10 + float(n)))
             torch._foreach_lerp_(means, values, 1 - d)  # pyright: ignore[reportPrivateImportUsage] - as swa_utils does
-        else:  # counters of batches seen
+        else:  # counters of batches
             torch._foreach_copy_(means, values)  # pyright: ignore[reportPrivateImportUsage]
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

@@ -1,4 +1,4 @@
-"""Name → class, found by folder and imported only when asked for."""
+"""Find a class by its name; its module is imported only when it is requested."""
 
 import inspect
 import re
@@ -21,14 +21,14 @@ MODULES = {
     "metric": "harness.evaluation.metrics.{name}",
     "features": "harness.evaluation.features.{name}",
 }
-"""Where the class of a kind is defined.
+"""The module that defines a class, by kind.
 
-Its name is the config's, whatever the case, without underscores; digits at the end of a dataset's name tell its
-variants apart and may be missing in both: cifar10 and cifar100 stand in cifar.py, imagenet256 is ImageNet.
+The class has the config's name, in any case, without underscores. Digits at the end of a dataset's name denote
+variants, and the module and the class may omit them: cifar10 and cifar100 are in cifar.py, imagenet256 is ImageNet.
 """
 
 VARIANTS = ("data", "outliers")
-"""The kinds whose names may end in digits that tell variants apart."""
+"""The kinds whose names may end in digits that denote variants."""
 
 
 def configs(group: str) -> Path:
@@ -37,15 +37,16 @@ def configs(group: str) -> Path:
 
 
 def names(group: str) -> dict[str, str]:
-    """The members of a config group, each with the first line of its yaml; imports none of them."""
+    """The members of a config group, each with the first line of its yaml; none is imported."""
     files = sorted(configs(group).glob("*.yaml"))
     return {file.stem: _first_line(file) for file in files}
 
 
 def find(kind: str, name: str) -> type:
-    """The class of a kind and name; UserError with near names if there is none."""
+    """The class of a kind and name; UserError with similar names if there is none."""
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
         raise UserError(f"There is no {kind} called '{name}'. {near(str(name), names(kind))}")
+    # Import the module of that name, if it exists; other import errors pass through.
     stem = name.rstrip("0123456789") if kind in VARIANTS else name
     module = MODULES[kind].format(name=stem)
     try:
@@ -56,34 +57,35 @@ def find(kind: str, name: str) -> type:
         members = None
     if members is None:
         raise UserError(f"There is no {kind} called '{name}'. {near(name, names(kind))}")
+    # Pick the class by its name, with or without the variant's digits.
     classes = {m.__name__.lower(): m for m in members.values() if inspect.isclass(m) and m.__module__ == module}
-    for called in (name, stem):
-        if found := classes.get(called.replace("_", "")):
-            return found
+    for class_name in (name, stem):
+        if cls := classes.get(class_name.replace("_", "")):
+            return cls
     raise UserError(f"{module} defines no class called '{name}' (in any case); a {kind} is one class of that name.")
 
 
 def build(kind: str, part: dict[str, Any], **context: Any) -> Any:  # noqa: ANN401 - any registered class
-    """An instance of the class that a component's `name` says, made from its other fields."""
+    """Build the component whose class is given by `name`, from its other fields."""
     fields = {key: value for key, value in part.items() if key != "name"}
     return make(find(kind, part["name"]), kind, fields, **context)
 
 
 def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:  # noqa: ANN401 - any field
-    """An instance made from a part of the config, whose place there is `where`.
+    """Build an instance from a part of the config; `where` is that part's place in it.
 
-    Types are checked, and unknown or missing fields refused, by pydantic; UserError names the field.
+    pydantic checks types and rejects unknown or missing fields; UserError names the field.
     """
-    made = cls.__new__(cls)
+    instance = cls.__new__(cls)
     fields = without_removed(fields, cls)
     try:
-        begin: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
-        begin(made, **fields, **context)
+        init: Any = pydantic.validate_call(config={"arbitrary_types_allowed": True})(cls.__init__)
+        init(instance, **fields, **context)
     except pydantic.ValidationError as error:
         raise UserError("\n".join(_explain(where, e) for e in error.errors())) from None
     except ValueError as error:
         raise UserError(f"{where}: {error}".removeprefix(": ")) from None
-    return made
+    return instance
 
 
 def _explain(where: str, error: Any) -> str:  # noqa: ANN401 - pydantic's own dictionary

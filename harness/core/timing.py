@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: its sections, told to a clock while somebody has one running."""
+"""The time that each section of a training step takes, recorded while a clock is running."""
 
 import time
 from collections import defaultdict
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 
 _running: list["Clock"] = []
-"""At most one; without one a section costs nothing that could be measured."""
+"""The running clock, at most one; without one a section costs next to nothing."""
 
 
 class Clock:
-    """Seconds by section, of the innermost one where they are nested; work of a GPU counts where it is begun."""
+    """Seconds by section; nested time counts for the innermost one. GPU work counts where it is launched."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -22,7 +22,7 @@ class Clock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Listen to the sections of the body."""
+        """Record the sections within the context."""
         _running.append(self)
         try:
             yield
@@ -30,7 +30,7 @@ class Clock:
             _running.remove(self)
 
     def turn(self, to: str | None) -> None:
-        """Enter a section, or leave the innermost one; what went by is the time of the one that was innermost."""
+        """Enter a section, or leave the innermost (None); the elapsed time counts for the one that was innermost."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
@@ -42,7 +42,7 @@ class Clock:
 
 @contextmanager
 def section(name: str) -> Iterator[None]:
-    """A part of a step, under the name that a benchmark shows it by."""
+    """Time a part of a step under the name that the benchmark shows."""
     if not _running:
         yield
         return

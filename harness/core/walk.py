@@ -1,4 +1,4 @@
-"""One gradient walk: the PGD attack, the PGD sampler and SGLD are its settings.
+"""One gradient walk with different settings gives the PGD attack, the PGD sampler and SGLD.
 
 x ← clamp( project( x + step · direction( ∇ objective(f(x)) ) + noise · N(0, I) ) )
 """
@@ -16,27 +16,27 @@ from harness.core.settings import later, settings
 from harness.core.timing import section
 
 Objective = Callable[[Tensor], Tensor]
-"""Logits, N x K → one value per image, N; a walk climbs it."""
+"""Logits, N x K → one value per image, N, that a walk maximises."""
 
 Normal = Callable[[Tensor], Tensor]
-"""An image batch → standard normal noise of its shape."""
+"""An image batch → standard normal noise of the same shape."""
 
 
 @settings
 class Walk:
     """The settings of a walk; lengths are in units of pixels in [0, 1].
 
-    steps: how many, 0 for the untouched start; step: length of each (of the raw gradient's multiple where
-    `direction` is raw).
+    steps: their number; 0 returns the start unchanged. step: length of each step, or the factor of the raw gradient if
+    `direction` is raw.
     eps: radius of the ball around the start that `project` returns to; null means no ball.
     norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
-    limit: bound of each coordinate of the gradient before all else, as in the proximal SGLD of JEM++; null for none.
+    limit: bound on each coordinate of the gradient, applied first, as in the proximal SGLD of JEM++; null for none.
     momentum: of a buffer of L1-normalised gradients, as in the attack of RATIO; 0 means none.
-    noise: standard deviation added in each step. clamp: to [0, 1] after each step.
-    keep: the last iterate, or per image the best of all, the start included.
-    statistics: that batch normalisation uses on the way: the running ones, or those of the batch, whose images then
-    share their fate and enter the running statistics at each step, as in the JEM++ family's training.
-    precision: in which the net computes on the way; a sampler's is fp32.
+    noise: standard deviation of the noise added in each step. clamp: to [0, 1] after each step.
+    keep: the last iterate, or for each image the best of all iterates, including the start.
+    statistics: which ones batch normalisation uses: the running ones, or those of the batch. With batch statistics the
+    images influence each other and update the running statistics at each step, as in the JEM++ family's training.
+    precision: of the network during the walk; a sampler's is fp32.
     """
 
     steps: int
@@ -68,24 +68,24 @@ class Walk:
 
     @property
     def kind(self) -> str:
-        """What such a walk is called: an attack stays in a ball, SGLD adds noise, and contrastive PGD does neither."""
+        """The name of such a walk: an attack stays in a ball, SGLD adds noise, and contrastive PGD does neither."""
         if self.eps is not None:
             return "attack"
         return "SGLD" if self.noise else "contrastive PGD"
 
 
 def cross_entropy(labels: Tensor) -> Objective:
-    """−log p(y|x): climbing it is the untargeted attack on a classifier."""
+    """−log p(y|x): maximising it is the untargeted attack on a classifier."""
     return lambda logits: nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def joint_logit(labels: Tensor) -> Objective:
-    """f_y(x) = −E(x, y): climbing it draws images of class y."""
+    """f_y(x) = −E(x, y): maximising it draws images of class y."""
     return lambda logits: logits.gather(1, labels[:, None])[:, 0]
 
 
 def marginal_score(logits: Tensor) -> Tensor:
-    """s(x) = logsumexp_y f_y(x) = −E(x): climbing it draws images of any class."""
+    """s(x) = logsumexp_y f_y(x) = −E(x): maximising it draws images of any class."""
     return logits.logsumexp(1)
 
 
@@ -104,24 +104,27 @@ def walk(
     normal: Normal | None = None,
     centre: Tensor | None = None,
 ) -> Tensor:
-    """Images walked from `start` up the objective; detached, of the start's shape and dtype.
+    """Walk images from `start` up the objective; return them detached, in the start's shape and dtype.
 
     `steps` replaces `how.steps` (the curriculum's T; 0 returns a copy of the start). The ball lies around `centre`,
-    which is the start where it is not given. The model runs in evaluation mode, unless batch statistics are asked
-    for, and its parameters stay out of the graph; so each image walks by its own gradient alone.
-    `normal` draws the noise where `how.noise` is above 0; ValueError without it.
+    by default the start. The model runs in evaluation mode, unless the walk uses batch statistics, and its parameters
+    stay out of the graph; so each image walks by its own gradient alone.
+    `normal` draws the noise if `how.noise` is above 0; ValueError without it.
     """
     if how.noise and normal is None:
         raise ValueError("a walk with noise needs `normal`, the source of it")
     x, centre = start.detach().clone(), start if centre is None else centre
+    # For keep=best and momentum.
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
+    # With batch statistics the network stays in its own mode; its parameters are frozen in any case.
     evaluating = how.statistics == "running"
     with section(how.kind), frozen(model, evaluating), computing(how.precision, start.device):
         for _ in range(how.steps if steps is None else steps):
             gradient, value = slope(model, x, objective)
             if how.keep == "best":
-                best, best_value = _better(best, best_value, x, value)
+                best, best_value = _keep_better(best, best_value, x, value)
+            # Shape the gradient, take the step, add noise, and return to the bounds.
             if how.limit is not None:
                 gradient = gradient.clamp(-how.limit, how.limit)
             if how.momentum:
@@ -130,14 +133,15 @@ def walk(
             if how.noise and normal is not None:
                 x = x + how.noise * normal(x)
             x = project(x, centre, how)
+        # The last iterate has not been compared yet.
         if how.keep == "best":
             with torch.no_grad():
-                x, _ = _better(best, best_value, x, objective(model(x)))
+                x, _ = _keep_better(best, best_value, x, objective(model(x)))
     return x
 
 
 def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
-    """x brought back into the ball around the centre, then into [0, 1]."""
+    """Project x onto the ball around the centre, then onto [0, 1]."""
     if how.eps is not None:
         offset = x - centre
         if how.norm == "l2":
@@ -152,7 +156,7 @@ def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
 def slope(model: nn.Module, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
     """∇_x of the summed objective, and the objective per image, N.
 
-    The sum, not the mean: an image's gradient must not shrink with the batch it happens to be in.
+    The sum, not the mean: an image's gradient must not shrink with the size of its batch.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -170,8 +174,8 @@ def _direction(gradient: Tensor, how: Walk) -> Tensor:
 def _unit(gradient: Tensor, p: int) -> Tensor:
     """g / ||g||_p per image in fp32 or better; a gradient of exactly zero stays zero.
 
-    Divided by its largest entry first, a saturated gradient of 1e-30 keeps its direction where the usual
-    g / (||g|| + 1e-10) would lose it.
+    Dividing by its largest entry first, a saturated gradient of 1e-30 keeps its direction, which the usual
+    g / (||g|| + 1e-10) would lose.
     """
     g = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
     largest = g.flatten(1).abs().amax(1)
@@ -180,7 +184,7 @@ def _unit(gradient: Tensor, p: int) -> Tensor:
     return (g / _per_image(length, g)).to(gradient.dtype)
 
 
-def _better(best: Tensor, best_value: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def _keep_better(best: Tensor, best_value: Tensor, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     higher = value > best_value
     return torch.where(_per_image(higher, x), x, best), torch.where(higher, value, best_value)
 
@@ -191,7 +195,7 @@ def _per_image(values: Tensor, x: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(model: nn.Module, evaluating: bool = True) -> Iterator[None]:
-    """Parameters without gradient and, unless not wanted, evaluation mode; both as before on leaving."""
+    """Freeze the parameters and, with `evaluating`, set evaluation mode within the context; restore both on leaving."""
     modes = [(module, module.training) for module in model.modules()]
     learning = [p for p in model.parameters() if p.requires_grad]
     if evaluating:

@@ -1,1 +1,1 @@
-"""One model under one protocol. It knows no run."""
+"""The evaluation of one model under one protocol; it is independent of runs."""

@@ -1,4 +1,4 @@
-"""Checks before an evaluation, on few images: each fails loudly where the numbers would be wrong."""
+"""Checks on a few images before an evaluation; each raises an error if the numbers would be wrong."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,58 +14,60 @@ from harness.evaluation.metric import BATCH, Subject, check_logits
 from harness.evaluation.reference import Reference, evenly, load_images
 
 SEEN = 500
-"""Images of a split that are looked at, evenly spaced; all of a smaller one."""
+"""Number of images of a split that are checked, evenly spaced; all of a smaller one."""
 
 REFERENCE = 2_000
-"""Training images whose features are compared with the reference."""
+"""Number of training images whose features are compared with the reference."""
 
 APART = 30
-"""Points between two accuracies that ought to be alike, from which on they are said to differ."""
+"""Difference in percentage points above which two accuracies that should be similar are reported as different."""
 
 OFF = 10
-"""How often its sampling error the mean of the features may be away from the reference's."""
+"""Largest allowed n ‖m − μ‖² / tr Σ of the features' mean, which is 1 on average: see `check_reference`."""
 
 
 def check_classifier(subject: Subject) -> dict[str, float]:
-    """The checks of the classifier: their figures, in %; CanaryFailed where one is not as it should be."""
-    x, y = _some(subject, "test")
+    """Check the classifier and return the figures in %; CanaryFailed if one is not as it should be."""
+    x, y = _images(subject, "test")
     logits = check_logits(_logits(subject.model, x))
     once = _accuracy(logits, y)
     return {
         "accuracy": once,
-        "accuracy, standardised by hand": _standardised_once(subject.model, x, y, logits, subject.constants),
-        "accuracy, untrained": _untrained_at_chance(subject, x, y),
-        "accuracy on other images": _labels_fit(subject, once, y),
+        "accuracy, standardised by hand": _check_standardisation(subject.model, x, y, logits, subject.constants),
+        "accuracy, untrained": _check_untrained(subject, x, y),
+        "accuracy on other images": _check_labels(subject, once, y),
     }
 
 
 def check_reference(subject: Subject, features: Features, against: Reference) -> dict[str, float]:
-    """Train against train: features of training images, made as those of samples, must have the reference's mean.
+    """Train against train: features of training images, computed as for samples, must have the reference's mean.
 
     n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
     distance whose sampling error is known for any number of images and features.
     """
     view, n = subject.data.view("train", "plain"), subject.data.length("train")
-    found = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
+    rows = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
+    # Compare their mean and variance with the reference's.
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
-    away = len(found) * float((found.mean(0) - mu).square().sum()) / trace
-    spread = float(found.var(0).sum()) / trace
-    if away > OFF or not 0.5 < spread < 2:
+    distance = len(rows) * float((rows.mean(0) - mu).square().sum()) / trace
+    spread = float(rows.var(0).sum()) / trace
+    if distance > OFF or not 0.5 < spread < 2:
         raise CanaryFailed(
-            f"Train against train: the mean {features.source.distance[0]} features of {len(found)} training images is "
-            f"{away:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
+            f"Train against train: the mean {features.source.distance[0]} features of {len(rows)} training images is "
+            f"{distance:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
             f"variance is {spread:.3g} of it. The statistics are of other images, or were made by other weights or "
             "another preprocessing: check protocol.metrics.fidelity.statistics, or empty the cache."
         )
-    return {f"train against train ({features.source.distance[0]})": away}
+    return {f"train against train ({features.source.distance[0]})": distance}
 
 
-def _standardised_once(
+def _check_standardisation(
     model: EnergyModel, x: Tensor, y: Tensor, logits: Tensor, constants: Mapping[str, Sequence[float]]
 ) -> float:
-    """Accuracy by another route: constants of the config, applied by hand in float64, and the bare net."""
+    """Accuracy by a second route: apply the config's constants by hand in float64 and call the bare net."""
     mean, std = (torch.tensor(constants[key], dtype=torch.double, device=x.device) for key in ("mean", "std"))
     by_hand = _logits(lambda x: model.net(((x.double() - mean[:, None, None]) / std[:, None, None]).to(x.dtype)), x)
+    # The two routes must agree; else pixels are standardised twice, or never.
     agree = float((by_hand.argmax(1) == logits.argmax(1)).float().mean())
     if agree < 0.99:
         raise CanaryFailed(
@@ -73,6 +75,7 @@ def _standardised_once(
             f"and model.std, agree on only {100 * agree:.0f} % of {len(y)} images. Pixels are standardised twice, or "
             "not at all."
         )
+    # Much better accuracy on raw pixels means that the net standardises them itself.
     once, raw = _accuracy(logits, y), _accuracy(_logits(model.net, x), y)
     if raw - once > APART:
         raise CanaryFailed(
@@ -82,46 +85,48 @@ def _standardised_once(
     return _accuracy(by_hand, y)
 
 
-def _untrained_at_chance(subject: Subject, x: Tensor, y: Tensor) -> float:
-    """Accuracy of the net before any training."""
+def _check_untrained(subject: Subject, x: Tensor, y: Tensor) -> float:
+    """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
     with torch.no_grad():
-        found = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
+        accuracy = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
-    if found > largest + APART:
+    if accuracy > largest + APART:
         raise CanaryFailed(
-            f"An untrained copy of the net classifies {found:.0f} % of {len(y)} test images rightly, where guessing "
+            f"An untrained copy of the net classifies {accuracy:.0f} % of {len(y)} test images rightly, where guessing "
             f"gives {largest:.0f} %: the images tell their labels."
         )
-    return found
+    return accuracy
 
 
-def _labels_fit(subject: Subject, on_test: float, y: Tensor) -> float:
-    """Accuracy on images held out of training, or on training images where none were or others trained the net.
+def _check_labels(subject: Subject, on_test: float, y: Tensor) -> float:
+    """Accuracy on the validation images, or on training images if there are none; compare it with that on test images.
 
-    Test images may be much harder than those trained on, but neither easier nor no better than guessed.
+    Test images may be much harder than those trained on. It is an error if they are much easier, or if they are much
+    harder while the compared images were held out of training or test accuracy is near chance.
     """
     split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)
-    x, labels = _some(subject, split)
-    found = _accuracy(_logits(subject.model, x), labels)
-    low, high = (100 * bound for bound in wilson(round(found * len(labels) / 100), len(labels)))
+    x, labels = _images(subject, split)
+    accuracy = _accuracy(_logits(subject.model, x), labels)
+    # The difference must be large, and the Wilson intervals of both accuracies disjoint.
+    low, high = (100 * bound for bound in wilson(round(accuracy * len(labels) / 100), len(labels)))
     low_test, high_test = (100 * bound for bound in wilson(round(on_test * n / 100), n))
     guessed = on_test <= 100 * float(y.bincount().max()) / n + APART / 3
-    if abs(found - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
+    if abs(accuracy - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
         raise CanaryFailed(
-            f"{found:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
+            f"{accuracy:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
             "images: the labels of one split do not belong to its images, or its images are prepared otherwise."
         )
-    return found
+    return accuracy
 
 
-def _some(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
+def _images(subject: Subject, split: Split) -> tuple[Tensor, Tensor]:
     return subject.images(split, evenly(subject.data.length(split), SEEN))
 
 
 def _logits(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return torch.cat([net(some) for some in x.split(BATCH)])
+    return torch.cat([net(batch) for batch in x.split(BATCH)])
 
 
 def _accuracy(logits: Tensor, y: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Counterfactuals: what a model would change in an image to see another class in it (RATIO, arXiv 2003.09461; DAT)."""
+"""Counterfactuals: how a model would change an image to see another class in it (RATIO, arXiv 2003.09461; DAT)."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from harness.core.energy import EnergyModel
 from harness.core.walk import Walk, joint_logit, walk
 
 REACH = 2.5
-"""The length of all steps together, in radii: enough to meet the border of the ball and to go on along it."""
+"""Total length of all steps, in radii: enough to reach the border of the ball and continue along it."""
 
 STEPS = 50
-"""Where nothing else is said."""
+"""The default number of steps."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Counterfactuals, N x C x H x W in [0, 1], and what the model says of them, N each.
+    """Counterfactuals, N x C x H x W in [0, 1], and the model's predictions for them, N each.
 
-    before, after: the probability of the target class, of the given images and of these. predicted: the likeliest
-    class of these. distance: L2, from the given images.
+    before, after: the target class's probability for the given images and for the counterfactuals. predicted: the most
+    likely class of the counterfactuals. distance: L2 distance from the given images.
     """
 
     images: Tensor
@@ -31,14 +31,14 @@ class Explanation:
 
 
 def towards(eps: float, steps: int) -> Walk:
-    """The walk: unit steps up the joint logit, in the L2 ball of radius eps; ValueError for what is no walk."""
+    """The walk: unit steps up the joint logit, in the L2 ball of radius eps; ValueError for an invalid walk."""
     if not (eps > 0 and steps >= 1):
         raise ValueError(f"the radius must be above 0 and steps 1 or more, not {eps:g} and {steps}")
     return Walk(steps=steps, step=REACH * eps / steps, eps=eps)
 
 
 def counterfactuals(model: EnergyModel, images: Tensor, target: Tensor, eps: float, steps: int) -> Explanation:
-    """Images walked towards the classes `target`, N, at most eps away in L2."""
+    """Walk images towards the classes `target`, N, by at most eps in L2."""
     walked = walk(model, images, joint_logit(target), towards(eps, steps))
     with torch.no_grad():
         before, after = model(images).softmax(1), model(walked).softmax(1)

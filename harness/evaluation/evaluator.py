@@ -1,4 +1,4 @@
-"""The evaluator: every run's model under one protocol, piece by piece, each piece a file that is made once."""
+"""The evaluator: a run's model under one protocol, piece by piece; each piece writes one file, once."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,34 +23,34 @@ from harness.evaluation.selection import Steps, with_chosen_steps, with_steps
 
 Phase = Literal["selection", "samples", "metrics"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-"""What is done one after the other; the pieces of one phase need nothing of each other."""
+"""The phases, in order; the pieces of one phase do not depend on each other."""
 
 Tell = Callable[[str], None]
 
 
 def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
-    """The metrics of a protocol, by the names of their entries; `metric` says which, where the name does not."""
-    made: dict[str, Metric] = {}
+    """The metrics of a protocol, by entry name; an entry's `metric` field names the metric if its own name does not."""
+    by_name: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
         given = {key: value for key, value in fields.items() if key != "metric"}
-        made[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
-    return made
+        by_name[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
+    return by_name
 
 
 def sampling(protocol: dict[str, Any]) -> Sampling:
-    """How a protocol samples."""
+    """The sampling settings of a protocol."""
     return make(Sampling, "protocol.samples", protocol["samples"])
 
 
 def selection(protocol: dict[str, Any]) -> Steps | None:
-    """How a protocol chooses the sampler's steps; None where it takes the recipe's."""
+    """The selection of the sampler's number of steps; None if the protocol uses the recipe's number."""
     fields = protocol.get("selection")
     return make(Steps, "protocol.selection", fields) if fields else None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Work whose file is the mark that it is done."""
+    """A unit of work; it is done when its file exists."""
 
     name: str
     path: Path
@@ -58,7 +58,7 @@ class Piece:
 
 
 def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -> Iterator[Piece]:
-    """The pieces that samples are made in; `made` gives the images of some indices."""
+    """The pieces that draw samples; `made` returns the images of the given indices."""
 
     def do(chunk: int) -> None:
         samples.write(chunk, made(samples.indices(chunk)))
@@ -68,10 +68,10 @@ def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -
 
 
 class Evaluation:
-    """A model under a protocol, on one device; any number of them, over the same folder, may share the work.
+    """A model under a protocol, on one device; several Evaluations over the same folder may share the work.
 
-    subject: the model, and all that metrics ask for. method, state, outliers: what draws samples of it, what its
-    training remembered, and what samples start from. folder: where pieces, samples and pictures are.
+    subject: the model, and everything that metrics need. method, state, outliers: the method that draws samples, its
+    training state, and the starting images of samples. folder: for pieces, samples and pictures.
     """
 
     def __init__(
@@ -85,25 +85,25 @@ class Evaluation:
 
     @property
     def generates(self) -> bool:
-        """Whether a metric judges samples."""
+        """Whether a metric evaluates samples."""
         return any(metric.needs == "generate" for metric in self.metrics.values())
 
     def canaries(self) -> dict[str, float]:
-        """Check that the numbers will mean something; CanaryFailed where they will not."""
+        """Check that the numbers will be meaningful; CanaryFailed if not."""
         with torch.no_grad():
-            found = canaries.check_classifier(self.subject)
+            figures = canaries.check_classifier(self.subject)
         if self.generates:
             self._draw(self.method, range(2))
         for metric in self.metrics.values():
-            found |= metric.check(self.subject)
-        return found
+            figures |= metric.check(self.subject)
+        return figures
 
     def pieces(self, phase: Phase) -> list[Piece]:
-        """The work of a phase, in a fixed order."""
+        """The pieces of a phase, in a fixed order."""
         return list({"selection": self._selection, "samples": self._samples, "metrics": self._parts}[phase]())
 
     def finish(self, phase: Phase) -> Path | None:
-        """What is done once, after all pieces of a phase; the file of it that the next phases read, if there is one."""
+        """Do the work that follows all pieces of a phase; return the file that later phases read, or None."""
         if phase == "selection" and self.selects and self.selects.candidates(self.method.sampler.steps):
             self.selects.choose(self.subject, self.folder, self.how, self.method.sampler.steps)
         if phase == "samples" and self.generates:
@@ -113,30 +113,32 @@ class Evaluation:
         return chosen if chosen.exists() else None
 
     def merge(self) -> tuple[Result, float]:
-        """All scores and outcomes, and the seconds that they took; pictures and tables go into the run's folder."""
+        """Merge all scores and outcomes, with the seconds they took; write pictures and tables to the run's folder."""
         total, seconds = Result({}), 0.0
         for name, metric in self.metrics.items():
             started = time.monotonic()
+            # Merge the metric's parts; two entries must not give the same score.
             parts = [read_part(self._path(name, shard)) for shard in range(metric.shards(self.subject))]
-            found = metric.merge(self.subject, parts)
-            if both := found.scores.keys() & total.scores.keys():
-                raise UserError(f"protocol.metrics.{name} gives {min(both)}, which an entry before it gives already.")
-            total.scores.update(found.scores)
-            total.outcomes.update(found.outcomes)
-            for picture, write in found.pictures.items():
+            result = metric.merge(self.subject, parts)
+            if shared := result.scores.keys() & total.scores.keys():
+                raise UserError(f"protocol.metrics.{name} gives {min(shared)}, which an entry before it gives already.")
+            total.scores.update(result.scores)
+            total.outcomes.update(result.outcomes)
+            # Write its pictures and tables.
+            for picture, write in result.pictures.items():
                 with atomic_write(self.folder / f"{picture}.png") as temporary:
                     write(temporary)
-            for table, lines in found.tables.items():
+            for table, lines in result.tables.items():
                 write_json(self.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         return total, seconds
 
     def selections(self) -> dict[str, Selection]:
-        """What was chosen during the evaluation."""
+        """The selections made during the evaluation."""
         return self.selects.selection(self.folder) if self.selects else {}
 
     def summary(self, name: str) -> str:
-        """A few words on the parts of a metric that are done."""
+        """A short progress text from the finished parts of a metric."""
         if name not in self.metrics:
             return ""
         metric = self.metrics[name]

@@ -1,4 +1,4 @@
-"""What a metric is: shards of work on one subject, each scored alone and then merged."""
+"""The interface of a metric: shards of work on one subject, scored independently and then merged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,18 +18,18 @@ from harness.evaluation.samples import Samples, Sampling
 from harness.evaluation.score import Score
 
 BATCH = 200
-"""Images that a split's logits are computed of at a time; in evaluation mode the answer does not depend on it."""
+"""Batch size for a split's logits; in evaluation mode the result does not depend on it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated.
+    """The model and data that are evaluated.
 
     samples: the method's own images. cache: a folder for what many evaluations share (extractors, reference
-    statistics). weights: files of feature extractors, by name; null or absent for their library's download.
-    tell: hears, in a few words, how a shard gets on. untrained: makes the model anew, before any training. constants:
-    mean and std that pixels are standardised by, as the config has them. held_out: whether the validation split was
-    kept from the model's training. known, opened: logits and extractors so far.
+    statistics). weights: files of feature extractors, by name; null or absent to use their library's download.
+    tell: receives a short progress text of a shard. untrained: builds the model as it was before training. constants:
+    the mean and std that standardise pixels, as in the config. held_out: whether the validation split was
+    excluded from the model's training. known, opened: caches of logits and extractors.
     """
 
     model: EnergyModel
@@ -46,7 +46,7 @@ class Subject:
     opened: dict[str, Features] = field(default_factory=dict)
 
     def images(self, split: Split, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Some images of a split, not augmented, and their labels, on the device; UserError if they are no images."""
+        """Images of a split, not augmented, and labels, on the device; UserError for a wrong shape or value range."""
         images, labels = gather(self.data.view(split, "plain"), [(index, 0) for index in indices])
         if images.shape[1:] != self.data.shape or not (images.min() >= 0 and images.max() <= 1):
             raise UserError(
@@ -58,17 +58,17 @@ class Subject:
     def logits(self, split: Split) -> tuple[Tensor, Tensor]:
         """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once."""
         if split not in self.known:
-            found: list[tuple[Tensor, Tensor]] = []
+            batches: list[tuple[Tensor, Tensor]] = []
             for indices in torch.arange(self.data.length(split)).split(BATCH):
                 images, labels = self.images(split, indices.tolist())
                 with torch.no_grad():
-                    found.append((self.model(images).cpu(), labels.cpu()))
-            logits, labels = zip(*found, strict=True)
+                    batches.append((self.model(images).cpu(), labels.cpu()))
+            logits, labels = zip(*batches, strict=True)
             self.known[split] = check_logits(torch.cat(logits)), torch.cat(labels)
         return self.known[split]
 
     def features(self, name: str) -> Features:
-        """An extractor of features, on the device."""
+        """A feature extractor, on the device; opened once."""
         if name not in self.opened:
             self.opened[name] = features(name, self.data, self.cache, self.weights.get(name), self.device)
         return self.opened[name]
@@ -76,10 +76,10 @@ class Subject:
 
 @dataclass
 class Result:
-    """What a metric found.
+    """The results of a metric.
 
-    scores: by key. outcomes: for each test image one character, 1 right and 0 wrong. pictures: by name, what writes
-    the PNG whose path it is given. tables: by name, the numbers behind a picture, as JSON.
+    scores: by key. outcomes: by name, one character per test image, 1 right and 0 wrong. pictures: by name, a function
+    that writes the PNG to a given path. tables: by name, the numbers behind a picture, as JSON.
     """
 
     scores: dict[str, Score]
@@ -94,32 +94,32 @@ class Metric(ABC):
     needs: ClassVar[Literal["classify", "generate"]]
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """Raise UserError, before anything is trained, if something that the metric needs is not there."""
+        """Raise UserError, before any training, if something that the metric needs is missing."""
         return
 
     def check(self, subject: Subject) -> dict[str, float]:
-        """Figures, by name, of what must hold for its numbers to mean something; CanaryFailed where it does not."""
+        """Check the conditions for meaningful numbers; return figures by name, CanaryFailed if one does not hold."""
         return {}
 
     @abstractmethod
     def shards(self, subject: Subject) -> int:
-        """Into how many parts the work is cut; the cut is the protocol's, so results do not depend on who does it."""
+        """The number of shards; it depends on the protocol only, so results do not depend on the workers."""
 
     @abstractmethod
     def score(self, subject: Subject, shard: int) -> Part:
-        """The part of one shard."""
+        """Compute the part of one shard."""
 
     @abstractmethod
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """The result of all parts, in the order of shards."""
+        """Merge all parts, in the order of shards, into the result."""
 
     def summary(self, subject: Subject, parts: list[Part]) -> str:
-        """A few words on the parts that are done, for the progress bar."""
+        """A short text on the finished parts, for the progress bar."""
         return ""
 
 
 def check_logits(logits: Tensor) -> Tensor:
-    """The logits, if they say anything; Diverged otherwise."""
+    """Return the logits; Diverged if they are not finite or the same for every image."""
     if not logits.isfinite().all():
         raise Diverged(f"the logits of {int((~logits.isfinite()).any(1).sum())} of {len(logits)} images are not finite")
     if len(logits) > 1 and (logits == logits[0]).all():

@@ -1,4 +1,4 @@
-"""What tells data from outliers: scores of images, high for the data, and attacks on outliers that raise them."""
+"""Scores that separate data from outliers (high for the data), and attacks on outliers that raise them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,28 +17,28 @@ Scorer = Literal["energy", "msp", "gradient"]
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """log p / (1 − p) of the largest softmax probability p per image: in the order of p, but never saturated at 1."""
+    """log p / (1 − p) of the largest softmax probability p per image: ordered like p, but never saturated at 1."""
     descending = logits.sort(1, descending=True).values
     return descending[:, 0] - descending[:, 1:].logsumexp(1)
 
 
 OF_LOGITS: dict[str, Objective] = {"energy": marginal_score, "msp": log_odds}
-"""The scores that an attack can raise; that of the gradient would need second derivatives."""
+"""The scores that an attack can raise; the gradient score would need second derivatives."""
 
 PUBLISHED: dict[str, Objective] = {"energy": marginal_score, "msp": confidence}
-"""What the published attack climbs to raise a score: for the largest probability it is KL( U ‖ p )."""
+"""The objective of the published attack for each score: for the largest probability it is KL( U ‖ p )."""
 
 
 def ood_score(model: nn.Module, images: Tensor, scorer: Scorer) -> Tensor:
-    """The scores of images, N, on the CPU; Diverged where one is not finite."""
+    """The scores of images, N, on the CPU; Diverged if one is not finite."""
     with frozen(model), torch.no_grad():
         if scorer == "gradient":
-            found = -slope(model, images, marginal_score)[0].flatten(1).norm(dim=1)
+            scores = -slope(model, images, marginal_score)[0].flatten(1).norm(dim=1)
         else:
-            found = OF_LOGITS[scorer](model(images))
-    if not found.isfinite().all():
-        raise Diverged(f"the {scorer} score of {int((~found.isfinite()).sum())} of {len(found)} images is not finite")
-    return found.cpu()
+            scores = OF_LOGITS[scorer](model(images))
+    if not scores.isfinite().all():
+        raise Diverged(f"the {scorer} score of {int((~scores.isfinite()).sum())} of {len(scores)} images is not finite")
+    return scores.cpu()
 
 
 @settings
@@ -54,7 +54,7 @@ class PGD:
             raise ValueError("steps must be 1 or more, step and eps above 0")
 
     def attacked(self, model: nn.Module, images: Tensor, scorer: Scorer, seed: int) -> Tensor:
-        """The images where the walk ends; it draws no random numbers."""
+        """The last iterates of the walk, which draws no random numbers."""
         return walk(model, images, PUBLISHED[scorer], Walk(self.steps, self.step, self.eps))
 
 
@@ -62,7 +62,7 @@ class PGD:
 class APGD:
     """APGD (Croce & Hein 2020) in an L2 ball, from random starts in it: the best iterate of all restarts.
 
-    It climbs the score itself; a cross-entropy of it would flatten wherever a random start scores low.
+    It maximises the score itself; a cross-entropy of it would be flat wherever a random start scores low.
     """
 
     steps: int
@@ -83,16 +83,16 @@ class APGD:
 
 @dataclass(frozen=True)
 class _Hill:
-    """A score as APGD takes the loss of a model that is not PyTorch's: with its gradient, and as it is."""
+    """A score in the form in which APGD accepts the loss of a non-PyTorch model: value and gradient."""
 
     model: nn.Module
     score: Objective
 
     def predict(self, x: Tensor) -> Tensor:
-        """Logits, of which nothing is used."""
+        """Dummy logits, which APGD requires but does not use."""
         return x.new_zeros(len(x), 2)
 
     def get_logits_loss_grad_xent(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, what is to be maximised, and its gradient."""
+        """Dummy logits, the value to maximise, and its gradient."""
         gradient, value = slope(self.model, x, self.score)
         return self.predict(x), value, gradient

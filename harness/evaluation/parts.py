@@ -1,4 +1,4 @@
-"""Parts of an evaluation on disk: a JSON file marks one as done, its arrays lie beside it."""
+"""Parts of an evaluation on disk: a JSON file marks a part as done; its arrays are in an .npz file next to it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ import numpy as np
 from harness.core.files import atomic_write, read_json, write_json
 
 Part = dict[str, Any]
-"""What one shard of a metric gives: what JSON can hold, and arrays."""
+"""The output of one shard of a metric: JSON-compatible values, and arrays."""
 
 
 def write_part(path: Path, part: Part) -> None:
-    """Store a part, its arrays first: there whole or not at all."""
+    """Write a part atomically, arrays first, as the JSON file marks it as done."""
     arrays = {key: value for key, value in part.items() if isinstance(value, np.ndarray)}
     if arrays:
         with atomic_write(path.with_suffix(".npz")) as temporary:
@@ -21,7 +21,7 @@ def write_part(path: Path, part: Part) -> None:
 
 
 def read_part(path: Path) -> Part:
-    """A stored part, its arrays included."""
+    """Read a stored part, including its arrays."""
     part = read_json(path)
     if path.with_suffix(".npz").exists():
         with np.load(path.with_suffix(".npz")) as arrays:

@@ -1,6 +1,6 @@
-"""The images that samples are compared with, as statistics and features: computed once, or given as a file.
+"""The images that samples are compared with, as statistics and features: computed once, or read from a file.
 
-torch-fidelity is imported where it computes: it takes a second, and a plan needs none of it.
+torch-fidelity is imported inside the functions that use it: that takes a second, and a plan does not need it.
 """
 
 import hashlib
@@ -24,25 +24,25 @@ from harness.evaluation.features import BATCH, Features
 from harness.evaluation.samples import eight_bits
 
 KEPT = 50_000
-"""Images whose features are kept, for KID, precision and recall; of a larger split, evenly spaced ones."""
+"""Number of images whose features are stored, for KID, precision and recall; evenly spaced in a larger split."""
 
 HASHED = 2_000
-"""Images that tell one dataset, and its preprocessing, from another; of a larger split, evenly spaced ones."""
+"""Number of images hashed to identify a dataset and its preprocessing; evenly spaced in a larger split."""
 
 Statistics = dict[str, np.ndarray]
-"""`mu`, D float32, and `sigma`, D x D float64: mean and covariance of features, as torch-fidelity has them."""
+"""`mu`, D float32, and `sigma`, D x D float64: mean and covariance of features, in torch-fidelity's format."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Statistics of all images, and the features of some, N x D, where they are known."""
+    """Statistics of all images, and the features of some, N x D; None if only the statistics are known."""
 
     statistics: Statistics
     features: Tensor | None
 
 
 class Pixels(View[Tensor]):
-    """Some images of a split in 8 bits, one by one: as the samples are stored."""
+    """Some images of a split in 8 bits, one by one, in the format of the stored samples."""
 
     def __init__(self, view: Items, indices: list[int]) -> None:
         self.view, self.indices = view, indices
@@ -55,7 +55,7 @@ class Pixels(View[Tensor]):
 
 
 def reference(features: Features, data: Dataset, split: Split, cache: Path, of_class: int | None = None) -> Reference:
-    """The reference of a split, or of one class of it, from the cache, where it is named by all that it depends on."""
+    """The reference of a split, or of one class of it, from the cache; its file name covers all that it depends on."""
     labels = data.labels(split)
     indices = (labels == of_class).nonzero().flatten().tolist() if of_class is not None else list(range(len(labels)))
     view = data.view(split, "plain")
@@ -64,14 +64,14 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
         if not path.exists():
             save_tensors(path, _compute(features, view, indices))
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
-    return Reference(_file_name(found), found["features"])
+    return Reference(_to_statistics(tensors), tensors["features"])
 
 
 def read_given(path: Path, dims: int) -> Reference:
-    """Statistics of a file, as pytorch-fid stores them (.npz with mu and sigma); UserError where they do not fit."""
+    """Read statistics in pytorch-fid's format (.npz with mu and sigma); UserError if they do not fit."""
     try:
         with np.load(path) as file:
             mu, sigma = file["mu"].astype(np.float32), file["sigma"].astype(np.float64)
@@ -88,23 +88,23 @@ def frechet(features: Tensor, against: Statistics) -> float:
     """‖μ − m‖² + tr(Σ + S − 2 (Σ S)^½) between features, N x D, and statistics (Heusel et al. 2017)."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-    found = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
-    return float(found[KEY_METRIC_FID])
+    result = fid_statistics_to_metric(fid_features_to_statistics(features), against, verbose=False)
+    return float(result[KEY_METRIC_FID])
 
 
 def evenly(n: int, count: int) -> range:
-    """`count` of n indices, evenly spaced; all of them where there are fewer."""
+    """At most `count` of n indices, evenly spaced; all of them if there are no more."""
     return range(n) if n <= count else range(0, n, -(-n // count))
 
 
 def load_images(view: Items, indices: list[int]) -> DataLoader[Tensor]:
-    """Batches of images in 8 bits; by other processes where there are many."""
+    """Load batches of 8-bit images; with worker processes if there are many."""
     workers = min(4, os.cpu_count() or 1) if len(indices) > HASHED else 0
     return DataLoader(Pixels(view, indices), batch_size=BATCH, num_workers=workers)
 
 
 def _digest(features: Features, view: Items, indices: list[int]) -> str:
-    """Of the extractor's weights, the count, and the pixels as they are after preprocessing."""
+    """Hash the extractor's weights, the number of images, and the pixels after preprocessing."""
     digest = hashlib.sha256(f"{features.digest} {len(indices)} {indices[:1]}{indices[-1:]}".encode())
     pixels = Pixels(view, indices)
     for place in evenly(len(indices), HASHED):
@@ -113,20 +113,22 @@ def _digest(features: Features, view: Items, indices: list[int]) -> str:
 
 
 def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, Tensor]:
-    """Statistics and kept features; in one go where all are kept, else summed up in float64 batch by batch."""
+    """Compute statistics and the features to store; in one call if all are stored, else accumulated in float64."""
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
-    n, place = len(indices), 0
+    n, position = len(indices), 0
     keep, kept = evenly(n, KEPT), list[Tensor]()
     total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))
+    # Store the features of evenly spaced images; accumulate sums if these are not all.
     for images in load_images(view, indices):
-        found = features(images)["features"]
+        layer = features(images)["features"]
         if len(keep) < n:
-            of = found.double().numpy()
-            total += of.sum(0)
-            outer += of.T @ of
-        kept.append(found[[i for i in range(len(found)) if place + i in keep]])
-        place += len(found)
+            rows = layer.double().numpy()
+            total += rows.sum(0)
+            outer += rows.T @ rows
+        kept.append(layer[[i for i in range(len(layer)) if position + i in keep]])
+        position += len(layer)
+    # Mean and covariance, from the stored features or from the sums.
     if len(keep) == n:
         statistics = fid_features_to_statistics(torch.cat(kept))
     else:
@@ -136,5 +138,5 @@ def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, T
     return {**tensors, "features": torch.cat(kept)}
 
 
-def _file_name(found: dict[str, Tensor]) -> Statistics:
+def _to_statistics(found: dict[str, Tensor]) -> Statistics:
     return {name: found[name].numpy() for name in ("mu", "sigma")}

@@ -18,18 +18,18 @@ from harness.core.random import PerImage, derive
 from harness.core.settings import settings
 
 SHOWN = 10
-"""Rows of the sample grid; its columns are the classes."""
+"""Number of rows of the sample grid; its columns are the classes."""
 
 WIDEST = 100
-"""Classes that have a column each at most: ImageNet's thousand would make a picture of 256,000 pixels."""
+"""Largest number of classes with a column each: ImageNet's thousand would make a picture of 256,000 pixels."""
 
 SIDE = 48
-"""Pixels that an image of the grid is enlarged to, at least."""
+"""Minimum side of an image in the grid, in pixels; smaller ones are enlarged."""
 
 
 @settings
 class Sampling:
-    """How many samples a protocol asks for, made how many at a time, and the seed of their noise."""
+    """The number of samples of a protocol, the chunk size, and the seed of their noise."""
 
     count: int
     chunk: int
@@ -42,7 +42,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Samples(Sequence[Tensor]):
-    """The samples of a run, chunk by chunk, numbered from `offset`: each is a file, uint8, N x C x H x W."""
+    """The samples of a run, numbered from `offset`; each chunk is a file, uint8, N x C x H x W."""
 
     folder: Path
     how: Sampling
@@ -61,23 +61,23 @@ class Samples(Sequence[Tensor]):
         return self.folder / f"{self.indices(chunk)[0]:07d}.npy"
 
     def indices(self, chunk: int) -> range:
-        """The numbers of its samples."""
+        """The numbers of a chunk's samples."""
         first, end = chunk * self.how.chunk, min((chunk + 1) * self.how.chunk, self.how.count)
         return range(self.offset + first, self.offset + end)
 
     def write(self, chunk: int, images: Tensor) -> None:
-        """Store the samples of a chunk, float in [0, 1], in 8 bits; whole or not at all."""
+        """Store the samples of a chunk, float in [0, 1], in 8 bits, atomically."""
         with atomic_write(self.path(chunk)) as temporary:
             np.save(temporary, eight_bits(images.cpu()).numpy())
 
     def first(self, count: int) -> Tensor:
-        """So many samples from the first on, or all there are."""
-        some: list[Tensor] = []
+        """The first `count` samples, or all if there are fewer."""
+        chunks: list[Tensor] = []
         for chunk in self:
-            some.append(chunk)
-            if sum(map(len, some)) >= count:
+            chunks.append(chunk)
+            if sum(map(len, chunks)) >= count:
                 break
-        return torch.cat(some)[:count]
+        return torch.cat(chunks)[:count]
 
 
 def draw(
@@ -90,9 +90,9 @@ def draw(
     indices: range,
     device: torch.device,
 ) -> Tensor:
-    """The samples of some indices, float in [0, 1]. Sample i is of class i mod K and depends on seed i alone.
+    """Draw the samples of some indices, float in [0, 1]. Sample i has class i mod K and depends on seed i alone.
 
-    Raises Diverged if one is not finite, CanaryFailed if they are of the wrong size.
+    Raises Diverged if one is not finite, CanaryFailed if they have the wrong size.
     """
     labels = torch.tensor([i % classes for i in indices], device=device)
     return draw_of(method, model, state, outliers, labels, seed, indices)
@@ -101,7 +101,7 @@ def draw(
 def draw_of(
     method: Method, model: EnergyModel, state: State, outliers: Outliers, labels: Tensor, seed: int, indices: range
 ) -> Tensor:
-    """The same, of any classes: `labels`, one for each index, on the model's device."""
+    """Like `draw`, for any classes: `labels`, one for each index, on the model's device."""
     rng = PerImage([derive(seed, "sample", i) for i in indices])
     starts = outliers.starts(indices).to(labels.device)
     images = method.sample(model, starts, labels, state, rng)
@@ -118,17 +118,17 @@ def eight_bits(images: Tensor) -> Tensor:
 
 
 def columns(classes: int) -> int:
-    """Of a grid: one for each class, or ten of so many."""
+    """Number of grid columns: one per class, or 10 if there are more than WIDEST classes."""
     return classes if classes <= WIDEST else SHOWN
 
 
 def save_grid(images: Tensor, classes: int, path: Path) -> None:
-    """A PNG of the first samples, one column for each class, or ten of so many; uint8 images, N x C x H x W."""
-    from torchvision.utils import make_grid  # slow to import, and a plan needs none of it
+    """Write a PNG of the first samples, in `columns(classes)` columns; uint8 images, N x C x H x W."""
+    from torchvision.utils import make_grid  # slow to import, and a plan does not need it
 
-    shown = images[: SHOWN * columns(classes)]
-    scale = -(-SIDE // shown.shape[-1])
-    shown = shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    grid = make_grid(shown, nrow=columns(classes), padding=2, pad_value=255)
+    cells = images[: SHOWN * columns(classes)]
+    scale = -(-SIDE // cells.shape[-1])
+    cells = cells.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    grid = make_grid(cells, nrow=columns(classes), padding=2, pad_value=255)
     with atomic_write(path) as temporary:
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary)

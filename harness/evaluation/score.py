@@ -1,4 +1,4 @@
-"""What an evaluation gives: scores, and what was selected on which split."""
+"""The results of an evaluation: scores, and what was selected on which split."""
 
 import re
 from typing import Any, Literal
@@ -7,10 +7,10 @@ from pydantic import BaseModel, FiniteFloat
 
 
 class Score(BaseModel, frozen=True, extra="forbid"):
-    """One number of a run; it says itself how a table should show it.
+    """One number of a run, with everything that a table needs to show it.
 
-    value, low, high are in `unit`; low and high bound a 95 % interval where there is one. n: what it counts over.
-    table: the table of its details; empty for the main one. warnings: what makes it doubtful; each becomes a dagger.
+    value, low, high are in `unit`; low and high bound a 95 % interval, if there is one. n: the number of items counted.
+    table: the table that shows it as a detail; empty for the main one. warnings: reasons for doubt; each adds a dagger.
     """
 
     title: str
@@ -25,9 +25,9 @@ class Score(BaseModel, frozen=True, extra="forbid"):
 
 
 class Selection(BaseModel, frozen=True, extra="forbid"):
-    """By looking at what something was chosen, and on which splits; none where it was not tuned.
+    """A choice, by which criterion and on which splits; no splits if it was not tuned.
 
-    A run that was tuned on the test split is shown, but not ranked.
+    A run that was tuned on the test split is shown but not ranked.
     """
 
     by: str
@@ -35,7 +35,7 @@ class Selection(BaseModel, frozen=True, extra="forbid"):
 
 
 def selections(content: dict[str, Any]) -> dict[str, Selection]:
-    """What was chosen, as records have it; those of schema 1 had a text for each choice, which named the splits."""
+    """The selections of a record; in schema 1 each was a text that named the splits."""
     typed = {what: _parse_selection(how) if isinstance(how, str) else how for what, how in content.items()}
     return {what: Selection.model_validate(how) for what, how in typed.items()}
 

@@ -1,4 +1,4 @@
-"""How many steps the sampler takes: chosen before samples are reported, on statistics that are not."""
+"""The sampler's number of steps: chosen before samples are reported, on statistics that are not reported."""
 
 import shutil
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Steps:
     """The choice of the sampler's number of steps, by the Fréchet distance of `count` samples.
 
     factors, offsets: the candidates, as multiples of the recipe's number and as differences from it.
-    against: the split whose statistics they are compared with. features: in which.
-    fresh: the samples are numbered on from the reported ones, with other seeds, and other starts where the source of
-    outliers has so many; else they are the first of the reported ones, as in the authors' protocol.
+    against: the split whose statistics are the reference. features: the extractor.
+    fresh: draw separate samples, numbered after the reported ones, with other seeds, and other starts if the source of
+    outliers has enough; else use the first of the reported samples, as in the authors' protocol.
     """
 
     count: int
@@ -42,28 +42,29 @@ class Steps:
             raise ValueError(f"factors must be above 0, not {list(self.factors)}")
 
     def ready(self, data: Dataset, weights: Mapping[str, str | None]) -> None:
-        """UserError where there are too few images to tell candidates apart, or the extractor cannot be had."""
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        enough(of, self.count, "protocol.selection.count")
-        enough(of, data.length(self.against), f"images of the {self.against} split")
+        """UserError if there are too few images to compare candidates, or the extractor is unavailable."""
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        enough(extractor, self.count, "protocol.selection.count")
+        enough(extractor, data.length(self.against), f"images of the {self.against} split")
 
     def candidates(self, steps: int) -> list[int]:
-        """Numbers of steps, rising; none where the sampler takes no step or there is nothing to choose from."""
-        found = {max(1, round(steps * factor)) for factor in self.factors}
-        found |= {max(1, steps + offset) for offset in self.offsets}
-        return sorted(found) if steps and len(found) > 1 else []
+        """The candidate numbers of steps, ascending; empty if the sampler takes no step or there is only one."""
+        numbers = {max(1, round(steps * factor)) for factor in self.factors}
+        numbers |= {max(1, steps + offset) for offset in self.offsets}
+        return sorted(numbers) if steps and len(numbers) > 1 else []
 
     def samples(self, folder: Path, how: Sampling, steps: int) -> Samples:
-        """Where the samples of a candidate are."""
+        """The samples of a candidate, in their folder."""
         first = how.count if self.fresh else 0
         return Samples(folder / "selection" / f"{steps}", replace(how, count=self.count), first)
 
     def choose(self, subject: Subject, folder: Path, how: Sampling, steps: int) -> None:
-        """Note which candidate is nearest, the fewest steps of equals; their samples are then of no more use."""
+        """Record the nearest candidate (with ties, the one with fewest steps), then delete the candidates' samples."""
         if (folder / "selection.json").exists():
-            shutil.rmtree(folder / "selection", ignore_errors=True)  # a kill may have left some of it
+            shutil.rmtree(folder / "selection", ignore_errors=True)  # a killed process may have left some of it
             return
+        # The Fréchet distance of every candidate's samples.
         features = subject.features(self.features)
         against = reference(features, subject.data, self.against, subject.cache).statistics
         distances = {
@@ -77,24 +78,24 @@ class Steps:
         shutil.rmtree(folder / "selection")
 
     def selection(self, folder: Path) -> dict[str, Selection]:
-        """What the record says of the choice."""
+        """The record's description of the choice."""
         path = folder / "selection.json"
         if not path.exists():
             return {}
-        found = read_json(path)
-        others = ", ".join(found["distances"])
+        choice = read_json(path)
+        others = ", ".join(choice["distances"])
         which = "not reported" if self.fresh else "also reported"
         name = source(self.features).distance[0]
-        by = f"{name} of {self.count} samples that are {which}: {found['steps']} of {others}"
+        by = f"{name} of {self.count} samples that are {which}: {choice['steps']} of {others}"
         return {"sampler: number of steps": Selection(by=by, split=[self.against])}
 
 
 def with_chosen_steps(method: Method, folder: Path) -> Method:
-    """The method, its sampler with the chosen number of steps where one was chosen."""
+    """The method with the chosen number of sampler steps, if one was chosen."""
     path = folder / "selection.json"
     return with_steps(method, read_json(path)["steps"]) if path.exists() else method
 
 
 def with_steps(method: Method, steps: int) -> Method:
-    """The method with another number of its sampler's steps."""
+    """The method with a different number of sampler steps."""
     return replace(method, sampler=replace(method.sampler, steps=steps))  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""The pieces of an evaluation, done by this process or spread over several; the results are the same."""
+"""Run the pieces of an evaluation in this process or in several; the results are the same."""
 
 import time
 from collections.abc import Callable
@@ -15,20 +15,22 @@ from harness.core.signals import detach
 from harness.evaluation.evaluator import PHASES, Evaluation, Phase, Piece
 
 DIVERGED = "diverged.json"
-"""Where a process leaves word in a run's folder that its piece diverged."""
+"""The file in a run's folder by which a process reports that its piece diverged."""
 
 Hear = Callable[[str, int, int, str], None]
-"""Hears what is being done, how many pieces are, of how many, and a few words."""
+"""Receives progress: the name of the work, pieces done, pieces in all, and a short text."""
 
 
 Remake = Callable[[int], Evaluation]
-"""Makes the same evaluation in a process of its own, whose number it is given; to be pickled."""
+"""Builds the same evaluation in a new process, from that process's rank; must be picklable."""
 
 
 def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> None:
-    """Do all pieces that are not done yet, phase by phase: with the others of this process's world, else with so many
-    processes of its own. A fault in any process ends them all, and is raised here.
+    """Run all unfinished pieces, phase by phase: shared with this process's world, or else with `processes` of its own.
+
+    An error in any process ends them all and is raised here.
     """
+    # Each phase may read what the one before has written.
     world = join()
     for phase in PHASES:
         pieces = evaluation.pieces(phase)
@@ -39,12 +41,12 @@ def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hea
         elif not all(piece.path.exists() for piece in pieces):
             _run_processes(evaluation, phase, pieces, processes, remake, hear)
         written = world.on_main(partial(evaluation.finish, phase))
-        while written and not written.exists():  # a network file system shows it late
+        while written and not written.exists():  # network file systems show new files late
             time.sleep(0.2)
 
 
 def run_local(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
-    """Do the pieces that are not done yet, in their order; `hear` also hears what `telling` says meanwhile."""
+    """Run the unfinished pieces in order; `hear` also receives what `telling` reports meanwhile."""
     for name in dict.fromkeys(piece.name for piece in pieces):
         own = [piece for piece in pieces if piece.name == name]
         for done, piece in enumerate(own):
@@ -57,14 +59,15 @@ def run_local(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, tel
 
 
 def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
-    """This process's pieces, every so manieth, and then until those of the others are there.
+    """Run this rank's pieces (`pieces[rank::size]`), then wait for the other ranks' files.
 
-    Files are looked for, as network file systems show them late, and as who waits in a collective hears no signal.
+    Poll for files: network file systems show them late, and a process that waits in a collective handles no signals.
     """
     try:
         run_local(pieces[world.rank :: world.size], evaluation.summary, hear, evaluation)
     except Diverged as error:
         write_json(evaluation.folder / DIVERGED, str(error))
+    # Wait until all pieces exist or a rank has diverged.
     while pieces and not (evaluation.folder / DIVERGED).exists() and not _report(evaluation, pieces, hear):
         time.sleep(0.2)
     world.wait()
@@ -81,7 +84,7 @@ def _run_processes(
     try:
         while not context.join(timeout=0.5):
             _report(evaluation, pieces, hear)
-    finally:  # none outlives its command
+    finally:  # no process outlives its command
         for process in filter(None, context.processes):
             process.terminate()
     if reason := _take_divergence(evaluation.folder):
@@ -89,7 +92,7 @@ def _run_processes(
 
 
 def _report(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
-    """Say how many pieces are done; whether all are."""
+    """Report how many pieces are done; return whether all are."""
     undone = [piece for piece in pieces if not piece.path.exists()]
     name = (undone or pieces[-1:])[0].name
     hear(name, len(pieces) - len(undone), len(pieces), evaluation.summary(name))
@@ -97,7 +100,7 @@ def _report(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
 
 
 def _take_divergence(folder: Path) -> str:
-    """The word of a process that its piece diverged, taken away; empty where there is none."""
+    """Read and delete a process's divergence message; empty if there is none."""
     mark = folder / DIVERGED
     if not mark.exists():
         return ""
@@ -107,7 +110,7 @@ def _take_divergence(folder: Path) -> str:
 
 
 def _run_rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
-    """Every so manieth piece, in a process of its own."""
+    """Run this rank's pieces (`pieces[rank::processes]`) in a process of its own."""
     detach()
     evaluation = remake(rank)
     try:
@@ -115,5 +118,5 @@ def _run_rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
             for piece in evaluation.pieces(phase)[rank::processes]:
                 if not piece.path.exists():
                     piece.do()
-    except Diverged as error:  # an outcome, which must not come back as a fault of this process
+    except Diverged as error:  # an outcome: report it in a file, not as an error of this process
         write_json(evaluation.folder / DIVERGED, str(error))

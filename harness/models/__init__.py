@@ -1,1 +1,1 @@
-"""Nets that timm lacks; a file here and a yaml in configs/model is all that a net needs."""
+"""Networks that timm lacks; to add one, add a file here and a yaml in configs/model."""

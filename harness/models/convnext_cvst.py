@@ -12,7 +12,7 @@ STEMS: dict[str, tuple[int, ...]] = {"small": (48, 96), "base": (64, 96, 128), "
 
 
 class ConvNeXtCvSt(ConvNeXt):
-    """timm's ConvNeXt, 4x4 patches replaced by 3x3 convolutions (Singh, Croce and Hein, 2023)."""
+    """timm's ConvNeXt with its 4x4 patches replaced by 3x3 convolutions (Singh, Croce and Hein, 2023)."""
 
     def __init__(self, classes: int, channels: int, size: Literal["small", "base", "large"]) -> None:
         width = STEMS[size][-1]
@@ -22,7 +22,7 @@ class ConvNeXtCvSt(ConvNeXt):
 
 
 class ConvStem(nn.Module):
-    """3x3 convolutions, strides 2, 2 and then 1, each followed by LayerNorm over channels and GELU."""
+    """3x3 convolutions, the first two with stride 2, each followed by LayerNorm over channels and GELU."""
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A small convolutional net for 8x8 images."""
+"""A small convolutional network for 8x8 images."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,10 +14,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Digits(nn.Sequential):
-    """Four 3x3 convolutions, one halving the side, and a linear layer: 1 x 8 x 8 → `classes` logits.
+    """Four 3x3 convolutions, one with stride 2, and a linear layer: `channels` x 8 x 8 → `classes` logits.
 
-    norm: batch after each convolution, or none (as JEM trains its nets). momentum: the weight of a batch in its
-    running statistics.
+    norm: batch normalisation after each convolution, or none (as in JEM's networks). momentum: the weight of a new
+    batch in the running statistics.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Digits(nn.Sequential):
             raise ValueError(f"momentum must be in (0, 1], not {momentum}")
         if width < 1:
             raise ValueError(f"width must be 1 or more, not {width}")
+        # Input width, output width and stride of each convolution.
         plan = [(channels, width, 1), (width, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 1)]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, (inside, outside, stride) in enumerate(plan):

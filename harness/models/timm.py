@@ -1,4 +1,4 @@
-"""Every architecture that timm knows, untrained."""
+"""Every architecture that timm provides, with random weights."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -10,12 +10,13 @@ from harness.core.errors import UserError
 
 
 def timm_net(classes: int, channels: int, architecture: str, options: dict[str, Any]) -> nn.Module:
-    """timm's own net, its weights under timm's names; `options` go to timm.create_model.
+    """Build timm's network, with timm's weight names; `options` are passed to timm.create_model.
 
-    UserError for an architecture that timm lacks, and for options that its architecture refuses.
+    UserError for an architecture that timm lacks, and for options that the architecture rejects.
     """
     if not timm.is_model(architecture):
-        close = get_close_matches(architecture, timm.list_models(), n=5)  # not errors.near: over 1,000 names
+        # Not errors.near, which would list all of over 1,000 names.
+        close = get_close_matches(architecture, timm.list_models(), n=5)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise UserError(f"timm has no model called '{architecture}'. {hint}All of them: timm.list_models()")
     if given := {"pretrained", "checkpoint_path", "num_classes", "in_chans"} & options.keys():

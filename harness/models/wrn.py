@@ -1,4 +1,4 @@
-"""Wide residual networks, in the two variants that hybrid models are trained with."""
+"""Wide residual networks, in the two variants used for hybrid models."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,8 +13,8 @@ Norm = Callable[[int], nn.Module]
 class WRN(nn.Sequential):
     """WRN-`depth`-`widen` (Zagoruyko and Komodakis, 2016): images N x `channels` x H x W → N x `classes` logits.
 
-    variant: standard as in TRADES, RATIO and DAT, or jem as in JEM and JEM++; weights have the names of either's
-    checkpoints. norm: batch, with PyTorch's `momentum`, or none. Pooling is over the whole map: 8 x 8 at side 32.
+    variant: standard as in TRADES, RATIO and DAT, or jem as in JEM and JEM++; weight names match the checkpoints of
+    each. norm: batch, with PyTorch's `momentum`, or none. Pooling covers the whole feature map: 8 x 8 for side 32.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class WRN(nn.Sequential):
             raise ValueError(f"widen must be 1 or more, not {widen}")
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be between 0 and 1, not {momentum}")
+        # Choose the normalisation and the layers of the variant.
         make = partial(nn.BatchNorm2d, momentum=momentum) if norm == "batch" else nn.Identity
         layers = _standard if variant == "standard" else _jem
         super().__init__(layers(classes, channels, (depth - 4) // 6, widen, make))
@@ -55,7 +56,7 @@ def _jem(classes: int, channels: int, blocks: int, widen: int, norm: Norm) -> Or
 
 
 class StandardBlock(nn.Module):
-    """Two 3x3 convolutions without bias, the first with the stride; a projection sees the activated input."""
+    """Two 3x3 convolutions without bias, the first with the stride; a projection receives the activated input."""
 
     def __init__(self, inside: int, outside: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -66,14 +67,14 @@ class StandardBlock(nn.Module):
         self.convShortcut = None if inside == outside else nn.Conv2d(inside, outside, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, N x outside x H/stride x W/stride, of its input x."""
+        """The block's output, N x outside x H/stride x W/stride."""
         active = self.bn1(x).relu()
         shortcut = x if self.convShortcut is None else self.convShortcut(active)
         return shortcut + self.conv2(self.bn2(self.conv1(active)).relu())
 
 
 class JEMBlock(nn.Module):
-    """Two 3x3 convolutions with bias, the second with the stride; a projection sees the raw input."""
+    """Two 3x3 convolutions with bias, the second with the stride; a projection receives the raw input."""
 
     def __init__(self, inside: int, outside: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class JEMBlock(nn.Module):
             self.shortcut.append(nn.Conv2d(inside, outside, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, N x outside x H/stride x W/stride, of its input x."""
+        """The block's output, N x outside x H/stride x W/stride."""
         return self.shortcut(x) + self.conv2(self.act(self.bn2(self.conv1(self.act(self.bn1(x))))))
 
 
@@ -113,7 +114,7 @@ def _conv3(inside: int, outside: int, stride: int, bias: bool) -> nn.Conv2d:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He's initialisation by the fan out, as in TRADES."""
+    """He initialisation by fan-out, as in TRADES."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

@@ -116,7 +116,7 @@ def shortened(part, path="method"):
 def kinds(choices):
     """The methods, nets and kinds of data of choices, which differ from others of a kind in numbers alone."""
     configs = map(composed, choices)
-    named = ((one[part]["name"] for part in ("method", "model", "data")) for one in configs)
+    named = ((getattr(one, part)["name"] for part in ("method", "model", "data")) for one in configs)
     return {(method, model, data.rstrip("0123456789")) for method, model, data in named}
 
 
@@ -150,7 +150,7 @@ def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
     monkeypatch.setattr("harness.runs.run.digest", lambda path: path)  # the real ones are too large to make here
     monkeypatch.setattr("harness.training.weights.read", lambda path: {})
     monkeypatch.setattr("harness.training.weights.check", lambda weights, net, path: None)
-    (run,) = planned(choice, f"init={composed(choice)['init']}")
+    (run,) = planned(choice, f"init={composed(choice).init}")
     assert run.init and not run.stage_runs
 
 

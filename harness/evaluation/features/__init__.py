@@ -1,4 +1,4 @@
-"""Feature extractors that images are compared in: one file each, all of them torch-fidelity's or registered with it."""
+"""Feature extractors for comparing images: one file each; all are torch-fidelity's or registered with it."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -16,16 +16,16 @@ from harness.core.registry import find
 from harness.evaluation.parts import Part
 
 BATCH = 64
-"""Images that an extractor takes at a time."""
+"""Batch size of the extractors."""
 
 
 class Source(ABC):
-    """An extractor, before its weights are looked at.
+    """A feature extractor whose weights are not loaded yet.
 
-    extractor: its name in torch-fidelity. distance: what the Fréchet distance in it is called, and its score's key.
-    suffix, key: what is added to titles and keys of other figures. dims: how many features. layers: torch-fidelity's
-    names of the features, and of the logits where it has any. channels: of the images it takes; grey ones are
-    repeated. published: how the sha256 of the field's own weights file begins; empty where there is none.
+    extractor: its name in torch-fidelity. distance: the name of its Fréchet distance, and the key of that score.
+    suffix, key: what is added to titles and keys of other figures. dims: number of features. layers: torch-fidelity's
+    names of the features, and of the logits if it has any. channels: of its input images; grey ones are
+    repeated. published: the first digits of the sha256 of the field's standard weights file; empty if there is none.
     """
 
     extractor: ClassVar[str]
@@ -39,7 +39,7 @@ class Source(ABC):
 
     @abstractmethod
     def ready(self, given: str | None, data: Dataset) -> None:
-        """Fetch the weights, unless a file is given; UserError where there is no way to have them."""
+        """Fetch the weights, unless a file is given; UserError if they cannot be obtained."""
 
     @abstractmethod
     def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
@@ -47,17 +47,18 @@ class Source(ABC):
 
 
 class Features:
-    """An extractor at work: uint8 images → features, and logits where it has any."""
+    """A loaded extractor: uint8 images → features, and logits if it has any."""
 
     def __init__(self, source: Source, file: Path, device: torch.device, given: bool = False) -> None:
-        from torch_fidelity.utils import create_feature_extractor  # slow to import, and a plan needs none of it
+        from torch_fidelity.utils import create_feature_extractor  # slow to import, and a plan does not need it
 
         with file.open("rb") as stream:
             self.digest = hashlib.file_digest(stream, "sha256").hexdigest()
         self.source, self.device, self.given = source, device, given
+        # Load the weights without executing anything in the file.
         try:
             if file.suffix != ".safetensors":
-                torch.load(file, weights_only=True)  # torch-fidelity's own reading would execute what is in it
+                torch.load(file, weights_only=True)  # fails on code, which torch-fidelity's own loading would execute
             net = create_feature_extractor(
                 source.extractor,
                 list(source.layers.values()),
@@ -72,7 +73,7 @@ class Features:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes figures in these features incomparable with those of others."""
+        """Reasons why figures in these features cannot be compared with others."""
         if self.source.published and not self.digest.startswith(self.source.published):
             return [f"the extractor's weights (sha256 {self.digest[:12]}) are not the published ones"]
         if self.given and not self.source.published:
@@ -80,7 +81,7 @@ class Features:
         return []
 
     def require(self, parts: Sequence[Part]) -> None:
-        """UserError unless the features in these parts are by the same weights; they may have changed meanwhile."""
+        """UserError unless these parts used the same weights; the weights file may have changed since."""
         if {part.get("extractor") for part in parts} != {self.digest}:
             raise UserError(
                 f"Some features were made with other weights of {self.source.extractor} than the present ones (sha256 "
@@ -88,32 +89,32 @@ class Features:
             )
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """The layers, float32 on the CPU, N x D each, of uint8 images, N x C x H x W."""
-        found: list[tuple[Tensor, ...]] = []
+        """The layers of uint8 images, N x C x H x W: float32 on the CPU, N x D each."""
+        outputs: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
-            for some in images.split(BATCH):
-                some = some.to(self.device)
-                if some.shape[1] < self.source.channels:
-                    some = some.expand(-1, self.source.channels, -1, -1)
-                found.append(tuple(layer.float().cpu() for layer in self.net(some)))
-        whole = [torch.cat(layer) for layer in zip(*found, strict=True)]
-        return dict(zip(self.source.layers, whole, strict=True))
+            for batch in images.split(BATCH):
+                batch = batch.to(self.device)
+                if batch.shape[1] < self.source.channels:
+                    batch = batch.expand(-1, self.source.channels, -1, -1)
+                outputs.append(tuple(layer.float().cpu() for layer in self.net(batch)))
+        layers = [torch.cat(layer) for layer in zip(*outputs, strict=True)]
+        return dict(zip(self.source.layers, layers, strict=True))
 
 
 def source(name: str) -> Source:
-    """The extractor of a name; UserError with near names if there is none."""
+    """The extractor with this name; UserError with similar names if there is none."""
     return find("features", name)()
 
 
 def features(name: str, data: Dataset, cache: Path, given: str | None, device: torch.device) -> Features:
-    """An extractor of a name with its weights, on a device; UserError where they cannot be had."""
-    of = source(name)
-    of.ready(given, data)
-    return Features(of, of.file(given, data, cache), device, bool(given))
+    """The extractor with this name and its weights, on a device; UserError if they cannot be obtained."""
+    extractor = source(name)
+    extractor.ready(given, data)
+    return Features(extractor, extractor.file(given, data, cache), device, bool(given))
 
 
 def enough(of: Source, count: int, what: str) -> None:
-    """UserError where there are too few images for a covariance of their features."""
+    """UserError if there are too few images for a covariance of their features."""
     if count <= of.dims:
         raise UserError(
             f"{what}={count}: {of.distance[0]} compares covariances of {of.dims} features, which {count} images do "

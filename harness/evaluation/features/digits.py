@@ -1,6 +1,6 @@
-"""The digits features: a small classifier, trained on the digits' training split, that fidelity is measured in.
+"""The digits features for fidelity metrics: a small classifier trained on the digits' training split.
 
-The Inception network knows photographs of 299 pixels and says nothing of 8x8 digits.
+The Inception network expects photographs of 299 pixels; its features are meaningless for 8x8 digits.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ STEPS, BATCH = 600, 64
 
 
 class Digits(Source):
-    """64 features of a small classifier, trained where they are first needed."""
+    """64 features of a small classifier that is trained when first needed."""
 
     extractor = NAME
     distance = ("FD (digits features)", "fd_digits")
@@ -35,12 +35,12 @@ class Digits(Source):
     channels = 1
 
     def ready(self, given: str | None, data: Dataset) -> None:
-        """UserError unless the data are grey images of 8x8 pixels in ten classes."""
+        """UserError unless the data are grey 8x8 images in ten classes."""
         if (tuple(data.shape), len(data.classes)) != ((1, 8, 8), 10):
             raise UserError(f"The digits features know 8x8 digits, not images of {data.shape}: use inception's.")
 
     def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
-        """Weights trained on the training split."""
+        """The given file, or weights trained on the training split."""
         return Path(given) if given else weights(*data.tensors("train"), cache)
 
 
@@ -50,7 +50,7 @@ class _Classifier(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(1, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 64),
-            nn.BatchNorm1d(64, affine=False),  # features of unit variance on the training split, and none of them dead
+            nn.BatchNorm1d(64, affine=False),  # features of unit variance on the training split, none of them dead
         )  # fmt: skip
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, 10))
 
@@ -66,17 +66,17 @@ class DigitsFeatures(FeatureExtractorBase):
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
-        """The layers there are."""
+        """The available layers."""
         return "features", "logits"
 
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:
-        """The logits for the inception score, the features for all else."""
+        """The logits for the inception score, the features for all others."""
         return "logits" if metric == "isc" else "features"
 
     @staticmethod
     def can_be_compiled() -> bool:
-        """No: it is too small to gain by it."""
+        """False: it is too small to benefit."""
         return False
 
     @staticmethod
@@ -85,14 +85,14 @@ class DigitsFeatures(FeatureExtractorBase):
         return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
 
     def forward(self, input: Tensor) -> tuple[Tensor, ...]:
-        """The requested layers, in the order asked for."""
+        """The requested layers, in the requested order."""
         features = self.classifier.features(input.float() / 255)
         layers = {"features": features, "logits": self.classifier.head(features)}
         return tuple(layers[name] for name in self.features_list)
 
 
 def weights(images: Tensor, labels: Tensor, cache: Path) -> Path:
-    """The classifier's weights file, trained on these images once and kept in the cache under their hash."""
+    """The classifier's weights file, trained on these images once and cached under their hash."""
     digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:12]
     path = cache / f"{NAME}-{STEPS}-{digest}.safetensors"
     with locked_file(path):

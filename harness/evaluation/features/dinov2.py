@@ -1,4 +1,4 @@
-"""DINOv2's features, in which distances follow people's judgement better than in Inception's (Stein et al. 2023)."""
+"""DINOv2's features; distances in them match human judgement better than in Inception's (Stein et al. 2023)."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,14 +18,14 @@ from harness.evaluation.features.download import fetch, hub_file
 NAME = "dinov2-vit-l-14-timm"
 ARCHITECTURE = "vit_large_patch14_dinov2"
 SIDE = 224
-"""Pixels that images are resized to, as in the paper's own evaluation."""
+"""The side in pixels that images are resized to, as in the paper's own evaluation."""
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class DINOv2Features(FeatureExtractorBase):
-    """The class token of the ViT-L/14 of uint8 images, N x 3 x H x W, resized by bicubic interpolation."""
+    """The class token of the ViT-L/14 for uint8 images, N x 3 x H x W, resized by bicubic interpolation."""
 
     def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
         super().__init__(name, features_list)
@@ -37,7 +37,7 @@ class DINOv2Features(FeatureExtractorBase):
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
-        """The layers there are."""
+        """The available layers."""
         return ("class_token",)
 
     @staticmethod
@@ -47,7 +47,7 @@ class DINOv2Features(FeatureExtractorBase):
 
     @staticmethod
     def can_be_compiled() -> bool:
-        """Yes."""
+        """True."""
         return True
 
     @staticmethod

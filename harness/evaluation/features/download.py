@@ -1,4 +1,4 @@
-"""Weights files of extractors: given by their path, or fetched once into torch's cache."""
+"""Weights files of extractors: given by path, or downloaded once into torch's cache."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -10,16 +10,18 @@ from harness.core.files import locked_file
 
 
 def hub_file(url: str) -> Path:
-    """Where torch keeps the file of an address."""
+    """The path at which torch stores the file of a URL."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def fetch(name: str, given: str | None, url: str) -> None:
-    """See to it that the weights of an extractor are on this machine; UserError where neither way leads there."""
+    """Make sure that an extractor's weights are on this machine; UserError if they are neither given nor fetchable."""
+    # A given file needs no download.
     if given:
         if not Path(given).is_file():
             raise UserError(f"extractors.{name}={given}: there is no such file ({Path(given).absolute()}).")
         return
+    # Download it once; concurrent runs wait for the lock.
     path = hub_file(url)
     with locked_file(path):
         if path.exists():

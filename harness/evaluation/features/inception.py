@@ -1,4 +1,4 @@
-"""Inception's features, as the published FID, IS and KID are measured in (Heusel et al. 2017)."""
+"""Inception's features, used by the published FID, IS and KID (Heusel et al. 2017)."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +11,7 @@ from harness.evaluation.features.download import fetch, hub_file
 
 
 class Inception(Source):
-    """2,048 features of the Inception network of 2015, in torch-fidelity's port."""
+    """2,048 features of the 2015 Inception network, in torch-fidelity's port."""
 
     extractor = "inception-v3-compat"
     distance = ("FID", "fid")
@@ -21,7 +21,7 @@ class Inception(Source):
     published = "6726825d"
 
     def ready(self, given: str | None, data: Dataset) -> None:
-        """Fetch the file into torch's own cache, where torch-fidelity keeps it too."""
+        """Download the file into torch's cache, where torch-fidelity keeps it too."""
         fetch("inception", given, URL_INCEPTION_V3)
 
     def file(self, given: str | None, data: Dataset, cache: Path) -> Path:

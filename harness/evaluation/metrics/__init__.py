@@ -1,1 +1,1 @@
-"""One file per metric; a file here and an entry in a protocol is all that a metric needs."""
+"""One file per metric; to add a metric, add a file here and an entry in a protocol."""

@@ -10,13 +10,13 @@ from harness.evaluation.metric import Metric, Part, Result, Subject
 
 @settings
 class Accuracy(Metric):
-    """The share of images of a split, not augmented, that are classified rightly."""
+    """The share of a split's images, not augmented, that are classified correctly."""
 
     split: Split
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
 
     def shards(self, subject: Subject) -> int:
-        """One: a single pass."""
+        """1: a single pass."""
         return 1
 
     def score(self, subject: Subject, shard: int) -> Part:

@@ -1,4 +1,4 @@
-"""Calibration: does a confidence of 90 % mean 90 % right?"""
+"""Calibration: is a prediction with 90 % confidence right in 90 % of cases?"""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ from harness.evaluation.score import Score
 
 @settings
 class Calibration(Metric):
-    """ECE of the largest softmax probability, over equal bins (lo, hi] and without temperature scaling."""
+    """ECE of the largest softmax probability, over equal-width bins (lo, hi], without temperature scaling."""
 
     split: Split
     bins: int
@@ -26,7 +26,7 @@ class Calibration(Metric):
             raise ValueError(f"bins must be 1 or more, not {self.bins}")
 
     def shards(self, subject: Subject) -> int:
-        """One: a single pass."""
+        """1: a single pass."""
         return 1
 
     def score(self, subject: Subject, shard: int) -> Part:
@@ -46,6 +46,7 @@ class Calibration(Metric):
         def draw(path: Path) -> None:
             reliability(path, accuracy, counts, f"ECE {value:.1f} %, {len(right)} images")
 
+        # The numbers behind the diagram.
         edges = np.linspace(0, 1, self.bins + 1).round(6).tolist()
         rights = np.rint(np.nan_to_num(accuracy) * counts).astype(int).tolist()
         bins = zip(edges[:-1], edges[1:], counts.tolist(), rights, strict=True)
@@ -54,18 +55,18 @@ class Calibration(Metric):
 
 
 def by_bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each bin of confidence, the share of right ones among its images, NaN where there are none; their number."""
-    bin_of = _bin_of(confidence, bins)
+    """For each bin of confidence, the accuracy of its images (NaN if empty) and their number."""
+    bin_of = _bin_indices(confidence, bins)
     counts, rights = (np.bincount(bin_of, weights=weights, minlength=bins) for weights in (None, right))
     return np.divide(rights, counts, out=np.full(bins, np.nan), where=counts > 0), counts
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
-    """Σ_b |B_b| / n · | accuracy(B_b) − confidence(B_b) | (Naeini et al. 2015), bins half-open below."""
-    gaps = np.bincount(_bin_of(confidence, bins), weights=right - confidence, minlength=bins)
+    """Σ_b |B_b| / n · | accuracy(B_b) − confidence(B_b) | (Naeini et al. 2015); bins exclude their lower bound."""
+    gaps = np.bincount(_bin_indices(confidence, bins), weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(right))
 
 
-def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """The bin of each confidence: (lo, hi], 0 itself in the first."""
+def _bin_indices(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each confidence: (lo, hi]; 0 falls in the first."""
     return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)

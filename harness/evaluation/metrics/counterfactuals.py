@@ -1,4 +1,4 @@
-"""Counterfactuals: what a model sees another class in, and how near that is to real images of the class."""
+"""Counterfactuals: images that a model sees another class in, and how close they are to real images of that class."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -22,17 +22,17 @@ from harness.evaluation.samples import Sampling, eight_bits
 from harness.evaluation.score import Score
 
 SHOWN = 10
-"""Images of the picture: the first of so many classes."""
+"""Largest number of images in the picture: the first image of each of this many classes."""
 
 
 @settings
 class Counterfactuals(Metric):
-    """Each image of a split, walked towards a random other class in L2 balls of rising radii (RATIO; DAT).
+    """Walk each image of a split towards a random other class, in L2 balls of increasing radii (RATIO; DAT).
 
-    steps: of each walk. features: in which those walked into a class are compared with the training images of that
-    class, by a Fréchet distance that is averaged over the classes; null for none, as where a class has no more images
-    than there are features. confidence: in the target, at which methods are compared. chunk: images in each shard.
-    seed: of the targets. count: so many images, evenly spaced in the split's order; null for all of them.
+    steps: of each walk. features: the extractor in which the images walked into a class are compared with its training
+    images, by a Fréchet distance averaged over classes; null for none, as when a class has no more images than there
+    are features. confidence: the target confidence at which methods are compared. chunk: images per shard.
+    seed: of the targets. count: number of images, evenly spaced in the split's order; null for all of them.
     """
 
     split: Split
@@ -56,36 +56,39 @@ class Counterfactuals(Metric):
             raise ValueError("chunk must be 1 or more, count 2 or more")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """The extractor's weights, and enough images of every class, walked and real."""
+        """Check the extractor's weights, and that every class has enough walked and real images."""
         if self.features is None:
             return
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        into = self.targets(data, self._indices(data))
-        for labels, what in ((data.labels("train"), "training images of"), (into, "counterfactuals into")):
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        targets = self.targets(data, self._indices(data))
+        for labels, what in ((data.labels("train"), "training images of"), (targets, "counterfactuals into")):
             counts = labels.bincount(minlength=len(data.classes))
             try:
-                enough(of, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
+                enough(extractor, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
             except UserError as error:
                 raise UserError(f"{error} Or say features=null in the protocol's entry, for no distance.") from None
 
     def shards(self, subject: Subject) -> int:
-        """One for each chunk of images at each radius."""
+        """One shard for each chunk of images at each radius."""
         return len(self.radii) * self._chunks(subject.data)
 
     def score(self, subject: Subject, shard: int) -> Part:
-        """What became of a chunk's images, their features, and those that the picture shows."""
-        place, chunk = divmod(shard, self._chunks(subject.data))
-        mine = self._indices(subject.data)[chunk * self.chunk :][: self.chunk]
-        images, _ = subject.images(self.split, mine)
-        target = self.targets(subject.data, mine).to(subject.device)
-        found = counterfactuals(subject.model, images, target, self.radii[place], self.steps)
-        stored = eight_bits(found.images).cpu()
+        """Walk a chunk's images; return the outcome, the features, and the images for the picture."""
+        radius_index, chunk = divmod(shard, self._chunks(subject.data))
+        indices = self._indices(subject.data)[chunk * self.chunk :][: self.chunk]
+        images, _ = subject.images(self.split, indices)
+        target = self.targets(subject.data, indices).to(subject.device)
+        # Walk, and keep the images in 8 bits as other samples are.
+        result = counterfactuals(subject.model, images, target, self.radii[radius_index], self.steps)
+        stored = eight_bits(result.images).cpu()
         part = {
-            "confidence": found.after.cpu().numpy(),
-            "reached": (found.predicted == target).cpu().numpy(),
-            "distance": found.distance.cpu().numpy(),
-            "shown": stored[[mine.index(index) for index in self._shown(subject.data) if index in mine]].numpy(),
+            "confidence": result.after.cpu().numpy(),
+            "reached": (result.predicted == target).cpu().numpy(),
+            "distance": result.distance.cpu().numpy(),
+            "shown": stored[
+                [indices.index(index) for index in self._picture_indices(subject.data) if index in indices]
+            ].numpy(),
         }
         if self.features is not None:
             features = subject.features(self.features)
@@ -93,35 +96,36 @@ class Counterfactuals(Metric):
         return part
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """The figures at each radius, and the distance at the confidence at which methods are compared."""
+        """The figures at each radius, and the Fréchet distance at the confidence at which methods are compared."""
         chunks = self._chunks(subject.data)
-        found = [_join(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
+        by_radius = [_join(parts[first : first + chunks]) for first in range(0, len(parts), chunks)]
         scores: dict[str, Score] = {}
-        for eps, part in zip(self.radii, found, strict=True):
+        for eps, part in zip(self.radii, by_radius, strict=True):
             scores |= _details(eps, part)
         if self.features is not None:
             subject.features(self.features).require(parts)
-            scores = self._distances(subject, found) | scores
+            scores = self._distances(subject, by_radius) | scores
         pictures = {
-            "counterfactuals": lambda path: table(path, self._rows(subject, found)),
-            "counterfactual_strip": lambda path: table(path, self._rows(subject, found)[:1]),
+            "counterfactuals": lambda path: table(path, self._rows(subject, by_radius)),
+            "counterfactual_strip": lambda path: table(path, self._rows(subject, by_radius)[:1]),
         }
         return Result(scores, pictures=pictures)
 
     def targets(self, data: Dataset, indices: list[int]) -> Tensor:
-        """Where images of some indices are walked to: any class but their own, by seed and index alone."""
+        """The target classes of some images: any class but their own, by seed and index alone."""
         classes = len(data.classes)
         turns = [1 + derive(self.seed, "target", index) % (classes - 1) for index in indices]
         return (data.labels(self.split)[indices] + torch.tensor(turns)) % classes
 
     def _distances(self, subject: Subject, found: list[Part]) -> dict[str, Score]:
-        """The distance at the confidence, where a radius reaches that, and at each radius."""
+        """The Fréchet distance at the confidence, if a radius reaches it, and at each radius."""
         assert self.features is not None
         extractor = subject.features(self.features)
         title, key = extractor.source.distance
+        # Interpolate the distance at the confidence at which methods are compared.
         means = [float(part["confidence"].mean()) for part in found]
         values = self._mean_frechet(subject, extractor, found)
-        at, unmatched = match(means, values, self.confidence), list[str]()
+        matched, unmatched = match(means, values, self.confidence), list[str]()
         if means[0] > self.confidence:
             unmatched = [f"at the smallest radius the confidence is {100 * means[0]:.1f} % already"]
 
@@ -129,36 +133,37 @@ class Counterfactuals(Metric):
             warnings, n = [*extractor.warnings, *warnings], len(found[0]["confidence"])
             return Score(title=title, value=value, n=n, better="lower", table=table, warnings=warnings)
 
+        # The headline, then the distance at each radius.
         headline = f"Counterfactual {title} at {100 * self.confidence:g} % confidence"
-        scores = {} if at is None else {f"counterfactual_{key}": score(headline, at, unmatched)}
+        scores = {} if matched is None else {f"counterfactual_{key}": score(headline, matched, unmatched)}
         for eps, value in zip(self.radii, values, strict=True):
             details = score(title, value, table=_table(eps))
             scores[f"counterfactual_{key}/l2_{eps:g}"] = details
         return scores
 
     def _mean_frechet(self, subject: Subject, extractor: Features, found: list[Part]) -> list[float]:
-        """At each radius the mean over classes of the distance of those walked there from its training images."""
+        """For each radius, the Fréchet distance between walked and training images per class, averaged over classes."""
         data = subject.data
-        into = self.targets(data, self._indices(data)).numpy()
+        targets = self.targets(data, self._indices(data)).numpy()
         values = torch.zeros(len(found), len(data.classes), dtype=torch.double)
         for label in range(len(data.classes)):
             real = reference(extractor, data, "train", subject.cache, of_class=label).statistics
             for place, part in enumerate(found):
-                values[place, label] = frechet(torch.from_numpy(part["features"][into == label]), real)
+                values[place, label] = frechet(torch.from_numpy(part["features"][targets == label]), real)
         return values.mean(1).tolist()
 
     def _rows(self, subject: Subject, found: list[Part]) -> list[list[Cell]]:
-        """The picture, by class: an image, what it becomes at each radius, and what has changed in the end."""
-        indices, names = self._shown(subject.data), [short(name) for name in subject.data.classes]
+        """The rows of the picture, by class: an image, its counterfactual at each radius, and the final change."""
+        indices, names = self._picture_indices(subject.data), [short(name) for name in subject.data.classes]
         images, labels = subject.images(self.split, indices)
-        into = self.targets(subject.data, indices)
+        targets = self.targets(subject.data, indices)
         rows: list[list[Cell]] = []
         for row, place in enumerate(map(self._indices(subject.data).index, indices)):
             image, cells = images[row].cpu(), list[Cell]()
             for eps, part in zip(self.radii, found, strict=True):
-                sure = 100 * float(part["confidence"][place])
-                cells.append(Cell(torch.from_numpy(part["shown"][row]) / 255, f"ε {eps:g}: {sure:.0f} %"))
-            original = Cell(image, f"{names[int(labels[row])]} → {names[int(into[row])]}")
+                confidence = 100 * float(part["confidence"][place])
+                cells.append(Cell(torch.from_numpy(part["shown"][row]) / 255, f"ε {eps:g}: {confidence:.0f} %"))
+            original = Cell(image, f"{names[int(labels[row])]} → {names[int(targets[row])]}")
             rows.append([original, *cells, Cell(difference(image, cells[-1].image), "change")])
         return [rows[row] for row in labels.argsort().tolist()]
 
@@ -166,13 +171,13 @@ class Counterfactuals(Metric):
         return -(-len(self._indices(data)) // self.chunk)
 
     def _indices(self, data: Dataset) -> list[int]:
-        """The images that are walked."""
-        there = data.length(self.split)
-        count = min(self.count or there, there)
-        return [index * there // count for index in range(count)]
+        """The indices of the images that are walked."""
+        available = data.length(self.split)
+        count = min(self.count or available, available)
+        return [index * available // count for index in range(count)]
 
-    def _shown(self, data: Dataset) -> list[int]:
-        """Those that the picture shows: the first of each of some classes, evenly spaced; rising."""
+    def _picture_indices(self, data: Dataset) -> list[int]:
+        """The indices that the picture shows: the first image of each of some evenly spaced classes; ascending."""
         indices = self._indices(data)
         labels = data.labels(self.split)[indices].tolist()
         classes = evenly(len(data.classes), SHOWN)
@@ -180,9 +185,9 @@ class Counterfactuals(Metric):
 
 
 def match(confidences: Sequence[float], values: Sequence[float], at: float) -> float | None:
-    """The value at a confidence: interpolated between the first radius that reaches it and the one before.
+    """The value at a confidence, interpolated between the first radius that reaches it and the one before.
 
-    The first radius's value where that reaches it; None where none does.
+    The first radius's value if that reaches it already; None if no radius does.
     """
     place = next((place for place, confidence in enumerate(confidences) if confidence >= at), None)
     if not place:
@@ -192,20 +197,20 @@ def match(confidences: Sequence[float], values: Sequence[float], at: float) -> f
 
 
 def _join(parts: list[Part]) -> Part:
-    """The arrays of all chunks at one radius."""
+    """Join the arrays of all chunks at one radius."""
     arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
     return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
 
 
 def _details(eps: float, part: Part) -> dict[str, Score]:
-    """Confidence in the target, the share that is taken for it, and the distance, at one radius."""
-    sure = 100 * part["confidence"].astype(np.float64)
-    far = part["distance"].astype(np.float64)
+    """Target confidence, share classified as the target, and distance from the image, at one radius."""
+    confidence = 100 * part["confidence"].astype(np.float64)
+    distance = part["distance"].astype(np.float64)
     reached = share("Classified as the target", bits(torch.from_numpy(part["reached"])))
     return {
-        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", sure, eps, "%", "higher"),
+        f"counterfactual_confidence/l2_{eps:g}": _mean("Target confidence", confidence, eps, "%", "higher"),
         f"counterfactual_reached/l2_{eps:g}": reached.model_copy(update={"table": _table(eps)}),
-        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", far, eps, "", "lower"),
+        f"counterfactual_distance/l2_{eps:g}": _mean("Distance from the image", distance, eps, "", "lower"),
     }
 
 

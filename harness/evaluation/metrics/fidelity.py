@@ -1,6 +1,6 @@
-"""Fidelity: how near the method's own samples are to the training images, by torch-fidelity.
+"""Fidelity: how close the method's own samples are to the training images, computed by torch-fidelity.
 
-It is imported where it computes: it takes a second, and a plan needs none of it.
+It is imported inside the functions that use it: that takes a second, and a plan does not need it.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ from harness.evaluation.score import Score
 class Fidelity(Metric):
     """Fréchet distance, KID, IS, precision and recall of the samples against the training split.
 
-    features: in which they are measured; the titles say so, for numbers of two extractors do not compare.
+    features: the extractor; titles name it, because numbers of different extractors cannot be compared.
     kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
-    splits: of the samples that IS is averaged over. statistics: a file of the reference's mu and sigma, in place of
-    the training split; KID, precision and recall need images and are then left out.
+    splits: number of sample splits that IS is averaged over. statistics: a file with the reference's mu and sigma, in
+    place of the training split; KID, precision and recall need images and are then left out.
     """
 
     features: str
@@ -44,23 +44,23 @@ class Fidelity(Metric):
             raise ValueError("kid_subset and splits must be 2 or more")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """The extractor's weights and enough samples; statistics that fit."""
-        of = source(self.features)
-        of.ready(weights.get(self.features), data)
-        enough(of, samples.count, "protocol.samples.count")
+        """Check the extractor's weights, the number of samples, and given statistics."""
+        extractor = source(self.features)
+        extractor.ready(weights.get(self.features), data)
+        enough(extractor, samples.count, "protocol.samples.count")
         if self.statistics:
-            read_given(Path(self.statistics), of.dims)
+            read_given(Path(self.statistics), extractor.dims)
 
     def check(self, subject: Subject) -> dict[str, float]:
-        """Train against train: the reference is of the training split, in these features."""
+        """Train against train: check that the reference is that of the training split, in these features."""
         return canaries.check_reference(subject, *self.compared(subject))
 
     def shards(self, subject: Subject) -> int:
-        """One for each chunk of samples."""
+        """One shard for each chunk of samples."""
         return len(subject.samples)
 
     def score(self, subject: Subject, shard: int) -> Part:
-        """The features of a chunk, and the logits where the extractor has any."""
+        """The features of a chunk, and the logits if the extractor has any."""
         features = subject.features(self.features)
         layers = features(subject.samples[shard])
         return {"extractor": features.digest, **{name: layer.numpy() for name, layer in layers.items()}}
@@ -69,18 +69,18 @@ class Fidelity(Metric):
         """The figures as scores."""
         features, against = self.compared(subject)
         features.require(parts)
-        of, found = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
-        key = of.distance[1] + ("_given" if self.statistics else "")
-        scores = {key: self._distance(of, found, against.statistics)}
+        extractor, sampled = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
+        key = extractor.distance[1] + ("_given" if self.statistics else "")
+        scores = {key: self._distance(extractor, sampled, against.statistics)}
         if against.features is not None:
-            scores |= self._neighbours(of, found, against)
-        if "logits" in of.layers:
+            scores |= self._neighbours(extractor, sampled, against)
+        if "logits" in extractor.layers:
             logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
-            scores[f"is{of.key}"] = self._inception_score(of, logits)
+            scores[f"is{extractor.key}"] = self._inception_score(extractor, logits)
         return Result({key: score.model_copy(update={"warnings": features.warnings}) for key, score in scores.items()})
 
     def compared(self, subject: Subject) -> tuple[Features, Reference]:
-        """The extractor, and what samples are compared with."""
+        """The extractor, and the reference that samples are compared with."""
         features = subject.features(self.features)
         if self.statistics:
             return features, read_given(Path(self.statistics), features.source.dims)
@@ -99,21 +99,23 @@ class Fidelity(Metric):
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+        # KID over random subsets, no larger than either set.
         images = against.features
         assert images is not None
         subset = min(self.kid_subset, len(found), len(images))
-        how = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
-        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **how)[KEY_METRIC_KID_MEAN]
-        shares = prc_features_to_metric(found, images, **how)
+        options = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
+        kid = kid_features_to_metric(found, images, kid_subset_size=subset, **options)[KEY_METRIC_KID_MEAN]
+        shares = prc_features_to_metric(found, images, **options)
         title, n = f"KID × 1000{of.suffix}", len(found)
         scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
-        for name, key, among in (
+        # Precision is a share of the samples, recall one of the reference images.
+        for name, key, count in (
             ("Precision", KEY_METRIC_PRECISION, n),
             ("Recall", KEY_METRIC_RECALL, len(images)),
         ):
             value = float(shares[key])
-            low, high = wilson(round(value * among), among)
-            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=among, better="higher")
+            low, high = wilson(round(value * count), count)
+            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=count, better="higher")
             scores[f"{name.lower()}{of.key}"] = score
         return scores
 
@@ -121,7 +123,7 @@ class Fidelity(Metric):
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
         splits = min(self.splits, len(logits) // 2)
-        found = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
-        value = float(found[KEY_METRIC_ISC_MEAN])
-        low, high = mean_interval(value, float(found[KEY_METRIC_ISC_STD]), splits)
+        result = isc_features_to_metric(logits, splits=splits, rng_seed=self.seed)
+        value = float(result[KEY_METRIC_ISC_MEAN])
+        low, high = mean_interval(value, float(result[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")

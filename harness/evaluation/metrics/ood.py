@@ -1,4 +1,4 @@
-"""OOD detection: do images of other sources score lower than those of the data, also when they are attacked?"""
+"""OOD detection: do images of other sources score lower than those of the data, even under attack?"""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -23,12 +23,12 @@ from harness.evaluation.score import Score
 
 @settings
 class OOD(Metric):
-    """How well scores tell all images of a split from other ones, clean and attacked.
+    """How well scores separate all images of a split from other images, clean and attacked.
 
-    sets: by name, the fields of a source of outliers; of each the first `count` starts are taken, not augmented.
-    scores: what is compared; the first is the headline's. Only functions of the logits are attacked.
-    chunk: outliers in each shard. APGD draws its randomness per batch, so the chunk is part of the protocol.
-    pgd, apgd: the attacks; null for none. An outlier whose score an attack lowers stays as it was.
+    sets: by name, the fields of a source of outliers; the first `count` starts of each are used, not augmented.
+    scores: what is compared; the first gives the headline. Only functions of the logits are attacked.
+    chunk: outliers per shard. APGD draws its randomness per batch, so the chunk is part of the protocol.
+    pgd, apgd: the attacks; null for none. If an attack lowers an outlier's score, the clean score counts.
     """
 
     split: Split
@@ -53,26 +53,26 @@ class OOD(Metric):
             raise ValueError(f"the first of scores is attacked, so it must be {' or '.join(OF_LOGITS)}")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """The files of every set."""
+        """Check the files of every set."""
         for name in self.sets:
             source = self._source(data, name)
             try:
                 source.ready()
             except UserError as error:
                 raise UserError(
-                    f"For the OOD set '{name}', with {_place(name)} in place of outliers: {error}"
+                    f"For the OOD set '{name}', with {_config_path(name)} in place of outliers: {error}"
                 ) from None
 
     def shards(self, subject: Subject) -> int:
-        """One for the data, and one for each chunk of each set."""
+        """One shard for the data, and one for each chunk of each set."""
         return 1 + len(self.sets) * self._chunks
 
     def score(self, subject: Subject, shard: int) -> Part:
-        """By score, and by score/attack, its value for each image."""
+        """The values of each image, by score and by score/attack."""
         if shard == 0:
-            return self._of_data(subject)
+            return self._score_data(subject)
         place, chunk = divmod(shard - 1, self._chunks)
-        return self._of_outliers(subject, sorted(self.sets)[place], chunk)
+        return self._score_outliers(subject, sorted(self.sets)[place], chunk)
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """AUROC and FPR95 of each score on each set, clean and attacked; and the means of the first score's AUROC."""
@@ -84,29 +84,29 @@ class OOD(Metric):
                 details |= _details(name, key, data, outliers)
         return Result(self._headlines(details) | details)
 
-    def _of_data(self, subject: Subject) -> Part:
-        found: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
+    def _score_data(self, subject: Subject) -> Part:
+        scores: dict[Scorer, list[np.ndarray]] = {scorer: [] for scorer in self.scores}
         for indices in torch.arange(subject.data.length(self.split)).split(BATCH):
             images, _ = subject.images(self.split, indices.tolist())
-            for scorer, values in found.items():
+            for scorer, values in scores.items():
                 values.append(ood_score(subject.model, images, scorer).numpy())
-        return {scorer: np.concatenate(values) for scorer, values in found.items()}
+        return {scorer: np.concatenate(values) for scorer, values in scores.items()}
 
-    def _of_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
+    def _score_outliers(self, subject: Subject, name: str, chunk: int) -> Part:
         indices = range(self.count)[chunk * self.chunk :][: self.chunk]
         images = self._source(subject.data, name).starts(indices, "plain").to(subject.device)
         part: Part = {}
         for scorer in self.scores:
             clean = ood_score(subject.model, images, scorer)
             part[scorer] = clean.numpy()
-            for attack, how in self._attacks.items() if scorer in OF_LOGITS else ():
+            for attack, method in self._attacks.items() if scorer in OF_LOGITS else ():
                 subject.tell(f"{name}: {attack} on {scorer}")
-                attacked = how.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
+                attacked = method.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
                 part[f"{scorer}/{attack}"] = clean.maximum(ood_score(subject.model, attacked, scorer)).numpy()
         return part
 
     def _headlines(self, details: dict[str, Score]) -> dict[str, Score]:
-        """The first score's AUROC, and its lowest under attack, as means over the sets."""
+        """The first score's AUROC, and its lowest under attack, averaged over the sets."""
         first = self.scores[0]
         clean = [details[f"ood/{name}/{first}/auroc"] for name in self.sets]
         scores = {"ood_auroc": self._mean(f"OOD AUROC ({first})", clean)}
@@ -119,7 +119,7 @@ class OOD(Metric):
         return scores
 
     def _mean(self, title: str, scores: list[Score]) -> Score:
-        """The mean, between the means of the bounds: as if all sets erred to the same side, so rather wide."""
+        """The mean, with the means of the bounds: as if all sets erred in the same direction, so rather wide."""
         value, low, high = (fmean(getattr(score, name) for score in scores) for name in ("value", "low", "high"))
         n = self.count * len(self.sets)
         return Score(title=title, value=value, low=low, high=high, n=n, unit="%", better="higher")
@@ -134,33 +134,33 @@ class OOD(Metric):
 
     @property
     def _keys(self) -> list[str]:
-        """What there is of each set: the scores, and score/attack."""
+        """The keys of each set: the scores, and score/attack."""
         attacked = [f"{scorer}/{attack}" for scorer in self.scores if scorer in OF_LOGITS for attack in self._attacks]
         return [*self.scores, *attacked]
 
     @cached_property
     def _sources(self) -> dict[str, Outliers]:
-        """Those made so far: to make one may take a while."""
+        """A cache of the sources: building one may take a while."""
         return {}
 
     def _source(self, data: Dataset, name: str) -> Outliers:
-        """The outliers of a set."""
+        """The outliers of a set, built once per dataset."""
         if name not in self._sources or self._sources[name].data is not data:
             fields = dict(self.sets[name])
-            self._sources[name] = make(find("outliers", fields.pop("name")), _place(name), fields, data=data)
+            self._sources[name] = make(find("outliers", fields.pop("name")), _config_path(name), fields, data=data)
         return self._sources[name]
 
 
 def auroc(data: np.ndarray, outliers: np.ndarray) -> float:
     """P(an image of the data scores higher than an outlier), in [0, 1]; ties count half."""
-    from sklearn.metrics import roc_auc_score  # slow to import, and a plan needs none of it
+    from sklearn.metrics import roc_auc_score  # slow to import, and a plan does not need it
 
     labels = np.repeat([1, 0], [len(data), len(outliers)])
     return float(roc_auc_score(labels, np.concatenate([data, outliers])))
 
 
 def accept(data: np.ndarray, outliers: np.ndarray) -> int:
-    """How many outliers reach the highest threshold that 95 % of the data reach; their share is FPR95."""
+    """The number of outliers at or above the highest threshold that 95 % of the data reach; their share is FPR95."""
     threshold = np.sort(data)[len(data) // 20]
     return int((outliers >= threshold).sum())
 
@@ -168,12 +168,12 @@ def accept(data: np.ndarray, outliers: np.ndarray) -> int:
 def _details(name: str, key: str, data: np.ndarray, outliers: np.ndarray) -> dict[str, Score]:
     """AUROC and FPR95 of one score on one set, clean or attacked."""
     scorer, _, attack = key.partition("/")
-    of = ", ".join(filter(None, [scorer, attack.upper()]))
+    label = ", ".join(filter(None, [scorer, attack.upper()]))
     area, passed, n = auroc(data, outliers), accept(data, outliers), len(outliers)
     bounds = newcombe(area, len(data), n), wilson(passed, n)
     return {
-        f"ood/{name}/{key}/auroc": _percent(f"AUROC {of}", name, area, bounds[0], n, "higher"),
-        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {of}", name, passed / n, bounds[1], n, "lower"),
+        f"ood/{name}/{key}/auroc": _percent(f"AUROC {label}", name, area, bounds[0], n, "higher"),
+        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {label}", name, passed / n, bounds[1], n, "lower"),
     }
 
 
@@ -185,6 +185,6 @@ def _percent(
     return Score(title=title, value=100 * share, low=low, high=high, n=n, unit="%", better=better, table=table)
 
 
-def _place(name: str) -> str:
-    """Where the fields of a set stand in a config."""
+def _config_path(name: str) -> str:
+    """The place of a set's fields in a config."""
     return f"protocol.metrics.ood.sets.{name}"

@@ -19,19 +19,19 @@ STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of AutoAttack's standard version, in its order."""
 
 FEWEST = 4
-"""Classes that the targeted DLR loss, a ratio of differences of four sorted logits, needs."""
+"""The fewest classes for the targeted DLR loss, a ratio of differences of four sorted logits."""
 
 SQUARE_GAIN = 0.002
-"""If Square, a black-box attack, gains more than this on the white-box ones, AutoAttack suspects masked gradients."""
+"""If the black-box attack Square gains more than this over the white-box ones, gradients may be masked."""
 
 
 @settings
 class Robustness(Metric):
-    """The share of images of a split that stay rightly classified under AutoAttack, standard version, in fp32.
+    """The share of a split's images that stay correctly classified under AutoAttack, standard version, in fp32.
 
-    count: so many images, evenly spaced in the split's order; null for all of them.
+    count: number of images, evenly spaced in the split's order; null for all of them.
     chunk: images per shard. AutoAttack draws its randomness per batch, so the chunk is part of the protocol.
-    targets: classes that the targeted attacks try, at most K − 1, which is what null means.
+    targets: number of classes that the targeted attacks try, at most K − 1; null means K − 1.
     """
 
     split: Split
@@ -50,43 +50,44 @@ class Robustness(Metric):
             raise ValueError("chunk, targets and count must be 1 or more")
 
     def shards(self, subject: Subject) -> int:
-        """One for each chunk."""
+        """One shard for each chunk."""
         return -(-len(self.indices(subject)) // self.chunk)
 
     def score(self, subject: Subject, shard: int) -> Part:
-        """For each attack in turn, which of the chunk's images still stand; and what AutoAttack warned of."""
+        """For each attack in turn, which of the chunk's images remain correct; and AutoAttack's warnings."""
         _, part = self.attack(subject, shard)
         return part
 
     def attack(self, subject: Subject, shard: int) -> tuple[Tensor, Part]:
-        """A chunk's images, those that fell as they were when they did; and its part."""
+        """Attack a chunk; return its images (adversarial where an attack succeeded, else unchanged) and its part."""
         x, y = subject.images(self.split, self.indices(subject)[shard * self.chunk : (shard + 1) * self.chunk])
         attack, classes = self.autoattack(subject), len(subject.data.classes)
         with torch.no_grad():
             standing = subject.model(x).argmax(1) == y
         attacked, outcomes, warnings = x.clone(), {"clean": bits(standing)}, set[str]()
+        # Run the attacks in turn, each on the images that are still classified correctly.
         for name in STANDARD:
             if name not in possible(classes):
                 warnings.add(f"with {classes} classes the targeted DLR loss does not exist: APGD-T was left out")
             elif standing.any():
                 subject.tell(f"{name}: {int(standing.sum())} of {len(y)} stand")
                 attack.attacks_to_run = [name]
-                with _warnings() as heard, section(name):
+                with _warnings() as messages, section(name):
                     images, predicted = attack.run_standard_evaluation(x[standing], y[standing], batch_size=self.chunk)
                 attacked[standing] = images
                 standing[standing.clone()] = predicted == y[standing]
-                warnings |= heard
+                warnings |= messages
             outcomes[name] = bits(standing)
         return attacked, {"outcomes": outcomes, "warnings": sorted(warnings)}
 
     def summary(self, subject: Subject, parts: list[Part]) -> str:
-        """Accuracy of the images that are done, and how many are left."""
+        """Robust accuracy on the finished images, and the number of images left."""
         standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
-        left = len(self.indices(subject)) - len(standing)
-        return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {left} images left"
+        remaining = len(self.indices(subject)) - len(standing)
+        return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {remaining} images left"
 
     def autoattack(self, subject: Subject) -> AutoAttack:
-        """AutoAttack's standard version as the protocol wants it, of the attacks that so many classes allow."""
+        """AutoAttack's standard version with the protocol's settings, limited to the attacks that are possible."""
         attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
         most = len(subject.data.classes) - 1
         targets = min(self.targets or most, most)
@@ -95,11 +96,11 @@ class Robustness(Metric):
         return attack
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """Accuracy after all attacks, and per attack which images stood."""
+        """Accuracy after all attacks, and for each attack which images remained correct."""
         after = {name: "".join(part["outcomes"][name] for part in parts) for name in ("clean", *STANDARD)}
         warnings = sorted({warning for part in parts for warning in part["warnings"]})
-        left = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
-        if left["fab-t"] - left["square"] > SQUARE_GAIN:
+        accuracy = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
+        if accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
         key = f"{self.norm.lower()}_{self.eps:g}"
         score = share(f"Robust accuracy ({self.norm} {self._radius})", after[STANDARD[-1]], warnings)
@@ -108,32 +109,32 @@ class Robustness(Metric):
 
     @property
     def _radius(self) -> str:
-        """The radius as the field writes it: in 255ths if it is a whole number of them."""
+        """The radius as usually written: in 255ths if it is a whole number of them."""
         of_255 = 255 * self.eps
         return f"{of_255:.0f}/255" if abs(of_255 - round(of_255)) < 1e-9 and self.eps < 1 else f"{self.eps:g}"
 
     def indices(self, subject: Subject) -> list[int]:
-        """The images of the split that are attacked."""
-        there = subject.data.length(self.split)
-        count = min(self.count or there, there)
-        return [index * there // count for index in range(count)]
+        """The indices of the images that are attacked."""
+        available = subject.data.length(self.split)
+        count = min(self.count or available, available)
+        return [index * available // count for index in range(count)]
 
 
 def possible(classes: int) -> list[str]:
-    """The attacks that so many classes allow."""
+    """The attacks that this number of classes allows."""
     return [name for name in STANDARD if name != "apgd-t" or classes >= FEWEST]
 
 
 @contextmanager
 def _warnings() -> Iterator[set[str]]:
-    """What AutoAttack's logger warns of meanwhile, kept as data instead of printed."""
-    heard: set[str] = set()
+    """Collect the warnings of AutoAttack's logger within the context, instead of printing them."""
+    messages: set[str] = set()
     logger, handler = logging.getLogger("auto-attack"), logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.add(record.getMessage())
+    handler.emit = lambda record: messages.add(record.getMessage())
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
     try:
-        yield heard
+        yield messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
