@@ -7,10 +7,9 @@ from typing import ClassVar
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset as View
 from torchvision.transforms.functional import pil_to_tensor
 
-from harness.core.dataset import Branch, Dataset, Items, Key, Split
+from harness.core.dataset import BatchView, Branch, Dataset, Items, Key, Split
 from harness.core.settings import settings
 from harness.datasets.augment import Augment
 from harness.datasets.cifar_archive import Archive
@@ -119,7 +118,7 @@ class CIFAR100(_CIFAR):
     archive = ARCHIVE_100
 
 
-class _Bytes(View[tuple[Tensor, Tensor]]):
+class _Bytes(BatchView):
     """Some rows of the images in memory, as items."""
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, augment: Augment) -> None:
@@ -127,10 +126,6 @@ class _Bytes(View[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         rows = self.rows[[index for index, _ in keys]]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset, Key
 from harness.core.settings import settings
-from harness.datasets.outliers import STARTS, numbered
+from harness.datasets.outliers import Synthetic
 
 
 @settings
-class Fields(Outliers):
+class Fields(Synthetic):
     """Smooth random fields: Gaussian noise on a coarse grid, upsampled and squashed into [0, 1].
 
     count: number of training outliers. grid: side of the coarse noise. contrast, offset: scale and shift of the field
@@ -31,26 +31,20 @@ class Fields(Outliers):
         if self.count < 1 or self.grid < 1:
             raise ValueError("count and grid must be 1 or more")
 
-    def __len__(self) -> int:
-        return self.count
-
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, from a table that is computed once."""
         return self._table[[index for index, _ in keys]]
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Fields with numbers beyond those of the training outliers."""
-        return self._make([STARTS + index for index in indices])
-
     @cached_property
     def _table(self) -> Tensor:
-        return self._make(range(self.count))
+        return self.make(range(self.count))
 
-    def _make(self, numbers: Sequence[int]) -> Tensor:
+    def make(self, numbers: Sequence[int]) -> Tensor:
+        """Fields of the data's shape."""
         channels, height, width = self.data.shape
         noise = torch.stack(
             [
-                torch.randn(channels, self.grid, self.grid, generator=numbered(self.seed, "field", number))
+                torch.randn(channels, self.grid, self.grid, generator=self.generator("field", number))
                 for number in numbers
             ]
         )

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset
 from harness.core.settings import settings
-from harness.datasets.outliers import STARTS, numbered
+from harness.datasets.outliers import Synthetic
 
 
 @settings
-class Noise(Outliers):
+class Noise(Synthetic):
     """Images of values drawn uniformly from [0, 1). count: number of training outliers. seed: of all images."""
 
     data: Dataset
@@ -22,16 +22,6 @@ class Noise(Outliers):
         if self.count < 1:
             raise ValueError(f"count must be 1 or more, not {self.count}")
 
-    def __len__(self) -> int:
-        return self.count
-
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Noise images by number."""
-        return torch.stack([self._make(index) for index, _ in keys])
-
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Noise images with numbers beyond those of the training outliers."""
-        return torch.stack([self._make(STARTS + index) for index in indices])
-
-    def _make(self, number: int) -> Tensor:
-        return torch.rand(self.data.shape, generator=numbered(self.seed, "noise", number))
+    def make(self, numbers: Sequence[int]) -> Tensor:
+        """Noise of the data's shape."""
+        return torch.stack([torch.rand(self.data.shape, generator=self.generator("noise", n)) for n in numbers])

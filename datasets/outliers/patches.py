@@ -6,13 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset
 from harness.core.settings import settings
-from harness.datasets.outliers import STARTS, numbered
+from harness.datasets.outliers import Synthetic
 
 
 @settings
-class Patches(Outliers):
+class Patches(Synthetic):
     """Training images cut into shuffled patches of side `tile`: they keep the texture and lose the shape."""
 
     data: Dataset
@@ -27,23 +27,16 @@ class Patches(Outliers):
         if self.count < 1:
             raise ValueError("count must be 1 or more")
 
-    def __len__(self) -> int:
-        return self.count
-
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Shuffled training images."""
-        return torch.stack([self._make(index) for index, _ in keys])
-
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Shuffles with numbers beyond those of the training outliers."""
-        return torch.stack([self._make(STARTS + index) for index in indices])
-
     @cached_property
     def _sources(self) -> Tensor:
         return self.data.tensors("train")[0]
 
-    def _make(self, number: int) -> Tensor:
-        generator = numbered(self.seed, "patches", number)
+    def make(self, numbers: Sequence[int]) -> Tensor:
+        """Training images, each with its patches shuffled."""
+        return torch.stack([self._shuffle(number) for number in numbers])
+
+    def _shuffle(self, number: int) -> Tensor:
+        generator = self.generator("patches", number)
         channels, height, width = self.data.shape
         source = self._sources[torch.randint(len(self._sources), (), generator=generator)]
         rows, columns, side = height // self.tile, width // self.tile, self.tile

@@ -127,7 +127,19 @@ def gather(view: Items, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.stack(labels)
 
 
-class OutlierView(View[tuple[Tensor, Tensor]]):
+class BatchView(View[tuple[Tensor, Tensor]]):
+    """Items that are read in batches, by `__getitems__`; one item is a batch of one."""
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
+
+    @abstractmethod
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        """Images, N x C x H x W, and labels, N, of some keys."""
+
+
+class OutlierView(BatchView):
     """Outliers as items labelled −1, so that they load like any other images."""
 
     def __init__(self, outliers: Outliers) -> None:
@@ -136,15 +148,11 @@ class OutlierView(View[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.outliers)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
-
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         return self.outliers.images(keys), torch.full((len(keys),), -1)
 
 
-class TensorView(View[tuple[Tensor, Tensor]]):
+class TensorView(BatchView):
     """Images in memory as items, with an optional random shift by up to `pad` pixels; uncovered pixels are black."""
 
     def __init__(self, images: Tensor, labels: Tensor, pad: int = 0) -> None:
@@ -152,10 +160,6 @@ class TensorView(View[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         indices = torch.tensor([index for index, _ in keys])

@@ -120,9 +120,6 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
     def __init__(self, view: Items, length: int) -> None:
         self.view, self.length = view, length
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, dict[str, str]]:
-        return self.__getitems__([key])
-
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor, dict[str, str]]:
         bad: dict[str, str] = {}
         try:

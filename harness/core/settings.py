@@ -3,7 +3,7 @@
 A config that does not change keeps its name, whatever fields come and go: see `later` and `settings`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -28,6 +28,15 @@ def settings(cls: type[T]) -> type[T]:
     """
     cls.__pydantic_config__ = {"extra": "forbid", "arbitrary_types_allowed": True}  # pyright: ignore[reportAttributeAccessIssue]
     return dataclass(frozen=True)(cls)
+
+
+def flatten(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, with dotted keys; an empty mapping is a value."""
+    for key, value in part.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def canonical(content: Any, kind: Any) -> Any:  # noqa: ANN401 - any piece of config, and its type

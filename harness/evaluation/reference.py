@@ -92,9 +92,10 @@ def frechet(features: Tensor, against: Statistics) -> float:
     return float(result[KEY_METRIC_FID])
 
 
-def evenly(n: int, count: int) -> range:
-    """At most `count` of n indices, evenly spaced; all of them if there are no more."""
-    return range(n) if n <= count else range(0, n, -(-n // count))
+def evenly(n: int, count: int | None) -> list[int]:
+    """`count` of n indices, evenly spaced; all of them if there are no more, or if `count` is None."""
+    count = min(count or n, n)
+    return [place * n // count for place in range(count)]
 
 
 def load_images(view: Items, indices: list[int]) -> DataLoader[Tensor]:

@@ -23,6 +23,7 @@ from harness.core.registry import build, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
+from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Samples
 from harness.runs.config import Config, Part
 from harness.runs.origin import code_version
@@ -106,11 +107,10 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
     Training images are used if no validation split is held out. Only this check finds a wrong standardisation of
     pixels, which keys and shapes do not reveal. The default bound is the larger of 20 % and three times chance.
     """
-    # Choose about SEEN images, evenly spaced over the split.
+    # Choose SEEN images, evenly spaced over the split.
     data, least = run.data, run.config.init_accuracy
     split = "validation" if data.length("validation") else "train"
-    count = data.length(split)
-    indices = range(0, count, max(1, count // SEEN))
+    indices = evenly(data.length(split), SEEN)
 
     # Count the correct predictions, 100 images at a time.
     view, correct = data.view(split, "plain"), 0

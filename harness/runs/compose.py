@@ -20,6 +20,7 @@ import yaml
 
 from harness.core.errors import UserError, near
 from harness.core.registry import configs, names
+from harness.core.settings import flatten
 from harness.runs.config import Config, Part, config_of
 from harness.runs.run import IDENTITY, PLACES, YAML
 
@@ -338,15 +339,6 @@ def _near_key(key: str, config: "DictConfig") -> str:
     """A sentence with the most similar keys of a config, and the command that shows all keys."""
     from omegaconf import OmegaConf
 
-    keys = _flat(cast(Part, OmegaConf.to_container(config)))
+    keys = [key for key, _ in flatten(cast(Part, OmegaConf.to_container(config)))]
     close = near(key, keys).partition("There are")[0]
     return f"{close}python -m harness --cfg job shows all keys; those of a method need method=… before it."
-
-
-def _flat(part: Part, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in part.items():
-        keys.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            keys += _flat(value, f"{prefix}{key}.")
-    return keys

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from harness.core.settings import flatten
 from harness.evaluation.score import Score
 from harness.runs import record
 from harness.runs.record import Cost, Origin, ProtocolTag
@@ -63,7 +64,7 @@ def scores(row: Row, time: int) -> list[Point]:
 
 def params(run: Run) -> list[tuple[str, str]]:
     """The parts of the config that determine the numbers, flat: method.joint.training.lr and so on."""
-    return list(_flat(run.identity))
+    return [(key, str(value)[:PARAM]) for key, value in flatten(run.identity)]
 
 
 def tags(run: Run, row: Row, id: str) -> dict[str, str]:
@@ -146,14 +147,6 @@ def _warnings(row: Row) -> list[str]:
         for warning in score.warnings:
             about.setdefault(warning, []).append(score.title)
     return [f"{', '.join(dict.fromkeys(titles))}: {warning}" for warning, titles in about.items()]
-
-
-def _flat(content: object, name: str = "") -> Iterator[tuple[str, str]]:
-    if not isinstance(content, dict) or not content:
-        yield name, str(content)[:PARAM]
-        return
-    for key, value in content.items():
-        yield from _flat(value, f"{name}.{key}" if name else key)
 
 
 def row_tags(row: Row) -> Iterator[tuple[str, str]]:

@@ -172,9 +172,7 @@ class Counterfactuals(Metric):
 
     def _indices(self, data: Dataset) -> list[int]:
         """The indices of the images that are walked."""
-        available = data.length(self.split)
-        count = min(self.count or available, available)
-        return [index * available // count for index in range(count)]
+        return evenly(data.length(self.split), self.count)
 
     def _picture_indices(self, data: Dataset) -> list[int]:
         """The indices that the picture shows: the first image of each of some evenly spaced classes; ascending."""

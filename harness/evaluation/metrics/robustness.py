@@ -14,6 +14,7 @@ from harness.core.settings import settings
 from harness.core.timing import section
 from harness.evaluation.intervals import bits, share
 from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.reference import evenly
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of AutoAttack's standard version, in its order."""
@@ -115,9 +116,7 @@ class Robustness(Metric):
 
     def indices(self, subject: Subject) -> list[int]:
         """The indices of the images that are attacked."""
-        available = subject.data.length(self.split)
-        count = min(self.count or available, available)
-        return [index * available // count for index in range(count)]
+        return evenly(subject.data.length(self.split), self.count)
 
 
 def possible(classes: int) -> list[str]:
