@@ -1,4 +1,4 @@
-"""Measure training steps, sampling or attacks beside the usual way to write them and the net's bare passes."""
+"""Measure training steps, sampling or attacks, compared with the usual code and with the net's bare passes."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ EXAMPLE = "method=atjem data=cifar10 stage=joint rounds=3"
 
 @settings
 class Arguments:
-    """of: training steps, sampling n images, or attacking n of them. rounds: how often each is timed, in turn.
+    """of: training steps, sampling of n images, or attacks on n images. rounds: how often each is timed, in turn.
 
-    stage: the one to measure; null for all. fit: find the largest batch that memory holds, in place of timing.
+    stage: the stage to measure; null for all. fit: find the largest batch that fits in memory, instead of timing.
     """
 
     of: Literal["training", "sampling", "attacks"] = "training"
@@ -32,10 +32,11 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Measure it, and write the figures down."""
+    """Measure, print the figures, and write them to a file."""
     asked: Arguments = request.arguments
     run = Run(request.config)
     device = prepare(run.config)
+    # Only look for the largest batch.
     if asked.fit:
         for stage, most in bench.fits(run, device, asked.stage):
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
@@ -46,6 +47,7 @@ def run(request: Request) -> None:
         measured = iter([sampling.measure_sampling(run, device, asked.rounds, asked.n)])
     else:
         measured = attacks.measure_attacks(run, device, asked.rounds, asked.n)
+    # Print each result as soon as it is measured.
     costs = []
     for cost in measured:
         costs.append(cost)

@@ -10,7 +10,7 @@ WORDS = ("RUN", "RUN")
 
 
 def run(request: Request) -> None:
-    """Show where they differ, and what the comparison is worth."""
+    """Print where the runs differ, and how far the comparison can be trusted."""
     root = Path(request.config.runs)
     (name, one), (other_name, other) = (compare.read_record(word, root) for word in request.words)
     console.print(compare.table(one, other))

@@ -1,4 +1,4 @@
-"""Print what makes Tab complete in bash, or the completions of a line: eval "$(harness completion)"."""
+"""Print the script for Tab completion in bash, or the completions of a line: eval "$(harness completion)"."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,18 +24,18 @@ complete -o default -F _harness harness"""
 
 @settings
 class Arguments:
-    """complete: print the completions of the line that is given, in place of the script."""
+    """complete: print the completions of the given line, instead of the script."""
 
     complete: bool = False
 
 
 def run(request: Request) -> None:
-    """Print them."""
+    """Print the script or the completions."""
     print("\n".join(candidates(" ".join(request.words))) if request.arguments.complete else SCRIPT)
 
 
 def candidates(line: str) -> list[str]:
-    """What the last word of a line may become; bash breaks words at =, so only what follows one is given."""
+    """Return the completions of the last word; bash breaks words at =, so only the part after it is returned."""
     before, word = line.split()[1:], ""
     if not line.endswith(" "):
         before, word = before[:-1], (before or [""])[-1]
@@ -61,7 +61,7 @@ def _all(before: list[str], word: str) -> Iterator[str]:
 
 
 def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
-    """The keys of a yaml file, and of those that its defaults name: mappings end in a dot, values in =."""
+    """Yield the keys of a yaml file and of the files in its defaults list: mappings end in a dot, values in =."""
     path = configs(group) / f"{name}.yaml"
     part = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for entry in part.pop("defaults", []):

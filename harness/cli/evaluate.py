@@ -23,7 +23,7 @@ class Arguments:
 
 
 def run(request: Request) -> int:
-    """Evaluate it; 1 if that failed."""
+    """Evaluate the model; return 1 if that failed."""
     word, overrides = request.arguments.run, request.overrides
     command = request.config.command
     found = reopen(word, overrides, besides=["protocol"])

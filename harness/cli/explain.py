@@ -1,4 +1,4 @@
-"""Write what a trained run or a checkpoint would change in images to see another class in them."""
+"""Write counterfactuals: how a trained run or a checkpoint changes images to see another class in them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """The first n images of a folder, or of the test split, walked towards a class in L2 balls of some radii."""
+    """Walk the first n images of a folder, or of the test split, towards a target class in L2 balls of radii eps."""
 
     run: str
     images: str
@@ -40,17 +40,19 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Write it."""
+    """Write the counterfactuals."""
     show(request, write)
 
 
 def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
-    """Write explain.png and explain.json; what to tell of it."""
+    """Write explain.png and explain.json; return the lines to print."""
     target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
     images, called, told = pictures(asked.images, asked.n, model.run.data)
+    # Predict the unchanged images, then walk them in each ball.
     with torch.no_grad():
         sure, seen = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
     found = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+    # Make one row of the picture and one entry of the JSON file for each image.
     rows: list[list[Cell]] = []
     entries: list[dict[str, object]] = []
     for i, image in enumerate(images):
@@ -66,7 +68,7 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
 
 
 def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], list[str]]:
-    """The first n images of the test split, or of the files in a folder; what they are called, and what to tell."""
+    """Return the first n images of the test split or of a folder, their names, and the lines to print."""
     if source == "test":
         data.ready()
         indices = range(min(n, data.length("test")))
@@ -82,7 +84,7 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
 
 
 def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
-    """A file as an image of the data, and whether it had to be made smaller; UserError if it is smaller already."""
+    """Return a file as an image of the data's size, and whether it was shrunk; UserError if it is too small."""
     picture, (channels, height, width) = open_rgb(path), data.shape
     if picture.size == (width, height):
         return to_tensor(picture.convert("L" if channels == 1 else "RGB")), False
@@ -95,7 +97,7 @@ def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
 
 
 def _entry(eps: float, one: Explanation, i: int, names: list[str]) -> dict[str, object]:
-    """A walk of an image: before and after are confidences in the target, the distance is in L2."""
+    """Return the entry of one walk: before and after are confidences in the target, the distance is in L2."""
     figures = {"before": one.before, "after": one.after, "distance": one.distance}
     numbers = {name: float(values[i]) for name, values in figures.items()}
     return {"eps": eps, "predicted": names[int(one.predicted[i])], **numbers}

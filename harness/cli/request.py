@@ -1,4 +1,4 @@
-"""What was typed, and what a verb can ask of it."""
+"""The parsed command line that a verb receives."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -18,11 +18,11 @@ CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "exper
 
 @dataclass(frozen=True)
 class Request:
-    """A command line, read.
+    """A parsed command line.
 
-    typed: all that stood after the verb. words: the bare words. arguments: those that are the verb's own, as an
-    instance of its class `Arguments`. overrides: what is left for composing. parts: what takes the place of parts of
-    the config while composing.
+    typed: everything after the verb. words: the bare words. arguments: the verb's own arguments, as an instance of its
+    class `Arguments`. overrides: the rest, for composing the config. parts: replacements for parts of the config while
+    composing.
     """
 
     verb: str
@@ -46,12 +46,13 @@ class Request:
 
 
 def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
-    """The request that the arguments of a verb make; UserError where they are not those of the verb.
+    """Parse the arguments of a verb; UserError if the verb does not take them.
 
-    A verb's own arguments are typed as key=value, as --key value, or as --key where it is a bool.
+    A verb's own arguments are typed as key=value, as --key value, or as --key if it is a bool.
     """
     kind, wanted = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
     own = {part.name: part for part in fields(kind)} if kind else {}
+    # Collect the verb's own arguments: those typed as flags, then those typed as key=value.
     parser = Flags()
     for name, part in own.items():
         if part.type is bool:
@@ -67,7 +68,8 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
             values[key] = value
         else:
             rest.append(word)
-    anything = getattr(module, "PLAIN", False)  # whose words may hold any sign, such as paths
+    # Split the rest into bare words and overrides.
+    anything = getattr(module, "PLAIN", False)  # its words may contain any character, such as paths
     words = rest if anything else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
     if not (wanted and wanted[-1].endswith("…")) and len(words) != len(wanted):
         usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
@@ -79,7 +81,7 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
 
 
 def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class
-    """A verb's own arguments; UserError, with an example, where one is missing or means nothing."""
+    """Build a verb's own arguments; UserError, with an example, if one is missing or invalid."""
     for part in fields(kind):
         if part.default is MISSING and not values.get(part.name):
             raise UserError(f"{verb} needs {part.name}=…, such as: python -m harness {verb} {example}")
@@ -87,5 +89,5 @@ def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str
 
 
 def _value(part: Field[Any], text: str) -> object:
-    """The value of an argument as typed: of a list the parts between commas."""
+    """Return the value of an argument as typed; for a tuple, the parts between commas."""
     return tuple(text.strip("[]").split(",")) if get_origin(part.type) is tuple else text

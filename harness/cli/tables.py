@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 if not console.is_terminal:
-    console.width = 160  # a log file's lines need not fit a screen
+    console.width = 160  # lines of a log file need not fit a screen
 
 COLOURS: dict[RowState, str] = {
     "new": "dim", "queued": "dim", "running": "cyan", "interrupted": "yellow",
@@ -27,12 +27,12 @@ COLOURS: dict[RowState, str] = {
 
 
 def colour(of: RowState) -> str:
-    """A state in its colour."""
+    """Return a state as coloured markup."""
     return f"[{COLOURS[of]}]{of}[/]"
 
 
 def runs_table(runs: list[Run]) -> Table:
-    """The runs of a command before it begins."""
+    """Table of the runs of a command before it begins."""
     table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
     for run in runs:
         c, shown = run.config, relative(run.folder)
@@ -42,7 +42,7 @@ def runs_table(runs: list[Run]) -> Table:
 
 
 def status_table(rows: Sequence[StatusRow], title: str) -> Table:
-    """How runs get on, a row each."""
+    """Table of the progress of runs, one row each."""
     table = Table("run", "state", "progress", "left", "job", "last error", title=title)
     for row in rows:
         left = "" if row.left is None else duration(row.left)
@@ -51,7 +51,7 @@ def status_table(rows: Sequence[StatusRow], title: str) -> Table:
 
 
 def scores_table(runs: list[Run]) -> Table:
-    """The scores of runs at the end of a command, without the details that further tables of the leaderboard hold."""
+    """Table of the scores of runs at the end of a command, without those of further tables of the leaderboard."""
     records = {
         run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
     }
@@ -68,5 +68,5 @@ def scores_table(runs: list[Run]) -> Table:
 
 
 def relative(path: Path) -> str:
-    """A path as it is from the working folder, where it is below that."""
+    """Return a path relative to the working folder if it is below it, else unchanged."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
