@@ -1,4 +1,4 @@
-"""The most memory that some work holds at a time, in tensors."""
+"""Peak memory of some work, in tensors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes that the work holds at most beyond what was held before it."""
+    """Return the peak bytes of the work, beyond what was allocated before it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -16,6 +16,7 @@ def peak(work: Callable[[], object], device: torch.device) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    # On a CPU, add up the allocations that the profiler recorded.
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
     assert seen.profiler is not None and seen.profiler.kineto_results is not None

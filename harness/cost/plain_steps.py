@@ -1,8 +1,8 @@
-"""Training steps as they are usually written, to measure ours against; nothing here trains a run.
+"""Training steps in the usual code, as a reference to measure ours against; nothing here trains a run.
 
-A plain loop: every image batch passes the net on its own, walks go through the net whose weights ask for gradients,
-losses are read by the host in every iteration, the curriculum's AUC takes passes of its own, and averaged weights are
-kept parameter by parameter. All in fp32 and NCHW.
+A plain loop: every image batch passes through the net separately, walks run with weights that require gradients, the
+host reads the losses in every iteration, the curriculum's AUC takes its own passes, and averaged weights are updated
+parameter by parameter. All in fp32 and NCHW.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Losses = Callable[["PlainStep", Batch], Tensor]
 
 
 class PlainStep:
-    """A stage's step, written plainly; LookupError for a stage that has none here."""
+    """A stage's step in plain code; LookupError if LOSSES has none for the stage."""
 
     def __init__(self, stage: Stage, model: EnergyModel, average: EnergyModel, state: State) -> None:
         self.stage: Any = stage
@@ -35,7 +35,7 @@ class PlainStep:
         self.optimizer = optimizer(list(model.parameters()), stage.training)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on a batch; its loss."""
+        """Take one optimiser step on a batch; return its loss."""
         loss = self.loss(self, batch)
         self.model.train()
         self.optimizer.zero_grad()
@@ -54,10 +54,11 @@ class PlainStep:
 def plain_walk(
     model: EnergyModel, start: Tensor, objective: Callable[[Tensor], Tensor], how: Walk, steps: int
 ) -> Tensor:
-    """Images that climb an objective of their logits, one value for each; the best on the way where that is kept."""
+    """Walk images up an objective of their logits, one value per image; return the last or the best, as `how` says."""
     x = best = start
     highest, velocity = start.new_full((len(start),), -torch.inf), torch.zeros_like(start)
     model.eval()
+    # Take gradient steps; the host reads the value of each.
     for _ in range(steps):
         x = x.detach().requires_grad_(True)
         value = objective(model(x))
@@ -122,12 +123,14 @@ def _binary(reference: PlainStep, batch: Batch, score: Callable[[Tensor, Tensor]
     def joint(logits: Tensor) -> Tensor:
         return logits.gather(1, y[:, None])[:, 0]
 
+    # Draw contrastive samples from outliers, and compute the AUC in separate passes.
     contrastive = plain_walk(model, batch.images["outliers"], joint, how, steps)
     model.eval()
     with torch.no_grad():
         difference = joint(model(real))[:, None] - joint(model(contrastive))[None]
         ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
     model.train()
+    # Binary cross-entropy, and R1 on real images.
     x = real.detach().requires_grad_(reference.stage.r1 > 0)
     of_real, of_contrastive = score(model(x), y), score(model(contrastive), y)
     loss = (softplus(-of_real).mean() + softplus(of_contrastive).mean()) / 2
@@ -170,4 +173,4 @@ LOSSES: dict[type[Stage], Losses] = {
     Joint: _joint,
     Energy: _energy,
 }
-"""The loss of each stage that is written here."""
+"""The loss of each stage that has a plain step."""

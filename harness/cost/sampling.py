@@ -1,4 +1,4 @@
-"""Drawing samples, timed in turn with the walk as it is usually written and with the bare passes of the net."""
+"""Drawing samples, timed in turn with a plain walk and with the bare passes of the net."""
 
 import torch
 
@@ -15,7 +15,7 @@ from harness.runs.run import Run
 
 
 def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Timing:
-    """What it costs to draw so many samples by the sampler of a run; from initial weights, which are as fast as any."""
+    """Measure drawing `count` samples with the sampler of a run, from initial weights, which are as fast as any."""
     data, how = stand_in_data(run.data), run.method.sampler
     source, model = stand_in_outliers(outliers(run), data), initial(run).to(device)
     labels = torch.arange(count, device=device) % len(data.classes)
@@ -28,6 +28,7 @@ def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) ->
     def reference() -> object:
         return plain_walk(model, starts, joint_logit(labels), how, how.steps)
 
+    # Count the passes of our sampler; the floor repeats exactly these.
     with count_passes(model) as passes:
         ours()
     variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}

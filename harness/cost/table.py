@@ -1,4 +1,4 @@
-"""What was measured of steps, as a table for people and as JSON for programs."""
+"""Timings as tables for people and as JSON for programs."""
 
 import re
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ ORDER = (
     "logging",
     "checkpoint",
 )
-"""The sections of a step, as they are shown."""
+"""The sections of a step, in the order in which they are shown."""
 
 
 def variants(cost: Timing) -> Table:
-    """How long a step takes ours and the others, how many times as long as ours, and what it holds."""
+    """Table of our step and of the other variants: time, ratio to ours, and peak memory."""
     title = f"{cost.what}, {cost.device}, {cost.batch} images"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
     for name, seconds in cost.seconds.items():
@@ -41,7 +41,7 @@ def variants(cost: Timing) -> Table:
 
 
 def sections(cost: Timing) -> Table:
-    """Where the time of our step goes."""
+    """Table of the time of our step, by section."""
     table = Table("section", "ms", "share")
     whole = sum(cost.sections.values())
     for name in sorted(cost.sections, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
@@ -51,7 +51,7 @@ def sections(cost: Timing) -> Table:
 
 
 def notes(cost: Timing) -> list[str]:
-    """What must be known of the numbers."""
+    """Return the remarks that a reader of the numbers needs."""
     lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
     if REFERENCE not in cost.seconds:
         lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
@@ -61,7 +61,7 @@ def notes(cost: Timing) -> list[str]:
 
 
 def keep(run: Run, costs: Sequence[Timing], folder: Path) -> Path:
-    """Write what was measured of a run's stages as JSON; the file."""
+    """Write the timings of a run as JSON; return the path of the file."""
     what = [run.config.method["name"], run.config.data["name"], run.config.model["name"], costs[0].what]
     path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
     write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])
