@@ -1,4 +1,4 @@
-"""Curves of training: what runs logged, in equal stretches of images, over seeds."""
+"""Training curves: means over seeds of what runs logged, in equal intervals of images seen."""
 
 import json
 from collections import Counter
@@ -11,22 +11,22 @@ import pandas as pd
 from harness.reports.plots.lines import Line, Panel
 
 STRETCHES = 60
-"""Points of a curve; what was logged in between is averaged."""
+"""Points of a curve; values logged in between are averaged."""
 
 LINES = 3000
-"""Of a run's log that are read, evenly spaced."""
+"""Maximum number of lines of a run's log that are read, evenly spaced."""
 
 FIRST, MOST = ("T", "auc"), 9
-"""Terms that are shown wherever they are logged, a curriculum and what it goes by; terms that are shown in all."""
+"""Terms that are always shown (the curriculum's T and the AUC that drives it); the maximum number of terms."""
 
 SPAN = 100
-"""From this ratio of its largest to its smallest mean on, a term is shown on a logarithmic axis."""
+"""A term has a logarithmic axis if its largest mean is more than this many times its smallest."""
 
 
 def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
-    """A panel for each term that most series log, from the logs of each series' runs; and how many terms there are.
+    """Return a panel for each of the most logged terms, from the logs of each series' runs, and the number of terms.
 
-    A term is what a stage logs under a name; the stages of a run follow one another.
+    A term is a name under which a stage logs values; the stages of a run follow one another.
     """
     frames = {label: [_read(path) for path in paths] for label, paths in logs.items()}
     longest = max((frame["images"].max() for found in frames.values() for frame in found), default=0)
@@ -40,7 +40,7 @@ def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """What a run logged, a row for each value: images seen by then, term, value."""
+    """Read the log of a run as a table, a row for each value: images seen by then, term, value."""
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = lines[:: -(-len(lines) // LINES) or 1]
     table = pd.DataFrame([json.loads(line) for line in lines]).melt("images", var_name="term").dropna()
@@ -48,7 +48,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Line]:
-    """The mean of each term over seeds, and its sd, wherever all of them were still training."""
+    """Mean and sd of each term over seeds, as long as all of them were training."""
     centres = (edges[1:] + edges[:-1]) / 2
     logged = pd.concat([run.assign(run=number) for number, run in enumerate(runs)])
     logged["x"] = np.digitize(logged["images"], edges[1:], right=True)

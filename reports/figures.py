@@ -1,4 +1,4 @@
-"""The figures of a section: what each takes from the section's rows, and what is told of it."""
+"""The figures of a section: the data that each takes from the section's rows, and its caption."""
 
 import re
 from collections import Counter, defaultdict
@@ -24,13 +24,13 @@ from harness.reports.series import Series, said
 T = TypeVar("T")
 
 STEPS = "sampler: number of steps"
-"""What a record says of their choice, by the name that select.Steps gives it."""
+"""The key in a record for the choice of the sampler's steps, as selection.Steps names it."""
 
 NORMS = {"l2": "L2 radius", "linf": "L∞ radius"}
 
 
 def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The figures that there is something for: what each shows, and its path, of the PNG, below the folder."""
+    """Draw the figures for which there are data; yield the caption and the path of the PNG below the folder."""
     shown = Shown(section)
     for kind, draw in KINDS.items():
         path = Path("figures") / f"{kind}-{section.name}.png"
@@ -40,18 +40,18 @@ def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """The first series of a section of which a run is done, by labels that tell them apart."""
+    """The series that the figures of a section show: the first MOST of those with a finished run, by unique labels."""
 
     section: Section
 
     @cached_property
     def all(self) -> list[Series]:
-        """Those of which a run is done."""
+        """All series with a run that is done."""
         return [one for one in self.section.series if one.done]
 
     @cached_property
     def series(self) -> dict[str, Series]:
-        """Those that are shown."""
+        """The series that are shown, by label; the net and the key are added where labels are equal."""
         labels = Counter(one.label for one in self.all)
         nets = Counter((one.label, one.runs[0].model) for one in self.all)
         found: dict[str, Series] = {}
@@ -63,28 +63,28 @@ class Shown:
 
     @cached_property
     def looks(self) -> dict[str, Look]:
-        """How they are drawn."""
+        """The look of each series, by label."""
         return dict(zip(self.series, looks([one.runs[0].method for one in self.series.values()]), strict=True))
 
     @property
     def bars(self) -> str:
-        """What bars are."""
+        """What the bars are, in words."""
         several = [len(one.done) > 1 for one in self.series.values()]
         if all(several):
             return "bars: sd over seeds"
         return "bars: sd over seeds, or of one seed its 95 % interval" if any(several) else "bars: 95 % intervals"
 
     def said(self, *more: str) -> str:
-        """What must be said of the numbers, and whether series are left out."""
+        """Return the text above a figure: remarks on its numbers, and whether series are left out."""
         return told(said(self.section.runs), *more, of=len(self.all))
 
     def each(self, take: Callable[[Series], T | None]) -> dict[str, T]:
-        """What is taken of each, where there is something."""
+        """Apply a function to each series; leave out empty results."""
         return {label: found for label, one in self.series.items() if (found := take(one))}
 
 
 def _value(series: Series, key: str) -> Value | None:
-    """A score with its bar; None where there is none, or where the series is not ranked."""
+    """Return a score with its bar; None if there is none or the series is not ranked."""
     scores = series.scores(key)
     if not scores or series.barred:
         return None
@@ -99,6 +99,7 @@ def _tradeoff(shown: Shown, path: Path) -> str:
     robust, distance = section.first("robust_accuracy"), section.first("fd", "fid")
     if not robust or not distance:
         return ""
+    # Place the ranked series that have both scores, and the published results.
     points = [
         Point(label, shown.looks[label], x, y, one.key in section.front)
         for label, one in shown.series.items()
@@ -155,7 +156,7 @@ def _steps(shown: Shown, path: Path) -> str:
 
 
 def _distances(series: Series) -> Line | None:
-    """The distances at all candidates that every seed had."""
+    """Return the distances at the candidates that all seeds tried; None if there are none."""
     files = [file for run in series.done if (file := run.file("selection.json"))]
     read = [read_json(file) for file in files]
     steps = [step for step in (read[0]["distances"] if read else ()) if all(step in one["distances"] for one in read)]
@@ -190,7 +191,7 @@ def _reliability(shown: Shown, path: Path) -> str:
 
 
 def _bins(series: Series) -> list[Bin]:
-    """The bins of all seeds together."""
+    """Add up the bins of all seeds."""
     files = [file for run in series.done if (file := run.file("reliability.json"))]
     seeds: Sequence[list[Bin]] = [[Bin(**line) for line in read_json(file)] for file in files]
     return [
@@ -226,4 +227,4 @@ KINDS: dict[str, Callable[[Shown, Path], str]] = {
     "samples": _pictures("samples", "Samples"),
     "counterfactuals": _strips,
 }
-"""What draws each kind of figure, and tells what it shows; nothing where there is nothing to draw."""
+"""The function that draws each kind of figure and returns its caption; empty if there is nothing to draw."""

@@ -30,7 +30,7 @@ done of all; only those that are done enter a number. Why one with † is doubtf
 
 
 def write(config: Config, source: str = "folders") -> Path:
-    """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
+    """Write all pages and return the path of the overview; source: folders or mlflow, which give the same bytes."""
     folder = Path(config.reports).absolute()
     with _hoarding():
         found = rows(config, source)
@@ -41,7 +41,7 @@ def write(config: Config, source: str = "folders") -> Path:
 
 @contextmanager
 def _hoarding() -> Iterator[None]:
-    """No search for garbage meanwhile: among thousands of rows, which all stay, it takes longer than reading them."""
+    """Turn off the garbage collector: with thousands of live rows it takes longer than reading them."""
     gc.disable()
     try:
         yield
@@ -50,7 +50,7 @@ def _hoarding() -> Iterator[None]:
 
 
 def _write(folder: Path, found: Sequence[Row]) -> None:
-    """All but the pages of runs."""
+    """Write all pages except those of runs."""
     sections, varied = make_sections(found), studies(found)
     drawn = {one.name: list(figures(one, folder)) for one in sections}
     drawn |= {one.name: list(one.figures(folder)) for one in varied}
@@ -67,7 +67,7 @@ def _write(folder: Path, found: Sequence[Row]) -> None:
 
 
 def make_sections(found: Sequence[Row]) -> list[Section]:
-    """A section for each dataset and protocol, of the runs that are in no study."""
+    """Return a section for each dataset and protocol, of the runs that are in no study."""
     outside = [row for row in found if not row.study]
     alike = {same: [row for row in outside if judged(row) == same] for same in sorted({judged(row) for row in outside})}
     return [Section(runs) for runs in alike.values()]
@@ -83,7 +83,7 @@ def _captioned(sections: list[Section], varied: list[Study]) -> list[tuple[str, 
 
 
 def _overview(sections: list[Section], varied: list[Study]) -> str:
-    """The main tables, each with the way to its details."""
+    """The overview: the main tables, each with a link to its details."""
     parts = ["# Leaderboard", MADE, LEGEND]
     for one in sections:
         parts += [f"## {one.heading}", *(table.markdown() for table in one.main())]
@@ -95,7 +95,7 @@ def _overview(sections: list[Section], varied: list[Study]) -> str:
 
 
 def _section(section: Section, drawn: Figures) -> str:
-    """The page of a section: all but what the overview says of it."""
+    """The page of a section: everything that the overview leaves out."""
     parts = [*_top(section), *(table.markdown() for table in section.details())]
     parts += [_bullets([*section.daggers(), *section.footnotes()]), *_images(drawn)]
     if others := published.of(section.runs[0].data):
@@ -104,7 +104,7 @@ def _section(section: Section, drawn: Figures) -> str:
 
 
 def _study(study: Study, drawn: Figures) -> str:
-    """The page of a study: all but what the overview says of it."""
+    """The page of a study: everything that the overview leaves out."""
     return _joined([*_top(study), _bullets(study.footnotes()), *_images(drawn)])
 
 
