@@ -21,8 +21,8 @@ def main() -> None:
         device, data = model.mean.device, model.run.data
         x, y = (part.to(device) for part in data.tensors("test"))
         starts = outliers(model.run).starts(range(len(x))).to(device)
-        found = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
-        cosines = " | ".join(f"{cosine:.4f}" for cosine in found)
+        values = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
+        cosines = " | ".join(f"{cosine:.4f}" for cosine in values)
         print(f"| {model.run.name} | {model.run.config.model['name']} | {cosines} |", flush=True)
 
 

@@ -72,24 +72,24 @@ def main() -> None:
     # Time both ways in turn, without the projection.
     ways = {"chunks, as the harness": as_chunks, "PNG files": as_pictures}
     store: dict[str, list[float]] = {name: [] for name in ways}
-    whole: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, float] = {}
+    total: dict[str, list[float]] = {name: [] for name in ways}
+    distances: dict[str, float] = {}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             with tempfile.TemporaryDirectory() as folder:
                 extractor, started = Extractor(), time.perf_counter()
                 features = way(images, Path(folder), extractor)
                 stored = time.perf_counter() - started - extractor.seconds
-                found[name] = frechet(features, against)
+                distances[name] = frechet(features, against)
                 store[name].append(stored)
-                whole[name].append(time.perf_counter() - started - extractor.seconds)
+                total[name].append(time.perf_counter() - started - extractor.seconds)
     # Both must give the same distance.
-    ours, usual = ways
-    assert np.isclose(found[ours], found[usual]), found
+    ours, reference = ways
+    assert np.isclose(distances[ours], distances[reference]), distances
     print(f"| {count:,} samples | written and read, s | with the distance, s |\n| --- | --- | --- |")
     for name in ways:
-        print(f"| {name} | {median(store[name]):.2f} | {median(whole[name]):.2f} |")
-    ratios = [median(seconds[usual]) / median(seconds[ours]) for seconds in (store, whole)]
+        print(f"| {name} | {median(store[name]):.2f} | {median(total[name]):.2f} |")
+    ratios = [median(seconds[reference]) / median(seconds[ours]) for seconds in (store, total)]
     print("| ratio | {:.1f} | {:.2f} |".format(*ratios))
 
 

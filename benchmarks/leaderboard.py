@@ -104,9 +104,9 @@ def main() -> None:
         fill(Path(scratch), count)
         before, started = os.times(), time.monotonic()
         subprocess.run([sys.executable, "-m", "harness", "report"], cwd=scratch, check=True, capture_output=True)
-        after, took = os.times(), time.monotonic() - started
+        after, seconds = os.times(), time.monotonic() - started
         busy = sum(after[2:4]) - sum(before[2:4])
-        print(f"| runs | seconds | of one processor |\n| --- | --- | --- |\n| {count:,} | {took:.1f} | {busy:.1f} |")
+        print(f"| runs | seconds | of one processor |\n| --- | --- | --- |\n| {count:,} | {seconds:.1f} | {busy:.1f} |")
         sizes = [path.stat().st_size for path in (Path(scratch) / "reports").rglob("*") if path.is_file()]
         print(f"\n{len(sizes):,} files of {sum(sizes) / 1e6:.1f} MB.")
 

@@ -30,8 +30,8 @@ def seconds(folder: Path, steps: int, tracking: str | None) -> float:
     run.freeze()
     with Watch() if tracking == "none" else Sender(run, None) as watch:
         train_stage(run, run.stage_runs[0], watch)
-    took = read_json(run.stage_runs[0].folder / "done.json")
-    return took["seconds"] / took["steps"]
+    report = read_json(run.stage_runs[0].folder / "done.json")
+    return report["seconds"] / report["steps"]
 
 
 def main() -> None:
@@ -42,15 +42,15 @@ def main() -> None:
         with mlflow_server(root, f"sqlite:///{root}/server.db") as url:
             stores = {"no MLflow": "none", "database": None, "server, 2 s a request": Gate(url, SLOW).url, "away": AWAY}
             seconds(root / "first", 5, None)  # warm up: create and import everything once
-            took = {name: [] for name in stores}
+            times = {name: [] for name in stores}
             for number in range(rounds):
                 for name, store in stores.items():
-                    took[name].append(seconds(root / f"{number}-{name.partition(',')[0]}", steps, store))
+                    times[name].append(seconds(root / f"{number}-{name.partition(',')[0]}", steps, store))
     # Compare each store with the training without MLflow of the same round.
     print("| store | ms a step, median | ratio to none, median of rounds |\n| --- | --- | --- |")
-    for name, each in took.items():
-        ratio = median(one / none for one, none in zip(each, took["no MLflow"], strict=True))
-        print(f"| {name} | {1000 * median(each):.1f} | {ratio:.3f} |")
+    for name, store_times in times.items():
+        ratio = median(own / none for own, none in zip(store_times, times["no MLflow"], strict=True))
+        print(f"| {name} | {1000 * median(store_times):.1f} | {ratio:.3f} |")
 
 
 if __name__ == "__main__":

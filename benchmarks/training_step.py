@@ -59,13 +59,13 @@ def measured(asked: argparse.Namespace) -> Timing:
     shape, classes = ((3, 256, 256), 1000) if asked.net == "resnet50" else ((3, 32, 32), 10)
     data = RandomImages(shape, classes)
     model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
-    materials = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    inputs = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     if asked.walk_precision != "fp32":
         x, y = (part[: asked.batch].to(device) for part in data.tensors("train"))
         cosines = agreement(model.eval(), x, joint_logit(y), asked.walk_precision)
         print("Cosine with fp32 of the directions of a step, mean and lowest: {:.4f}, {:.4f}".format(*cosines))
-    return cost(asked.net, Step(joint(asked), model, materials), asked.rounds, named, True)
+    return cost(asked.net, Step(joint(asked), model, inputs), asked.rounds, device_name, True)
 
 
 def main() -> None:
@@ -81,15 +81,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     # Measure, then print the variants and the sections of our step.
     asked = parser.parse_args()
-    found = measured(asked)
-    print(f"{' '.join(sys.argv[1:])}: {found.device}, torch {torch.__version__}\n")
+    timing = measured(asked)
+    print(f"{' '.join(sys.argv[1:])}: {timing.device}, torch {torch.__version__}\n")
     print("| step | images/s | ms | times ours | memory, MB |\n| --- | --- | --- | --- | --- |")
-    for name, seconds in found.seconds.items():
-        usual, ratio = median(seconds), found.ratio(name)
+    for name, seconds in timing.seconds.items():
+        usual, ratio = median(seconds), timing.ratio(name)
         times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
-        print(f"| {name} | {asked.batch / usual:.4g} | {1e3 * usual:.4g} | {times} | {found.memory[name] / 1e6:.0f} |")
+        print(f"| {name} | {asked.batch / usual:.4g} | {1e3 * usual:.4g} | {times} | {timing.memory[name] / 1e6:.0f} |")
     print("\n| section | ms |\n| --- | --- |")
-    for name, usual in found.sections.items():
+    for name, usual in timing.sections.items():
         print(f"| {name} | {1e3 * usual:.4g} |")
 
 

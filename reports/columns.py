@@ -58,8 +58,8 @@ class Measured:
     @cached_property
     def count(self) -> str:
         """The number of images or samples, or several numbers joined by "or"."""
-        found = sorted({score.n for series in self.series for score in series.scores(self.key)})
-        return " or ".join(map(str, found))
+        counts = sorted({score.n for series in self.series for score in series.scores(self.key)})
+        return " or ".join(map(str, counts))
 
     def cell(self, series: Series) -> Cell:
         """Return the mean over seeds with their standard deviation, or the value of a single seed with its interval."""
@@ -103,8 +103,8 @@ def _mean(header: str, of: Callable[[Row], float | None], show: Callable[[float]
     """Return a column of means over the seeds that are done and have a value."""
 
     def cell(series: Series) -> Cell:
-        found = [value for run in series.done if (value := of(run)) is not None]
-        return Cell(show(fmean(found)), fmean(found)) if found else NONE
+        values = [value for run in series.done if (value := of(run)) is not None]
+        return Cell(show(fmean(values)), fmean(values)) if values else NONE
 
     return Column(header, cell)
 
@@ -113,8 +113,8 @@ def _device_hours(run: Row, device: str) -> float | None:
     """Hours of training, times the number of GPUs or cores; None if unknown or on another kind of device."""
     if not (run.cost and run.cost.stages and run.origin and run.origin.device.startswith(device)):
         return None
-    each = 1 if device == "cuda" else run.origin.threads
-    return sum(stage.seconds * stage.processes for stage in run.cost.stages) * each / 3600
+    per_process = 1 if device == "cuda" else run.origin.threads
+    return sum(stage.seconds * stage.processes for stage in run.cost.stages) * per_process / 3600
 
 
 def _pace(cost: Cost) -> float | None:

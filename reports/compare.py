@@ -59,7 +59,7 @@ class Pair:
     def interval(self) -> tuple[float, float]:
         """95 % bootstrap interval of the difference over images, in percentage points."""
         points, batch = 100.0 * (self.first - self.second), max(1, AT_ONCE // len(self.first))
-        found = bootstrap(
+        result = bootstrap(
             (points,),
             np.mean,
             n_resamples=RESAMPLES,
@@ -68,7 +68,7 @@ class Pair:
             method="percentile",
             random_state=np.random.default_rng(0),  # pyright: ignore[reportCallIssue] - called rng from scipy 1.15 on
         )
-        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
     @property
     def p(self) -> float:
@@ -91,7 +91,7 @@ def pairs(first: Record, second: Record) -> dict[str, Pair]:
     UserError, with all differences, if the images or the protocols are not the same.
     """
     # Refuse runs that were not evaluated on the same images under one protocol.
-    tags = [(one.data, f"{one.protocol.id} (hash {one.protocol.hash})") for one in (first, second)]
+    tags = [(side.data, f"{side.protocol.id} (hash {side.protocol.hash})") for side in (first, second)]
     differ = [f"{what} {a} and {b}" for what, a, b in zip(("data", "protocol"), *tags, strict=True) if a != b]
     common = {key: (first.outcomes[key], second.outcomes[key]) for key in first.outcomes if key in second.outcomes}
     differ += [f"{len(a)} and {len(b)} images of {key}" for key, (a, b) in common.items() if len(a) != len(b)]
@@ -109,20 +109,20 @@ def table(first: Record, second: Record) -> Table:
     """Table of the comparison, a row for each score that both runs have, except scores of further tables."""
     protocol, tested = first.protocol, pairs(first, second)
     title = ": ".join(filter(None, [f"{first.data}, protocol {protocol.id} (hash {protocol.hash})", protocol.label]))
-    shown = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
+    comparison = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
     # Scores with outcomes per image are paired and tested.
     for pair in tested.values():
         low, high = pair.interval
         shares, alone = (f"{share:.2f} %" for share in pair.shares), map(str, pair.only)
         difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-        shown.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
+        comparison.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
     # The other scores stand side by side.
     for key, score in first.scores.items():
         if key in second.scores and key not in tested and not score.table:
-            shown.add_row(
+            comparison.add_row(
                 escape(score.title), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n)
             )
-    return shown
+    return comparison
 
 
 def kinship(first: Record, second: Record) -> str:
@@ -131,7 +131,7 @@ def kinship(first: Record, second: Record) -> str:
         return "A and B are the same run."
     if first.series == second.series:
         return "A and B are repeats of one experiment: they differ in their seeds alone."
-    data = [{key for key in one.overrides if key.lstrip("+~").startswith("data.")} for one in (first, second)]
+    data = [{key for key in side.overrides if key.lstrip("+~").startswith("data.")} for side in (first, second)]
     if data[0] != data[1]:
         return "A and B differ in their overrides of the data: they compare only if these leave the test images alone."
     return ""
@@ -140,11 +140,11 @@ def kinship(first: Record, second: Record) -> str:
 def doubts(first: Record, second: Record) -> list[str]:
     """Return a line for each reason to doubt scores, with the scores that it concerns."""
     figures: dict[str, list[str]] = defaultdict(list)
-    for side, one in (("A", first), ("B", second)):
-        for score in one.scores.values():
+    for side, result in (("A", first), ("B", second)):
+        for score in result.scores.values():
             for warning in score.warnings:
                 figures[warning].append(f"{score.title} of {side}")
-    return [f"Doubtful: {', '.join(of)}: {warning}" for warning, of in figures.items()]
+    return [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in figures.items()]
 
 
 def _score(threat: str) -> str:

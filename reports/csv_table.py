@@ -36,8 +36,8 @@ def _facts(row: Row) -> dict[str, object]:
 
 
 def _scores(row: Row) -> dict[str, float]:
-    found: dict[str, float] = {}
+    columns: dict[str, float] = {}
     for key, score in row.scores.items():
         bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
-        found |= {name: value for name, value in bounds.items() if value is not None}
-    return found
+        columns |= {name: value for name, value in bounds.items() if value is not None}
+    return columns

@@ -29,12 +29,12 @@ def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
     A term is a name under which a stage logs values; the stages of a run follow one another.
     """
     frames = {label: [_read(path) for path in paths] for label, paths in logs.items()}
-    longest = max((frame["images"].max() for found in frames.values() for frame in found), default=0)
+    longest = max((frame["images"].max() for tables in frames.values() for frame in tables), default=0)
     edges = np.linspace(0, longest, STRETCHES + 1)
-    curves = {label: _over_seeds(found, edges) for label, found in frames.items()}
-    common = Counter(term for found in curves.values() for term in found)
-    shown = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
-    return [_panel(term, {k: found[term] for k, found in curves.items() if term in found}) for term in shown], len(
+    curves = {label: _over_seeds(tables, edges) for label, tables in frames.items()}
+    common = Counter(term for curve in curves.values() for term in curve)
+    terms = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
+    return [_panel(term, {k: curve[term] for k, curve in curves.items() if term in curve}) for term in terms], len(
         common
     )
 
@@ -54,13 +54,13 @@ def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Li
     logged["x"] = np.digitize(logged["images"], edges[1:], right=True)
     means = pd.DataFrame(logged.groupby(["term", "x", "run"])["value"].mean())
     over = pd.DataFrame(means.groupby(level=["term", "x"])["value"].agg(["mean", "std", "count"]))
-    whole = pd.DataFrame(over[over["count"] == len(runs)])
-    found = {}
-    for term, part in whole.groupby(level="term", sort=False):
+    complete = pd.DataFrame(over[over["count"] == len(runs)])
+    lines = {}
+    for term, part in complete.groupby(level="term", sort=False):
         mean, sd = np.asarray(part["mean"]), np.asarray(part["std"])
         x = centres[np.asarray(part.index.get_level_values("x"), int)]
-        found[str(term)] = Line(x, mean, mean - sd, mean + sd)
-    return found
+        lines[str(term)] = Line(x, mean, mean - sd, mean + sd)
+    return lines
 
 
 def _panel(term: str, lines: Mapping[str, Line]) -> Panel:

@@ -47,29 +47,29 @@ class Shown:
     @cached_property
     def all(self) -> list[Series]:
         """All series with a run that is done."""
-        return [one for one in self.section.series if one.done]
+        return [series for series in self.section.series if series.done]
 
     @cached_property
     def series(self) -> dict[str, Series]:
         """The series that are shown, by label; the net and the key are added where labels are equal."""
-        labels = Counter(one.label for one in self.all)
-        nets = Counter((one.label, one.runs[0].model) for one in self.all)
-        found: dict[str, Series] = {}
-        for one in self.all[:MOST]:
-            net = one.runs[0].model
-            further = [net, one.key][: nets[one.label, net]] if labels[one.label] > 1 else []
-            found[", ".join([one.label, *further])] = one
-        return found
+        labels = Counter(series.label for series in self.all)
+        nets = Counter((series.label, series.runs[0].model) for series in self.all)
+        labelled: dict[str, Series] = {}
+        for series in self.all[:MOST]:
+            net = series.runs[0].model
+            further = [net, series.key][: nets[series.label, net]] if labels[series.label] > 1 else []
+            labelled[", ".join([series.label, *further])] = series
+        return labelled
 
     @cached_property
     def looks(self) -> dict[str, Look]:
         """The look of each series, by label."""
-        return dict(zip(self.series, looks([one.runs[0].method for one in self.series.values()]), strict=True))
+        return dict(zip(self.series, looks([series.runs[0].method for series in self.series.values()]), strict=True))
 
     @property
     def bars(self) -> str:
         """What the bars are, in words."""
-        several = [len(one.done) > 1 for one in self.series.values()]
+        several = [len(series.done) > 1 for series in self.series.values()]
         if all(several):
             return "bars: sd over seeds"
         return "bars: sd over seeds, or of one seed its 95 % interval" if any(several) else "bars: 95 % intervals"
@@ -80,7 +80,7 @@ class Shown:
 
     def each(self, take: Callable[[Series], T | None]) -> dict[str, T]:
         """Apply a function to each series; leave out empty results."""
-        return {label: found for label, one in self.series.items() if (found := take(one))}
+        return {label: result for label, series in self.series.items() if (result := take(series))}
 
 
 def _value(series: Series, key: str) -> Value | None:
@@ -101,9 +101,9 @@ def _tradeoff(shown: Shown, path: Path) -> str:
         return ""
     # Place the ranked series that have both scores, and the published results.
     points = [
-        Point(label, shown.looks[label], x, y, one.key in section.front)
-        for label, one in shown.series.items()
-        if (x := _value(one, distance)) and (y := _value(one, robust))
+        Point(label, shown.looks[label], x, y, series.key in section.front)
+        for label, series in shown.series.items()
+        if (x := _value(series, distance)) and (y := _value(series, robust))
     ]
     if not points:
         return ""
@@ -122,12 +122,12 @@ def _scale(score: Score) -> Scale:
 def _radius(shown: Shown, path: Path) -> str:
     radii: dict[str, dict[float, str]] = defaultdict(lambda: {0.0: "clean_accuracy"})
     for key in shown.section.scores:
-        if found := re.fullmatch(r"robust_accuracy/(\w+)_([\d.e-]+)", key):
-            radii[found[1]][float(found[2])] = key
+        if match := re.fullmatch(r"robust_accuracy/(\w+)_([\d.e-]+)", key):
+            radii[match[1]][float(match[2])] = key
     panels = [
-        Panel(NORMS.get(norm, norm), "accuracy, %", of)
+        Panel(NORMS.get(norm, norm), "accuracy, %", series_lines)
         for norm, keys in radii.items()
-        if (of := shown.each(lambda one, keys=keys: _accuracies(one, keys)))
+        if (series_lines := shown.each(lambda series, keys=keys: _accuracies(series, keys)))
     ]
     if not panels:
         return ""
@@ -136,40 +136,42 @@ def _radius(shown: Shown, path: Path) -> str:
 
 
 def _accuracies(series: Series, keys: dict[float, str]) -> Line | None:
-    found = {eps: value for eps, key in sorted(keys.items()) if (value := _value(series, key))}
-    values = found.values()
-    line = Line(list(found), [v.mean for v in values], [v.low for v in values], [v.high for v in values])
-    return line if len(found) > 1 else None
+    points = {eps: value for eps, key in sorted(keys.items()) if (value := _value(series, key))}
+    values = points.values()
+    line = Line(list(points), [v.mean for v in values], [v.low for v in values], [v.high for v in values])
+    return line if len(points) > 1 else None
 
 
 def _steps(shown: Shown, path: Path) -> str:
-    found = shown.each(_distances)
-    if not found:
+    distances = shown.each(_distances)
+    if not distances:
         return ""
-    choices = [run.selection[STEPS] for one in shown.series.values() for run in one.done if STEPS in run.selection]
+    choices = [
+        run.selection[STEPS] for series in shown.series.values() for run in series.done if STEPS in run.selection
+    ]
     what = choices[0].by.partition(":")[0] if choices else "Distance"
     split = f", against the {' and '.join(choices[0].split)} split" if choices else ""
-    how = "filled: chosen for a seed; bars: sd over seeds"
-    panel = Panel("sampler's steps", what.partition(" of ")[0], found, log="xy")
-    lines(path, [panel], shown.looks, shown.said(how))
-    return f"How many steps the sampler takes: {what}{split}; {how}"
+    note = "filled: chosen for a seed; bars: sd over seeds"
+    panel = Panel("sampler's steps", what.partition(" of ")[0], distances, log="xy")
+    lines(path, [panel], shown.looks, shown.said(note))
+    return f"How many steps the sampler takes: {what}{split}; {note}"
 
 
 def _distances(series: Series) -> Line | None:
     """Return the distances at the candidates that all seeds tried; None if there are none."""
     files = [file for run in series.done if (file := run.file("selection.json"))]
-    read = [read_json(file) for file in files]
-    steps = [step for step in (read[0]["distances"] if read else ()) if all(step in one["distances"] for one in read)]
-    values = [[one["distances"][step] for one in read] for step in steps]
-    mean, sd = [fmean(of) for of in values], [stdev(of) if len(of) > 1 else nan for of in values]
+    data = [read_json(file) for file in files]
+    steps = [step for step in (data[0]["distances"] if data else ()) if all(step in seed["distances"] for seed in data)]
+    values = [[seed["distances"][step] for seed in data] for step in steps]
+    mean, sd = [fmean(row) for row in values], [stdev(row) if len(row) > 1 else nan for row in values]
     low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
-    chosen = {str(one["steps"]) for one in read}
+    chosen = {str(seed["steps"]) for seed in data}
     return Line([int(step) for step in steps], mean, low, high, [step in chosen for step in steps]) if steps else None
 
 
 def _training(shown: Shown, path: Path) -> str:
     logs = shown.each(
-        lambda one: [file for run in one.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
+        lambda series: [file for run in series.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
     )
     panels, terms = curves.panels(logs)
     if not panels:
@@ -181,13 +183,13 @@ def _training(shown: Shown, path: Path) -> str:
 
 
 def _reliability(shown: Shown, path: Path) -> str:
-    found = shown.each(_bins)
-    if not found:
+    all_bins = shown.each(_bins)
+    if not all_bins:
         return _pictures("reliability", "Reliability diagram")(shown, path)
-    diagrams = [Diagram(label, _ece(shown.series[label]), bins) for label, bins in found.items()]
-    how = "lines: 95 % intervals; the images of all seeds together"
-    reliability(path, diagrams, shown.said(how))
-    return f"Reliability diagrams, accuracy by confidence; {how}"
+    diagrams = [Diagram(label, _ece(shown.series[label]), bins) for label, bins in all_bins.items()]
+    note = "lines: 95 % intervals; the images of all seeds together"
+    reliability(path, diagrams, shown.said(note))
+    return f"Reliability diagrams, accuracy by confidence; {note}"
 
 
 def _bins(series: Series) -> list[Bin]:
@@ -210,7 +212,7 @@ def _strips(shown: Shown, path: Path) -> str:
 
 def _pictures(name: str, what: str, columns: int = 4) -> Callable[[Shown, Path], str]:
     def draw(shown: Shown, path: Path) -> str:
-        pictures = shown.each(lambda one: one.done[0].file(f"{name}.png"))
+        pictures = shown.each(lambda series: series.done[0].file(f"{name}.png"))
         if pictures:
             grids(path, list(pictures.items()), shown.said(), columns)
         return f"{what} of each method, from its lowest seed that is done" if pictures else ""

@@ -48,16 +48,16 @@ def write(
     drawn: Mapping[str, Figures],
 ) -> None:
     """Write the page; drawn: the figures of each section and study, by the name of the section or study."""
-    figures = {name: [(text, pack(folder / path)) for text, path in found] for name, found in drawn.items()}
+    figures = {name: [(text, pack(folder / path)) for text, path in captioned] for name, captioned in drawn.items()}
     parts = [
-        *(_compared(section, figures[section.name]) for section in sections),
-        *(_studied(study, figures[study.name]) for study in studies),
-        *(_published(data) for data in dict.fromkeys(one.data for one in published.everything())),
+        *(_section_part(section, figures[section.name]) for section in sections),
+        *(_study_part(study, figures[study.name]) for study in studies),
+        *(_published_part(data) for data in dict.fromkeys(result.data for result in published.everything())),
     ]
     write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
 
 
-def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
+def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
     files = ((series, series.done[0].file("samples.png")) for series in section.series if series.done)
     grids = islice(((series, path) for series, path in files if path), SAMPLES)
     return Part(
@@ -74,7 +74,7 @@ def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
     )
 
 
-def _studied(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
+def _study_part(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
     return Part(
         id=study.name,
         title=study.heading,
@@ -86,14 +86,14 @@ def _studied(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
     )
 
 
-def _published(data: str) -> Part:
-    found = published.of(data)
+def _published_part(data: str) -> Part:
+    results = published.of(data)
     return Part(
         id=f"published-{data}",
         title=f"{published.HEADING}: {data}",
         label=published.HEADING.lower(),
         sortable=False,
         intro=published.LEGEND,
-        main=published.tables(found),
-        footnotes=published.footnotes(found),
+        main=published.tables(results),
+        footnotes=published.footnotes(results),
     )

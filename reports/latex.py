@@ -18,8 +18,8 @@ PLAIN = {
 
 def escape(text: str) -> str:
     """Escape a text for LaTeX; characters that LaTeX may not know become a ?."""
-    known = "".join(PLAIN.get(char, char) for char in text)
-    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", known)
+    escaped = "".join(PLAIN.get(char, char) for char in text)
+    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", escaped)
 
 
 def latex(tables: Sequence[tuple[str, Table]]) -> str:

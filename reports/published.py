@@ -69,21 +69,21 @@ class Published:
 def everything() -> list[Published]:
     """Return all lines of published.csv."""
     with (Path(__file__).parent / "published.csv").open(encoding="utf-8", newline="") as file:
-        return [_one(**line) for line in csv.DictReader(file)]
+        return [_parse(**line) for line in csv.DictReader(file)]
 
 
-def _one(value: str, verified: str, **texts: str) -> Published:
+def _parse(value: str, verified: str, **texts: str) -> Published:
     return Published(**texts, value=float(value), verified=verified == "yes")
 
 
 def datasets() -> list[str]:
     """Return the names of the datasets with published results."""
-    return list(dict.fromkeys(one.data for one in everything()))
+    return list(dict.fromkeys(result.data for result in everything()))
 
 
 def of(data: str) -> list[Published]:
     """Return the published results on a dataset, given the name of its config."""
-    return [one for one in everything() if one.data == data]
+    return [result for result in everything() if result.data == data]
 
 
 def points(data: str, robust: str) -> list[tuple[str, float, float]]:
@@ -95,20 +95,20 @@ def points(data: str, robust: str) -> list[tuple[str, float, float]]:
 
 def tables(found: Sequence[Published]) -> list[Table]:
     """Return the tables, a row for each method under each protocol, in the order of the file."""
-    made = []
+    blocks = []
     for title, metrics in METRICS.items():
-        lines = _lines([one for one in found if one.column in metrics])
-        shown = [metric for metric in metrics if any(metric in line.of for line in lines)]
-        headers = ["method", "net", *(metrics[metric] for metric in shown), "protocol", "source"]
+        lines = _lines([result for result in found if result.column in metrics])
+        columns = [metric for metric in metrics if any(metric in line.of for line in lines)]
+        headers = ["method", "net", *(metrics[metric] for metric in columns), "protocol", "source"]
         if lines:
-            made.append(Table(title, headers, [_row(line, shown, found) for line in lines]))
-    return made
+            blocks.append(Table(title, headers, [_row(line, columns, found) for line in lines]))
+    return blocks
 
 
 def footnotes(found: Sequence[Published]) -> list[str]:
     """Return the protocols and the sources to which the numbers in the tables refer."""
-    protocols = [f"Protocol {number}: {text}" for number, text in enumerate(_numbered(found, "protocol"), start=1)]
-    return protocols + [f"Source {number}: {text}" for number, text in enumerate(_numbered(found, "source"), start=1)]
+    protocols = [f"Protocol {number}: {text}" for number, text in enumerate(_distinct(found, "protocol"), start=1)]
+    return protocols + [f"Source {number}: {text}" for number, text in enumerate(_distinct(found, "source"), start=1)]
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,18 @@ class _Line:
 
 def _lines(found: Sequence[Published]) -> list[_Line]:
     lines: dict[tuple[str, str, str], dict[str, Published]] = defaultdict(dict)
-    for one in found:
-        lines[one.method, one.net, one.protocol][one.column] = one
+    for result in found:
+        lines[result.method, result.net, result.protocol][result.column] = result
     return [_Line(line) for line in lines.values()]
 
 
 def _row(line: _Line, metrics: Sequence[str], found: Sequence[Published]) -> list[Cell]:
-    sources = sorted({_numbered(found, "source").index(one.source) + 1 for one in line.of.values()})
+    sources = sorted({_distinct(found, "source").index(result.source) + 1 for result in line.of.values()})
     return [
         Cell(line.any.method),
         Cell(line.any.net or "–"),
         *(_cell(line.of.get(metric)) for metric in metrics),
-        Cell(str(_numbered(found, "protocol").index(line.any.protocol) + 1)),
+        Cell(str(_distinct(found, "protocol").index(line.any.protocol) + 1)),
         Cell(", ".join(map(str, sources))),
     ]
 
@@ -148,5 +148,5 @@ def _cell(one: Published | None) -> Cell:
     return Cell(f"{one.value:g}", one.value, marks="" if one.verified else UNVERIFIED) if one else Cell("–")
 
 
-def _numbered(found: Sequence[Published], key: str) -> list[str]:
-    return list(dict.fromkeys(getattr(one, key) for one in found))
+def _distinct(found: Sequence[Published], key: str) -> list[str]:
+    return list(dict.fromkeys(getattr(result, key) for result in found))

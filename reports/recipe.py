@@ -32,17 +32,17 @@ def changes(text: str) -> list[Change] | None:
     """Return the fields of a frozen config that differ from its current recipe; None if either cannot be read."""
     try:
         config = config_of({key: value for key, value in yaml.load(text, YAML).items() if key != "names"})
-        normal, here = recipe(config.method["name"], config.data["name"]), _fields(config)
+        standard, frozen = recipe(config.method["name"], config.data["name"]), _fields(config)
     except (yaml.YAMLError, UserError, AttributeError, KeyError, TypeError):
         return None
-    if normal is None:
+    if standard is None:
         return None
     # A field that the frozen config lacks was added to the recipe later and is no difference, unless an override
     # removed it, alone or with a part that contains it.
-    away = (*here, *(override.removeprefix("~") for override in config.overrides if override.startswith("~")))
-    keys = [key for key in {**here, **normal} if any(f"{key}.".startswith(f"{part}.") for part in away)]
-    different = [key for key in keys if (key in here, here.get(key)) != (key in normal, normal.get(key))]
-    return [Change(key, _shown(normal, key), _shown(here, key)) for key in different]
+    comparable = (*frozen, *(override.removeprefix("~") for override in config.overrides if override.startswith("~")))
+    keys = [key for key in {**frozen, **standard} if any(f"{key}.".startswith(f"{part}.") for part in comparable)]
+    different = [key for key in keys if (key in frozen, frozen.get(key)) != (key in standard, standard.get(key))]
+    return [Change(key, _format(standard, key), _format(frozen, key)) for key in different]
 
 
 def recipe(method: str, data: str) -> dict[str, object] | None:
@@ -73,6 +73,6 @@ def _flat(part: Part, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _shown(fields: dict[str, object], key: str) -> str:
+def _format(fields: dict[str, object], key: str) -> str:
     value = fields.get(key, "–")
     return value if isinstance(value, str) else json.dumps(value)

@@ -13,12 +13,12 @@ def rows(config: Config, source: str = "folders") -> list[Row]:
     A run that occurs twice, such as a copy of a folder, is one row. UserError if there is no run.
     """
     if source == "mlflow":
-        found = read_rows(config)
+        all_rows = read_rows(config)
     else:
-        found = [row_of(folder) for folder in sorted(folders(Run(config).root))]
+        all_rows = [row_of(folder) for folder in sorted(folders(Run(config).root))]
     # Keep the first of several rows of one run.
     unique: dict[str, Row] = {}
-    for row in found:
+    for row in all_rows:
         unique.setdefault(row.fingerprint, row)
     if not unique:
         where = "MLflow" if source == "mlflow" else str(Run(config).root)

@@ -57,7 +57,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
     tables: dict[str, list[Score]] = defaultdict(list)
     for score in row.scores.values():
         tables[score.table].append(score)
-    found = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
+    files = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
     write_page(
         path,
         "run.html",
@@ -65,7 +65,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
         siblings=siblings,
         tables=tables,
         failure=_text(row, "failure.md"),
-        pictures=[(embed(picture), text) for picture, text in found if picture],
+        pictures=[(embed(picture), text) for picture, text in files if picture],
         charts=charts(_text(row, "metrics.jsonl")),
         points=POINTS,
         config=_text(row, "config.yaml"),

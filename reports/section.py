@@ -67,8 +67,10 @@ class Section:
         robust, distance = self.first("robust_accuracy"), self.first("fd", "fid")
         if not robust or not distance:
             return set()
-        both = [one for one in self.series if not one.barred and one.scores(robust) and one.scores(distance)]
-        return front({one.key: (-one.mean(robust), one.mean(distance)) for one in both})
+        both = [
+            series for series in self.series if not series.barred and series.scores(robust) and series.scores(distance)
+        ]
+        return front({series.key: (-series.mean(robust), series.mean(distance)) for series in both})
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -99,23 +101,23 @@ class Section:
         columns = [column for column in columns if column.means]
         further = "" if ranked else ", not ranked"
         if series:
-            shown = [column for column in columns if not column.score.table]
-            yield _table(MAIN[not ranked], series, [NET, *shown, *STATES], _counts(shown), self.front)
-            yield from _intervals(series, shown, further)
+            selected = [column for column in columns if not column.score.table]
+            yield _table(MAIN[not ranked], series, [NET, *selected, *STATES], _counts(selected), self.front)
+            yield from _intervals(series, selected, further)
         for details in dict.fromkeys(column.score.table for column in columns if column.score.table):
-            shown = [column for column in columns if column.score.table == details]
-            yield _table(details + further, series, [NET, *shown], _counts(shown))
+            selected = [column for column in columns if column.score.table == details]
+            yield _table(details + further, series, [NET, *selected], _counts(selected))
 
 
 def front(points: dict[str, tuple[float, float]]) -> set[str]:
     """Return the names of the points on the Pareto front, where lower is better in both coordinates."""
-    found: set[str] = set()
+    names: set[str] = set()
     last = inf, inf
     for name, point in sorted(points.items(), key=lambda item: item[1]):
         if point[1] < last[1] or point == last:
-            found.add(name)
+            names.add(name)
             last = point
-    return found
+    return names
 
 
 def _table(
@@ -130,9 +132,9 @@ def _table(
 def _intervals(series: list[Series], columns: list[Measured], further: str) -> Iterator[Table]:
     """Table of intervals over images or samples, for series whose main table shows the sd over seeds instead."""
     several = [one for one in series if len(one.done) > 1]
-    shown = [column for column in columns if any(column.interval(one) for one in several)]
-    if shown:
-        cells = [Column(column.header, lambda one, of=column: Cell(of.interval(one) or "–")) for column in shown]
+    visible = [column for column in columns if any(column.interval(one) for one in several)]
+    if visible:
+        cells = [Column(column.header, lambda one, col=column: Cell(col.interval(one) or "–")) for column in visible]
         yield _table(INTERVALS + further, several, cells)
 
 
@@ -141,5 +143,5 @@ def _counts(columns: list[Measured]) -> str:
     titles: dict[str, list[str]] = defaultdict(list)
     for column in columns:
         titles[column.count].append(column.score.title)
-    counts = [f"n = {n}" + (f" for {' · '.join(of)}" if len(titles) > 1 else "") for n, of in titles.items()]
+    counts = [f"n = {n}" + (f" for {' · '.join(names)}" if len(titles) > 1 else "") for n, names in titles.items()]
     return f"Counts: {'; '.join(counts) or 'none yet'}. The sd is over seeds."

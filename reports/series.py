@@ -39,11 +39,11 @@ class Series:
 
     @cached_property
     def _scores(self) -> dict[str, list[Score]]:
-        found: dict[str, list[Score]] = defaultdict(list)
+        scores: dict[str, list[Score]] = defaultdict(list)
         for run in self.done:
             for key, score in run.scores.items():
-                found[key].append(score)
-        return found
+                scores[key].append(score)
+        return scores
 
     def mean(self, key: str) -> float:
         """Return the mean over seeds; NaN if there is none."""
@@ -87,8 +87,8 @@ class Series:
                 yield f"{self.label}, seed {run.seed}: {run.state}, {run.reason}"
             for note in origin(run):
                 seeds[note].append(str(run.seed))
-        for note, of in seeds.items():
-            yield note if len(of) == len(self.runs) else f"{note} (seed{'s' * (len(of) > 1)} {', '.join(of)})"
+        for note, names in seeds.items():
+            yield note if len(names) == len(self.runs) else f"{note} (seed{'s' * (len(names) > 1)} {', '.join(names)})"
 
 
 def label(run: Row) -> str:
@@ -99,7 +99,7 @@ def label(run: Row) -> str:
 
 def barred(runs: Iterable[Row]) -> bool:
     """Return whether something was chosen on the test split, which excludes the runs from ranking."""
-    return any("test" in how.split for run in runs for how in run.selection.values())
+    return any("test" in choice.split for run in runs for choice in run.selection.values())
 
 
 def judged(run: Row) -> tuple[str, str, str]:
@@ -131,14 +131,14 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
 
 def origin(run: Row) -> Iterator[str]:
     """Yield what was chosen for a run and how, then its deviations from the published setting."""
-    yield from (f"{label(run)}, {what}: {_chosen(how)}" for what, how in run.selection.items())
+    yield from (f"{label(run)}, {what}: {_describe(choice)}" for what, choice in run.selection.items())
     yield from (f"{label(run)}, {what}: {note}" for what, note in run.notes.items())
 
 
-def _chosen(how: Selection) -> str:
+def _describe(how: Selection) -> str:
     """Describe a choice; add the splits unless the text, as in older records, names them itself."""
     if not how.split:
         return how.by
-    said = all(re.search(rf"\b{split}\b", how.by) for split in how.split)
-    on = "" if said else f", on {' and '.join(how.split)}"
+    named = all(re.search(rf"\b{split}\b", how.by) for split in how.split)
+    on = "" if named else f", on {' and '.join(how.split)}"
     return f"chosen by {how.by}{on}" + (": not ranked" if "test" in how.split else "")

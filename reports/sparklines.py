@@ -47,5 +47,5 @@ def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:
     xs, ys = zip(*points, strict=True)
     (left, right), (low, high) = (min(xs), max(xs)), (min(ys), max(ys))
     wide, tall = (right - left) or 1, (high - low) or 1
-    drawn = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
-    return Chart(title, " ".join(drawn), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")
+    coordinates = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
+    return Chart(title, " ".join(coordinates), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")

@@ -29,11 +29,11 @@ the map tells how many of its runs are sound, of all that are over."""
 
 def studies(rows: Sequence[Row]) -> list["Study"]:
     """Return a study for each dataset, protocol and set of factors."""
-    found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row.study:
-            found[(*judged(row), *sorted(row.study))].append(row)
-    return [Study(runs, chance(runs[0].data)) for _, runs in sorted(found.items())]
+            groups[(*judged(row), *sorted(row.study))].append(row)
+    return [Study(runs, chance(runs[0].data)) for _, runs in sorted(groups.items())]
 
 
 def chance(data: str) -> float:
@@ -68,11 +68,11 @@ class Arm:
     @cached_property
     def cells(self) -> dict[tuple[float, ...], Counter[str]]:
         """Number of runs of each outcome, by the values of the factors."""
-        found: dict[tuple[float, ...], Counter[str]] = defaultdict(Counter)
+        counts: dict[tuple[float, ...], Counter[str]] = defaultdict(Counter)
         for run in self.runs:
             if fate := self.fate(run):
-                found[place(run)][fate] += 1
-        return found
+                counts[place(run)][fate] += 1
+        return counts
 
     @cached_property
     def fates(self) -> Counter[str]:
@@ -88,10 +88,10 @@ class Arm:
     def row(self) -> list[Cell]:
         """Return the row of the table."""
         sound = [run.scores["clean_accuracy"].value for run in self.runs if self.fate(run) == "sound"]
-        of, over = self.survival, self.fates.total()
+        score, over = self.survival, self.fates.total()
         return [
             Cell(self.label),
-            Cell(f"{of.value:.1f} [{of.low:.1f}, {of.high:.1f}]", of.value) if of else NONE,
+            Cell(f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]", score.value) if score else NONE,
             *(Cell(f"{self.fates[fate]}/{over}", self.fates[fate]) for fate in FATES),
             Cell(f"{fmean(sound):.1f} ({min(sound):.1f})", fmean(sound)) if sound else NONE,
         ]
@@ -108,8 +108,8 @@ class Study:
     def arms(self) -> list[Arm]:
         """The methods: most stable first, then those of which no run is over, then those that are not ranked."""
         names = sorted({label(run) for run in self.runs})
-        found = [Arm([run for run in self.runs if label(run) == name], 2 * self.chance) for name in names]
-        return sorted(found, key=lambda arm: (barred(arm.runs), -arm.survival.value if arm.survival else 1))
+        arms = [Arm([run for run in self.runs if label(run) == name], 2 * self.chance) for name in names]
+        return sorted(arms, key=lambda arm: (barred(arm.runs), -arm.survival.value if arm.survival else 1))
 
     @property
     def factors(self) -> list[str]:
@@ -142,17 +142,17 @@ class Study:
         """Draw the map if there are two factors; yield its caption and its path below the folder."""
         if len(self.factors) == 2:
             path = Path("figures") / f"{self.name}.png"
-            shown = [Map(arm.label, arm.cells) for arm in self.arms[:MOST]]
-            maps(folder / path, shown, self.factors, told(said(self.runs), of=len(self.arms)))
+            panels = [Map(arm.label, arm.cells) for arm in self.arms[:MOST]]
+            maps(folder / path, panels, self.factors, told(said(self.runs), of=len(self.arms)))
             yield f"What became of the runs of each method, by {' and '.join(self.factors)}", path
 
     def footnotes(self) -> list[str]:
         """Return notes on missing runs, on choices and their criteria, and on deviations from published settings."""
-        wanted = len({(*place(run), run.seed) for run in self.runs})
-        missing = [(arm.label, wanted - arm.fates.total()) for arm in self.arms]
-        told = [
-            f"{name}: {n} of {wanted} runs are missing or not over; its share does not compare"
+        expected = len({(*place(run), run.seed) for run in self.runs})
+        missing = [(arm.label, expected - arm.fates.total()) for arm in self.arms]
+        notes = [
+            f"{name}: {n} of {expected} runs are missing or not over; its share does not compare"
             for name, n in missing
             if n
         ]
-        return told + list(dict.fromkeys(note for arm in self.arms for run in arm.runs for note in origin(run)))
+        return notes + list(dict.fromkeys(note for arm in self.arms for run in arm.runs for note in origin(run)))

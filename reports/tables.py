@@ -38,8 +38,8 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in markdown, with its title and its note."""
-        shown = self.frame(_markdown).to_markdown(index=False, disable_numparse=True)
-        return "\n\n".join(filter(None, [self.title and f"**{self.title}**", shown, self.note]))
+        body = self.frame(_markdown).to_markdown(index=False, disable_numparse=True)
+        return "\n\n".join(filter(None, [self.title and f"**{self.title}**", body, self.note]))
 
 
 def _markdown(cell: Cell) -> str:

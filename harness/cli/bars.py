@@ -106,8 +106,8 @@ class Reporter:
     def refresh(self) -> None:
         """Read the disk again."""
         if console.is_terminal:
-            seen = rows([run.folder for run in self.runs], Jobs())
-            self.live.update(status_table(seen, summary(seen)))
+            status_rows = rows([run.folder for run in self.runs], Jobs())
+            self.live.update(status_table(status_rows, summary(status_rows)))
         for run in self.runs:
             if self.seen.get(run.name) != run.state:
                 self.seen[run.name] = run.state

@@ -33,25 +33,25 @@ class Arguments:
 
 def run(request: Request) -> None:
     """Measure, print the figures, and write them to a file."""
-    asked: Arguments = request.arguments
+    arguments: Arguments = request.arguments
     run = Run(request.config)
     device = prepare(run.config)
     # Only look for the largest batch.
-    if asked.fit:
-        for stage, most in bench.fits(run, device, asked.stage):
+    if arguments.fit:
+        for stage, most in bench.fits(run, device, arguments.stage):
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
         return
-    if asked.of == "training":
-        measured = bench.measure_stages(run, device, asked.rounds, asked.stage)
-    elif asked.of == "sampling":
-        measured = iter([sampling.measure_sampling(run, device, asked.rounds, asked.n)])
+    if arguments.of == "training":
+        measured = bench.measure_stages(run, device, arguments.rounds, arguments.stage)
+    elif arguments.of == "sampling":
+        measured = iter([sampling.measure_sampling(run, device, arguments.rounds, arguments.n)])
     else:
-        measured = attacks.measure_attacks(run, device, asked.rounds, asked.n)
+        measured = attacks.measure_attacks(run, device, arguments.rounds, arguments.n)
     # Print each result as soon as it is measured.
     costs = []
     for cost in measured:
         costs.append(cost)
         console.print(table.variants(cost), table.sections(cost))
-    for line in dict.fromkeys(line for one in costs for line in table.notes(one)):
+    for line in dict.fromkeys(line for timing in costs for line in table.notes(timing)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"Written: {table.keep(run, costs, Path(run.config.reports))}", markup=False, soft_wrap=True)

@@ -39,15 +39,15 @@ def candidates(line: str) -> list[str]:
     before, word = line.split()[1:], ""
     if not line.endswith(" "):
         before, word = before[:-1], (before or [""])[-1]
-    found = sorted({candidate for candidate in _all(before, word) if candidate.startswith(word)})
-    return [candidate.rpartition("=")[2] if "=" in word else candidate for candidate in found]
+    matches = sorted({candidate for candidate in _candidates(before, word) if candidate.startswith(word)})
+    return [candidate.rpartition("=")[2] if "=" in word else candidate for candidate in matches]
 
 
-def _all(before: list[str], word: str) -> Iterator[str]:
+def _candidates(before: list[str], word: str) -> Iterator[str]:
     key, equals, value = word.partition("=")
     if equals and key in (*CHOICES, "recipe"):
-        given = value.rpartition(",")[0]
-        yield from (f"{key}={given + ',' if given else ''}{name}" for name in names(key))
+        earlier = value.rpartition(",")[0]
+        yield from (f"{key}={earlier + ',' if earlier else ''}{name}" for name in names(key))
         return
     if not before:
         yield from verbs()

@@ -47,24 +47,29 @@ def run(request: Request) -> None:
 def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     """Write explain.png and explain.json; return the lines to print."""
     target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
-    images, called, told = pictures(asked.images, asked.n, model.run.data)
+    images, image_names, lines = pictures(asked.images, asked.n, model.run.data)
     # Predict the unchanged images, then walk them in each ball.
     with torch.no_grad():
-        sure, seen = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
-    found = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+        confidence, predicted = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
+    explanations = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
     # Make one row of the picture and one entry of the JSON file for each image.
     rows: list[list[Cell]] = []
     entries: list[dict[str, object]] = []
     for i, image in enumerate(images):
-        walked = [Cell(one.images[i].cpu(), f"ε {eps:g}: {100 * one.after[i]:.0f} %") for eps, one in found.items()]
-        change = Cell(difference(image, walked[-1].image), f"change to {names[target]}")
-        rows.append([Cell(image, f"{names[seen[i]]}: {100 * sure[i]:.0f} %"), *walked, change])
-        towards = [_entry(eps, one, i, names) for eps, one in found.items()]
-        entries.append({"image": called[i], "predicted": names[seen[i]], "confidence": sure[i], "walks": towards})
+        cells = [
+            Cell(explanation.images[i].cpu(), f"ε {eps:g}: {100 * explanation.after[i]:.0f} %")
+            for eps, explanation in explanations.items()
+        ]
+        change = Cell(difference(image, cells[-1].image), f"change to {names[target]}")
+        rows.append([Cell(image, f"{names[predicted[i]]}: {100 * confidence[i]:.0f} %"), *cells, change])
+        walks = [_entry(eps, explanation, i, names) for eps, explanation in explanations.items()]
+        entries.append(
+            {"image": image_names[i], "predicted": names[predicted[i]], "confidence": confidence[i], "walks": walks}
+        )
     picture, content = folder / "explain.png", folder / "explain.json"
     table(picture, rows)
     write_json(content, {"run": model.run.name, "target": names[target], "steps": asked.steps, "images": entries})
-    return [*told, f"Written: {picture}", f"Written: {content}"]
+    return [*lines, f"Written: {picture}", f"Written: {content}"]
 
 
 def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], list[str]]:
@@ -79,8 +84,8 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
     if not paths:
         raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
     prepared, resized = zip(*(_prepare(path, data) for path in paths), strict=True)
-    told = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
-    return torch.stack(prepared), [str(path) for path in paths], told
+    lines = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
+    return torch.stack(prepared), [str(path) for path in paths], lines
 
 
 def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:

@@ -44,21 +44,21 @@ def command(typed: Sequence[str]) -> int:
     flags.add_argument("-h", "--help", action="store_true")
     flags.add_argument("--version", action="store_true")
     flags.add_argument("--cfg", choices=["job"])
-    given, _ = flags.parse_known_intermixed_args(list(typed))  # the verb may have more flags
-    verb = next((word for word in given.words[:1] if "=" not in word and word[:1] not in "+~"), "run")
+    parsed, _ = flags.parse_known_intermixed_args(list(typed))  # the verb may have more flags
+    verb = next((word for word in parsed.words[:1] if "=" not in word and word[:1] not in "+~"), "run")
     if verb not in verbs():
         raise UserError(f"There is no command '{verb}'. {near(verb, verbs())}")
     # Answer the flags that print something and run nothing.
-    if given.version:
+    if parsed.version:
         print(_version())
         return 0
-    if given.help:
-        print(_help_of(verb) if given.words and verb == given.words[0] else _help())
+    if parsed.help:
+        print(_help_of(verb) if parsed.words and verb == parsed.words[0] else _help())
         return 0
     rest = list(typed)
-    if given.words and verb == given.words[0]:
+    if parsed.words and verb == parsed.words[0]:
         rest.remove(verb)
-    if given.cfg:
+    if parsed.cfg:
         flags.read(typed)
         print(show([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
         return 0
@@ -106,22 +106,22 @@ def _help_of(verb: str) -> str:
     path = verbs()[verb]
     # Read the verb's constants from its source, which is not imported.
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    said = {
+    constants = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in ("WORDS", "EXAMPLE")
     }
-    lines = [" ".join(["python -m harness", verb, *said.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
+    lines = [" ".join(["python -m harness", verb, *constants.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
     # Describe its own arguments.
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Arguments":
             entries = [entry for entry in node.body if isinstance(entry, ast.AnnAssign)]
-            own = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
-            lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own}"]
-    if "EXAMPLE" in said:
-        lines += [f"Such as: python -m harness {verb} {said['EXAMPLE']}"]
+            own_arguments = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
+            lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own_arguments}"]
+    if "EXAMPLE" in constants:
+        lines += [f"Such as: python -m harness {verb} {constants['EXAMPLE']}"]
     return "\n".join([*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."])
 
 

@@ -53,10 +53,10 @@ def stages_table(prices: Sequence[Price]) -> Table:
     for price in prices:
         for training in price.run.stage_runs:
             if n := uses.pop(training.fingerprint, 0):
-                how = training.stage.training
-                steps = how.steps(price.run.data.length("train"))
+                optim = training.stage.training
+                steps = optim.steps(price.run.data.length("train"))
                 done = "[green]done[/]" if training.done else "[dim]to do[/]"
-                row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", str(price.pace(training) or "unknown"))
+                row = (training.name, f"{steps:,}", f"{steps * optim.batch:,}", str(price.pace(training) or "unknown"))
                 table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(training.folder))
     return table
 
@@ -79,18 +79,18 @@ def prices_table(prices: Sequence[Price]) -> Table:
 def _costs(prices: Sequence[Price], remark: str = "") -> list[str]:
     """Time of training, time of evaluation, and the hours summed over all processes."""
     stages = {digest: (cost, price.processes) for price in prices for digest, cost in price.stages.items()}
-    judged = [(price.evaluation, price.processes) for price in prices]
-    work = [*stages.values(), *judged]
+    evaluations = [(price.evaluation, price.processes) for price in prices]
+    work = [*stages.values(), *evaluations]
     return [
         _sum([cost for cost, _ in stages.values()], duration) + remark,
-        _sum([cost for cost, _ in judged], duration),
+        _sum([cost for cost, _ in evaluations], duration),
         _sum([cost and cost * n for cost, n in work], lambda seconds: f"{seconds / 3600:,.2f}"),
     ]
 
 
 def _on_gpu(price: Price) -> bool:
-    how = price.run.config.launcher
-    return bool(how.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
+    launcher = price.run.config.launcher
+    return bool(launcher.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
 
 
 def _sum(costs: Sequence[float | None], shown: Callable[[float], str]) -> str:

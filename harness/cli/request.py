@@ -50,33 +50,33 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
 
     A verb's own arguments are typed as key=value, as --key value, or as --key if it is a bool.
     """
-    kind, wanted = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
-    own = {part.name: part for part in fields(kind)} if kind else {}
+    kind, expected_words = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
+    own_fields = {part.name: part for part in fields(kind)} if kind else {}
     # Collect the verb's own arguments: those typed as flags, then those typed as key=value.
     parser = Flags()
-    for name, part in own.items():
+    for name, part in own_fields.items():
         if part.type is bool:
             parser.add_argument(f"--{name}", action="store_const", const="true")
         else:
             parser.add_argument(f"--{name}")
-    given = parser.read(typed)
-    values = {name: value for name in own if (value := getattr(given, name)) is not None}
+    parsed = parser.read(typed)
+    values = {name: value for name in own_fields if (value := getattr(parsed, name)) is not None}
     rest: list[str] = []
-    for word in given.words:
+    for word in parsed.words:
         key, equals, value = word.partition("=")
-        if equals and key in own:
+        if equals and key in own_fields:
             values[key] = value
         else:
             rest.append(word)
     # Split the rest into bare words and overrides.
-    anything = getattr(module, "PLAIN", False)  # its words may contain any character, such as paths
-    words = rest if anything else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
-    if not (wanted and wanted[-1].endswith("…")) and len(words) != len(wanted):
-        usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
-        raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
-    passed = ["-m"] * given.multirun + ([f"--config-dir={given.config_dir}"] if given.config_dir else [])
+    plain = getattr(module, "PLAIN", False)  # its words may contain any character, such as paths
+    words = rest if plain else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
+    if not (expected_words and expected_words[-1].endswith("…")) and len(words) != len(expected_words):
+        usage = " ".join(["python -m harness", verb, *expected_words, "[key=value …]"])
+        raise UserError(f"{verb} takes {len(expected_words)} words and was given {len(words)}. Type: {usage}")
+    kept_flags = ["-m"] * parsed.multirun + ([f"--config-dir={parsed.config_dir}"] if parsed.config_dir else [])
     arguments = _parse_arguments(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
-    overrides = [*passed, *rest[len(words) :]]
+    overrides = [*kept_flags, *rest[len(words) :]]
     return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None))
 
 

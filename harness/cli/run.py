@@ -39,8 +39,8 @@ def run_all(runs: list[Run]) -> int:
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
     # Send what MLflow still misses, for a short while.
     if enabled(config):
-        _, left = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
+        _, missing = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
         console.print(f"MLflow:      {tracking.ui_command(config)}", markup=False, soft_wrap=True)
-        if left:
-            console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
+        if missing:
+            console.print(f"MLflow misses {missing} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
     return status

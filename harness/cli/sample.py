@@ -57,15 +57,15 @@ def run(request: Request) -> None:
 
 def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> None:
     """Call `write` with the trained model and the requested folder, and print the lines that it returns."""
-    asked, config = request.arguments, request.config
-    model = _model(asked.run, request.overrides)
-    folder = Path(asked.out) if asked.out else Path(config.reports) / "pictures" / model.run.name
+    arguments, config = request.arguments, request.config
+    model = _model(arguments.run, request.overrides)
+    folder = Path(arguments.out) if arguments.out else Path(config.reports) / "pictures" / model.run.name
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
     try:
         with full_precision():
-            lines = write(model, asked, folder)
+            lines = write(model, arguments, folder)
     except (Diverged, CanaryFailed) as error:
         raise UserError(f"{model.run.name} shows nothing: {error}") from None
     for line in lines:
@@ -89,11 +89,11 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     names = model.run.data.classes
     classes = [model.label(word) for word in asked.classes] or list(range(len(names)))
     images = _draw(model, asked, classes)
-    walked = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
+    walks = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
     # Write the pictures and the arrays.
     grid, strip, arrays = (folder / name for name in ("samples.png", "trajectory.png", "samples.npz"))
     save_grid(images, len(classes), grid)
-    table(strip, _rows(walked, [short(names[label]) for label in classes]))
+    table(strip, _rows(walks, [short(names[label]) for label in classes]))
     with atomic_write(arrays) as temporary:
         colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
         np.savez(temporary, arr_0=colour.numpy(), arr_1=np.resize(np.array(classes, np.int64), asked.n))
@@ -102,8 +102,8 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
 
 def trajectory(model: Trained, n: int, classes: Sequence[int], seed: int, steps: int | None) -> dict[int, Tensor]:
     """Return the first n samples after growing numbers of steps: a shorter walk is the beginning of the full walk."""
-    whole = model.sampler(steps).sampler.steps
-    moments = sorted({round(whole * part / (MOMENTS - 1)) for part in range(MOMENTS)})
+    total = model.sampler(steps).sampler.steps
+    moments = sorted({round(total * part / (MOMENTS - 1)) for part in range(MOMENTS)})
     return {moment: model.sample(n, classes, seed, moment) for moment in moments}
 
 
@@ -111,8 +111,8 @@ def _draw(model: Trained, asked: Arguments, classes: list[int]) -> Tensor:
     """Draw the samples in 8 bits, with a progress bar on a terminal."""
     chunks = model.samples(asked.n, classes, asked.seed, asked.steps)
     count = -(-asked.n // model.chunk)
-    shown = track(chunks, "samples", count, console=console, transient=True, disable=not console.is_terminal)
-    return torch.cat([eight_bits(images) for images in shown])
+    progress = track(chunks, "samples", count, console=console, transient=True, disable=not console.is_terminal)
+    return torch.cat([eight_bits(images) for images in progress])
 
 
 def _rows(walked: dict[int, Tensor], names: list[str]) -> list[list[Cell]]:

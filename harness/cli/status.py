@@ -45,10 +45,10 @@ def look(root: Path, every: bool = False) -> None:
     """Show the progress of the runs of a folder; `every`: also those that are over, however many there are."""
     jobs = _jobs(root)
     shared, runs = _rows(root, jobs)
-    shown = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
-    console.print(status_table([*shared, *shown], summary(runs)))
-    if len(shown) < len(runs):
-        console.print(f"{len(runs) - len(shown):,} runs that are over are not shown: all=true shows them.")
+    visible = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
+    console.print(status_table([*shared, *visible], summary(runs)))
+    if len(visible) < len(runs):
+        console.print(f"{len(runs) - len(visible):,} runs that are over are not shown: all=true shows them.")
     if jobs.silence:
         console.print(f"What SLURM knows is missing here: {jobs.silence}", markup=False, soft_wrap=True)
 

@@ -25,6 +25,6 @@ def run(request: Request) -> int:
     if request.arguments.all:
         for folder in folders(root):
             enqueue(load(folder))
-    sent, left = tracking.sync(root, tracking=request.config.tracking)
-    console.print(f"MLflow: {sent} runs sent, {left} still to be sent.", markup=False, soft_wrap=True)
-    return 1 if left else 0
+    sent, remaining = tracking.sync(root, tracking=request.config.tracking)
+    console.print(f"MLflow: {sent} runs sent, {remaining} still to be sent.", markup=False, soft_wrap=True)
+    return 1 if remaining else 0

@@ -35,9 +35,9 @@ def runs_table(runs: list[Run]) -> Table:
     """Table of the runs of a command before it begins."""
     table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
     for run in runs:
-        c, shown = run.config, relative(run.folder)
-        row = (run.fingerprint[:8], c.method["name"], c.data["name"], c.model["name"], str(c.seed))
-        table.add_row(*row, colour(run.state), shown)
+        config, folder = run.config, relative(run.folder)
+        row = (run.fingerprint[:8], config.method["name"], config.data["name"], config.model["name"], str(config.seed))
+        table.add_row(*row, colour(run.state), folder)
     return table
 
 
@@ -55,13 +55,13 @@ def scores_table(runs: list[Run]) -> Table:
     records = {
         run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
     }
-    shown = [item for found in records.values() for item in found.scores.items() if not item[1].table]
-    titles = {key: score.title for key, score in shown}
-    labels = dict.fromkeys(found.protocol.label for found in records.values() if found.protocol.label)
+    main_scores = [item for result in records.values() for item in result.scores.items() if not item[1].table]
+    titles = {key: score.title for key, score in main_scores}
+    labels = dict.fromkeys(result.protocol.label for result in records.values() if result.protocol.label)
     table = Table(Column("run", no_wrap=True), "state", *titles.values(), title=": ".join(["Scores", *labels]))
     for run in runs:
-        found = records.get(run.name)
-        scores = found.scores if found else {}
+        result = records.get(run.name)
+        scores = result.scores if result else {}
         cells = [f"{scores[key].value:.2f}{scores[key].unit}" if key in scores else "–" for key in titles]
         table.add_row(run.name, colour(run.state), *cells)
     return table

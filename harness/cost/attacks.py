@@ -26,10 +26,10 @@ def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> 
     run.data.ready()
     # Find the robust accuracies in the protocol.
     evaluation = build.evaluation(run, device)
-    found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
-    if not found:
+    metrics = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
+    if not metrics:
         raise UserError(f"protocol={run.config.protocol['id']} attacks nothing: choose another protocol=…")
-    for name, metric in found.items():
+    for name, metric in metrics.items():
         with full_precision():
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)
 

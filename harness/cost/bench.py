@@ -42,23 +42,23 @@ def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[st
 
 
 def _chosen_stages(run: Run, stage: str | None) -> list[StageRun]:
-    if found := [training for training in run.stage_runs if stage in (None, training.name)]:
-        return found
-    known = near(str(stage), [training.name for training in run.stage_runs])
-    raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {known}")
+    if stages := [training for training in run.stage_runs if stage in (None, training.name)]:
+        return stages
+    hint = near(str(stage), [training.name for training in run.stage_runs])
+    raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {hint}")
 
 
 def measure_stage(run: Run, training: StageRun, device: torch.device, rounds: int) -> Timing:
     """Measure a step of a stage, on its own data if their files are here; `plan` uses the result from then on."""
     step = _step(run, training, device)
     standin = step.inputs.data is not run.data
-    found = cost(training.name, step, rounds, pace.name(device), standin)
-    found.sections["checkpoint"] = _stall(step) * _share(found, run.config.checkpoint_seconds)
+    timing = cost(training.name, step, rounds, pace.name(device), standin)
+    timing.sections["checkpoint"] = _stall(step) * _share(timing, run.config.checkpoint_seconds)
     key = pace.stage_key(run, training)
-    folder = run.root / "bench" / fingerprint([key, found.device])
-    seconds = median(found.seconds[OURS]) + (0 if standin else found.sections["data"])
+    folder = run.root / "bench" / fingerprint([key, timing.device])
+    seconds = median(timing.seconds[OURS]) + (0 if standin else timing.sections["data"])
     pace.note(folder, key, device, 1, seconds_per_step=seconds, steps=rounds, upper=True)
-    return found
+    return timing
 
 
 def _stall(step: Step) -> float:
@@ -79,14 +79,14 @@ def _share(found: Timing, every: float) -> float:
 
 def largest_batch(run: Run, training: StageRun, device: torch.device) -> int:
     """Extrapolate from small batches how many labelled images fit in memory in one step, with accumulate=1."""
-    tried: list[tuple[int, int]] = []
+    measured: list[tuple[int, int]] = []
     batch = 2
-    while not tried or tried[-1][1] < GROWN * tried[0][1]:
-        tried.append((batch, _step_bytes(_step(run, training, device, batch))))
+    while not measured or measured[-1][1] < GROWN * measured[0][1]:
+        measured.append((batch, _step_bytes(_step(run, training, device, batch))))
         batch *= 2
-    (less, low), (more, high) = tried[-2:]
-    each = (high - low) / (more - less)
-    return int((SPARED * _free(device) - low) / each) + less
+    (small, small_bytes), (large, large_bytes) = measured[-2:]
+    per_image = (large_bytes - small_bytes) / (large - small)
+    return int((SPARED * _free(device) - small_bytes) / per_image) + small
 
 
 def _step_bytes(step: Step) -> int:

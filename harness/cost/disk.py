@@ -33,11 +33,11 @@ def disk(run: Run) -> Disk:
     meanwhile = 0
     for training in run.stage_runs:
         stage: Any = training.stage
-        how, buffer = training.stage.training, 4 * pixels * _buffer_images(asdict(stage))
-        moments = 2 if how.optimizer != "sgd" else int(how.momentum > 0)
+        settings, buffer = training.stage.training, 4 * pixels * _buffer_images(asdict(stage))
+        moments = 2 if settings.optimizer != "sgd" else int(settings.momentum > 0)
         stages[training.fingerprint] = weights + buffer
         # The checkpoints that are kept, and the next one while it is written.
-        meanwhile = max(meanwhile, (KEPT + 1) * (weights * (1 + (how.ema is not None) + moments) + buffer))
+        meanwhile = max(meanwhile, (KEPT + 1) * (weights * (1 + (settings.ema is not None) + moments) + buffer))
     return Disk(stages, _samples(run, pixels), meanwhile)
 
 
@@ -65,5 +65,5 @@ def _samples(run: Run, pixels: int) -> int:
     """Bytes of the samples, in 8 bits, with their features, and of the samples for choosing the sampler's steps."""
     protocol = run.config.protocol
     count, choice = evaluator.sampling(protocol).count, evaluator.selection(protocol)
-    tried = len(choice.candidates(run.method.sampler.steps)) * choice.count if choice else 0
-    return (count + tried) * pixels + 4 * FEATURES * count
+    extra = len(choice.candidates(run.method.sampler.steps)) * choice.count if choice else 0
+    return (count + extra) * pixels + 4 * FEATURES * count

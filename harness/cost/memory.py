@@ -17,12 +17,12 @@ def peak(work: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     # On a CPU, add up the allocations that the profiler recorded.
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recording:
         work()
-    assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    held = most = 0
-    events: list[Any] = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert recording.profiler is not None and recording.profiler.kineto_results is not None
+    allocated = highest = 0
+    events: list[Any] = [event for event in recording.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+        allocated += event.nbytes()
+        highest = max(highest, allocated)
+    return highest

@@ -30,17 +30,17 @@ class Pass:
 @contextmanager
 def count_passes(model: nn.Module) -> Iterator["Counter[Pass]"]:
     """Count the passes in the body; their kind follows from whether the logits and the weights require gradients."""
-    found: Counter[Pass] = Counter()
+    passes: Counter[Pass] = Counter()
 
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         kind: Kind = "forward"
         if output.requires_grad:
             kind = "training" if any(p.requires_grad for p in module.parameters()) else "input gradient"
-        found[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
+        passes[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
 
     hook = model.register_forward_hook(note)
     try:
-        yield found
+        yield passes
     finally:
         hook.remove()
 
@@ -48,13 +48,13 @@ def count_passes(model: nn.Module) -> Iterator["Counter[Pass]"]:
 def bare(model: EnergyModel, passes: "Counter[Pass]", images: Tensor) -> Callable[[], None]:
     """Return a function that makes only these passes, over images on the device, N x C x H x W."""
 
-    resident = {one: images[torch.arange(one.images, device=images.device) % len(images)] for one in passes}
+    resident = {entry: images[torch.arange(entry.images, device=images.device) % len(images)] for entry in passes}
 
     def make() -> None:
-        for one, times in passes.items():
+        for entry, times in passes.items():
             for _ in range(times):
-                with computing(one.precision, images.device):
-                    _pass(model, one, resident[one])
+                with computing(entry.precision, images.device):
+                    _pass(model, entry, resident[entry])
         model.zero_grad(set_to_none=True)
 
     return make

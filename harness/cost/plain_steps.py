@@ -108,9 +108,9 @@ def _classify(reference: PlainStep, batch: Batch) -> Tensor:
 
 
 def _robust(reference: PlainStep, batch: Batch) -> Tensor:
-    model, how = reference.model, reference.stage.attack
+    model, attack = reference.model, reference.stage.attack
     x, y = batch.images["labelled"], batch.labels["labelled"]
-    attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), how, how.steps)
+    attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), attack, attack.steps)
     logits = model(attacked)
     (logits.argmax(1) == y).float().mean().item()
     return cross_entropy(logits, y)
@@ -118,13 +118,13 @@ def _robust(reference: PlainStep, batch: Batch) -> Tensor:
 
 def _binary(reference: PlainStep, batch: Batch, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     real, y, steps = batch.images["real"], batch.labels["real"], int(reference.state["T"])
-    model, how = reference.model, reference.stage.contrast.walk
+    model, walk = reference.model, reference.stage.contrast.walk
 
     def joint(logits: Tensor) -> Tensor:
         return logits.gather(1, y[:, None])[:, 0]
 
     # Draw contrastive samples from outliers, and compute the AUC in separate passes.
-    contrastive = plain_walk(model, batch.images["outliers"], joint, how, steps)
+    contrastive = plain_walk(model, batch.images["outliers"], joint, walk, steps)
     model.eval()
     with torch.no_grad():
         difference = joint(model(real))[:, None] - joint(model(contrastive))[None]
@@ -154,9 +154,9 @@ def _energy(reference: PlainStep, batch: Batch) -> Tensor:
     model, chains, buffer = reference.model, reference.stage.chains, reference.state["buffer"]
     real, x, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
     places = torch.randint(len(buffer), (len(real),), device=buffer.device)
-    kept = buffer[places] if buffer.dtype.is_floating_point else buffer[places].float() / 255
+    stored = buffer[places] if buffer.dtype.is_floating_point else buffer[places].float() / 255
     fresh = torch.rand(len(real), 1, 1, 1, device=buffer.device) < chains.restart
-    start = torch.where(fresh, torch.rand_like(kept), kept)
+    start = torch.where(fresh, torch.rand_like(stored), stored)
     sampled = plain_walk(model, start, lambda logits: logits.logsumexp(1), chains.walk, chains.walk.steps)
     buffer[places] = sampled if buffer.dtype.is_floating_point else (sampled.clamp(0, 1) * 255).to(torch.uint8)
     s_real, s_sampled = model(real).logsumexp(1).mean(), model(sampled).logsumexp(1).mean()

@@ -48,8 +48,8 @@ class Price:
     @cached_property
     def evaluation(self) -> float | None:
         """Seconds left of the evaluation."""
-        found = self.paces.find(pace.evaluation_key(self.run), self.device)
-        return 0.0 if self.over else found and found.seconds / self.processes
+        known_pace = self.paces.find(pace.evaluation_key(self.run), self.device)
+        return 0.0 if self.over else known_pace and known_pace.seconds / self.processes
 
     @cached_property
     def disk(self) -> Disk:
@@ -59,8 +59,8 @@ class Price:
     def _stage(self, training: StageRun) -> float | None:
         if self.over or training.ended:
             return 0.0
-        found = self.pace(training)
-        return found and steps_left(self.run, training) * found.seconds / self.processes
+        known_pace = self.pace(training)
+        return known_pace and steps_left(self.run, training) * known_pace.seconds / self.processes
 
 
 def steps_left(run: Run, training: StageRun) -> int:
@@ -77,15 +77,15 @@ def warnings(prices: Sequence[Price]) -> list[str]:
     if any(price.evaluation is None for price in prices):
         lines.append("An evaluation's time is known once a run of its kind has been judged.")
     root = prices[0].run.root
-    needed, there = disk_needed(prices), free(root)
-    if needed > there:
-        lines.append(f"The disk will not do: {size(needed)} may be needed, and {size(there)} are free at {root}.")
+    needed, available = disk_needed(prices), free(root)
+    if needed > available:
+        lines.append(f"The disk will not do: {size(needed)} may be needed, and {size(available)} are free at {root}.")
     return lines
 
 
 def disk_needed(prices: Sequence[Price]) -> int:
     """Bytes that all runs keep, plus the temporary files of those that train at the same time."""
-    kept = {digest: n for price in prices for digest, n in price.disk.stages.items()}
+    stage_bytes = {digest: n for price in prices for digest, n in price.disk.stages.items()}
     at_once = int(prices[0].run.config.launcher.get("parallel", 1))
     meanwhile = sorted((price.disk.meanwhile for price in prices), reverse=True)[:at_once]
-    return sum(kept.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)
+    return sum(stage_bytes.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)

@@ -44,7 +44,7 @@ class Timing:
         """Time of a variant divided by ours: median over rounds, lowest, highest; None if the variant was not timed."""
         if to not in self.seconds:
             return None
-        ratios = [other / own for own, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
+        ratios = [other / ours for ours, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
         return median(ratios), min(ratios), max(ratios)
 
 

@@ -16,7 +16,7 @@ from harness.runs.run import Run
 
 def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Timing:
     """Measure drawing `count` samples with the sampler of a run, from initial weights, which are as fast as any."""
-    data, how = stand_in_data(run.data), run.method.sampler
+    data, sampler = stand_in_data(run.data), run.method.sampler
     source, model = stand_in_outliers(outliers(run), data), initial(run).to(device)
     labels = torch.arange(count, device=device) % len(data.classes)
     starts = source.starts(range(count)).to(device)
@@ -26,7 +26,7 @@ def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) ->
         return draw_of(run.method, model, state, source, labels, 0, range(count))
 
     def reference() -> object:
-        return plain_walk(model, starts, joint_logit(labels), how, how.steps)
+        return plain_walk(model, starts, joint_logit(labels), sampler, sampler.steps)
 
     # Count the passes of our sampler; the floor repeats exactly these.
     with count_passes(model) as passes:

@@ -32,21 +32,21 @@ def variants(cost: Timing) -> Table:
     title = f"{cost.what}, {cost.device}, {cost.batch} images"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
     for name, seconds in cost.seconds.items():
-        usual = median(seconds)
+        typical = median(seconds)
         ratio = cost.ratio(name)
         times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
         memory = size(cost.memory[name]) if cost.memory else "–"
-        table.add_row(name, f"{cost.batch / usual:,.4g}", f"{1e3 * usual:,.4g}", times, memory)
+        table.add_row(name, f"{cost.batch / typical:,.4g}", f"{1e3 * typical:,.4g}", times, memory)
     return table
 
 
 def sections(cost: Timing) -> Table:
     """Table of the time of our step, by section."""
     table = Table("section", "ms", "share")
-    whole = sum(cost.sections.values())
+    total = sum(cost.sections.values())
     for name in sorted(cost.sections, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
         seconds = cost.sections[name]
-        table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / whole:.1f} %")
+        table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / total:.1f} %")
     return table
 
 

@@ -57,7 +57,7 @@ def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     width, height = (5.6, 4.0) if len(panels) == 1 else (2.9 * columns, 2.2 * rows)
-    found: dict[str, Artist] = {}
+    artists: dict[str, Artist] = {}
     with drawing(path, width + 1.9, max(height, 3.4), said) as figure:
         # Draw the panels; dense ones share the range of x.
         for place, panel in enumerate(panels, start=1):
@@ -66,12 +66,12 @@ def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: 
             )
             for turn, (label, line) in enumerate(panel.lines.items()):
                 look = looks[label]
-                found[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
-            _dress(axes, panel, below=panel.dense and place + columns <= len(panels))
+                artists[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
+            _label_axes(axes, panel, below=panel.dense and place + columns <= len(panels))
         # One legend for all panels.
-        labels = [label for label in looks if label in found]
+        labels = [label for label in looks if label in artists]
         names = [fill(label, 24) for label in labels]
-        handles = [found[label] for label in labels]
+        handles = [artists[label] for label in labels]
         figure.legend(handles, names, loc="outside right upper", fontsize=8, handlelength=3.4)
 
 
@@ -93,7 +93,7 @@ def _band(axes: Axes, line: Line, look: Look) -> Artist:
     return axes.plot(line.x, line.mean, linestyle=look.dash, **few, **look.mark)[0]
 
 
-def _dress(axes: Axes, panel: Panel, below: bool) -> None:
+def _label_axes(axes: Axes, panel: Panel, below: bool) -> None:
     """Label and scale the axes; below: the panel below has the label of x."""
     axes.set(xlabel="" if below else panel.x, ylabel=panel.y)
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):

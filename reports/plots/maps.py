@@ -51,18 +51,18 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
 
     A cell without runs stays empty. said: the remark above the maps.
     """
-    columns, rows = (sorted({cell[axis] for one in shown for cell in one.cells}) for axis in (0, 1))
+    columns, rows = (sorted({cell[axis] for panel in shown for cell in panel.cells}) for axis in (0, 1))
     # Arrange the maps; sizes are in inches.
     wide = min(ROW, len(shown))
     high = -(-len(shown) // wide)
     width, height = 0.9 + 0.62 * len(columns), 0.8 + 0.5 * len(rows)
     with drawing(path, max(5.2, wide * width), 0.8 + high * height, said) as figure:
         # Draw each map on the axes that all share.
-        for number, one in enumerate(shown, start=1):
+        for number, panel in enumerate(shown, start=1):
             axes = figure.add_subplot(high, wide, number)
-            for cell, fates in sorted(one.cells.items()):
+            for cell, fates in sorted(panel.cells.items()):
                 _cell(axes, columns.index(cell[0]), rows.index(cell[1]), fates)
-            axes.set_title(fill(one.title, int(LETTERS * width)))
+            axes.set_title(fill(panel.title, int(LETTERS * width)))
             axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
             axes.set(xlabel=f"{factors[0]} × recipe", ylabel=f"{factors[1]} × recipe")
             axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])

@@ -96,20 +96,20 @@ VARIANTS = list(zip("Dp<h^8", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), s
 
 def looks(methods: Sequence[str]) -> list[Look]:
     """Return a look for each series: its method's own for the first of a method, variants for the others."""
-    seen, found = Counter[str](), list[Look]()
+    uses, result = Counter[str](), list[Look]()
     for method in methods:
         own = METHODS.get(method) or OTHERS[crc32(method.encode()) % len(OTHERS)]
         others = [variant for variant in VARIANTS if variant[0] != own.marker]
-        variant = others[(seen[method] - 1) % len(others)]
-        found.append(Look(own.colour, *variant) if seen[method] else own)
-        seen[method] += 1
-    return found
+        variant = others[(uses[method] - 1) % len(others)]
+        result.append(Look(own.colour, *variant) if uses[method] else own)
+        uses[method] += 1
+    return result
 
 
 def told(*texts: str, of: int) -> str:
     """Join texts into the remark above a figure; add how many of the `of` series it shows, if not all."""
-    left = f"the first {MOST} of {of} series" if of > MOST else ""
-    return "; ".join(filter(None, [*texts, left]))
+    remark = f"the first {MOST} of {of} series" if of > MOST else ""
+    return "; ".join(filter(None, [*texts, remark]))
 
 
 @contextmanager

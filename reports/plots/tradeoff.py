@@ -69,25 +69,25 @@ def tradeoff(
 
     said: the remark above the plot.
     """
-    lines = sum(1 + len(one.label) // LETTERS for one in [*points, *references])
+    lines = sum(1 + len(entry.label) // LETTERS for entry in [*points, *references])
     with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said) as figure:
-        axes, named = figure.add_subplot(), list[Any]()
+        axes, handles = figure.add_subplot(), list[Any]()
         # Draw the front below the points.
         front = sorted((point.x.mean, point.y.mean) for point in points if point.front)
         if len(front) > 1:
-            named += axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
+            handles += axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
         for point in points:
-            how = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
+            style = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
             bars = point.y.bar, point.x.bar
-            named.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **how, **point.look.mark))
+            handles.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **style, **point.look.mark))
         if references:
-            named += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
+            handles += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
         # Draw the published results, hollow.
-        for place, one in enumerate(references):
-            how = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(one.label, LETTERS)}
-            named += axes.plot(one.x, one.y, color=GREY, markerfacecolor="white", **how)
+        for place, entry in enumerate(references):
+            style = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(entry.label, LETTERS)}
+            handles += axes.plot(entry.x, entry.y, color=GREY, markerfacecolor="white", **style)
         _scales(axes, x, y)
-        figure.legend(handles=named, loc="outside right upper", fontsize=8)
+        figure.legend(handles=handles, loc="outside right upper", fontsize=8)
 
 
 def _scales(axes: Axes, x: Scale, y: Scale) -> None:
