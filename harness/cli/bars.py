@@ -116,7 +116,7 @@ class Reporter:
 
 
 class Terminal(Show):
-    """Shows runs on the terminal that the command was typed in."""
+    """Show runs on the terminal that the command was typed in."""
 
     def bars(self, runs: int) -> Display:
         """Return bars for this number of runs in this process."""

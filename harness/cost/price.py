@@ -84,7 +84,7 @@ def warnings(prices: Sequence[Price]) -> list[str]:
 
 
 def disk_needed(prices: Sequence[Price]) -> int:
-    """Bytes that all runs keep, plus the temporary files of those that train at the same time."""
+    """Bytes that all runs keep, plus the checkpoints of those that train at the same time."""
     stage_bytes = {digest: n for price in prices for digest, n in price.disk.stages.items()}
     at_once = int(prices[0].run.config.launcher.get("parallel", 1))
     meanwhile = sorted((price.disk.meanwhile for price in prices), reverse=True)[:at_once]
