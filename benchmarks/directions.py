@@ -1,7 +1,7 @@
-"""How near the steps of walks in bf16 are to those in fp32, for trained runs: python benchmarks/directions.py RUN RUN.
+"""Compare directions of walks in bf16 and in fp32, for trained runs: python benchmarks/directions.py RUN RUN.
 
-The cosine of both directions for each test image, as the attack (up the cross-entropy) and the sampler (up the joint
-logit, from outliers) first go; the mean and the lowest of all images. Prints a markdown table.
+The cosine between both directions at the first step of the attack (up the cross-entropy, from test images) and of the
+sampler (up the joint logit, from outliers): mean and lowest over images. Prints a markdown table.
 """
 
 import sys
@@ -14,15 +14,15 @@ from harness.runs.build import outliers
 
 
 def main() -> None:
-    """Compare both for each of the runs that are named."""
+    """Compare both directions for each named run."""
     print("| run | net | attack: mean | lowest | sampler: mean | lowest |\n| --- | --- | --- | --- | --- | --- |")
     for word in sys.argv[1:]:
         model = harness.load(Path(word))
         device, data = model.mean.device, model.run.data
         x, y = (part.to(device) for part in data.tensors("test"))
         starts = outliers(model.run).starts(range(len(x))).to(device)
-        found = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
-        cosines = " | ".join(f"{cosine:.4f}" for cosine in found)
+        values = agreement(model, x, cross_entropy(y), "bf16") + agreement(model, starts, joint_logit(y), "bf16")
+        cosines = " | ".join(f"{cosine:.4f}" for cosine in values)
         print(f"| {model.run.name} | {model.run.config.model['name']} | {cosines} |", flush=True)
 
 

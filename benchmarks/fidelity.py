@@ -1,7 +1,7 @@
-"""Fréchet distance of samples as the harness takes it, and by a folder of PNG files: python benchmarks/fidelity.py [N].
+"""Time the Fréchet distance of samples, by the harness and by a folder of PNG files: python benchmarks/fidelity.py [N].
 
-Both store N random 32x32 samples, read them again, and compare the same features, a random projection onto 2,048
-numbers, with the same statistics; the projection's time is left out of both. They take turns; prints a markdown table.
+Both store N random 32x32 samples, read them again, and compare the same features (a random projection onto 2,048
+numbers) with the same statistics; the time of the projection is not counted. They take turns. Prints a markdown table.
 """
 
 import sys
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
-import harness  # isort: skip # noqa: F401 - before all that imports torchvision
+import harness  # isort: skip # noqa: F401 - before anything that imports torchvision
 import numpy as np
 import torch
 from PIL import Image
@@ -29,25 +29,25 @@ PROJECTION = torch.randn(3 * 32 * 32, 2048, generator=torch.Generator().manual_s
 
 
 class Extractor:
-    """The projection, which counts its own seconds."""
+    """A random projection that measures its own time."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features of uint8 images."""
+        """Return the features of uint8 images."""
         started = time.perf_counter()
         features = images.flatten(1).float() @ PROJECTION
         self.seconds += time.perf_counter() - started
         return features
 
     def of(self, batches: Iterable[Tensor]) -> Tensor:
-        """Features of all batches."""
+        """Return the features of all batches."""
         return torch.cat([self(batch) for batch in batches])
 
 
 def as_chunks(images: Tensor, folder: Path, extractor: Extractor) -> Tensor:
-    """As the harness does: chunks in 8 bits, read whole."""
+    """Store and read samples as the harness does: 8-bit chunks, each read as a whole."""
     samples = Samples(folder, Sampling(len(images), CHUNK, 0))
     for chunk in range(len(samples)):
         samples.write(chunk, images[samples.indices(chunk)[0] : samples.indices(chunk)[-1] + 1])
@@ -55,7 +55,7 @@ def as_chunks(images: Tensor, folder: Path, extractor: Extractor) -> Tensor:
 
 
 def as_pictures(images: Tensor, folder: Path, extractor: Extractor) -> Tensor:
-    """As is usual: a PNG for each, read by torch-fidelity's dataset."""
+    """Store and read samples in the usual way: a PNG for each, read by torch-fidelity's dataset."""
     paths = [folder / f"{number:05d}.png" for number in range(len(images))]
     for path, image in zip(paths, (images * 255).to(torch.uint8).permute(0, 2, 3, 1).numpy(), strict=True):
         Image.fromarray(image).save(path)
@@ -63,31 +63,33 @@ def as_pictures(images: Tensor, folder: Path, extractor: Extractor) -> Tensor:
 
 
 def main() -> None:
-    """Time both, and see that they find the same distance."""
+    """Time both ways, and check that they give the same distance."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, 3, 32, 32, generator=generator)
     other = (torch.rand(count, 3, 32, 32, generator=generator) * 255).to(torch.uint8)
     against: Statistics = fid_features_to_statistics(Extractor().of(other.split(BATCH)))
+    # Time both ways in turn, without the projection.
     ways = {"chunks, as the harness": as_chunks, "PNG files": as_pictures}
     store: dict[str, list[float]] = {name: [] for name in ways}
-    whole: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, float] = {}
+    total: dict[str, list[float]] = {name: [] for name in ways}
+    distances: dict[str, float] = {}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             with tempfile.TemporaryDirectory() as folder:
                 extractor, started = Extractor(), time.perf_counter()
                 features = way(images, Path(folder), extractor)
                 stored = time.perf_counter() - started - extractor.seconds
-                found[name] = frechet(features, against)
+                distances[name] = frechet(features, against)
                 store[name].append(stored)
-                whole[name].append(time.perf_counter() - started - extractor.seconds)
-    ours, usual = ways
-    assert np.isclose(found[ours], found[usual]), found
+                total[name].append(time.perf_counter() - started - extractor.seconds)
+    # Both must give the same distance.
+    ours, reference = ways
+    assert np.isclose(distances[ours], distances[reference]), distances
     print(f"| {count:,} samples | written and read, s | with the distance, s |\n| --- | --- | --- |")
     for name in ways:
-        print(f"| {name} | {median(store[name]):.2f} | {median(whole[name]):.2f} |")
-    ratios = [median(seconds[usual]) / median(seconds[ours]) for seconds in (store, whole)]
+        print(f"| {name} | {median(store[name]):.2f} | {median(total[name]):.2f} |")
+    ratios = [median(seconds[reference]) / median(seconds[ours]) for seconds in (store, total)]
     print("| ratio | {:.1f} | {:.2f} |".format(*ratios))
 
 

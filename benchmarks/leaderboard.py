@@ -1,7 +1,7 @@
-"""How long `report` takes over thousands of runs: python benchmarks/leaderboard.py [RUNS].
+"""Time `report` over thousands of runs: python benchmarks/leaderboard.py [RUNS].
 
-Prints a markdown table. Each run folder holds what a real one of the digits does: its config, a record of about 20 kB,
-curves and pictures; three seeds each, of ten methods with many overrides, and some that diverged or never ended.
+Prints a markdown table. Each run folder holds the files of a real run on the digits: a config, a record of about 20 kB,
+curves and pictures. There are three seeds each, of ten methods with many overrides; some runs diverged or never ended.
 """
 
 import json
@@ -28,7 +28,8 @@ PICTURES = ("samples.png", "reliability.png", "counterfactuals.png")
 
 
 def scores(rng: random.Random) -> dict[str, Score]:
-    """As many as a run on the digits has."""
+    """Return as many scores as a run on the digits has."""
+    # All scores share these fields; their values are random.
     counted = {"n": 360, "unit": "%", "better": "higher"}
 
     def score(title: str, table: str = "") -> Score:
@@ -46,7 +47,7 @@ def scores(rng: random.Random) -> dict[str, Score]:
 
 
 def record(run: Run, rng: random.Random, state: str) -> Record:
-    """A record of the size of those of the digits protocol."""
+    """Return a record of the same size as those of the digits protocol."""
 
     stage = StageCost(
         name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,
@@ -56,6 +57,7 @@ def record(run: Run, rng: random.Random, state: str) -> Record:
         command="python -m harness", created="", commit="0" * 40, dirty=False, python="3.11",
         packages={f"package{i}": "1.2.3" for i in range(30)}, hardware="CPU", device="cpu", threads=1, precision="fp32",
     )  # fmt: skip
+    # A run that is not done has no scores and no outcomes.
     done = state == "done"
     return Record(
         fingerprint=run.fingerprint, series=run.series, state=state, reason="" if done else "loss nan at step 7",
@@ -68,12 +70,13 @@ def record(run: Run, rng: random.Random, state: str) -> Record:
 
 
 def fill(root: Path, count: int) -> None:
-    """Make the folders of so many runs."""
+    """Make the folders of `count` runs."""
     rng = random.Random(0)
     bases = {method: compose([f"method={method}"])[0] for method in METHODS}
     for name in PICTURES:
         imsave(root / name, np.random.default_rng(0).random((100, 100)))
     for number in range(count):
+        # Three seeds for each method and width of the net.
         series, seed = divmod(number, 3)
         variant, method = divmod(series, len(METHODS))
         base = bases[METHODS[method]]
@@ -82,6 +85,7 @@ def fill(root: Path, count: int) -> None:
         run = Run(replace(base, model=weights, overrides=overrides, seed=seed, runs=str(root / "runs")))
         run.folder.mkdir(parents=True)
         (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config.mapping(), sort_keys=False))
+        # Most runs are done; an interrupted one has no record.
         state = rng.choices(("done", "diverged", "interrupted"), (90, 5, 5))[0]
         if state == "interrupted":
             (run.folder / "started").touch()
@@ -94,15 +98,15 @@ def fill(root: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Make the folders and time the command; of a busy machine only the processor's seconds say something."""
+    """Make the folders and time the command; on a busy machine only the processor seconds are meaningful."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     with tempfile.TemporaryDirectory() as scratch:
         fill(Path(scratch), count)
         before, started = os.times(), time.monotonic()
         subprocess.run([sys.executable, "-m", "harness", "report"], cwd=scratch, check=True, capture_output=True)
-        after, took = os.times(), time.monotonic() - started
+        after, seconds = os.times(), time.monotonic() - started
         busy = sum(after[2:4]) - sum(before[2:4])
-        print(f"| runs | seconds | of one processor |\n| --- | --- | --- |\n| {count:,} | {took:.1f} | {busy:.1f} |")
+        print(f"| runs | seconds | of one processor |\n| --- | --- | --- |\n| {count:,} | {seconds:.1f} | {busy:.1f} |")
         sizes = [path.stat().st_size for path in (Path(scratch) / "reports").rglob("*") if path.is_file()]
         print(f"\n{len(sizes):,} files of {sum(sizes) / 1e6:.1f} MB.")
 

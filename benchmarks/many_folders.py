@@ -1,7 +1,7 @@
-"""How long `status` and `plan` take beside thousands of run folders: python benchmarks/many_folders.py [FOLDERS].
+"""Time `status` and `plan` with thousands of run folders: python benchmarks/many_folders.py [FOLDERS].
 
-Prints a markdown table. Each run folder holds what a real one of its state does, its record about 10 kB; there are as
-many folders of stages, each with its pace.
+Prints a markdown table. Each run folder holds the files of a real run in its state, with a record of about 10 kB; there
+are as many folders of stages, each with its pace.
 """
 
 import json
@@ -22,9 +22,10 @@ COMMANDS = ("status", "plan", "plan -m method=atjem,jem,at,generative seed=0,1,2
 
 
 def record(state: str) -> Record:
-    """A record of the size of those of the digits protocol."""
+    """Return a record of the same size as those of the digits protocol."""
     title = "Robust accuracy, L2, eps 0.5"
     score = Score(title=title, value=71.2, low=66.3, high=75.7, n=360, unit="%", better="higher")
+    # The texts and counts give the record its real size.
     stage = StageCost(
         name="robust", fingerprint="0" * 12, steps=294, images=37632, seconds=31.5, images_per_second=1194.7,
         peak_memory_mb=812, resumed=0,
@@ -57,6 +58,7 @@ def fill(root: Path, folders: int) -> None:
         stage.mkdir(parents=True)
         (run / "config.yaml").write_text(config)
         (stage / "pace.json").write_text(json.dumps({**pace, "key": f"{number:012x}"}))
+        # Write the files that belong to the state.
         state = STATES[number % len(STATES)]
         if state in ("done", "diverged"):
             write(run / "record.json", record(state))
@@ -69,7 +71,7 @@ def fill(root: Path, folders: int) -> None:
 
 
 def main() -> None:
-    """Make the folders and time each command three times; the fastest counts, as the machine may be busy."""
+    """Make the folders and time each command three times; the fastest time counts, as the machine may be busy."""
     folders = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     with tempfile.TemporaryDirectory() as scratch:
         fill(Path(scratch) / "runs", folders)

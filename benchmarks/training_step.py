@@ -1,8 +1,8 @@
-"""AT-JEM's joint training step on a net of the papers: python benchmarks/training_step.py wrn-34-10 --batch 128 --T 40.
+"""Time AT-JEM's joint step on a net of the papers: python benchmarks/training_step.py wrn-34-10 --batch 128 --T 40.
 
-Beside the step as it is usually written and the bare passes of its net, as `python -m harness bench` measures it, but
-with nothing installed beside torch, torchvision and timm, as on a machine that was lent for its GPU. Prints a markdown
-table; random images stand in for the data.
+Compares it with a plain step and with the bare passes of its net, as `python -m harness bench` does, but needs only
+torch, torchvision and timm, for machines that are borrowed for their GPU. Prints a markdown table; random images stand
+in for the data.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from harness.training.step import Step  # noqa: E402
 
 
 def net(name: str, classes: int) -> nn.Module:
-    """A net of the papers, untrained: resnet50, or wrn-DEPTH-WIDTH."""
+    """Build an untrained net of the papers: resnet50, or wrn-DEPTH-WIDTH."""
     if name == "resnet50":
         import timm
 
@@ -43,7 +43,7 @@ def net(name: str, classes: int) -> nn.Module:
 
 
 def joint(asked: argparse.Namespace) -> Joint:
-    """AT-JEM's second stage, as published but for what was asked for."""
+    """Build AT-JEM's second stage, as published except for the requested settings."""
     photographs = asked.net == "resnet50"
     walk = Walk(asked.T, 2.0 if photographs else 0.1, precision=asked.walk_precision)
     steps, step, eps = (3, 2.0, 3.0) if photographs else (10, 0.1, 0.5)
@@ -53,19 +53,19 @@ def joint(asked: argparse.Namespace) -> Joint:
 
 
 def measured(asked: argparse.Namespace) -> Timing:
-    """The step's cost on the device that was asked for."""
+    """Measure the step on the requested device."""
     torch.manual_seed(0)
     device = torch.device(asked.device)
     shape, classes = ((3, 256, 256), 1000) if asked.net == "resnet50" else ((3, 32, 32), 10)
     data = RandomImages(shape, classes)
     model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
-    materials = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    inputs = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     if asked.walk_precision != "fp32":
         x, y = (part[: asked.batch].to(device) for part in data.tensors("train"))
         cosines = agreement(model.eval(), x, joint_logit(y), asked.walk_precision)
         print("Cosine with fp32 of the directions of a step, mean and lowest: {:.4f}, {:.4f}".format(*cosines))
-    return cost(asked.net, Step(joint(asked), model, materials), asked.rounds, named, True)
+    return cost(asked.net, Step(joint(asked), model, inputs), asked.rounds, device_name, True)
 
 
 def main() -> None:
@@ -79,16 +79,17 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
+    # Measure, then print the variants and the sections of our step.
     asked = parser.parse_args()
-    found = measured(asked)
-    print(f"{' '.join(sys.argv[1:])}: {found.device}, torch {torch.__version__}\n")
+    timing = measured(asked)
+    print(f"{' '.join(sys.argv[1:])}: {timing.device}, torch {torch.__version__}\n")
     print("| step | images/s | ms | times ours | memory, MB |\n| --- | --- | --- | --- | --- |")
-    for name, seconds in found.seconds.items():
-        usual, ratio = median(seconds), found.ratio(name)
+    for name, seconds in timing.seconds.items():
+        usual, ratio = median(seconds), timing.ratio(name)
         times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
-        print(f"| {name} | {asked.batch / usual:.4g} | {1e3 * usual:.4g} | {times} | {found.memory[name] / 1e6:.0f} |")
+        print(f"| {name} | {asked.batch / usual:.4g} | {1e3 * usual:.4g} | {times} | {timing.memory[name] / 1e6:.0f} |")
     print("\n| section | ms |\n| --- | --- |")
-    for name, usual in found.sections.items():
+    for name, usual in timing.sections.items():
         print(f"| {name} | {1e3 * usual:.4g} |")
 
 

@@ -1,11 +1,11 @@
 """Fair comparisons of hybrid energy-based models: the Python API.
 
     runs = harness.plan("method=at", "seed=1")      # what `python -m harness plan …` shows
-    record = harness.run(runs[0])                   # trains, evaluates, records; continues what was begun
-    model = harness.load(runs[0].folder)            # its EnergyModel, which also samples and explains
+    record = harness.run(runs[0])                   # trains, evaluates, records; resumes an interrupted run
+    model = harness.load(runs[0].folder)            # the trained EnergyModel; it also samples and explains
     table = harness.results()                       # all runs, as a pandas.DataFrame
 
-Nothing heavy is imported before it is used.
+Heavy packages are imported only when they are used.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ __all__ = ["load", "plan", "results", "run"]
 
 
 def plan(*overrides: str) -> "list[Run]":
-    """The runs that some overrides mean, sweeps such as seed=0,1 included; UserError where they mean nothing."""
+    """Return the runs that the overrides describe, including sweeps such as seed=0,1; UserError if they are invalid."""
     from harness.launch.preflight import check_all
     from harness.runs.compose import compose
     from harness.runs.run import Run
@@ -36,7 +36,7 @@ def plan(*overrides: str) -> "list[Run]":
 
 
 def run(run: "Run") -> "Record":
-    """Do what is left of a run, and return its record."""
+    """Train and evaluate what is left of a run, and return its record."""
     from harness.launch.jobs import freeze
     from harness.launch.preflight import importable, ready_to_judge
     from harness.runs.execute import execute
@@ -51,10 +51,10 @@ def run(run: "Run") -> "Record":
 
 
 def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
-    """The trained model of a run's folder, or of a checkpoint file, in evaluation mode; UserError if there is none.
+    """Return the model of a run's folder or of a checkpoint file, in evaluation mode; UserError if there is none.
 
-    Pixels in [0, 1] → logits and energies; it also draws samples and explains images. A checkpoint may have any of
-    the formats of docs/checkpoints.md; overrides such as data=cifar10 say what it belongs to.
+    The model maps pixels in [0, 1] to logits and energies; it also draws samples and explains images. A checkpoint may
+    have any of the formats in docs/checkpoints.md; overrides such as data=cifar10 describe its config.
     """
     from harness.core.device import choose_device
     from harness.runs.reopen import reopen
@@ -64,7 +64,10 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 
 
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
-    """All runs, a row each; overrides such as runs=FOLDER say whose. source: "folders", or "mlflow", with the same."""
+    """Return all runs, one row each; overrides such as runs=FOLDER choose the folder.
+
+    source: "folders", or "mlflow", which gives the same rows.
+    """
     from harness.reports.rows import rows
     from harness.runs.compose import compose
     from harness.runs.row import frame

@@ -1,1 +1,1 @@
-"""The leaderboard, its figures, and the pages they make."""
+"""The leaderboard: its tables, figures and pages."""

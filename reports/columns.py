@@ -1,4 +1,4 @@
-"""The columns of the leaderboard's tables: what each says of a series."""
+"""The columns of the leaderboard's tables, which turn a series into a cell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NONE = Cell("–")
 
 @dataclass(frozen=True)
 class Column:
-    """A header, and the cell of each series."""
+    """A header, and a function from a series to its cell."""
 
     header: str
     cell: Callable[[Series], Cell]
@@ -34,7 +34,7 @@ class Measured:
 
     @property
     def header(self) -> str:
-        """Its name, direction and unit."""
+        """Title, direction and unit."""
         arrow = "↑" if self.score.better == "higher" else "↓"
         return " ".join(filter(None, [self.score.title, arrow, self.score.unit]))
 
@@ -45,24 +45,24 @@ class Measured:
 
     @cached_property
     def digits(self) -> int:
-        """Decimals: 1 for %, else so many that three figures of the largest are seen."""
+        """Number of decimals: 1 for %, else enough for about three significant digits of the largest mean."""
         largest = max(map(abs, self.means))
         return 1 if self.score.unit == "%" or largest >= 100 else 2 if largest >= 1 else 3
 
     @cached_property
     def best(self) -> str:
-        """The best mean, as it is shown; nothing where there is no ranking."""
+        """The best mean, as it is shown; empty if the series are not ranked."""
         best = (max if self.score.better == "higher" else min)(self.means)
         return f"{best:.{self.digits}f}" if self.ranked else ""
 
     @cached_property
     def count(self) -> str:
-        """What it counts over."""
-        found = sorted({score.n for series in self.series for score in series.scores(self.key)})
-        return " or ".join(map(str, found))
+        """The number of images or samples, or several numbers joined by "or"."""
+        counts = sorted({score.n for series in self.series for score in series.scores(self.key)})
+        return " or ".join(map(str, counts))
 
     def cell(self, series: Series) -> Cell:
-        """The mean over seeds and its scatter; of a single seed the value and its interval."""
+        """Return the mean over seeds with their standard deviation, or the value of a single seed with its interval."""
         scores, digits = series.scores(self.key), self.digits
         if not scores:
             return NONE
@@ -75,7 +75,7 @@ class Measured:
         return Cell(text, value, mean == self.best, DOUBT if any(score.warnings for score in scores) else "")
 
     def interval(self, series: Series) -> str:
-        """The mean bounds of its seeds' own intervals, as they are shown; empty where there are none."""
+        """Return the mean bounds of the seeds' own intervals, as they are shown; empty if there are none."""
         lows = [score.low for score in series.scores(self.key) if score.low is not None]
         highs = [score.high for score in series.scores(self.key) if score.high is not None]
         return f"[{fmean(lows):.{self.digits}f}, {fmean(highs):.{self.digits}f}]" if lows and highs else ""
@@ -85,7 +85,7 @@ NET = Column("net", lambda series: Cell(series.runs[0].model))
 
 
 def costs(series: list[Series]) -> list[Column]:
-    """The columns of what the runs took, as far as they tell: means over the seeds that are done."""
+    """Return the columns of cost for which some run has a value: means over the seeds that are done."""
     columns = [
         _mean("parameters", lambda run: run.parameters or None, _count),
         _mean("GPU-hours", lambda run: _device_hours(run, "cuda")),
@@ -100,21 +100,21 @@ def costs(series: list[Series]) -> list[Column]:
 
 
 def _mean(header: str, of: Callable[[Row], float | None], show: Callable[[float], str] = "{:.3g}".format) -> Column:
-    """A column of means over the seeds that are done and tell."""
+    """Return a column of means over the seeds that are done and have a value."""
 
     def cell(series: Series) -> Cell:
-        found = [value for run in series.done if (value := of(run)) is not None]
-        return Cell(show(fmean(found)), fmean(found)) if found else NONE
+        values = [value for run in series.done if (value := of(run)) is not None]
+        return Cell(show(fmean(values)), fmean(values)) if values else NONE
 
     return Column(header, cell)
 
 
 def _device_hours(run: Row, device: str) -> float | None:
-    """Hours of training, times the GPUs or the cores that shared it."""
+    """Hours of training, times the number of GPUs or cores; None if unknown or on another kind of device."""
     if not (run.cost and run.cost.stages and run.origin and run.origin.device.startswith(device)):
         return None
-    each = 1 if device == "cuda" else run.origin.threads
-    return sum(stage.seconds * stage.processes for stage in run.cost.stages) * each / 3600
+    per_process = 1 if device == "cuda" else run.origin.threads
+    return sum(stage.seconds * stage.processes for stage in run.cost.stages) * per_process / 3600
 
 
 def _pace(cost: Cost) -> float | None:
@@ -134,7 +134,7 @@ def _count(number: float) -> str:
 
 
 def duration(hours: float) -> str:
-    """A time in its largest unit."""
+    """Format a time in its largest unit."""
     for unit, size in (("h", 1), ("min", 60)):
         if hours * size >= 1:
             return f"{hours * size:.1f} {unit}"
@@ -146,4 +146,4 @@ STATES = [
     Column("seeds", lambda series: Cell(series.seeds, len(series.done))),
     Column("state", lambda series: Cell(series.state)),
 ]
-"""What the runs took and what became of them."""
+"""Columns of training time and of the states of the runs."""

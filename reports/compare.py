@@ -1,4 +1,4 @@
-"""Two runs that were judged on the same images: a test of what is paired, and side by side what is not."""
+"""Compare two runs evaluated on the same images: paired scores by a test, the other scores side by side."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from harness.runs.record import Record
 from harness.runs.run import find
 
 RESAMPLES = 9999
-"""Of the images, for an interval."""
+"""Number of resamples of the images for an interval."""
 
 AT_ONCE = 10**6
-"""Outcomes that are resampled at a time, which bounds the memory."""
+"""Number of outcomes that are resampled at a time, which bounds the memory."""
 
 NOTES = """\
 A − B: in points, with its 95 % interval over images (paired bootstrap). It is about these two trained nets; other \
@@ -33,7 +33,7 @@ McNemar test). Of several comparisons some come out small by chance: multiply ea
 
 @dataclass(frozen=True)
 class Pair:
-    """Which of the same images two runs are right on, as ones and zeros; it is tested by what they disagree on."""
+    """Which of the same images two runs classify correctly, as ones and zeros; the test uses their disagreements."""
 
     title: str
     first: np.ndarray
@@ -41,25 +41,25 @@ class Pair:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """How many images each is right on, in %."""
+        """Accuracy of each run, in %."""
         return 100 * float(self.first.mean()), 100 * float(self.second.mean())
 
     @property
     def only(self) -> tuple[int, int]:
-        """How many images one alone is right on: the first, the second."""
+        """Number of images that only the first run, and that only the second run, is right on."""
         return int((self.first > self.second).sum()), int((self.first < self.second).sum())
 
     @property
     def difference(self) -> float:
-        """Of their shares, in points."""
+        """Difference of the accuracies, in percentage points."""
         first, second = self.only
         return 100 * (first - second) / len(self.first)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference, by resampling the images."""
+        """95 % bootstrap interval of the difference over images, in percentage points."""
         points, batch = 100.0 * (self.first - self.second), max(1, AT_ONCE // len(self.first))
-        found = bootstrap(
+        result = bootstrap(
             (points,),
             np.mean,
             n_resamples=RESAMPLES,
@@ -68,17 +68,17 @@ class Pair:
             method="percentile",
             random_state=np.random.default_rng(0),  # pyright: ignore[reportCallIssue] - called rng from scipy 1.15 on
         )
-        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
     @property
     def p(self) -> float:
-        """Of the exact McNemar test: the images that one alone is right on are fair coins to equal runs."""
+        """p-value of the exact McNemar test: for equal runs, a disagreement favours either with probability 1/2."""
         first, second = self.only
         return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def read_record(word: str, root: Path) -> tuple[str, Record]:
-    """The name and the record of a run that is done, by its folder's path or by its name below the root."""
+    """Return the name and the record of a run that is done, given its folder's path or its name below the root."""
     folder = find(word, root)
     if (what := state(folder)) != "done":
         raise UserError(f"{folder.name} is {what}, and only runs that are done compare: python -m harness status.")
@@ -86,11 +86,12 @@ def read_record(word: str, root: Path) -> tuple[str, Record]:
 
 
 def pairs(first: Record, second: Record) -> dict[str, Pair]:
-    """What both records hold image by image, by the key of its score; of a threat it is what the last attack left.
+    """Return the outcomes per image that both records have, by key of the score; of a threat after its last attack.
 
-    UserError, with all that differs, where the images or the protocols are not the same.
+    UserError, with all differences, if the images or the protocols are not the same.
     """
-    tags = [(one.data, f"{one.protocol.id} (hash {one.protocol.hash})") for one in (first, second)]
+    # Refuse runs that were not evaluated on the same images under one protocol.
+    tags = [(side.data, f"{side.protocol.id} (hash {side.protocol.hash})") for side in (first, second)]
     differ = [f"{what} {a} and {b}" for what, a, b in zip(("data", "protocol"), *tags, strict=True) if a != b]
     common = {key: (first.outcomes[key], second.outcomes[key]) for key in first.outcomes if key in second.outcomes}
     differ += [f"{len(a)} and {len(b)} images of {key}" for key, (a, b) in common.items() if len(a) != len(b)]
@@ -99,48 +100,51 @@ def pairs(first: Record, second: Record) -> dict[str, Pair]:
             f"These runs were not judged on the same images under one protocol: {'; '.join(differ)}. Compare runs that "
             "agree in these; protocol=NAME chooses the protocol of a run."
         )
+    # Keep the outcomes after the last attack of each threat, as later keys replace earlier ones.
     last = {key.partition("/")[0]: key for key in common}
     return {_score(threat): _pair(first, threat, *common[key]) for threat, key in last.items()}
 
 
 def table(first: Record, second: Record) -> Table:
-    """The comparison, a row for each score that both have, without details."""
+    """Table of the comparison, a row for each score that both runs have, except scores of further tables."""
     protocol, tested = first.protocol, pairs(first, second)
     title = ": ".join(filter(None, [f"{first.data}, protocol {protocol.id} (hash {protocol.hash})", protocol.label]))
-    shown = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
+    comparison = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
+    # Scores with outcomes per image are paired and tested.
     for pair in tested.values():
         low, high = pair.interval
         shares, alone = (f"{share:.2f} %" for share in pair.shares), map(str, pair.only)
         difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-        shown.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
+        comparison.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
+    # The other scores stand side by side.
     for key, score in first.scores.items():
         if key in second.scores and key not in tested and not score.table:
-            shown.add_row(
+            comparison.add_row(
                 escape(score.title), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n)
             )
-    return shown
+    return comparison
 
 
 def kinship(first: Record, second: Record) -> str:
-    """What the two have in common, where that changes what a comparison means; empty where it does not."""
+    """Describe a relation between the runs that changes what a comparison means; empty if there is none."""
     if first.fingerprint == second.fingerprint:
         return "A and B are the same run."
     if first.series == second.series:
         return "A and B are repeats of one experiment: they differ in their seeds alone."
-    data = [{key for key in one.overrides if key.lstrip("+~").startswith("data.")} for one in (first, second)]
+    data = [{key for key in side.overrides if key.lstrip("+~").startswith("data.")} for side in (first, second)]
     if data[0] != data[1]:
         return "A and B differ in their overrides of the data: they compare only if these leave the test images alone."
     return ""
 
 
 def doubts(first: Record, second: Record) -> list[str]:
-    """A line for each reason to doubt figures, with those that it concerns."""
+    """Return a line for each reason to doubt scores, with the scores that it concerns."""
     figures: dict[str, list[str]] = defaultdict(list)
-    for side, one in (("A", first), ("B", second)):
-        for score in one.scores.values():
+    for side, result in (("A", first), ("B", second)):
+        for score in result.scores.values():
             for warning in score.warnings:
                 figures[warning].append(f"{score.title} of {side}")
-    return [f"Doubtful: {', '.join(of)}: {warning}" for warning, of in figures.items()]
+    return [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in figures.items()]
 
 
 def _score(threat: str) -> str:

@@ -1,4 +1,4 @@
-"""All runs as one table for other programs: a line for each run, a column for each fact."""
+"""All runs as one table for other programs: one line per run, one column per fact."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from harness.runs.row import Row
 
 
 def tidy(found: Sequence[Row]) -> pd.DataFrame:
-    """A line for each run; of a score its value, and its bounds as …/low and …/high where it has them."""
+    """Return a line for each run; a score is its value, and its bounds as …/low and …/high if it has them."""
     lines = [_facts(row) | _scores(row) for row in found]
     facts = list(dict.fromkeys(key for row in found for key in _facts(row)))
     return pd.DataFrame(lines, columns=pd.Index(dict.fromkeys([*facts, *(key for line in lines for key in line)])))
@@ -17,6 +17,7 @@ def tidy(found: Sequence[Row]) -> pd.DataFrame:
 
 def _facts(row: Row) -> dict[str, object]:
     cost, origin = row.cost, row.origin
+    # The columns keep this order in the file; the scores follow.
     return {
         **{key: getattr(row, key) for key in ("name", "fingerprint", "series", "method", "overrides", "model", "data")},
         "protocol": row.protocol.id,
@@ -35,8 +36,8 @@ def _facts(row: Row) -> dict[str, object]:
 
 
 def _scores(row: Row) -> dict[str, float]:
-    found: dict[str, float] = {}
+    columns: dict[str, float] = {}
     for key, score in row.scores.items():
         bounds = {key: score.value, f"{key}/low": score.low, f"{key}/high": score.high}
-        found |= {name: value for name, value in bounds.items() if value is not None}
-    return found
+        columns |= {name: value for name, value in bounds.items() if value is not None}
+    return columns

@@ -1,4 +1,4 @@
-"""Curves of training: what runs logged, in equal stretches of images, over seeds."""
+"""Training curves: means over seeds of what runs logged, in equal intervals of images seen."""
 
 import json
 from collections import Counter
@@ -11,36 +11,36 @@ import pandas as pd
 from harness.reports.plots.lines import Line, Panel
 
 STRETCHES = 60
-"""Points of a curve; what was logged in between is averaged."""
+"""Points of a curve; values logged in between are averaged."""
 
 LINES = 3000
-"""Of a run's log that are read, evenly spaced."""
+"""Maximum number of lines of a run's log that are read, evenly spaced."""
 
 FIRST, MOST = ("T", "auc"), 9
-"""Terms that are shown wherever they are logged, a curriculum and what it goes by; terms that are shown in all."""
+"""Terms that are always shown (the curriculum's T and the AUC that drives it); the maximum number of terms."""
 
 SPAN = 100
-"""From this ratio of its largest to its smallest mean on, a term is shown on a logarithmic axis."""
+"""A term has a logarithmic axis if its largest mean is more than this many times its smallest."""
 
 
 def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
-    """A panel for each term that most series log, from the logs of each series' runs; and how many terms there are.
+    """Return a panel for each of the most logged terms, from the logs of each series' runs, and the number of terms.
 
-    A term is what a stage logs under a name; the stages of a run follow one another.
+    A term is a name under which a stage logs values; the stages of a run follow one another.
     """
     frames = {label: [_read(path) for path in paths] for label, paths in logs.items()}
-    longest = max((frame["images"].max() for found in frames.values() for frame in found), default=0)
+    longest = max((frame["images"].max() for tables in frames.values() for frame in tables), default=0)
     edges = np.linspace(0, longest, STRETCHES + 1)
-    curves = {label: _over_seeds(found, edges) for label, found in frames.items()}
-    common = Counter(term for found in curves.values() for term in found)
-    shown = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
-    return [_panel(term, {k: found[term] for k, found in curves.items() if term in found}) for term in shown], len(
+    curves = {label: _over_seeds(tables, edges) for label, tables in frames.items()}
+    common = Counter(term for curve in curves.values() for term in curve)
+    terms = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
+    return [_panel(term, {k: curve[term] for k, curve in curves.items() if term in curve}) for term in terms], len(
         common
     )
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """What a run logged, a row for each value: images seen by then, term, value."""
+    """Read the log of a run as a table, a row for each value: images seen by then, term, value."""
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = lines[:: -(-len(lines) // LINES) or 1]
     table = pd.DataFrame([json.loads(line) for line in lines]).melt("images", var_name="term").dropna()
@@ -48,19 +48,19 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Line]:
-    """The mean of each term over seeds, and its sd, wherever all of them were still training."""
+    """Mean and sd of each term over seeds, as long as all of them were training."""
     centres = (edges[1:] + edges[:-1]) / 2
     logged = pd.concat([run.assign(run=number) for number, run in enumerate(runs)])
     logged["x"] = np.digitize(logged["images"], edges[1:], right=True)
     means = pd.DataFrame(logged.groupby(["term", "x", "run"])["value"].mean())
     over = pd.DataFrame(means.groupby(level=["term", "x"])["value"].agg(["mean", "std", "count"]))
-    whole = pd.DataFrame(over[over["count"] == len(runs)])
-    found = {}
-    for term, part in whole.groupby(level="term", sort=False):
+    complete = pd.DataFrame(over[over["count"] == len(runs)])
+    lines = {}
+    for term, part in complete.groupby(level="term", sort=False):
         mean, sd = np.asarray(part["mean"]), np.asarray(part["std"])
         x = centres[np.asarray(part.index.get_level_values("x"), int)]
-        found[str(term)] = Line(x, mean, mean - sd, mean + sd)
-    return found
+        lines[str(term)] = Line(x, mean, mean - sd, mean + sd)
+    return lines
 
 
 def _panel(term: str, lines: Mapping[str, Line]) -> Panel:

@@ -1,4 +1,4 @@
-"""The figures of a section: what each takes from the section's rows, and what is told of it."""
+"""The figures of a section: the data that each takes from the section's rows, and its caption."""
 
 import re
 from collections import Counter, defaultdict
@@ -24,13 +24,13 @@ from harness.reports.series import Series, said
 T = TypeVar("T")
 
 STEPS = "sampler: number of steps"
-"""What a record says of their choice, by the name that select.Steps gives it."""
+"""The key in a record for the choice of the sampler's steps, as selection.Steps names it."""
 
 NORMS = {"l2": "L2 radius", "linf": "L∞ radius"}
 
 
 def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
-    """The figures that there is something for: what each shows, and its path, of the PNG, below the folder."""
+    """Draw the figures for which there are data; yield the caption and the path of the PNG below the folder."""
     shown = Shown(section)
     for kind, draw in KINDS.items():
         path = Path("figures") / f"{kind}-{section.name}.png"
@@ -40,51 +40,51 @@ def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """The first series of a section of which a run is done, by labels that tell them apart."""
+    """The series that the figures of a section show: the first MOST of those with a finished run, by unique labels."""
 
     section: Section
 
     @cached_property
     def all(self) -> list[Series]:
-        """Those of which a run is done."""
-        return [one for one in self.section.series if one.done]
+        """All series with a run that is done."""
+        return [series for series in self.section.series if series.done]
 
     @cached_property
     def series(self) -> dict[str, Series]:
-        """Those that are shown."""
-        labels = Counter(one.label for one in self.all)
-        nets = Counter((one.label, one.runs[0].model) for one in self.all)
-        found: dict[str, Series] = {}
-        for one in self.all[:MOST]:
-            net = one.runs[0].model
-            further = [net, one.key][: nets[one.label, net]] if labels[one.label] > 1 else []
-            found[", ".join([one.label, *further])] = one
-        return found
+        """The series that are shown, by label; the net and the key are added where labels are equal."""
+        labels = Counter(series.label for series in self.all)
+        nets = Counter((series.label, series.runs[0].model) for series in self.all)
+        labelled: dict[str, Series] = {}
+        for series in self.all[:MOST]:
+            net = series.runs[0].model
+            further = [net, series.key][: nets[series.label, net]] if labels[series.label] > 1 else []
+            labelled[", ".join([series.label, *further])] = series
+        return labelled
 
     @cached_property
     def looks(self) -> dict[str, Look]:
-        """How they are drawn."""
-        return dict(zip(self.series, looks([one.runs[0].method for one in self.series.values()]), strict=True))
+        """The look of each series, by label."""
+        return dict(zip(self.series, looks([series.runs[0].method for series in self.series.values()]), strict=True))
 
     @property
     def bars(self) -> str:
-        """What bars are."""
-        several = [len(one.done) > 1 for one in self.series.values()]
+        """What the bars are, in words."""
+        several = [len(series.done) > 1 for series in self.series.values()]
         if all(several):
             return "bars: sd over seeds"
         return "bars: sd over seeds, or of one seed its 95 % interval" if any(several) else "bars: 95 % intervals"
 
     def said(self, *more: str) -> str:
-        """What must be said of the numbers, and whether series are left out."""
+        """Return the text above a figure: remarks on its numbers, and whether series are left out."""
         return told(said(self.section.runs), *more, of=len(self.all))
 
     def each(self, take: Callable[[Series], T | None]) -> dict[str, T]:
-        """What is taken of each, where there is something."""
-        return {label: found for label, one in self.series.items() if (found := take(one))}
+        """Apply a function to each series; leave out empty results."""
+        return {label: result for label, series in self.series.items() if (result := take(series))}
 
 
 def _value(series: Series, key: str) -> Value | None:
-    """A score with its bar; None where there is none, or where the series is not ranked."""
+    """Return a score with its bar; None if there is none or the series is not ranked."""
     scores = series.scores(key)
     if not scores or series.barred:
         return None
@@ -99,10 +99,11 @@ def _tradeoff(shown: Shown, path: Path) -> str:
     robust, distance = section.first("robust_accuracy"), section.first("fd", "fid")
     if not robust or not distance:
         return ""
+    # Place the ranked series that have both scores, and the published results.
     points = [
-        Point(label, shown.looks[label], x, y, one.key in section.front)
-        for label, one in shown.series.items()
-        if (x := _value(one, distance)) and (y := _value(one, robust))
+        Point(label, shown.looks[label], x, y, series.key in section.front)
+        for label, series in shown.series.items()
+        if (x := _value(series, distance)) and (y := _value(series, robust))
     ]
     if not points:
         return ""
@@ -121,12 +122,12 @@ def _scale(score: Score) -> Scale:
 def _radius(shown: Shown, path: Path) -> str:
     radii: dict[str, dict[float, str]] = defaultdict(lambda: {0.0: "clean_accuracy"})
     for key in shown.section.scores:
-        if found := re.fullmatch(r"robust_accuracy/(\w+)_([\d.e-]+)", key):
-            radii[found[1]][float(found[2])] = key
+        if match := re.fullmatch(r"robust_accuracy/(\w+)_([\d.e-]+)", key):
+            radii[match[1]][float(match[2])] = key
     panels = [
-        Panel(NORMS.get(norm, norm), "accuracy, %", of)
+        Panel(NORMS.get(norm, norm), "accuracy, %", series_lines)
         for norm, keys in radii.items()
-        if (of := shown.each(lambda one, keys=keys: _accuracies(one, keys)))
+        if (series_lines := shown.each(lambda series, keys=keys: _accuracies(series, keys)))
     ]
     if not panels:
         return ""
@@ -135,40 +136,42 @@ def _radius(shown: Shown, path: Path) -> str:
 
 
 def _accuracies(series: Series, keys: dict[float, str]) -> Line | None:
-    found = {eps: value for eps, key in sorted(keys.items()) if (value := _value(series, key))}
-    values = found.values()
-    line = Line(list(found), [v.mean for v in values], [v.low for v in values], [v.high for v in values])
-    return line if len(found) > 1 else None
+    points = {eps: value for eps, key in sorted(keys.items()) if (value := _value(series, key))}
+    values = points.values()
+    line = Line(list(points), [v.mean for v in values], [v.low for v in values], [v.high for v in values])
+    return line if len(points) > 1 else None
 
 
 def _steps(shown: Shown, path: Path) -> str:
-    found = shown.each(_distances)
-    if not found:
+    distances = shown.each(_distances)
+    if not distances:
         return ""
-    choices = [run.selection[STEPS] for one in shown.series.values() for run in one.done if STEPS in run.selection]
+    choices = [
+        run.selection[STEPS] for series in shown.series.values() for run in series.done if STEPS in run.selection
+    ]
     what = choices[0].by.partition(":")[0] if choices else "Distance"
     split = f", against the {' and '.join(choices[0].split)} split" if choices else ""
-    how = "filled: chosen for a seed; bars: sd over seeds"
-    panel = Panel("sampler's steps", what.partition(" of ")[0], found, log="xy")
-    lines(path, [panel], shown.looks, shown.said(how))
-    return f"How many steps the sampler takes: {what}{split}; {how}"
+    note = "filled: chosen for a seed; bars: sd over seeds"
+    panel = Panel("sampler's steps", what.partition(" of ")[0], distances, log="xy")
+    lines(path, [panel], shown.looks, shown.said(note))
+    return f"How many steps the sampler takes: {what}{split}; {note}"
 
 
 def _distances(series: Series) -> Line | None:
-    """The distances at all candidates that every seed had."""
+    """Return the distances at the candidates that all seeds tried; None if there are none."""
     files = [file for run in series.done if (file := run.file("selection.json"))]
-    read = [read_json(file) for file in files]
-    steps = [step for step in (read[0]["distances"] if read else ()) if all(step in one["distances"] for one in read)]
-    values = [[one["distances"][step] for one in read] for step in steps]
-    mean, sd = [fmean(of) for of in values], [stdev(of) if len(of) > 1 else nan for of in values]
+    data = [read_json(file) for file in files]
+    steps = [step for step in (data[0]["distances"] if data else ()) if all(step in seed["distances"] for seed in data)]
+    values = [[seed["distances"][step] for seed in data] for step in steps]
+    mean, sd = [fmean(row) for row in values], [stdev(row) if len(row) > 1 else nan for row in values]
     low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
-    chosen = {str(one["steps"]) for one in read}
+    chosen = {str(seed["steps"]) for seed in data}
     return Line([int(step) for step in steps], mean, low, high, [step in chosen for step in steps]) if steps else None
 
 
 def _training(shown: Shown, path: Path) -> str:
     logs = shown.each(
-        lambda one: [file for run in one.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
+        lambda series: [file for run in series.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
     )
     panels, terms = curves.panels(logs)
     if not panels:
@@ -180,17 +183,17 @@ def _training(shown: Shown, path: Path) -> str:
 
 
 def _reliability(shown: Shown, path: Path) -> str:
-    found = shown.each(_bins)
-    if not found:
+    all_bins = shown.each(_bins)
+    if not all_bins:
         return _pictures("reliability", "Reliability diagram")(shown, path)
-    diagrams = [Diagram(label, _ece(shown.series[label]), bins) for label, bins in found.items()]
-    how = "lines: 95 % intervals; the images of all seeds together"
-    reliability(path, diagrams, shown.said(how))
-    return f"Reliability diagrams, accuracy by confidence; {how}"
+    diagrams = [Diagram(label, _ece(shown.series[label]), bins) for label, bins in all_bins.items()]
+    note = "lines: 95 % intervals; the images of all seeds together"
+    reliability(path, diagrams, shown.said(note))
+    return f"Reliability diagrams, accuracy by confidence; {note}"
 
 
 def _bins(series: Series) -> list[Bin]:
-    """The bins of all seeds together."""
+    """Add up the bins of all seeds."""
     files = [file for run in series.done if (file := run.file("reliability.json"))]
     seeds: Sequence[list[Bin]] = [[Bin(**line) for line in read_json(file)] for file in files]
     return [
@@ -209,7 +212,7 @@ def _strips(shown: Shown, path: Path) -> str:
 
 def _pictures(name: str, what: str, columns: int = 4) -> Callable[[Shown, Path], str]:
     def draw(shown: Shown, path: Path) -> str:
-        pictures = shown.each(lambda one: one.done[0].file(f"{name}.png"))
+        pictures = shown.each(lambda series: series.done[0].file(f"{name}.png"))
         if pictures:
             grids(path, list(pictures.items()), shown.said(), columns)
         return f"{what} of each method, from its lowest seed that is done" if pictures else ""
@@ -226,4 +229,4 @@ KINDS: dict[str, Callable[[Shown, Path], str]] = {
     "samples": _pictures("samples", "Samples"),
     "counterfactuals": _strips,
 }
-"""What draws each kind of figure, and tells what it shows; nothing where there is nothing to draw."""
+"""The function that draws each kind of figure and returns its caption; empty if there is nothing to draw."""

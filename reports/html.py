@@ -1,4 +1,4 @@
-"""leaderboard.html: all tables on one page that sorts and filters them, and that leads to a page of each run."""
+"""leaderboard.html: all tables on one page that can be sorted and filtered, with links to the pages of runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from harness.reports.tables import DOUBT, FRONT, Table
 from harness.reports.webpage import pack, write_page
 
 SAMPLES = 24
-"""Of how many series, the best, sample grids are shown: the page holds them all."""
+"""Maximum number of series whose sample grids are shown, best first: the page embeds the images."""
 
 Figures = Sequence[tuple[str, Path]]
-"""What each shows, and its path below the folder of the reports."""
+"""The caption of each figure, and its path below the folder of the reports."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the page: one dataset and protocol, one study, or what was published of a dataset.
+    """A part of the page: one dataset and protocol, one study, or the published results on a dataset.
 
-    label: what must be said above its numbers. sortable: whether these compare at all. front: the keys of the series on
-    the Pareto front. samples: sample grids, with the series that each is of. Pictures are URIs that hold them.
+    label: a remark above its numbers. sortable: whether its numbers are comparable. front: the keys of the series on
+    the Pareto front. samples: each series with its sample grid. Pictures are data URIs.
     """
 
     id: str
@@ -47,17 +47,17 @@ def write(
     studies: Sequence[Study],
     drawn: Mapping[str, Figures],
 ) -> None:
-    """Write the page; drawn: the figures of each section and study, by its name."""
-    figures = {name: [(text, pack(folder / path)) for text, path in found] for name, found in drawn.items()}
+    """Write the page; drawn: the figures of each section and study, by the name of the section or study."""
+    figures = {name: [(text, pack(folder / path)) for text, path in captioned] for name, captioned in drawn.items()}
     parts = [
-        *(_compared(section, figures[section.name]) for section in sections),
-        *(_studied(study, figures[study.name]) for study in studies),
-        *(_published(data) for data in dict.fromkeys(one.data for one in published.everything())),
+        *(_section_part(section, figures[section.name]) for section in sections),
+        *(_study_part(study, figures[study.name]) for study in studies),
+        *(_published_part(data) for data in dict.fromkeys(result.data for result in published.everything())),
     ]
     write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
 
 
-def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
+def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
     files = ((series, series.done[0].file("samples.png")) for series in section.series if series.done)
     grids = islice(((series, path) for series, path in files if path), SAMPLES)
     return Part(
@@ -74,7 +74,7 @@ def _compared(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
     )
 
 
-def _studied(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
+def _study_part(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
     return Part(
         id=study.name,
         title=study.heading,
@@ -86,14 +86,14 @@ def _studied(study: Study, figures: Sequence[tuple[str, str]]) -> Part:
     )
 
 
-def _published(data: str) -> Part:
-    found = published.of(data)
+def _published_part(data: str) -> Part:
+    results = published.of(data)
     return Part(
         id=f"published-{data}",
         title=f"{published.HEADING}: {data}",
         label=published.HEADING.lower(),
         sortable=False,
         intro=published.LEGEND,
-        main=published.tables(found),
-        footnotes=published.footnotes(found),
+        main=published.tables(results),
+        footnotes=published.footnotes(results),
     )

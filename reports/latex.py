@@ -1,4 +1,4 @@
-"""Tables as LaTeX with booktabs, to be taken into a paper by \\input."""
+"""Tables as LaTeX with booktabs, for \\input in a paper."""
 
 import re
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ PLAIN = {
     **{"<": "$<$", ">": "$>$", "|": "$|$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "×": r"$\times$"},
     **{"–": "--", "·": r"$\cdot$", "†": r"$^\dagger$", "◆": r"$^\diamond$", "ε": r"$\epsilon$", "σ": r"$\sigma$"},
 }
-"""What LaTeX reads otherwise, or in older engines not at all."""
+"""Characters with a special meaning in LaTeX, or unknown to older engines."""
 
 
 def escape(text: str) -> str:
-    """A text as LaTeX prints it; characters that it may not know become a ?."""
-    known = "".join(PLAIN.get(char, char) for char in text)
-    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", known)
+    """Escape a text for LaTeX; characters that LaTeX may not know become a ?."""
+    escaped = "".join(PLAIN.get(char, char) for char in text)
+    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", escaped)
 
 
 def latex(tables: Sequence[tuple[str, Table]]) -> str:
-    """A file of tables, each below its caption."""
+    """Return the content of a file of tables, each below its caption."""
     return PREAMBLE + "".join(_table(caption, table) for caption, table in tables)
 
 

@@ -30,18 +30,18 @@ done of all; only those that are done enter a number. Why one with † is doubtf
 
 
 def write(config: Config, source: str = "folders") -> Path:
-    """Write all pages and return the overview; source: folders of runs, or mlflow, which give the same bytes."""
+    """Write all pages and return the path of the overview; source: folders or mlflow, which give the same bytes."""
     folder = Path(config.reports).absolute()
-    with _hoarding():
-        found = rows(config, source)
-        with runpage.pages(folder / "runs", found, apart=source == "folders"):
-            _write(folder, found)
+    with _without_collector():
+        all_rows = rows(config, source)
+        with runpage.pages(folder / "runs", all_rows, apart=source == "folders"):
+            _write(folder, all_rows)
     return folder / "LEADERBOARD.md"
 
 
 @contextmanager
-def _hoarding() -> Iterator[None]:
-    """No search for garbage meanwhile: among thousands of rows, which all stay, it takes longer than reading them."""
+def _without_collector() -> Iterator[None]:
+    """Turn off the garbage collector: with thousands of live rows it takes longer than reading them."""
     gc.disable()
     try:
         yield
@@ -50,16 +50,16 @@ def _hoarding() -> Iterator[None]:
 
 
 def _write(folder: Path, found: Sequence[Row]) -> None:
-    """All but the pages of runs."""
+    """Write all pages except those of runs."""
     sections, varied = make_sections(found), studies(found)
-    drawn = {one.name: list(figures(one, folder)) for one in sections}
-    drawn |= {one.name: list(one.figures(folder)) for one in varied}
-    for one in sections:
-        write_text(folder / _page(one), _section(one, drawn[one.name]))
-    for one in varied:
-        write_text(folder / _page(one), _study(one, drawn[one.name]))
-    write_text(folder / "published.md", _published())
-    write_text(folder / "leaderboard.tex", latex(_captioned(sections, varied)))
+    drawn = {section.name: list(figures(section, folder)) for section in sections}
+    drawn |= {study.name: list(study.figures(folder)) for study in varied}
+    for section in sections:
+        write_text(folder / _page(section), _section_page(section, drawn[section.name]))
+    for study in varied:
+        write_text(folder / _page(study), _study_page(study, drawn[study.name]))
+    write_text(folder / "published.md", _published_page())
+    write_text(folder / "leaderboard.tex", latex(_all_tables(sections, varied)))
     with atomic_write(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
     write_text(folder / "LEADERBOARD.md", _overview(sections, varied))
@@ -67,7 +67,7 @@ def _write(folder: Path, found: Sequence[Row]) -> None:
 
 
 def make_sections(found: Sequence[Row]) -> list[Section]:
-    """A section for each dataset and protocol, of the runs that are in no study."""
+    """Return a section for each dataset and protocol, of the runs that are in no study."""
     outside = [row for row in found if not row.study]
     alike = {same: [row for row in outside if judged(row) == same] for same in sorted({judged(row) for row in outside})}
     return [Section(runs) for runs in alike.values()]
@@ -77,46 +77,51 @@ def _page(of: Section | Study) -> Path:
     return Path("pages") / f"{of.name}.md"
 
 
-def _captioned(sections: list[Section], varied: list[Study]) -> list[tuple[str, Table]]:
+def _all_tables(sections: list[Section], varied: list[Study]) -> list[tuple[str, Table]]:
     main = [(section.heading, table) for section in sections for table in section.main()]
     return main + [(study.heading, study.table()) for study in varied]
 
 
 def _overview(sections: list[Section], varied: list[Study]) -> str:
-    """The main tables, each with the way to its details."""
+    """The overview: the main tables, each with a link to its details."""
     parts = ["# Leaderboard", MADE, LEGEND]
-    for one in sections:
-        parts += [f"## {one.heading}", *(table.markdown() for table in one.main())]
-        parts += [f"[Details, intervals, cost, footnotes and figures]({_page(one)})"]
-    for one in varied:
-        parts += [f"## {one.heading}", one.legend, one.table().markdown(), f"[Footnotes and figure]({_page(one)})"]
+    for section in sections:
+        parts += [f"## {section.heading}", *(table.markdown() for table in section.main())]
+        parts += [f"[Details, intervals, cost, footnotes and figures]({_page(section)})"]
+    for study in varied:
+        parts += [
+            f"## {study.heading}",
+            study.legend,
+            study.table().markdown(),
+            f"[Footnotes and figure]({_page(study)})",
+        ]
     parts += [f"## {published.HEADING}", "[What others report on CIFAR-10, CIFAR-100 and ImageNet](published.md)"]
-    return _joined(parts)
+    return _join(parts)
 
 
-def _section(section: Section, drawn: Figures) -> str:
-    """The page of a section: all but what the overview says of it."""
+def _section_page(section: Section, drawn: Figures) -> str:
+    """The page of a section: everything that the overview leaves out."""
     parts = [*_top(section), *(table.markdown() for table in section.details())]
     parts += [_bullets([*section.daggers(), *section.footnotes()]), *_images(drawn)]
     if others := published.of(section.runs[0].data):
         parts += [f"## {published.HEADING}", *_block(others)]
-    return _joined(parts)
+    return _join(parts)
 
 
-def _study(study: Study, drawn: Figures) -> str:
-    """The page of a study: all but what the overview says of it."""
-    return _joined([*_top(study), _bullets(study.footnotes()), *_images(drawn)])
+def _study_page(study: Study, drawn: Figures) -> str:
+    """The page of a study: everything that the overview leaves out."""
+    return _join([*_top(study), _bullets(study.footnotes()), *_images(drawn)])
 
 
 def _top(of: Section | Study) -> list[str]:
     return [f"# {of.heading}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
 
 
-def _published() -> str:
+def _published_page() -> str:
     parts = [f"# {published.HEADING}", MADE]
     for data in published.datasets():
         parts += [f"## {data}", *_block(published.of(data))]
-    return _joined(parts)
+    return _join(parts)
 
 
 def _block(found: list[published.Published]) -> list[str]:
@@ -132,5 +137,5 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _joined(parts: Iterable[str]) -> str:
+def _join(parts: Iterable[str]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -1,4 +1,4 @@
-"""Numbers that others published: shown in blocks of their own, and never ranked, for nobody ran them here."""
+"""Published results of others: shown in separate tables and never ranked, because nobody ran them here."""
 
 import csv
 from collections import defaultdict
@@ -18,7 +18,7 @@ named source, which is not always the paper itself."""
 UNVERIFIED = "?"
 
 THREATS = {"l2_0.5": "L2 0.5", "l2_3": "L2 3", "linf_0.0313725": "Linf 8/255", "linf_0.0156863": "Linf 4/255"}
-"""The norms and radii under AutoAttack, by the ends of our scores' keys."""
+"""Norms and radii of AutoAttack accuracies, by the last part of our scores' keys."""
 
 METRICS = {
     "Accuracy and samples": {
@@ -42,12 +42,12 @@ METRICS = {
         "OOD_AUROC_Interp": "interpolations",
     },
 }
-"""The tables, and what the numbers of the file are called in them."""
+"""The tables, and the header in them of each metric of the file."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number. threat: norm and radius, where it is an accuracy under AutoAttack, as in our scores' keys."""
+    """One number. threat: norm and radius of an accuracy under AutoAttack, as in our scores' keys; else empty."""
 
     data: str
     method: str
@@ -61,59 +61,59 @@ class Published:
 
     @property
     def column(self) -> str:
-        """What it measures, and under which attack."""
+        """The metric, and the attack if there is one."""
         return "/".join(filter(None, [self.metric, self.threat]))
 
 
 @cache
 def everything() -> list[Published]:
-    """All of published.csv."""
+    """Return all lines of published.csv."""
     with (Path(__file__).parent / "published.csv").open(encoding="utf-8", newline="") as file:
-        return [_one(**line) for line in csv.DictReader(file)]
+        return [_parse(**line) for line in csv.DictReader(file)]
 
 
-def _one(value: str, verified: str, **texts: str) -> Published:
+def _parse(value: str, verified: str, **texts: str) -> Published:
     return Published(**texts, value=float(value), verified=verified == "yes")
 
 
 def datasets() -> list[str]:
-    """The names of the datasets that something was published on."""
-    return list(dict.fromkeys(one.data for one in everything()))
+    """Return the names of the datasets with published results."""
+    return list(dict.fromkeys(result.data for result in everything()))
 
 
 def of(data: str) -> list[Published]:
-    """What was published on a dataset, by the name of its config."""
-    return [one for one in everything() if one.data == data]
+    """Return the published results on a dataset, given the name of its config."""
+    return [result for result in everything() if result.data == data]
 
 
 def points(data: str, robust: str) -> list[tuple[str, float, float]]:
-    """Name, robust accuracy and FID where one source has both; robust: the key of our score, which names the attack."""
+    """Return name, robust accuracy and FID of each result that has both; robust: the key of our score."""
     attacked = robust.replace("robust_accuracy", "robust_acc")
     lines = [line for line in _lines(of(data)) if {attacked, "FID"} <= set(line.of)]
     return [(line.name, line.of[attacked].value, line.of["FID"].value) for line in lines]
 
 
 def tables(found: Sequence[Published]) -> list[Table]:
-    """The numbers, a row for each method under each protocol, in the order of the file."""
-    made = []
+    """Return the tables, a row for each method under each protocol, in the order of the file."""
+    blocks = []
     for title, metrics in METRICS.items():
-        lines = _lines([one for one in found if one.column in metrics])
-        shown = [metric for metric in metrics if any(metric in line.of for line in lines)]
-        headers = ["method", "net", *(metrics[metric] for metric in shown), "protocol", "source"]
+        lines = _lines([result for result in found if result.column in metrics])
+        columns = [metric for metric in metrics if any(metric in line.of for line in lines)]
+        headers = ["method", "net", *(metrics[metric] for metric in columns), "protocol", "source"]
         if lines:
-            made.append(Table(title, headers, [_row(line, shown, found) for line in lines]))
-    return made
+            blocks.append(Table(title, headers, [_row(line, columns, found) for line in lines]))
+    return blocks
 
 
 def footnotes(found: Sequence[Published]) -> list[str]:
-    """The protocols and the sources that the tables number."""
-    protocols = [f"Protocol {number}: {text}" for number, text in enumerate(_numbered(found, "protocol"), start=1)]
-    return protocols + [f"Source {number}: {text}" for number, text in enumerate(_numbered(found, "source"), start=1)]
+    """Return the protocols and the sources to which the numbers in the tables refer."""
+    protocols = [f"Protocol {number}: {text}" for number, text in enumerate(_distinct(found, "protocol"), start=1)]
+    return protocols + [f"Source {number}: {text}" for number, text in enumerate(_distinct(found, "source"), start=1)]
 
 
 @dataclass(frozen=True)
 class _Line:
-    """What one method reached under one protocol, by column."""
+    """The results of one method under one protocol, by column."""
 
     of: dict[str, Published]
 
@@ -128,18 +128,18 @@ class _Line:
 
 def _lines(found: Sequence[Published]) -> list[_Line]:
     lines: dict[tuple[str, str, str], dict[str, Published]] = defaultdict(dict)
-    for one in found:
-        lines[one.method, one.net, one.protocol][one.column] = one
+    for result in found:
+        lines[result.method, result.net, result.protocol][result.column] = result
     return [_Line(line) for line in lines.values()]
 
 
 def _row(line: _Line, metrics: Sequence[str], found: Sequence[Published]) -> list[Cell]:
-    sources = sorted({_numbered(found, "source").index(one.source) + 1 for one in line.of.values()})
+    sources = sorted({_distinct(found, "source").index(result.source) + 1 for result in line.of.values()})
     return [
         Cell(line.any.method),
         Cell(line.any.net or "–"),
         *(_cell(line.of.get(metric)) for metric in metrics),
-        Cell(str(_numbered(found, "protocol").index(line.any.protocol) + 1)),
+        Cell(str(_distinct(found, "protocol").index(line.any.protocol) + 1)),
         Cell(", ".join(map(str, sources))),
     ]
 
@@ -148,5 +148,5 @@ def _cell(one: Published | None) -> Cell:
     return Cell(f"{one.value:g}", one.value, marks="" if one.verified else UNVERIFIED) if one else Cell("–")
 
 
-def _numbered(found: Sequence[Published], key: str) -> list[str]:
-    return list(dict.fromkeys(getattr(one, key) for one in found))
+def _distinct(found: Sequence[Published], key: str) -> list[str]:
+    return list(dict.fromkeys(getattr(result, key) for result in found))

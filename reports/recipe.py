@@ -1,4 +1,4 @@
-"""What the config of a run changes in the recipe of its method on its dataset."""
+"""Differences between the config of a run and the recipe of its method on its dataset."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -13,15 +13,15 @@ from harness.runs.config import Config, Part, config_of
 from harness.runs.run import YAML, placeless
 
 PARTS = ("method", "model", "outliers", "data")
-"""What a recipe sets."""
+"""The parts of a config that a recipe sets."""
 
 _recipes: dict[tuple[str, str], dict[str, object]] = {}
-"""Those that are known, by method and dataset."""
+"""Composed recipes, by method and dataset."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A field whose value is another than the recipe's; a side that lacks it has a dash."""
+    """A field whose value differs from the recipe's; a side that lacks the field has a dash."""
 
     key: str
     recipe: str
@@ -29,30 +29,31 @@ class Change:
 
 
 def changes(text: str) -> list[Change] | None:
-    """The fields of a frozen config that differ from its recipe as that is now; None where either cannot be read."""
+    """Return the fields of a frozen config that differ from its current recipe; None if either cannot be read."""
     try:
         config = config_of({key: value for key, value in yaml.load(text, YAML).items() if key != "names"})
-        normal, here = recipe(config.method["name"], config.data["name"]), _fields(config)
+        standard, frozen = recipe(config.method["name"], config.data["name"]), _fields(config)
     except (yaml.YAMLError, UserError, AttributeError, KeyError, TypeError):
         return None
-    if normal is None:
+    if standard is None:
         return None
-    # A field that the frozen config lacks came after it, unless it was taken away, alone or with what it stands in.
-    away = (*here, *(override.removeprefix("~") for override in config.overrides if override.startswith("~")))
-    keys = [key for key in {**here, **normal} if any(f"{key}.".startswith(f"{part}.") for part in away)]
-    different = [key for key in keys if (key in here, here.get(key)) != (key in normal, normal.get(key))]
-    return [Change(key, _shown(normal, key), _shown(here, key)) for key in different]
+    # A field that the frozen config lacks was added to the recipe later and is no difference, unless an override
+    # removed it, alone or with a part that contains it.
+    comparable = (*frozen, *(override.removeprefix("~") for override in config.overrides if override.startswith("~")))
+    keys = [key for key in {**frozen, **standard} if any(f"{key}.".startswith(f"{part}.") for part in comparable)]
+    different = [key for key in keys if (key in frozen, frozen.get(key)) != (key in standard, standard.get(key))]
+    return [Change(key, _format(standard, key), _format(frozen, key)) for key in different]
 
 
 def recipe(method: str, data: str) -> dict[str, object] | None:
-    """The fields that a method has on a dataset where nothing is overridden; None where the harness lacks one."""
+    """Return the fields of a method on a dataset without overrides; None if the harness lacks either of them."""
     if (method, data) not in _recipes:
         learn([(method, data)])
     return _recipes.get((method, data))
 
 
 def learn(pairs: Collection[tuple[str, str]]) -> None:
-    """Compose the recipes of pairs of method and dataset, those of a dataset together, which takes half the time."""
+    """Compose the recipes of pairs of method and dataset, all methods of a dataset at once, in half the time."""
     for data in {data for _, data in pairs} & names("data").keys():
         methods = sorted({method for method, on in pairs if on == data} & names("method").keys())
         if methods:
@@ -72,6 +73,6 @@ def _flat(part: Part, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _shown(fields: dict[str, object], key: str) -> str:
+def _format(fields: dict[str, object], key: str) -> str:
     value = fields.get(key, "–")
     return value if isinstance(value, str) else json.dumps(value)

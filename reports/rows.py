@@ -1,4 +1,4 @@
-"""The runs that a report is about, from the folders of runs or from MLflow, their mirror: the same rows."""
+"""The runs of a report, read from the folders of runs or from their mirror in MLflow: the same rows."""
 
 from harness.core.errors import UserError
 from harness.runs.config import Config
@@ -8,16 +8,17 @@ from harness.tracking.reader import read_rows
 
 
 def rows(config: Config, source: str = "folders") -> list[Row]:
-    """All runs of a folder of runs, or of what MLflow holds, in the order of their names.
+    """Return all runs of a folder of runs, or of MLflow, sorted by name.
 
-    A run that is there twice, such as a copy of a folder, is one row. UserError if there is none.
+    A run that occurs twice, such as a copy of a folder, is one row. UserError if there is no run.
     """
     if source == "mlflow":
-        found = read_rows(config)
+        all_rows = read_rows(config)
     else:
-        found = [row_of(folder) for folder in sorted(folders(Run(config).root))]
+        all_rows = [row_of(folder) for folder in sorted(folders(Run(config).root))]
+    # Keep the first of several rows of one run.
     unique: dict[str, Row] = {}
-    for row in found:
+    for row in all_rows:
         unique.setdefault(row.fingerprint, row)
     if not unique:
         where = "MLflow" if source == "mlflow" else str(Run(config).root)

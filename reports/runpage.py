@@ -1,4 +1,4 @@
-"""A page for each run: its scores, pictures, curves, config, cost and origin, and what is doubtful in them."""
+"""A page for each run: its scores with their warnings, pictures, curves, config, cost and origin."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,31 @@ PICTURES = {
     "reliability": "Reliability diagram",
     "counterfactuals": "Counterfactuals",
 }
-"""The pictures of a run's folder, and what they show."""
+"""The pictures in a run's folder, and their titles."""
 
 
 @contextmanager
 def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[None]:
-    """Write a page for each run into a folder, linked with the other seeds of its series, by the end of the body.
+    """Write a page for each run into a folder, with links to the other seeds of its series, by the end of the body.
 
-    apart: copies of this process write them meanwhile; for rows whose files need no connection, which none may share.
+    apart: copies of this process write the pages during the body; only for rows whose files need no connection, which
+    processes cannot share.
     """
+    # Group the runs by series.
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
-    learn({(row.method, row.data) for row in rows})  # known here, they are known to all copies of this process
+    learn({(row.method, row.data) for row in rows})  # copies of this process inherit the recipes
     alike = list(series.values())
 
     def write(number: int) -> None:
         siblings = alike[number]
         config = _text(siblings[0], "config.yaml")
-        differences = changes(config) if config else None  # the seed is no part of a recipe
+        differences = changes(config) if config else None  # a recipe has no seed
         for row in siblings:
             page(folder / f"{valid_name(row.name)}.html", row, siblings, differences)
 
+    # Write in copies of this process during the body, or here after it.
     with beside(write, len(alike)) if apart else nullcontext():
         yield
         if not apart:
@@ -49,11 +52,12 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
 
 
 def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:
-    """Write the page of a run; siblings are the runs of its series, whose configs differ from the recipe alike."""
+    """Write the page of a run; siblings: the runs of its series, which share the differences from the recipe."""
+    # Group the scores by table.
     tables: dict[str, list[Score]] = defaultdict(list)
     for score in row.scores.values():
         tables[score.table].append(score)
-    found = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
+    files = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
     write_page(
         path,
         "run.html",
@@ -61,7 +65,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
         siblings=siblings,
         tables=tables,
         failure=_text(row, "failure.md"),
-        pictures=[(embed(picture), text) for picture, text in found if picture],
+        pictures=[(embed(picture), text) for picture, text in files if picture],
         charts=charts(_text(row, "metrics.jsonl")),
         points=POINTS,
         config=_text(row, "config.yaml"),
@@ -70,6 +74,6 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
 
 
 def _text(row: Row, name: str) -> str:
-    """A text file of the run's folder; empty where there is none."""
+    """Read a text file of the run's folder; empty if there is none."""
     path = row.file(name)
     return path.read_text(encoding="utf-8", errors="replace") if path else ""

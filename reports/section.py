@@ -1,4 +1,4 @@
-"""The runs of one dataset under one protocol: their series, tables and footnotes."""
+"""A section of the leaderboard: the series, tables and footnotes of one dataset under one protocol."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from harness.runs.row import Row
 
 BARRED = "Not ranked: tuned on the test split"
 MAIN = ("", BARRED)
-"""Titles of the main table, and of the same for those that are not ranked."""
+"""Titles of the main table, and of the main table of series that are not ranked."""
 
 INTERVALS = "95 % intervals of a run, over images or samples: mean bounds of the seeds"
 COSTS = "Cost of a run: training, its peak memory and its evaluation; means over seeds"
@@ -22,23 +22,23 @@ COSTS = "Cost of a run: training, its peak memory and its evaluation; means over
 
 @dataclass(frozen=True)
 class Section:
-    """Its runs; none of them is in a study."""
+    """The runs of one dataset under one protocol; none of them is in a study."""
 
     runs: list[Row]
 
     @property
     def name(self) -> str:
-        """The stem of its files."""
+        """Stem of the names of its files."""
         return "-".join(judged(self.runs[0]))
 
     @property
     def heading(self) -> str:
-        """What its runs agree in, and what must be said of their numbers."""
+        """Dataset and protocol, and the remark on the numbers, if any."""
         return ": ".join(filter(None, [title(self.runs[0]), said(self.runs)]))
 
     @cached_property
     def series(self) -> list[Series]:
-        """Its rows: the most robust first, those without a robust score last, and those that are not ranked."""
+        """The series: most robust first, then those without a robust score, then those that are not ranked."""
         repeats: dict[str, list[Row]] = defaultdict(list)
         for run in sorted(self.runs, key=lambda run: run.seed):
             repeats[run.series].append(run)
@@ -53,44 +53,46 @@ class Section:
 
     @cached_property
     def scores(self) -> dict[str, Score]:
-        """A score of each key, in the order in which the records have them."""
+        """One score for each key, in the order of the records."""
         done = [run.scores for run in self.runs if run.state == "done"]
         return {key: score for scores in done for key, score in scores.items()}
 
     def first(self, *starts: str) -> str | None:
-        """The first score key of the main table that starts so."""
+        """Return the first key of the main table's scores that begins with one of these; None if there is none."""
         return next((key for key, score in self.scores.items() if key.startswith(starts) and not score.table), None)
 
     @cached_property
     def front(self) -> set[str]:
-        """The Pareto front: keys of ranked series that none beats in robust accuracy and distance at once."""
+        """Pareto front: keys of ranked series that no other beats in robust accuracy and distance at once."""
         robust, distance = self.first("robust_accuracy"), self.first("fd", "fid")
         if not robust or not distance:
             return set()
-        both = [one for one in self.series if not one.barred and one.scores(robust) and one.scores(distance)]
-        return front({one.key: (-one.mean(robust), one.mean(distance)) for one in both})
+        both = [
+            series for series in self.series if not series.barred and series.scores(robust) and series.scores(distance)
+        ]
+        return front({series.key: (-series.mean(robust), series.mean(distance)) for series in both})
 
     @cached_property
     def tables(self) -> list[Table]:
-        """The tables of scores: of the series that are ranked, then of those that are not."""
+        """The tables of scores, of the ranked series, then of the others."""
         return [*self._tables(True), *self._tables(False)]
 
     def main(self) -> list[Table]:
-        """The main table, then the same of the series that are not ranked, if there are any."""
+        """Return the main table, and that of the series that are not ranked, if there are any."""
         return [table for table in self.tables if table.title in MAIN]
 
     def details(self) -> list[Table]:
-        """The intervals over images, the further scores, and the cost."""
+        """Return the tables of intervals over images, further scores, and cost."""
         columns = costs(self.series)
         cost = [_table(COSTS, self.series, [NET, *columns])] if columns else []
         return [*(table for table in self.tables if table.title not in MAIN), *cost]
 
     def daggers(self) -> list[str]:
-        """Why numbers are doubtful."""
+        """Return the reasons why numbers are doubtful."""
         return list(daggers(self.series))
 
     def footnotes(self) -> list[str]:
-        """What became of runs, what was chosen and how, and what deviates from the published settings."""
+        """Return notes on the end of runs, on choices and their criteria, and on deviations from published settings."""
         return list(dict.fromkeys(note for series in self.series for note in series.footnotes()))
 
     def _tables(self, ranked: bool) -> Iterator[Table]:
@@ -99,23 +101,23 @@ class Section:
         columns = [column for column in columns if column.means]
         further = "" if ranked else ", not ranked"
         if series:
-            shown = [column for column in columns if not column.score.table]
-            yield _table(MAIN[not ranked], series, [NET, *shown, *STATES], _counts(shown), self.front)
-            yield from _intervals(series, shown, further)
+            selected = [column for column in columns if not column.score.table]
+            yield _table(MAIN[not ranked], series, [NET, *selected, *STATES], _counts(selected), self.front)
+            yield from _intervals(series, selected, further)
         for details in dict.fromkeys(column.score.table for column in columns if column.score.table):
-            shown = [column for column in columns if column.score.table == details]
-            yield _table(details + further, series, [NET, *shown], _counts(shown))
+            selected = [column for column in columns if column.score.table == details]
+            yield _table(details + further, series, [NET, *selected], _counts(selected))
 
 
 def front(points: dict[str, tuple[float, float]]) -> set[str]:
-    """The names of the points that no other is below in one coordinate without being above in the other."""
-    found: set[str] = set()
+    """Return the names of the points on the Pareto front, where lower is better in both coordinates."""
+    names: set[str] = set()
     last = inf, inf
     for name, point in sorted(points.items(), key=lambda item: item[1]):
         if point[1] < last[1] or point == last:
-            found.add(name)
+            names.add(name)
             last = point
-    return found
+    return names
 
 
 def _table(
@@ -128,18 +130,18 @@ def _table(
 
 
 def _intervals(series: list[Series], columns: list[Measured], further: str) -> Iterator[Table]:
-    """How far other images or samples would move the numbers of a main table, where seeds hide that."""
+    """Table of intervals over images or samples, for series whose main table shows the sd over seeds instead."""
     several = [one for one in series if len(one.done) > 1]
-    shown = [column for column in columns if any(column.interval(one) for one in several)]
-    if shown:
-        cells = [Column(column.header, lambda one, of=column: Cell(of.interval(one) or "–")) for column in shown]
+    visible = [column for column in columns if any(column.interval(one) for one in several)]
+    if visible:
+        cells = [Column(column.header, lambda one, col=column: Cell(col.interval(one) or "–")) for column in visible]
         yield _table(INTERVALS + further, several, cells)
 
 
 def _counts(columns: list[Measured]) -> str:
-    """What the numbers of columns count over."""
+    """Note on the number of images or samples behind the columns."""
     titles: dict[str, list[str]] = defaultdict(list)
     for column in columns:
         titles[column.count].append(column.score.title)
-    counts = [f"n = {n}" + (f" for {' · '.join(of)}" if len(titles) > 1 else "") for n, of in titles.items()]
+    counts = [f"n = {n}" + (f" for {' · '.join(names)}" if len(titles) > 1 else "") for n, names in titles.items()]
     return f"Counts: {'; '.join(counts) or 'none yet'}. The sd is over seeds."

@@ -1,4 +1,4 @@
-"""Runs that belong together: of one experiment, repeated with other seeds."""
+"""Series: the runs of one experiment, repeated with different seeds."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,7 @@ from harness.runs.row import Row
 
 @dataclass(frozen=True)
 class Series:
-    """Runs that differ in their seeds alone, in the order of these."""
+    """Runs that differ only in their seeds, in the order of the seeds."""
 
     runs: list[Row]
 
@@ -25,7 +25,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        """The method, and what was changed from its recipe."""
+        """The method, and the changes to its recipe."""
         return label(self.runs[0])
 
     @cached_property
@@ -34,31 +34,31 @@ class Series:
         return [run for run in self.runs if run.state == "done"]
 
     def scores(self, key: str) -> list[Score]:
-        """One score of all seeds that have it."""
+        """Return one score of each finished seed that has it."""
         return self._scores.get(key, [])
 
     @cached_property
     def _scores(self) -> dict[str, list[Score]]:
-        found: dict[str, list[Score]] = defaultdict(list)
+        scores: dict[str, list[Score]] = defaultdict(list)
         for run in self.done:
             for key, score in run.scores.items():
-                found[key].append(score)
-        return found
+                scores[key].append(score)
+        return scores
 
     def mean(self, key: str) -> float:
-        """The mean over seeds; NaN where there is none."""
+        """Return the mean over seeds; NaN if there is none."""
         values = [score.value for score in self.scores(key)]
         return fmean(values) if values else nan
 
     def sd(self, key: str) -> float:
-        """The sample standard deviation over seeds; NaN where there is one or none."""
+        """Return the sample standard deviation over seeds; NaN if there are fewer than two."""
         mean, values = self.mean(key), [score.value for score in self.scores(key)]
         squares = fsum((value - mean) ** 2 for value in values)
         return sqrt(squares / (len(values) - 1)) if len(values) > 1 else nan
 
     @property
     def seeds(self) -> str:
-        """How many are done, of how many, and what became of the others."""
+        """Number of finished seeds out of all, and the states of the others."""
         states = [run.state for run in self.runs]
         others = [f", {states.count(state)} {state}" for state in dict.fromkeys(states) if state != "done"]
         return f"{len(self.done)}/{len(states)}" + "".join(others)
@@ -70,55 +70,55 @@ class Series:
 
     @cached_property
     def barred(self) -> bool:
-        """Whether it is shown, but not ranked."""
+        """Whether the series is shown but not ranked."""
         return barred(self.runs)
 
     @property
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """What makes its numbers doubtful: score, reason."""
+        """Title of each doubtful score, and the reason."""
         scores = (score for run in self.done for score in run.scores.values())
         yield from ((score.title, warning) for score in scores for warning in score.warnings)
 
     def footnotes(self) -> Iterator[str]:
-        """Reasons, selections and notes of its runs; of which seeds, where it is not all."""
+        """Yield the reasons, selections and notes of its runs, with the seeds if they do not apply to all."""
         seeds: dict[str, list[str]] = defaultdict(list)
         for run in self.runs:
             if run.reason:
                 yield f"{self.label}, seed {run.seed}: {run.state}, {run.reason}"
             for note in origin(run):
                 seeds[note].append(str(run.seed))
-        for note, of in seeds.items():
-            yield note if len(of) == len(self.runs) else f"{note} (seed{'s' * (len(of) > 1)} {', '.join(of)})"
+        for note, names in seeds.items():
+            yield note if len(names) == len(self.runs) else f"{note} (seed{'s' * (len(names) > 1)} {', '.join(names)})"
 
 
 def label(run: Row) -> str:
-    """The method of a run, and what was changed from its recipe."""
+    """Return the method of a run, and the changes to its recipe."""
     method, overrides = run.method, run.overrides
     return f"{method} ({overrides})" if overrides else method
 
 
 def barred(runs: Iterable[Row]) -> bool:
-    """Whether something of them was chosen on the test split, which bars them from any ranking."""
-    return any("test" in how.split for run in runs for how in run.selection.values())
+    """Return whether something was chosen on the test split, which excludes the runs from ranking."""
+    return any("test" in choice.split for run in runs for choice in run.selection.values())
 
 
 def judged(run: Row) -> tuple[str, str, str]:
-    """Data, protocol and its hash: only runs that agree in these are compared."""
+    """Return dataset, protocol and its hash: only runs that agree in these are compared."""
     return run.data, run.protocol.id, run.protocol.hash
 
 
 def title(run: Row) -> str:
-    """What a section's runs agree in, as it is shown."""
+    """Format the dataset and protocol that the runs of a section share."""
     return "{}, protocol {} (hash {})".format(*judged(run))
 
 
 def said(runs: Iterable[Row]) -> str:
-    """What must be said wherever the numbers of a section's runs appear."""
+    """Return the labels of the runs' protocols, which must appear with their numbers; empty if there are none."""
     return " and ".join(sorted({run.protocol.label for run in runs} - {""}))
 
 
 def daggers(series: Iterable[Series]) -> Iterator[str]:
-    """A line for each reason to doubt numbers, with the scores and the methods that it concerns."""
+    """Yield a line for each reason to doubt numbers, with the scores and the methods that it concerns."""
     methods: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for one in series:
         for doubt in one.warnings:
@@ -130,15 +130,15 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
 
 
 def origin(run: Row) -> Iterator[str]:
-    """What was chosen for a run, and how; what deviates from the published setting."""
-    yield from (f"{label(run)}, {what}: {_chosen(how)}" for what, how in run.selection.items())
+    """Yield what was chosen for a run and how, then its deviations from the published setting."""
+    yield from (f"{label(run)}, {what}: {_describe(choice)}" for what, choice in run.selection.items())
     yield from (f"{label(run)}, {what}: {note}" for what, note in run.notes.items())
 
 
-def _chosen(how: Selection) -> str:
-    """How it was chosen; on which splits, where the words do not say it themselves, as older ones do."""
+def _describe(how: Selection) -> str:
+    """Describe a choice; add the splits unless the text, as in older records, names them itself."""
     if not how.split:
         return how.by
-    said = all(re.search(rf"\b{split}\b", how.by) for split in how.split)
-    on = "" if said else f", on {' and '.join(how.split)}"
+    named = all(re.search(rf"\b{split}\b", how.by) for split in how.split)
+    on = "" if named else f", on {' and '.join(how.split)}"
     return f"chosen by {how.by}{on}" + (": not ranked" if "test" in how.split else "")

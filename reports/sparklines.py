@@ -1,4 +1,4 @@
-"""What a run logged while it trained, as small charts: a line for each figure, drawn as SVG by the page of the run."""
+"""Small charts of the values that a run logged in training, drawn as SVG on the run's page."""
 
 import json
 from collections import defaultdict
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from math import isfinite
 
 POINTS = 60
-"""About as many of the logged steps are drawn; all of them where there are fewer."""
+"""About how many logged steps are drawn; all of them if there are fewer."""
 
 WIDTH, HEIGHT = 240, 90
-"""Of the field that the line is drawn in, in units of the SVG."""
+"""Size of the area that the line is drawn in, in units of the SVG."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A line over the images seen: `points` are those of an SVG's polyline, the others the ends of the two axes."""
+    """A line over the images seen: `points` of an SVG polyline, and the labels at the ends of both axes."""
 
     title: str
     points: str
@@ -27,7 +27,7 @@ class Chart:
 
 
 def charts(text: str) -> list[Chart]:
-    """A chart for each figure of a metrics.jsonl, in the order in which they appear; damaged lines are left out."""
+    """Return a chart for each logged name of a metrics.jsonl, in order of appearance; damaged lines are left out."""
     lines = [line for line in text.splitlines() if line.endswith("}")]
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in _read(dict.fromkeys([*lines[:: max(1, len(lines) // POINTS)], *lines[-1:]])):
@@ -47,5 +47,5 @@ def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:
     xs, ys = zip(*points, strict=True)
     (left, right), (low, high) = (min(xs), max(xs)), (min(ys), max(ys))
     wide, tall = (right - left) or 1, (high - low) or 1
-    drawn = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
-    return Chart(title, " ".join(drawn), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")
+    coordinates = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
+    return Chart(title, " ".join(coordinates), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")

@@ -1,4 +1,4 @@
-"""A table of a report as plain data, which pages, LaTeX and HTML show each in their way."""
+"""A table of a report as plain data, which markdown, LaTeX and HTML format in different ways."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ import pandas as pd
 from harness.reports.series import Series
 
 FRONT, DOUBT = "◆", "†"
-"""Marks: no other is better in robust accuracy and distance at once; the number is doubtful, a footnote says why."""
+"""Marks: FRONT, on the Pareto front of robust accuracy and distance; DOUBT, a doubtful number, see its footnote."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell says, and the number that it is sorted by; best: of its column, ties included."""
+    """The text of a cell, and the number for sorting; best: whether it is the best of its column, ties included."""
 
     text: str
     value: float = nan
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below their headers; title: empty for a main table; series: those that the rows are of, if any."""
+    """Rows of cells below their headers; title: empty for a main table; series: those of the rows, if any."""
 
     title: str
     headers: list[str]
@@ -33,13 +33,13 @@ class Table:
     series: list[Series] = field(default_factory=list)
 
     def frame(self, show: Callable[[Cell], str]) -> pd.DataFrame:
-        """The table with its cells shown as texts."""
+        """Return the table as a data frame of texts."""
         return pd.DataFrame([[show(cell) for cell in row] for row in self.rows], columns=pd.Index(self.headers))
 
     def markdown(self) -> str:
-        """The table between its title and its note."""
-        shown = self.frame(_markdown).to_markdown(index=False, disable_numparse=True)
-        return "\n\n".join(filter(None, [self.title and f"**{self.title}**", shown, self.note]))
+        """Return the table in markdown, with its title and its note."""
+        body = self.frame(_markdown).to_markdown(index=False, disable_numparse=True)
+        return "\n\n".join(filter(None, [self.title and f"**{self.title}**", body, self.note]))
 
 
 def _markdown(cell: Cell) -> str:

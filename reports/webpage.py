@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing else: no network, no server, no other file."""
+"""Self-contained HTML pages: no network, no server, no other file."""
 
 import hashlib
 from base64 import b64encode
@@ -17,19 +17,19 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(path: Path, template: str, **content: object) -> None:
-    """Write the page of a template; one that is there already with the same bytes is left alone."""
+    """Write the page of a template; leave an existing file with the same bytes alone."""
     text = _environment().get_template(template).render(content)
     if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text, durable=False)
 
 
 def embed(picture: Path) -> Markup:
-    """The URI that holds a PNG itself."""
+    """Return a PNG as a data URI."""
     return _uri("png", picture.read_bytes())
 
 
 def pack(picture: Path) -> Markup:
-    """The URI that holds a picture in a third of a PNG's bytes, without loss; takes some hundredths of a second."""
+    """Return a picture as a lossless data URI, a third of the PNG's size; takes some hundredths of a second."""
     buffer = BytesIO()
     with Image.open(picture) as image:
         image.save(buffer, "WEBP", lossless=True)
@@ -37,12 +37,13 @@ def pack(picture: Path) -> Markup:
 
 
 def _uri(kind: str, content: bytes) -> Markup:
-    return Markup(f"data:image/{kind};base64,{b64encode(content).decode()}")  # has no letter to escape
+    return Markup(f"data:image/{kind};base64,{b64encode(content).decode()}")  # contains no character to escape
 
 
 @cache
 def _environment() -> Environment:
-    """What all pages share: texts are escaped, and browsers told to run no script but ours and fetch nothing."""
+    """Environment of all pages: texts are escaped; a policy lets browsers run only our script and fetch nothing."""
+    # Allow only our own style and script, by their hashes.
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     sources = {"img-src": "data:", "style-src": _source(style), "script-src": _source(script)}
     policy = {"default-src": "'none'", **sources, "base-uri": "'none'", "form-action": "'none'"}

@@ -1,4 +1,4 @@
-"""Work that copies of this process do beside it, on all processors."""
+"""Background work in forked copies of this process, on all processors."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,15 +9,15 @@ from multiprocessing import get_context
 AT_A_TIME = 16
 
 YIELDING = 10
-"""By how much the copies are nicer than this process, whose work takes one processor longer than theirs takes all."""
+"""Added niceness of the copies: the work of this process, on one processor, takes longer than theirs on all."""
 
 _works: list[Callable[[int], object]] = []
-"""What the copies, which begin with all that this process holds, find to do."""
+"""The work of the copies, which they inherit when this process forks."""
 
 
 @contextmanager
 def beside(work: Callable[[int], object], count: int) -> Iterator[None]:
-    """Have the work done for all numbers below `count` while the body goes on; errors of it are raised at the end."""
+    """Do the work for all numbers below `count` while the body runs; raise its errors at the end."""
     _works.append(work)
     try:
         with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), os.nice, (YIELDING,)) as pool:

@@ -1,4 +1,4 @@
-"""How runs get on, while a command waits for them: bars of runs in this process, a table of runs in others."""
+"""Progress of runs while a command waits: bars for runs in this process, a table for runs in other processes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class RateColumn(ProgressColumn):
 
 
 class Display(Bars):
-    """Progress of runs in this process: a bar on a terminal, a line now and then elsewhere."""
+    """Progress of runs in this process: a bar on a terminal, elsewhere a line for each phase."""
 
     def __init__(self, total: int) -> None:
         self.total, self.begun = total, 0
@@ -58,20 +58,20 @@ class Display(Bars):
             self.progress.stop()
 
     def training(self, run: Run, stage: str, progress: "Step") -> None:
-        """A training step was taken."""
+        """Show a training step."""
         figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.figures.items())
         self._show(run, f"train {stage}", progress.step, progress.steps, figures)
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Some pieces of sampling or evaluation are done."""
+        """Show how many pieces of sampling or evaluation are done."""
         self._show(run, what, done, total, words)
 
     def finished(self, run: Run, result: record.Record) -> None:
-        """A run has its record."""
+        """Show the state and the scores of a run that has its record."""
         console.print(f"{run.name}  {colour(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
-        """A run stopped by a fault."""
+        """Show why a run failed."""
         console.print(f"{colour('failed')}  {reason}\n  see {relative(run.folder / 'failure.md')}", soft_wrap=True)
 
     def _show(self, run: Run, what: str, done: int, total: int, figures: str) -> None:
@@ -87,7 +87,7 @@ class Display(Bars):
 
 
 class Reporter:
-    """The states of runs in other processes, read from the disk: a live table, or a line for each change."""
+    """States of runs in other processes, read from the disk: a live table, or a line for each change."""
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
@@ -104,10 +104,10 @@ class Reporter:
         self.live.stop()
 
     def refresh(self) -> None:
-        """Look at the disk again."""
+        """Read the disk again."""
         if console.is_terminal:
-            seen = rows([run.folder for run in self.runs], Jobs())
-            self.live.update(status_table(seen, summary(seen)))
+            status_rows = rows([run.folder for run in self.runs], Jobs())
+            self.live.update(status_table(status_rows, summary(status_rows)))
         for run in self.runs:
             if self.seen.get(run.name) != run.state:
                 self.seen[run.name] = run.state
@@ -116,18 +116,18 @@ class Reporter:
 
 
 class Terminal(Show):
-    """Shows runs on the terminal that the command was typed in."""
+    """Show runs on the terminal that the command was typed in."""
 
     def bars(self, runs: int) -> Display:
-        """Bars for so many runs in this process."""
+        """Return bars for this number of runs in this process."""
         return Display(runs)
 
     @contextmanager
     def states(self, runs: list[Run]) -> Iterator[Callable[[], None]]:
-        """A table of runs in other processes; gives what looks at the disk again."""
+        """Show a table of runs in other processes; yield a function that reads the disk again."""
         with Reporter(runs) as reporter:
             yield reporter.refresh
 
     def line(self, text: str) -> None:
-        """A line of text."""
+        """Print a line of text."""
         console.print(text, markup=False, soft_wrap=True)

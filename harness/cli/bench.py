@@ -1,4 +1,4 @@
-"""Measure training steps, sampling or attacks beside the usual way to write them and the net's bare passes."""
+"""Measure training steps, sampling or attacks, compared with the usual code and with the net's bare passes."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ EXAMPLE = "method=atjem data=cifar10 stage=joint rounds=3"
 
 @settings
 class Arguments:
-    """of: training steps, sampling n images, or attacking n of them. rounds: how often each is timed, in turn.
+    """of: training steps, sampling of n images, or attacks on n images. rounds: how often each is timed, in turn.
 
-    stage: the one to measure; null for all. fit: find the largest batch that memory holds, in place of timing.
+    stage: the stage to measure; null for all. fit: find the largest batch that fits in memory, instead of timing.
     """
 
     of: Literal["training", "sampling", "attacks"] = "training"
@@ -32,24 +32,26 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Measure it, and write the figures down."""
-    asked: Arguments = request.arguments
+    """Measure, print the figures, and write them to a file."""
+    arguments: Arguments = request.arguments
     run = Run(request.config)
     device = prepare(run.config)
-    if asked.fit:
-        for stage, most in bench.fits(run, device, asked.stage):
+    # Only look for the largest batch.
+    if arguments.fit:
+        for stage, most in bench.fits(run, device, arguments.stage):
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
         return
-    if asked.of == "training":
-        measured = bench.measure_stages(run, device, asked.rounds, asked.stage)
-    elif asked.of == "sampling":
-        measured = iter([sampling.measure_sampling(run, device, asked.rounds, asked.n)])
+    if arguments.of == "training":
+        measured = bench.measure_stages(run, device, arguments.rounds, arguments.stage)
+    elif arguments.of == "sampling":
+        measured = iter([sampling.measure_sampling(run, device, arguments.rounds, arguments.n)])
     else:
-        measured = attacks.measure_attacks(run, device, asked.rounds, asked.n)
+        measured = attacks.measure_attacks(run, device, arguments.rounds, arguments.n)
+    # Print each result as soon as it is measured.
     costs = []
     for cost in measured:
         costs.append(cost)
         console.print(table.variants(cost), table.sections(cost))
-    for line in dict.fromkeys(line for one in costs for line in table.notes(one)):
+    for line in dict.fromkeys(line for timing in costs for line in table.notes(timing)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"Written: {table.keep(run, costs, Path(run.config.reports))}", markup=False, soft_wrap=True)

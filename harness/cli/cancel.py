@@ -13,12 +13,12 @@ EXAMPLE = "all=true"
 
 @settings
 class Arguments:
-    """all: every run that is queued or running, in place of those that are named."""
+    """all: every run that is queued or running, instead of named runs."""
 
     all: bool = False
 
 
 def run(request: Request) -> None:
-    """End them."""
+    """End the runs."""
     for line in cancel(list(request.words), Path(request.config.runs), request.arguments.all):
         console.print(line, markup=False, soft_wrap=True)

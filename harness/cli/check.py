@@ -1,4 +1,4 @@
-"""Try a method on a dataset at a tiny size against the contract of all methods; 1 if it breaks it."""
+"""Check a method on a dataset, at a tiny size, against the contract of all methods; exit status 1 if it breaks it."""
 
 from harness.cli.request import Request
 from harness.cli.tables import console
@@ -8,7 +8,7 @@ from harness.runs.run import Run
 
 
 def run(request: Request) -> int:
-    """Try it."""
+    """Check each run against each promise of the contract; return 1 if one is broken."""
     failed = 0
     for run in check_all([Run(config) for config in request.configs]):
         console.print(f"[bold]{run.config.method['name']} on {run.config.data['name']}[/bold]")

@@ -10,11 +10,11 @@ WORDS = ("RUN", "RUN")
 
 
 def run(request: Request) -> None:
-    """Show where they differ, and what the comparison is worth."""
+    """Print where the runs differ, and how far the comparison can be trusted."""
     root = Path(request.config.runs)
-    (name, one), (other_name, other) = (compare.read_record(word, root) for word in request.words)
-    console.print(compare.table(one, other))
-    for side, called, of in (("A", name, one), ("B", other_name, other)):
-        console.print(" ".join([f"{side}: {called}", *of.overrides]), markup=False, soft_wrap=True)
-    for line in filter(None, [compare.kinship(one, other), *compare.doubts(one, other), compare.NOTES]):
+    (name_a, record_a), (name_b, record_b) = (compare.read_record(word, root) for word in request.words)
+    console.print(compare.table(record_a, record_b))
+    for side, name, record in (("A", name_a, record_a), ("B", name_b, record_b)):
+        console.print(" ".join([f"{side}: {name}", *record.overrides]), markup=False, soft_wrap=True)
+    for line in filter(None, [compare.kinship(record_a, record_b), *compare.doubts(record_a, record_b), compare.NOTES]):
         console.print(line, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Print what makes Tab complete in bash, or the completions of a line: eval "$(harness completion)"."""
+"""Print the script for Tab completion in bash, or the completions of a line: eval "$(harness completion)"."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,30 +24,30 @@ complete -o default -F _harness harness"""
 
 @settings
 class Arguments:
-    """complete: print the completions of the line that is given, in place of the script."""
+    """complete: print the completions of the given line, instead of the script."""
 
     complete: bool = False
 
 
 def run(request: Request) -> None:
-    """Print them."""
+    """Print the script or the completions."""
     print("\n".join(candidates(" ".join(request.words))) if request.arguments.complete else SCRIPT)
 
 
 def candidates(line: str) -> list[str]:
-    """What the last word of a line may become; bash breaks words at =, so only what follows one is given."""
+    """Return the completions of the last word; bash breaks words at =, so only the part after it is returned."""
     before, word = line.split()[1:], ""
     if not line.endswith(" "):
         before, word = before[:-1], (before or [""])[-1]
-    found = sorted({candidate for candidate in _all(before, word) if candidate.startswith(word)})
-    return [candidate.rpartition("=")[2] if "=" in word else candidate for candidate in found]
+    matches = sorted({candidate for candidate in _candidates(before, word) if candidate.startswith(word)})
+    return [candidate.rpartition("=")[2] if "=" in word else candidate for candidate in matches]
 
 
-def _all(before: list[str], word: str) -> Iterator[str]:
+def _candidates(before: list[str], word: str) -> Iterator[str]:
     key, equals, value = word.partition("=")
     if equals and key in (*CHOICES, "recipe"):
-        given = value.rpartition(",")[0]
-        yield from (f"{key}={given + ',' if given else ''}{name}" for name in names(key))
+        earlier = value.rpartition(",")[0]
+        yield from (f"{key}={earlier + ',' if earlier else ''}{name}" for name in names(key))
         return
     if not before:
         yield from verbs()
@@ -61,7 +61,7 @@ def _all(before: list[str], word: str) -> Iterator[str]:
 
 
 def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
-    """The keys of a yaml file, and of those that its defaults name: mappings end in a dot, values in =."""
+    """Yield the keys of a yaml file and of the files in its defaults list: mappings end in a dot, values in =."""
     path = configs(group) / f"{name}.yaml"
     part = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for entry in part.pop("defaults", []):

@@ -1,4 +1,4 @@
-"""Convert a pickle from a source that you trust into safetensors; this executes the code that it holds."""
+"""Convert a pickle from a source that you trust into safetensors; this executes the code in the pickle."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ PLAIN = True
 
 
 def run(request: Request) -> None:
-    """Convert it."""
+    """Convert the file."""
     convert(*map(Path, request.words))

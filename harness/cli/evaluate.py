@@ -23,11 +23,11 @@ class Arguments:
 
 
 def run(request: Request) -> int:
-    """Evaluate it; 1 if that failed."""
+    """Evaluate the model; return 1 if that failed."""
     word, overrides = request.arguments.run, request.overrides
     command = request.config.command
-    found = reopen(word, overrides, besides=["protocol"])
+    loaded = reopen(word, overrides, besides=["protocol"])
     if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
-    require_trained(found, found.stage_runs)
-    return run_all([replace(found, config=replace(found.config, command=command))])
+    require_trained(loaded, loaded.stage_runs)
+    return run_all([replace(loaded, config=replace(loaded.config, command=command))])

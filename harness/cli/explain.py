@@ -1,4 +1,4 @@
-"""Write what a trained run or a checkpoint would change in images to see another class in them."""
+"""Write counterfactuals: how a trained run or a checkpoint changes images to see another class in them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """The first n images of a folder, or of the test split, walked towards a class in L2 balls of some radii."""
+    """Walk the first n images of a folder, or of the test split, towards a target class in L2 balls of radii eps."""
 
     run: str
     images: str
@@ -40,33 +40,40 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Write it."""
+    """Write the counterfactuals."""
     show(request, write)
 
 
 def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
-    """Write explain.png and explain.json; what to tell of it."""
+    """Write explain.png and explain.json; return the lines to print."""
     target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
-    images, called, told = pictures(asked.images, asked.n, model.run.data)
+    images, image_names, lines = pictures(asked.images, asked.n, model.run.data)
+    # Predict the unchanged images, then walk them in each ball.
     with torch.no_grad():
-        sure, seen = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
-    found = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+        confidence, predicted = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
+    explanations = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+    # Make one row of the picture and one entry of the JSON file for each image.
     rows: list[list[Cell]] = []
     entries: list[dict[str, object]] = []
     for i, image in enumerate(images):
-        walked = [Cell(one.images[i].cpu(), f"ε {eps:g}: {100 * one.after[i]:.0f} %") for eps, one in found.items()]
-        change = Cell(difference(image, walked[-1].image), f"change to {names[target]}")
-        rows.append([Cell(image, f"{names[seen[i]]}: {100 * sure[i]:.0f} %"), *walked, change])
-        towards = [_entry(eps, one, i, names) for eps, one in found.items()]
-        entries.append({"image": called[i], "predicted": names[seen[i]], "confidence": sure[i], "walks": towards})
+        cells = [
+            Cell(explanation.images[i].cpu(), f"ε {eps:g}: {100 * explanation.after[i]:.0f} %")
+            for eps, explanation in explanations.items()
+        ]
+        change = Cell(difference(image, cells[-1].image), f"change to {names[target]}")
+        rows.append([Cell(image, f"{names[predicted[i]]}: {100 * confidence[i]:.0f} %"), *cells, change])
+        walks = [_entry(eps, explanation, i, names) for eps, explanation in explanations.items()]
+        entries.append(
+            {"image": image_names[i], "predicted": names[predicted[i]], "confidence": confidence[i], "walks": walks}
+        )
     picture, content = folder / "explain.png", folder / "explain.json"
     table(picture, rows)
     write_json(content, {"run": model.run.name, "target": names[target], "steps": asked.steps, "images": entries})
-    return [*told, f"Written: {picture}", f"Written: {content}"]
+    return [*lines, f"Written: {picture}", f"Written: {content}"]
 
 
 def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], list[str]]:
-    """The first n images of the test split, or of the files in a folder; what they are called, and what to tell."""
+    """Return the first n images of the test split or of a folder, their names, and the lines to print."""
     if source == "test":
         data.ready()
         indices = range(min(n, data.length("test")))
@@ -77,12 +84,12 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
     if not paths:
         raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
     prepared, resized = zip(*(_prepare(path, data) for path in paths), strict=True)
-    told = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
-    return torch.stack(prepared), [str(path) for path in paths], told
+    lines = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
+    return torch.stack(prepared), [str(path) for path in paths], lines
 
 
 def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
-    """A file as an image of the data, and whether it had to be made smaller; UserError if it is smaller already."""
+    """Return a file as an image of the data's size, and whether it was shrunk; UserError if it is too small."""
     picture, (channels, height, width) = open_rgb(path), data.shape
     if picture.size == (width, height):
         return to_tensor(picture.convert("L" if channels == 1 else "RGB")), False
@@ -95,7 +102,7 @@ def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
 
 
 def _entry(eps: float, one: Explanation, i: int, names: list[str]) -> dict[str, object]:
-    """A walk of an image: before and after are confidences in the target, the distance is in L2."""
+    """Return the entry of one walk: before and after are confidences in the target, the distance is in L2."""
     figures = {"before": one.before, "after": one.after, "distance": one.distance}
     numbers = {name: float(values[i]) for name, values in figures.items()}
     return {"eps": eps, "predicted": names[int(one.predicted[i])], **numbers}

@@ -1,4 +1,4 @@
-"""Show what can be chosen: methods, datasets, nets, protocols, …"""
+"""List the available methods, datasets, nets, protocols, …"""
 
 from harness.cli.request import CHOICES, Request
 from harness.cli.tables import console
@@ -6,7 +6,7 @@ from harness.core.registry import names
 
 
 def run(request: Request) -> None:
-    """Show it, one line each."""
+    """Print one line for each choice."""
     for group in CHOICES:
         if members := names(group):
             console.print(f"[bold]{group}=[/bold]")

@@ -1,4 +1,4 @@
-"""Show the ends of what a run's jobs printed."""
+"""Show the last lines that a run's jobs printed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ EXAMPLE = "atjem-digits-s0-8b9c10af lines=100"
 
 @settings
 class Arguments:
-    """lines: how many of each log, from its end."""
+    """lines: how many lines to show from the end of each log."""
 
     lines: int = 50
 
@@ -23,6 +23,6 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Show them."""
+    """Print the lines."""
     for line in tails(job_of(request.words[0], Path(request.config.runs)), request.arguments.lines):
         console.print(line, markup=False, soft_wrap=True)

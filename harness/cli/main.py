@@ -1,8 +1,8 @@
-"""The command: python -m harness [VERB] [WORD …] [key=value …] [-m]; each file of this folder but four is a verb.
+"""The command line: python -m harness [VERB] [WORD …] [key=value …] [-m]; each file here except HELPERS is a verb.
 
 A verb is a module with a docstring, whose first line `--help` shows, and a function `run(request)` that returns an exit
-status, or nothing for 0. It may have a class `Arguments` (its own arguments), WORDS (the bare words that it takes; one
-that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see request.py).
+status, or nothing for 0. It may have a class `Arguments` (its own arguments), WORDS (the bare words that it takes; a
+last one that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see request.py).
 """
 
 import ast
@@ -18,11 +18,11 @@ from harness.core.signals import Leave
 from harness.runs.compose import Flags, show
 
 HELPERS = ("__init__", "main", "request", "tables", "bars")
-"""The files of this folder that are no verbs."""
+"""Files of this folder that are not verbs."""
 
 
 def main() -> None:
-    """Run the command line, and leave with 0, 1 where a run failed, or 2 where the user has something to mend."""
+    """Run the command line and exit with 0, 1 if a run failed, 2 on a UserError, 143 on SIGTERM or 130 on Ctrl-C."""
     try:
         status = command(sys.argv[1:])
     except UserError as error:
@@ -38,41 +38,44 @@ def main() -> None:
 
 
 def command(typed: Sequence[str]) -> int:
-    """Do what a command line says: an exit status; UserError where it says nothing sensible."""
+    """Run a command line and return its exit status; UserError if it is invalid."""
+    # Find the verb; without one, the command line is that of `run`.
     flags = Flags()
     flags.add_argument("-h", "--help", action="store_true")
     flags.add_argument("--version", action="store_true")
     flags.add_argument("--cfg", choices=["job"])
-    given, _ = flags.parse_known_intermixed_args(list(typed))  # the verb may know more
-    verb = next((word for word in given.words[:1] if "=" not in word and word[:1] not in "+~"), "run")
+    parsed, _ = flags.parse_known_intermixed_args(list(typed))  # the verb may have more flags
+    verb = next((word for word in parsed.words[:1] if "=" not in word and word[:1] not in "+~"), "run")
     if verb not in verbs():
         raise UserError(f"There is no command '{verb}'. {near(verb, verbs())}")
-    if given.version:
+    # Answer the flags that print something and run nothing.
+    if parsed.version:
         print(_version())
         return 0
-    if given.help:
-        print(_help_of(verb) if given.words and verb == given.words[0] else _help())
+    if parsed.help:
+        print(_help_of(verb) if parsed.words and verb == parsed.words[0] else _help())
         return 0
     rest = list(typed)
-    if given.words and verb == given.words[0]:
+    if parsed.words and verb == parsed.words[0]:
         rest.remove(verb)
-    if given.cfg:
+    if parsed.cfg:
         flags.read(typed)
         print(show([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
         return 0
+    # Import this verb alone, and run it.
     module = import_module(f"harness.cli.{verb}")
     return module.run(read(verb, module, rest)) or 0
 
 
 def verbs() -> dict[str, Path]:
-    """The files of the verbs, by their names; none is imported."""
+    """Return the files of the verbs by name, without importing them."""
     package = sys.modules["harness.cli"]
     files = [path for place in package.__path__ for path in sorted(Path(place).glob("*.py"))]
     return {path.stem: path for path in files if path.stem not in HELPERS}
 
 
 def _is_cfg(words: Sequence[str], at: int) -> bool:
-    """Whether a word is --cfg, with its value or before it."""
+    """Whether a word is --cfg, with or without its value, or the value after it."""
     return words[at].startswith("--cfg") or (at > 0 and words[at - 1] == "--cfg")
 
 
@@ -86,7 +89,7 @@ def _version() -> str:
 
 
 def _help() -> str:
-    """All verbs with what they do, and what can be chosen in each group."""
+    """Return the general help: all verbs, and the choices in each config group."""
     lines = ["harness: fair comparisons of hybrid energy-based models.", ""]
     lines += [
         "  python -m harness [VERB] [key=value …]     -m sweeps over values with commas: -m method=atjem,jem seed=0,1"
@@ -99,24 +102,26 @@ def _help() -> str:
 
 
 def _help_of(verb: str) -> str:
-    """What a verb does, and the arguments that it alone takes."""
+    """Return the help of one verb: what it does, and its own arguments."""
     path = verbs()[verb]
+    # Read the verb's constants from its source, which is not imported.
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    said = {
+    constants = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in ("WORDS", "EXAMPLE")
     }
-    lines = [" ".join(["python -m harness", verb, *said.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
+    lines = [" ".join(["python -m harness", verb, *constants.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
+    # Describe its own arguments.
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Arguments":
             entries = [entry for entry in node.body if isinstance(entry, ast.AnnAssign)]
-            own = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
-            lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own}"]
-    if "EXAMPLE" in said:
-        lines += [f"Such as: python -m harness {verb} {said['EXAMPLE']}"]
+            own_arguments = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
+            lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own_arguments}"]
+    if "EXAMPLE" in constants:
+        lines += [f"Such as: python -m harness {verb} {constants['EXAMPLE']}"]
     return "\n".join([*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."])
 
 
@@ -125,7 +130,7 @@ def _doc(path: Path) -> str:
 
 
 def _default(value: ast.expr | None) -> str:
-    """A default as it is typed; … where there is none."""
+    """Format a default value as a user types it; … if there is none."""
     if value is None:
         return "…"
     default = ast.literal_eval(value)

@@ -1,6 +1,6 @@
-"""Show the runs that a command line means, their states, shared stages and costs; nothing is written.
+"""Show the runs of a command line, their states, shared stages and costs; nothing is written.
 
-Times are those of earlier runs of the same kind in the folder of runs.
+Times are taken from earlier runs of the same kind in the folder of runs.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ EXAMPLE = "-m method=atjem,jem probe=true"
 
 @settings
 class Arguments:
-    """probe: measure what no earlier run tells, by a few steps of each such stage."""
+    """probe: measure stages that no earlier run has timed, by a few steps of each."""
 
     probe: bool = False
 
 
 def run(request: Request) -> None:
-    """Show them."""
+    """Print the tables of runs, stages and costs."""
     runs = check_all([Run(config) for config in request.configs])
     console.print(runs_table(runs))
     paces = Paces(runs[0].root)
@@ -46,23 +46,23 @@ def run(request: Request) -> None:
 
 
 def stages_table(prices: Sequence[Price]) -> Table:
-    """The stages that runs need, each once, how many of them share it, and what a step of it takes."""
+    """Table of the stages that runs need, each once: how many runs share it, and how long a step takes."""
     uses = Counter(training.fingerprint for price in prices for training in price.run.stage_runs)
     table = Table("stage", "steps", "images", "a step takes", "used by", "state", "folder")
     table.title = f"{len(uses)} stages to train"
     for price in prices:
         for training in price.run.stage_runs:
             if n := uses.pop(training.fingerprint, 0):
-                how = training.stage.training
-                steps = how.steps(price.run.data.length("train"))
+                optim = training.stage.training
+                steps = optim.steps(price.run.data.length("train"))
                 done = "[green]done[/]" if training.done else "[dim]to do[/]"
-                row = (training.name, f"{steps:,}", f"{steps * how.batch:,}", str(price.pace(training) or "unknown"))
+                row = (training.name, f"{steps:,}", f"{steps * optim.batch:,}", str(price.pace(training) or "unknown"))
                 table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(training.folder))
     return table
 
 
 def prices_table(prices: Sequence[Price]) -> Table:
-    """What each run costs, and all of them, a stage that runs share once."""
+    """Table of the cost of each run and of all together, where a shared stage counts once."""
     hours = "GPU-hours" if any(_on_gpu(price) for price in prices) else "process-hours"
     uses = Counter(digest for price in prices for digest in price.stages)
     table = Table("run", "training", "evaluation", hours, "disk, at most", title="What is left to pay")
@@ -77,24 +77,24 @@ def prices_table(prices: Sequence[Price]) -> Table:
 
 
 def _costs(prices: Sequence[Price], remark: str = "") -> list[str]:
-    """Time of training and of evaluation, and the hours of all their processes."""
+    """Time of training, time of evaluation, and the hours summed over all processes."""
     stages = {digest: (cost, price.processes) for price in prices for digest, cost in price.stages.items()}
-    judged = [(price.evaluation, price.processes) for price in prices]
-    work = [*stages.values(), *judged]
+    evaluations = [(price.evaluation, price.processes) for price in prices]
+    work = [*stages.values(), *evaluations]
     return [
         _sum([cost for cost, _ in stages.values()], duration) + remark,
-        _sum([cost for cost, _ in judged], duration),
+        _sum([cost for cost, _ in evaluations], duration),
         _sum([cost and cost * n for cost, n in work], lambda seconds: f"{seconds / 3600:,.2f}"),
     ]
 
 
 def _on_gpu(price: Price) -> bool:
-    how = price.run.config.launcher
-    return bool(how.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
+    launcher = price.run.config.launcher
+    return bool(launcher.get("gpus")) if price.device is None else prepare(price.run.config).type == "cuda"
 
 
 def _sum(costs: Sequence[float | None], shown: Callable[[float], str]) -> str:
-    """A sum, or the least that it can be where some of it is unknown."""
+    """Format a sum; a lower bound if some of the costs are unknown."""
     known = [cost for cost in costs if cost is not None]
     if len(known) == len(costs):
         return shown(sum(known))

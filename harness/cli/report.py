@@ -12,13 +12,13 @@ EXAMPLE = "source=mlflow"
 
 @settings
 class Arguments:
-    """source: where the runs are looked up, in their folders or in MLflow; the pages are the same."""
+    """source: read the runs from their folders or from MLflow; the pages are the same."""
 
     source: Literal["folders", "mlflow"] = "folders"
 
 
 def run(request: Request) -> None:
-    """Write it."""
+    """Write the leaderboard and print its overview."""
     page = leaderboard.write(request.config, request.arguments.source)
     console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     console.print(f"Written: {page}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What was typed, and what a verb can ask of it."""
+"""The parsed command line that a verb receives."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -18,11 +18,11 @@ CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "exper
 
 @dataclass(frozen=True)
 class Request:
-    """A command line, read.
+    """A parsed command line.
 
-    typed: all that stood after the verb. words: the bare words. arguments: those that are the verb's own, as an
-    instance of its class `Arguments`. overrides: what is left for composing. parts: what takes the place of parts of
-    the config while composing.
+    typed: everything after the verb. words: the bare words. arguments: the verb's own arguments, as an instance of its
+    class `Arguments`. overrides: the rest, for composing the config. parts: replacements for parts of the config while
+    composing.
     """
 
     verb: str
@@ -46,40 +46,42 @@ class Request:
 
 
 def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
-    """The request that the arguments of a verb make; UserError where they are not those of the verb.
+    """Parse the arguments of a verb; UserError if the verb does not take them.
 
-    A verb's own arguments are typed as key=value, as --key value, or as --key where it is a bool.
+    A verb's own arguments are typed as key=value, as --key value, or as --key if it is a bool.
     """
-    kind, wanted = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
-    own = {part.name: part for part in fields(kind)} if kind else {}
+    kind, expected_words = getattr(module, "Arguments", None), getattr(module, "WORDS", ())
+    own_fields = {part.name: part for part in fields(kind)} if kind else {}
+    # Collect the verb's own arguments: those typed as flags, then those typed as key=value.
     parser = Flags()
-    for name, part in own.items():
+    for name, part in own_fields.items():
         if part.type is bool:
             parser.add_argument(f"--{name}", action="store_const", const="true")
         else:
             parser.add_argument(f"--{name}")
-    given = parser.read(typed)
-    values = {name: value for name in own if (value := getattr(given, name)) is not None}
+    parsed = parser.read(typed)
+    values = {name: value for name in own_fields if (value := getattr(parsed, name)) is not None}
     rest: list[str] = []
-    for word in given.words:
+    for word in parsed.words:
         key, equals, value = word.partition("=")
-        if equals and key in own:
+        if equals and key in own_fields:
             values[key] = value
         else:
             rest.append(word)
-    anything = getattr(module, "PLAIN", False)  # whose words may hold any sign, such as paths
-    words = rest if anything else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
-    if not (wanted and wanted[-1].endswith("…")) and len(words) != len(wanted):
-        usage = " ".join(["python -m harness", verb, *wanted, "[key=value …]"])
-        raise UserError(f"{verb} takes {len(wanted)} words and was given {len(words)}. Type: {usage}")
-    passed = ["-m"] * given.multirun + ([f"--config-dir={given.config_dir}"] if given.config_dir else [])
+    # Split the rest into bare words and overrides.
+    plain = getattr(module, "PLAIN", False)  # its words may contain any character, such as paths
+    words = rest if plain else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
+    if not (expected_words and expected_words[-1].endswith("…")) and len(words) != len(expected_words):
+        usage = " ".join(["python -m harness", verb, *expected_words, "[key=value …]"])
+        raise UserError(f"{verb} takes {len(expected_words)} words and was given {len(words)}. Type: {usage}")
+    kept_flags = ["-m"] * parsed.multirun + ([f"--config-dir={parsed.config_dir}"] if parsed.config_dir else [])
     arguments = _parse_arguments(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
-    overrides = [*passed, *rest[len(words) :]]
+    overrides = [*kept_flags, *rest[len(words) :]]
     return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None))
 
 
 def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class
-    """A verb's own arguments; UserError, with an example, where one is missing or means nothing."""
+    """Build a verb's own arguments; UserError, with an example, if one is missing or invalid."""
     for part in fields(kind):
         if part.default is MISSING and not values.get(part.name):
             raise UserError(f"{verb} needs {part.name}=…, such as: python -m harness {verb} {example}")
@@ -87,5 +89,5 @@ def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str
 
 
 def _value(part: Field[Any], text: str) -> object:
-    """The value of an argument as typed: of a list the parts between commas."""
+    """Return the value of an argument as typed; for a tuple, the parts between commas."""
     return tuple(text.strip("[]").split(",")) if get_origin(part.type) is tuple else text

@@ -1,6 +1,6 @@
-"""Do what is left of the runs that a command line means: train, evaluate, record; 1 if one failed.
+"""Train, evaluate and record what is left of the runs of a command line; exit status 1 if one failed.
 
-Typed without a verb: python -m harness method=at seed=0. The same command goes on with runs that were interrupted.
+The verb may be left out: python -m harness method=at seed=0. The same command resumes interrupted runs.
 """
 
 from harness import tracking
@@ -15,18 +15,19 @@ from harness.runs.run import Run
 from harness.tracking.store import enabled
 
 BRIEFLY = 30
-"""Seconds that are spent, at the end, on sending what MLflow is owed."""
+"""Seconds spent, at the end, on sending runs that MLflow still misses."""
 
 
 def run(request: Request) -> int:
-    """Do them."""
+    """Run them; return 1 if one failed."""
     return run_all([Run(config) for config in request.configs])
 
 
 def run_all(runs: list[Run]) -> int:
-    """Do what is left of the runs, and show their scores; 1 if one failed."""
+    """Do what is left of the runs and print their scores; return 1 if one failed."""
     world = join()
-    console.quiet = world.rank > 0  # of the processes that work on a run, the first speaks, and fetches
+    console.quiet = world.rank > 0  # only rank 0 prints
+    # Check the runs, and download what their evaluation needs, on rank 0 alone.
     names = world.on_main(lambda: [run.name for run in check_all(runs)])
     runs = list({run.name: run for run in runs if run.name in names}.values())
     config = runs[0].config
@@ -36,9 +37,10 @@ def run_all(runs: list[Run]) -> int:
     console.print(scores_table(runs))
     where = "" if config.runs == "runs" else f" runs={config.runs}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
+    # Send what MLflow still misses, for a short while.
     if enabled(config):
-        _, left = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
+        _, missing = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
         console.print(f"MLflow:      {tracking.ui_command(config)}", markup=False, soft_wrap=True)
-        if left:
-            console.print(f"MLflow misses {left} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
+        if missing:
+            console.print(f"MLflow misses {missing} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
     return status

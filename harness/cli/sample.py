@@ -1,4 +1,4 @@
-"""Write samples of a trained run or a checkpoint: pictures for people, an .npz for the evaluators of others."""
+"""Write samples of a trained run or a checkpoint, as pictures and as an .npz file for other evaluators."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ from harness.runs.reopen import UNSAID, reopen
 from harness.runs.trained import Trained
 
 MOMENTS = 6
-"""Of a walk that are shown, its start and its end among them."""
+"""Points of a walk that are shown, including its start and its end."""
 
 WALKS = 5
-"""Samples whose walks are shown."""
+"""Number of samples whose walks are shown."""
 
 
 EXAMPLE = "run=atjem-digits-s0-8b9c10af n=40 classes=3,5"
@@ -36,7 +36,7 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """n samples of a run, of some classes in turn; none are all. steps: of the sampler. out: a folder for the files."""
+    """n: samples, of the given classes in turn, or of all. steps: of the sampler. out: the folder for the files."""
 
     run: str
     n: int = 64
@@ -51,21 +51,21 @@ class Arguments:
 
 
 def run(request: Request) -> None:
-    """Write them."""
+    """Write the samples."""
     show(request, write)
 
 
 def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> None:
-    """Have something of a trained model written into the folder that was asked for, and say what was."""
-    asked, config = request.arguments, request.config
-    model = _model(asked.run, request.overrides)
-    folder = Path(asked.out) if asked.out else Path(config.reports) / "pictures" / model.run.name
+    """Call `write` with the trained model and the requested folder, and print the lines that it returns."""
+    arguments, config = request.arguments, request.config
+    model = _model(arguments.run, request.overrides)
+    folder = Path(arguments.out) if arguments.out else Path(config.reports) / "pictures" / model.run.name
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
     try:
         with full_precision():
-            lines = write(model, asked, folder)
+            lines = write(model, arguments, folder)
     except (Diverged, CanaryFailed) as error:
         raise UserError(f"{model.run.name} shows nothing: {error}") from None
     for line in lines:
@@ -73,7 +73,7 @@ def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> 
 
 
 def _model(word: str, overrides: Sequence[str]) -> Trained:
-    """The model of a run or a checkpoint, where and how the overrides say."""
+    """Return the model of a run or a checkpoint, on the device and in the micro-batches of its config."""
     run = reopen(word, overrides)
     model = Trained(run, prepare(run.config))
     if run.config.microbatch:
@@ -82,17 +82,18 @@ def _model(word: str, overrides: Sequence[str]) -> Trained:
 
 
 def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
-    """Write samples.png, trajectory.png and samples.npz; what to tell of it.
+    """Write samples.png, trajectory.png and samples.npz; return the lines to print.
 
-    The .npz has the layout of guided diffusion's evaluator: arr_0, N x H x W x 3 uint8, and the classes, arr_1.
+    The .npz file has the layout of guided diffusion's evaluator: arr_0, N x H x W x 3 uint8, and the classes, arr_1.
     """
     names = model.run.data.classes
     classes = [model.label(word) for word in asked.classes] or list(range(len(names)))
     images = _draw(model, asked, classes)
-    walked = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
+    walks = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
+    # Write the pictures and the arrays.
     grid, strip, arrays = (folder / name for name in ("samples.png", "trajectory.png", "samples.npz"))
     save_grid(images, len(classes), grid)
-    table(strip, _rows(walked, [short(names[label]) for label in classes]))
+    table(strip, _rows(walks, [short(names[label]) for label in classes]))
     with atomic_write(arrays) as temporary:
         colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
         np.savez(temporary, arr_0=colour.numpy(), arr_1=np.resize(np.array(classes, np.int64), asked.n))
@@ -100,22 +101,22 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
 
 
 def trajectory(model: Trained, n: int, classes: Sequence[int], seed: int, steps: int | None) -> dict[int, Tensor]:
-    """The first n samples after growing numbers of steps: a walk of fewer is the beginning of the whole one."""
-    whole = model.sampler(steps).sampler.steps
-    moments = sorted({round(whole * part / (MOMENTS - 1)) for part in range(MOMENTS)})
+    """Return the first n samples after growing numbers of steps: a shorter walk is the beginning of the full walk."""
+    total = model.sampler(steps).sampler.steps
+    moments = sorted({round(total * part / (MOMENTS - 1)) for part in range(MOMENTS)})
     return {moment: model.sample(n, classes, seed, moment) for moment in moments}
 
 
 def _draw(model: Trained, asked: Arguments, classes: list[int]) -> Tensor:
-    """The samples in 8 bits, with a bar on a terminal."""
+    """Draw the samples in 8 bits, with a progress bar on a terminal."""
     chunks = model.samples(asked.n, classes, asked.seed, asked.steps)
     count = -(-asked.n // model.chunk)
-    shown = track(chunks, "samples", count, console=console, transient=True, disable=not console.is_terminal)
-    return torch.cat([eight_bits(images) for images in shown])
+    progress = track(chunks, "samples", count, console=console, transient=True, disable=not console.is_terminal)
+    return torch.cat([eight_bits(images) for images in progress])
 
 
 def _rows(walked: dict[int, Tensor], names: list[str]) -> list[list[Cell]]:
-    """A row for each sample, a column for each moment of its walk."""
+    """Return a row for each sample, with a column for each shown point of its walk."""
     rows: list[list[Cell]] = []
     for i, images in enumerate(zip(*walked.values(), strict=True)):
         captions = [f"{moment} steps" if moment else f"{names[i % len(names)]}: start" for moment in walked]

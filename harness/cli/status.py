@@ -1,4 +1,4 @@
-"""Show how all runs of a folder get on; with --watch, until none is queued or running."""
+"""Show the progress of all runs of a folder; with --watch, until none is queued or running."""
 
 import time
 from contextlib import suppress
@@ -15,13 +15,13 @@ from harness.runs.folder import OVER
 from harness.runs.run import folders
 
 EVERY = 2
-"""Seconds between two looks at the disk."""
+"""Seconds between two reads of the disk."""
 
 MANY = 100
-"""Runs, of which a person no longer reads each."""
+"""With more runs than this, those that are over are hidden."""
 
 PER_QUESTION = 10
-"""Looks at the disk for each question to SLURM, whose controller others need too."""
+"""Reads of the disk for each query to SLURM, whose controller is shared with others."""
 
 
 EXAMPLE = "watch=true"
@@ -29,32 +29,32 @@ EXAMPLE = "watch=true"
 
 @settings
 class Arguments:
-    """watch: show it anew until nothing is queued or running. all: of many runs, also those that are over."""
+    """watch: refresh until nothing is queued or running. all: show runs that are over even if there are many."""
 
     watch: bool = False
     all: bool = False
 
 
 def run(request: Request) -> None:
-    """Show them."""
+    """Show the runs once, or watch them."""
     root = Path(request.config.runs)
     watch(root) if request.arguments.watch else look(root, request.arguments.all)
 
 
 def look(root: Path, every: bool = False) -> None:
-    """Show how the runs of a folder get on; of many, those that are over only if asked for `every` one."""
+    """Show the progress of the runs of a folder; `every`: also those that are over, however many there are."""
     jobs = _jobs(root)
     shared, runs = _rows(root, jobs)
-    shown = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
-    console.print(status_table([*shared, *shown], summary(runs)))
-    if len(shown) < len(runs):
-        console.print(f"{len(runs) - len(shown):,} runs that are over are not shown: all=true shows them.")
+    visible = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
+    console.print(status_table([*shared, *visible], summary(runs)))
+    if len(visible) < len(runs):
+        console.print(f"{len(runs) - len(visible):,} runs that are over are not shown: all=true shows them.")
     if jobs.silence:
         console.print(f"What SLURM knows is missing here: {jobs.silence}", markup=False, soft_wrap=True)
 
 
 def watch(root: Path) -> None:
-    """Show those of which something is to be expected, as many as fit, until there are none, or until Ctrl-C."""
+    """Show the runs that are still going, as many as fit, until there are none or until Ctrl-C."""
     with suppress(KeyboardInterrupt), Live(console=console, transient=True, auto_refresh=False) as live:
         jobs = Jobs()
         for turn in count():
@@ -73,5 +73,5 @@ def _jobs(root: Path) -> Jobs:
 
 
 def _rows(root: Path, jobs: Jobs) -> tuple[list[StatusRow], list[StatusRow]]:
-    """Rows of shared stages, and of runs."""
+    """Return the rows of shared stages and the rows of runs."""
     return stages(root, jobs), rows(folders(root), jobs)

@@ -1,4 +1,4 @@
-"""Send MLflow the runs that it misses; 1 if it did not get everything."""
+"""Send MLflow the runs that it misses; exit status 1 if some could not be sent."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ EXAMPLE = "tracking=http://127.0.0.1:5000 all=true"
 
 @settings
 class Arguments:
-    """all: every run of the folder, in place of those that MLflow is owed, such as to fill a new server."""
+    """all: send every run of the folder, not only those that MLflow misses, for example to fill a new server."""
 
     all: bool = False
 
 
 def run(request: Request) -> int:
-    """Send them."""
+    """Send the runs."""
     root = Path(request.config.runs).absolute()
     if request.arguments.all:
         for folder in folders(root):
             enqueue(load(folder))
-    sent, left = tracking.sync(root, tracking=request.config.tracking)
-    console.print(f"MLflow: {sent} runs sent, {left} still to be sent.", markup=False, soft_wrap=True)
-    return 1 if left else 0
+    sent, remaining = tracking.sync(root, tracking=request.config.tracking)
+    console.print(f"MLflow: {sent} runs sent, {remaining} still to be sent.", markup=False, soft_wrap=True)
+    return 1 if remaining else 0

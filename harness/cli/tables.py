@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 if not console.is_terminal:
-    console.width = 160  # a log file's lines need not fit a screen
+    console.width = 160  # lines of a log file need not fit a screen
 
 COLOURS: dict[RowState, str] = {
     "new": "dim", "queued": "dim", "running": "cyan", "interrupted": "yellow",
@@ -27,22 +27,22 @@ COLOURS: dict[RowState, str] = {
 
 
 def colour(of: RowState) -> str:
-    """A state in its colour."""
+    """Return a state as coloured markup."""
     return f"[{COLOURS[of]}]{of}[/]"
 
 
 def runs_table(runs: list[Run]) -> Table:
-    """The runs of a command before it begins."""
+    """Table of the runs of a command before it begins."""
     table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
     for run in runs:
-        c, shown = run.config, relative(run.folder)
-        row = (run.fingerprint[:8], c.method["name"], c.data["name"], c.model["name"], str(c.seed))
-        table.add_row(*row, colour(run.state), shown)
+        config, folder = run.config, relative(run.folder)
+        row = (run.fingerprint[:8], config.method["name"], config.data["name"], config.model["name"], str(config.seed))
+        table.add_row(*row, colour(run.state), folder)
     return table
 
 
 def status_table(rows: Sequence[StatusRow], title: str) -> Table:
-    """How runs get on, a row each."""
+    """Table of the progress of runs, one row each."""
     table = Table("run", "state", "progress", "left", "job", "last error", title=title)
     for row in rows:
         left = "" if row.left is None else duration(row.left)
@@ -51,22 +51,22 @@ def status_table(rows: Sequence[StatusRow], title: str) -> Table:
 
 
 def scores_table(runs: list[Run]) -> Table:
-    """The scores of runs at the end of a command, without the details that further tables of the leaderboard hold."""
+    """Table of the scores of runs at the end of a command, without those of further tables of the leaderboard."""
     records = {
         run.name: record.read(run.folder / "record.json") for run in runs if (run.folder / "record.json").exists()
     }
-    shown = [item for found in records.values() for item in found.scores.items() if not item[1].table]
-    titles = {key: score.title for key, score in shown}
-    labels = dict.fromkeys(found.protocol.label for found in records.values() if found.protocol.label)
+    main_scores = [item for result in records.values() for item in result.scores.items() if not item[1].table]
+    titles = {key: score.title for key, score in main_scores}
+    labels = dict.fromkeys(result.protocol.label for result in records.values() if result.protocol.label)
     table = Table(Column("run", no_wrap=True), "state", *titles.values(), title=": ".join(["Scores", *labels]))
     for run in runs:
-        found = records.get(run.name)
-        scores = found.scores if found else {}
+        result = records.get(run.name)
+        scores = result.scores if result else {}
         cells = [f"{scores[key].value:.2f}{scores[key].unit}" if key in scores else "–" for key in titles]
         table.add_row(run.name, colour(run.state), *cells)
     return table
 
 
 def relative(path: Path) -> str:
-    """A path as it is from the working folder, where it is below that."""
+    """Return a path relative to the working folder if it is below it, else unchanged."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

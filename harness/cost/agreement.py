@@ -1,4 +1,4 @@
-"""How near the direction of a walk's step is to what it is in fp32."""
+"""Agreement of the direction of a walk's step with its direction in fp32."""
 
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -9,7 +9,7 @@ from harness.core.walk import Objective, slope
 
 
 def agreement(model: EnergyModel, x: Tensor, objective: Objective, precision: Precision) -> tuple[float, float]:
-    """The cosine of ∇_x of the objective in a precision with that in fp32: the mean over images, and the lowest."""
+    """Return the mean and the lowest cosine, over images, between ∇_x of the objective in a precision and in fp32."""
     cosines = cosine_similarity(_direction(model, x, objective, "fp32"), _direction(model, x, objective, precision))
     return float(cosines.mean()), float(cosines.min())
 

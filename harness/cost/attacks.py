@@ -1,4 +1,4 @@
-"""Robust evaluation, timed in turn with AutoAttack as it is usually called and with the bare passes of the net."""
+"""Robust evaluation, timed in turn with the usual call of AutoAttack and with the bare passes of the net."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,18 +16,20 @@ from harness.runs.run import Run
 
 
 def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> Iterator[Timing]:
-    """What each robust accuracy of a run's protocol costs, of so many images; UserError if there is none, or no model.
+    """Yield the cost of each robust accuracy of a run's protocol, on `count` images; UserError if there is none.
 
-    An untrained net would not do: its images fall at once, and the attacks that come later have nothing to do.
+    UserError also if the run is untrained: an untrained net fails on most images at once, which leaves later attacks
+    nothing to do.
     """
     if any(not training.done for training in run.stage_runs[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
     run.data.ready()
+    # Find the robust accuracies in the protocol.
     evaluation = build.evaluation(run, device)
-    found = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
-    if not found:
+    metrics = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
+    if not metrics:
         raise UserError(f"protocol={run.config.protocol['id']} attacks nothing: choose another protocol=…")
-    for name, metric in found.items():
+    for name, metric in metrics.items():
         with full_precision():
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)
 
@@ -43,6 +45,7 @@ def _cost(name: str, metric: Robustness, subject: Subject, rounds: int) -> Timin
         attack.verbose = False
         return attack.run_standard_evaluation(x, y, batch_size=metric.chunk)
 
+    # Count the passes of our evaluation; the floor repeats exactly these.
     with count_passes(subject.model) as passes:
         ours()
     variants: dict[str, Callable[[], object]] = {OURS: ours, REFERENCE: reference}

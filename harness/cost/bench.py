@@ -1,4 +1,4 @@
-"""The stages of a run, measured from initial weights."""
+"""Measure the stages of a run, from initial weights."""
 
 import tempfile
 import time
@@ -23,77 +23,77 @@ from harness.training.checkpoint import Checkpoints
 from harness.training.step import Step
 
 GROWN = 4
-"""Batches are doubled until their memory is so many times that of two images; of less the weights are a large part."""
+"""The batch doubles until it takes this many times the memory of two images; before that, weights dominate."""
 
 SPARED = 0.9
-"""The share of the free memory that a batch may fill: what is freed in pieces cannot all be had."""
+"""Share of the free memory that a batch may fill: fragmented memory cannot be used completely."""
 
 
 def measure_stages(run: Run, device: torch.device, rounds: int, stage: str | None) -> Iterator[Timing]:
-    """What a step of each stage of a run costs, or of the one that is named; UserError where it has none such."""
+    """Yield the cost of a step of each stage of a run, or of the named stage; UserError if there is no such stage."""
     for training in _chosen_stages(run, stage):
         yield measure_stage(run, training, device, rounds)
 
 
 def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[str, int]]:
-    """The largest batch of each stage, or of the one that is named."""
+    """Yield the name and the largest batch of each stage, or of the named stage."""
     for training in _chosen_stages(run, stage):
         yield training.name, largest_batch(run, training, device)
 
 
 def _chosen_stages(run: Run, stage: str | None) -> list[StageRun]:
-    if found := [training for training in run.stage_runs if stage in (None, training.name)]:
-        return found
-    known = near(str(stage), [training.name for training in run.stage_runs])
-    raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {known}")
+    if stages := [training for training in run.stage_runs if stage in (None, training.name)]:
+        return stages
+    hint = near(str(stage), [training.name for training in run.stage_runs])
+    raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {hint}")
 
 
 def measure_stage(run: Run, training: StageRun, device: torch.device, rounds: int) -> Timing:
-    """What a step of a stage of the run costs, on its own data where these are here; `plan` knows it from then on."""
+    """Measure a step of a stage, on its own data if their files are here; `plan` uses the result from then on."""
     step = _step(run, training, device)
     standin = step.inputs.data is not run.data
-    found = cost(training.name, step, rounds, pace.name(device), standin)
-    found.sections["checkpoint"] = _stall(step) * _share(found, run.config.checkpoint_seconds)
+    timing = cost(training.name, step, rounds, pace.name(device), standin)
+    timing.sections["checkpoint"] = _stall(step) * _share(timing, run.config.checkpoint_seconds)
     key = pace.stage_key(run, training)
-    folder = run.root / "bench" / fingerprint([key, found.device])
-    seconds = median(found.seconds[OURS]) + (0 if standin else found.sections["data"])
+    folder = run.root / "bench" / fingerprint([key, timing.device])
+    seconds = median(timing.seconds[OURS]) + (0 if standin else timing.sections["data"])
     pace.note(folder, key, device, 1, seconds_per_step=seconds, steps=rounds, upper=True)
-    return found
+    return timing
 
 
 def _stall(step: Step) -> float:
-    """The seconds that training stands still for a checkpoint; it is written beside the work, which goes on."""
+    """Seconds that training waits when a checkpoint begins; it is written in the background."""
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
         checkpoints.begin(0, step.content())
-        checkpoints.wait()  # the first time takes longer
+        checkpoints.wait()  # the first one takes longer
         started = time.perf_counter()
         checkpoints.begin(1, step.content())
         return time.perf_counter() - started
 
 
 def _share(found: Timing, every: float) -> float:
-    """How many checkpoints there are for each step, where one is due after so many seconds."""
+    """Checkpoints per step, if one is due every `every` seconds."""
     step = median(found.seconds[OURS])
     return step / max(step, every)
 
 
 def largest_batch(run: Run, training: StageRun, device: torch.device) -> int:
-    """The labelled images that a step of a stage has memory for, with accumulate=1, by how small batches grow."""
-    tried: list[tuple[int, int]] = []
+    """Extrapolate from small batches how many labelled images fit in memory in one step, with accumulate=1."""
+    measured: list[tuple[int, int]] = []
     batch = 2
-    while not tried or tried[-1][1] < GROWN * tried[0][1]:
-        tried.append((batch, _step_bytes(_step(run, training, device, batch))))
+    while not measured or measured[-1][1] < GROWN * measured[0][1]:
+        measured.append((batch, _step_bytes(_step(run, training, device, batch))))
         batch *= 2
-    (less, low), (more, high) = tried[-2:]
-    each = (high - low) / (more - less)
-    return int((SPARED * _free(device) - low) / each) + less
+    (small, small_bytes), (large, large_bytes) = measured[-2:]
+    per_image = (large_bytes - small_bytes) / (large - small)
+    return int((SPARED * _free(device) - small_bytes) / per_image) + small
 
 
 def _step_bytes(step: Step) -> int:
-    """The bytes that a step takes where it costs most."""
+    """Peak memory, in bytes, of a step at full length, where it costs most."""
     step.state = step.stage.at_full_length(step.state)
     number, batch = next(step.batches())
-    step(number, batch)  # the first also makes the optimiser's buffers, which stay
+    step(number, batch)  # the first step also allocates the optimiser's buffers, which stay
     return peak(lambda: step(number, batch), step.inputs.device)
 
 
@@ -102,7 +102,7 @@ def _free(device: torch.device) -> int:
 
 
 def _step(run: Run, training: StageRun, device: torch.device, batch: int | None = None) -> Step:
-    """The stage's step, with another batch size if it is given."""
+    """Build the step of a stage, with another batch size if one is given."""
     stage: Any = training.stage
     data = stand_in_data(run.data)
     inputs = stage_inputs(run, training.name, stage, device)
@@ -113,6 +113,6 @@ def _step(run: Run, training: StageRun, device: torch.device, batch: int | None 
 
 
 def _smaller(how: How, batch: int) -> How:
-    """Training with another batch, real images in proportion."""
+    """Return the training settings with another batch size, and real images in proportion."""
     real = how.real_batch and max(1, how.real_batch * batch // how.batch)
     return replace(how, batch=batch, real_batch=real)

@@ -1,4 +1,4 @@
-"""The most memory that some work holds at a time, in tensors."""
+"""Peak memory of some work, in tensors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes that the work holds at most beyond what was held before it."""
+    """Return the peak bytes of the work, beyond what was allocated before it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -16,12 +16,13 @@ def peak(work: Callable[[], object], device: torch.device) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    # On a CPU, add up the allocations that the profiler recorded.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recording:
         work()
-    assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    held = most = 0
-    events: list[Any] = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert recording.profiler is not None and recording.profiler.kineto_results is not None
+    allocated = highest = 0
+    events: list[Any] = [event for event in recording.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+        allocated += event.nbytes()
+        highest = max(highest, allocated)
+    return highest

@@ -1,4 +1,4 @@
-"""The passes of the net that a step makes, counted as they happen, and repeated bare: what no code can do without."""
+"""Count the passes of the net in a step, and repeat them bare: the part of the cost that no code can avoid."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from harness.core.energy import EnergyModel
 from harness.core.walk import frozen
 
 Kind = Literal["forward", "input gradient", "training"]
-"""forward: logits alone. input gradient: also ∇_x of them. training: also their gradient by the weights."""
+"""forward: logits only. input gradient: also ∇_x of them. training: also their gradient in the weights."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass of the net over so many images; evaluating: in evaluation mode."""
+    """A pass of the net over a number of images; evaluating: in evaluation mode."""
 
     kind: Kind
     images: int
@@ -29,32 +29,32 @@ class Pass:
 
 @contextmanager
 def count_passes(model: nn.Module) -> Iterator["Counter[Pass]"]:
-    """Count the passes of the body, by what the net's input and weights have gradients for."""
-    found: Counter[Pass] = Counter()
+    """Count the passes in the body; their kind follows from whether the logits and the weights require gradients."""
+    passes: Counter[Pass] = Counter()
 
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         kind: Kind = "forward"
         if output.requires_grad:
             kind = "training" if any(p.requires_grad for p in module.parameters()) else "input gradient"
-        found[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
+        passes[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
 
     hook = model.register_forward_hook(note)
     try:
-        yield found
+        yield passes
     finally:
         hook.remove()
 
 
 def bare(model: EnergyModel, passes: "Counter[Pass]", images: Tensor) -> Callable[[], None]:
-    """A function that makes these passes over resident images, N x C x H x W, and does nothing else."""
+    """Return a function that makes only these passes, over images on the device, N x C x H x W."""
 
-    resident = {one: images[torch.arange(one.images, device=images.device) % len(images)] for one in passes}
+    resident = {entry: images[torch.arange(entry.images, device=images.device) % len(images)] for entry in passes}
 
     def make() -> None:
-        for one, times in passes.items():
+        for entry, times in passes.items():
             for _ in range(times):
-                with computing(one.precision, images.device):
-                    _pass(model, one, resident[one])
+                with computing(entry.precision, images.device):
+                    _pass(model, entry, resident[entry])
         model.zero_grad(set_to_none=True)
 
     return make

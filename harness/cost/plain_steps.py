@@ -1,8 +1,8 @@
-"""Training steps as they are usually written, to measure ours against; nothing here trains a run.
+"""Training steps in the usual code, as a reference to measure ours against; nothing here trains a run.
 
-A plain loop: every image batch passes the net on its own, walks go through the net whose weights ask for gradients,
-losses are read by the host in every iteration, the curriculum's AUC takes passes of its own, and averaged weights are
-kept parameter by parameter. All in fp32 and NCHW.
+A plain loop: every image batch passes through the net separately, walks run with weights that require gradients, the
+host reads the losses in every iteration, the curriculum's AUC takes its own passes, and averaged weights are updated
+parameter by parameter. All in fp32 and NCHW.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Losses = Callable[["PlainStep", Batch], Tensor]
 
 
 class PlainStep:
-    """A stage's step, written plainly; LookupError for a stage that has none here."""
+    """A stage's step in plain code; LookupError if LOSSES has none for the stage."""
 
     def __init__(self, stage: Stage, model: EnergyModel, average: EnergyModel, state: State) -> None:
         self.stage: Any = stage
@@ -35,7 +35,7 @@ class PlainStep:
         self.optimizer = optimizer(list(model.parameters()), stage.training)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on a batch; its loss."""
+        """Take one optimiser step on a batch; return its loss."""
         loss = self.loss(self, batch)
         self.model.train()
         self.optimizer.zero_grad()
@@ -54,10 +54,11 @@ class PlainStep:
 def plain_walk(
     model: EnergyModel, start: Tensor, objective: Callable[[Tensor], Tensor], how: Walk, steps: int
 ) -> Tensor:
-    """Images that climb an objective of their logits, one value for each; the best on the way where that is kept."""
+    """Walk images up an objective of their logits, one value per image; return the last or the best, as `how` says."""
     x = best = start
     highest, velocity = start.new_full((len(start),), -torch.inf), torch.zeros_like(start)
     model.eval()
+    # Take gradient steps; the host reads the value of each.
     for _ in range(steps):
         x = x.detach().requires_grad_(True)
         value = objective(model(x))
@@ -107,9 +108,9 @@ def _classify(reference: PlainStep, batch: Batch) -> Tensor:
 
 
 def _robust(reference: PlainStep, batch: Batch) -> Tensor:
-    model, how = reference.model, reference.stage.attack
+    model, attack = reference.model, reference.stage.attack
     x, y = batch.images["labelled"], batch.labels["labelled"]
-    attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), how, how.steps)
+    attacked = plain_walk(model, x, lambda logits: cross_entropy(logits, y, reduction="none"), attack, attack.steps)
     logits = model(attacked)
     (logits.argmax(1) == y).float().mean().item()
     return cross_entropy(logits, y)
@@ -117,17 +118,19 @@ def _robust(reference: PlainStep, batch: Batch) -> Tensor:
 
 def _binary(reference: PlainStep, batch: Batch, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     real, y, steps = batch.images["real"], batch.labels["real"], int(reference.state["T"])
-    model, how = reference.model, reference.stage.contrast.walk
+    model, walk = reference.model, reference.stage.contrast.walk
 
     def joint(logits: Tensor) -> Tensor:
         return logits.gather(1, y[:, None])[:, 0]
 
-    contrastive = plain_walk(model, batch.images["outliers"], joint, how, steps)
+    # Draw contrastive samples from outliers, and compute the AUC in separate passes.
+    contrastive = plain_walk(model, batch.images["outliers"], joint, walk, steps)
     model.eval()
     with torch.no_grad():
         difference = joint(model(real))[:, None] - joint(model(contrastive))[None]
         ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
     model.train()
+    # Binary cross-entropy, and R1 on real images.
     x = real.detach().requires_grad_(reference.stage.r1 > 0)
     of_real, of_contrastive = score(model(x), y), score(model(contrastive), y)
     loss = (softplus(-of_real).mean() + softplus(of_contrastive).mean()) / 2
@@ -151,9 +154,9 @@ def _energy(reference: PlainStep, batch: Batch) -> Tensor:
     model, chains, buffer = reference.model, reference.stage.chains, reference.state["buffer"]
     real, x, y = batch.images["real"], batch.images["labelled"], batch.labels["labelled"]
     places = torch.randint(len(buffer), (len(real),), device=buffer.device)
-    kept = buffer[places] if buffer.dtype.is_floating_point else buffer[places].float() / 255
+    stored = buffer[places] if buffer.dtype.is_floating_point else buffer[places].float() / 255
     fresh = torch.rand(len(real), 1, 1, 1, device=buffer.device) < chains.restart
-    start = torch.where(fresh, torch.rand_like(kept), kept)
+    start = torch.where(fresh, torch.rand_like(stored), stored)
     sampled = plain_walk(model, start, lambda logits: logits.logsumexp(1), chains.walk, chains.walk.steps)
     buffer[places] = sampled if buffer.dtype.is_floating_point else (sampled.clamp(0, 1) * 255).to(torch.uint8)
     s_real, s_sampled = model(real).logsumexp(1).mean(), model(sampled).logsumexp(1).mean()
@@ -170,4 +173,4 @@ LOSSES: dict[type[Stage], Losses] = {
     Joint: _joint,
     Energy: _energy,
 }
-"""The loss of each stage that is written here."""
+"""The loss of each stage that has a plain step."""

@@ -1,4 +1,4 @@
-"""What runs will cost: hours, by what earlier runs of their kind took, and disk."""
+"""Predict the cost of runs: hours, from earlier runs of the same kind, and disk space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,76 +16,76 @@ from harness.runs.run import Run, StageRun
 
 @dataclass(frozen=True)
 class Price:
-    """What is left to do of a run, in seconds; None where nobody knows."""
+    """Seconds that are left to do of a run; None if unknown."""
 
     run: Run
     paces: Paces
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left."""
+        """Whether nothing is left to do."""
         return self.run.state in OVER
 
     @property
     def processes(self) -> int:
-        """How many processes work on the run."""
+        """Number of processes that work on the run."""
         return launcher(self.run.config).size
 
     @cached_property
     def device(self) -> str | None:
-        """What it is computed on; None where that is a cluster's, which this machine cannot tell."""
+        """Name of the device; None on a cluster, whose devices this machine does not know."""
         return None if launcher(self.run.config).elsewhere else pace.name(prepare(self.run.config))
 
     def pace(self, training: StageRun) -> Pace | None:
-        """What a step of a stage takes."""
+        """Time of a step of a stage; None if unknown."""
         return self.paces.find(pace.stage_key(self.run, training), self.device)
 
     @cached_property
     def stages(self) -> dict[str, float | None]:
-        """Each stage, by its fingerprint."""
+        """Seconds left of each stage, by its fingerprint."""
         return {training.fingerprint: self._stage(training) for training in self.run.stage_runs}
 
     @cached_property
     def evaluation(self) -> float | None:
-        """The evaluation."""
-        found = self.paces.find(pace.evaluation_key(self.run), self.device)
-        return 0.0 if self.over else found and found.seconds / self.processes
+        """Seconds left of the evaluation."""
+        known_pace = self.paces.find(pace.evaluation_key(self.run), self.device)
+        return 0.0 if self.over else known_pace and known_pace.seconds / self.processes
 
     @cached_property
     def disk(self) -> Disk:
-        """The bytes that it needs."""
+        """Bytes of disk that the run needs."""
         return Disk({}, 0, 0) if self.over else disk(self.run)
 
     def _stage(self, training: StageRun) -> float | None:
         if self.over or training.ended:
             return 0.0
-        found = self.pace(training)
-        return found and steps_left(self.run, training) * found.seconds / self.processes
+        known_pace = self.pace(training)
+        return known_pace and steps_left(self.run, training) * known_pace.seconds / self.processes
 
 
 def steps_left(run: Run, training: StageRun) -> int:
-    """The steps of a stage that no process has logged yet."""
+    """Number of steps of a stage that no process has logged yet."""
     logged = read_lines(training.folder / "metrics.jsonl")
     return training.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
 
 
 def warnings(prices: Sequence[Price]) -> list[str]:
-    """What is not known, and what will not do."""
+    """Return a line for each unknown cost, and one if the disk is too small."""
     lines: list[str] = []
     if any(None in price.stages.values() for price in prices):
         lines.append("No earlier run tells the pace of some stages: probe=true measures it, by a few steps of each.")
     if any(price.evaluation is None for price in prices):
         lines.append("An evaluation's time is known once a run of its kind has been judged.")
     root = prices[0].run.root
-    needed, there = disk_needed(prices), free(root)
-    if needed > there:
-        lines.append(f"The disk will not do: {size(needed)} may be needed, and {size(there)} are free at {root}.")
+    needed, available = disk_needed(prices), free(root)
+    if needed > available:
+        lines.append(f"The disk will not do: {size(needed)} may be needed, and {size(available)} are free at {root}.")
     return lines
 
 
 def disk_needed(prices: Sequence[Price]) -> int:
-    """The bytes that all runs keep, and the checkpoints of those that train at the same time."""
-    kept = {digest: n for price in prices for digest, n in price.disk.stages.items()}
+    """Bytes that all runs keep, plus the checkpoints of those that train at the same time."""
+    stage_bytes = {digest: n for price in prices for digest, n in price.disk.stages.items()}
     at_once = int(prices[0].run.config.launcher.get("parallel", 1))
     meanwhile = sorted((price.disk.meanwhile for price in prices), reverse=True)[:at_once]
-    return sum(kept.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)
+    return sum(stage_bytes.values()) + sum(price.disk.run for price in prices) + sum(meanwhile)

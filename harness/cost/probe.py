@@ -1,4 +1,4 @@
-"""The pace of a stage that no earlier run tells: a few steps of it, of which nothing is left."""
+"""Measure the pace of stages that no earlier run has recorded, by a few steps whose results are thrown away."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from harness.runs.run import Run, StageRun
 from harness.training.step import Step
 
 STEPS = 5
-"""That are timed, after one that is not: the first also loads and compiles."""
+"""Steps that are timed, after one that is not: the first step also loads and compiles."""
 
 
 def probe(prices: Sequence[Price]) -> None:
-    """Measure each kind of stage whose pace is unknown, on the device that is here, and add it to the known ones."""
+    """Measure each kind of stage whose pace is unknown, on the local device, and add it to the known paces."""
     for price in prices:
         for training in price.run.stage_runs:
             if price.stages[training.fingerprint] is None and price.pace(training) is None:
@@ -28,7 +28,7 @@ def probe(prices: Sequence[Price]) -> None:
 
 
 def measure(run: Run, training: StageRun) -> Pace:
-    """The usual time of a step from initial weights, at most that where the stage can be brought to its late steps."""
+    """Return the median time of a step from initial weights; an upper bound if the stage has a longer late phase."""
     device = prepare(run.config)
     step = Step(training.stage, initial(run).to(device), stage_inputs(run, training.name, training.stage, device))
     begun, step.state = step.state, training.stage.at_full_length(step.state)
@@ -42,7 +42,7 @@ def _times(step: Step, device: torch.device) -> list[float]:
         started = time.monotonic()
         try:
             step(*next(batches))
-        except (StopIteration, Diverged):  # it has no further steps, or untrained weights took it too far
+        except (StopIteration, Diverged):  # no further steps, or the untrained weights diverged
             break
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""A stage's training step, timed in turn with the step as it is usually written and with the bare passes of the net."""
+"""A stage's training step, timed in turn with a plain step and with the bare passes of the net."""
 
 import time
 from collections.abc import Callable
@@ -21,10 +21,10 @@ OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
 
 @dataclass(frozen=True)
 class Timing:
-    """What some work takes: a step of a stage, sampling, or attacking.
+    """Time and memory of some work: a step of a stage, sampling, or an attack.
 
-    batch: the images of it. seconds: of each variant, by round. sections: of ours, medians over rounds; data: of
-    fetching a batch. memory: the most bytes that a variant holds beyond what stays; empty where it was not asked for.
+    batch: number of images. seconds: of each variant, by round. sections: seconds of ours, medians over rounds; data is
+    fetching a batch. memory: peak bytes of each variant beyond what stays allocated; empty if not measured.
     """
 
     what: str
@@ -37,25 +37,25 @@ class Timing:
 
     @property
     def images_per_second(self) -> float:
-        """Of ours: labelled images, without fetching them."""
+        """Labelled images per second of ours, without fetching them."""
         return self.batch / median(self.seconds[OURS])
 
     def ratio(self, to: str) -> tuple[float, float, float] | None:
-        """How many times as long a variant takes as ours: the median over rounds, the lowest and the highest."""
+        """Time of a variant divided by ours: median over rounds, lowest, highest; None if the variant was not timed."""
         if to not in self.seconds:
             return None
-        ratios = [other / own for own, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
+        ratios = [other / ours for ours, other in zip(self.seconds[OURS], self.seconds[to], strict=True)]
         return median(ratios), min(ratios), max(ratios)
 
 
 def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> Timing:
-    """Measure a stage where its steps cost most; `on`: the device, in words."""
+    """Measure a step of a stage at full length, where it costs most; `on`: name of the device."""
     step.state = step.stage.at_full_length(step.state)
     device = step.inputs.device
     waiting, batch = _fetch(step, rounds)
-    plain = deepcopy(step.model)  # which is not compiled
+    plain = deepcopy(step.model)  # not compiled
     before = deepcopy(plain.state_dict())
-    numbers = cycle(range(step.steps))  # each draws anew, so that no chain is walked on and on
+    numbers = cycle(range(step.steps))  # each number has its own random draws, so that no chain grows longer and longer
 
     def ours() -> object:
         return step(next(numbers), batch)
@@ -64,6 +64,7 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
         for model in (step.model, plain):
             model.load_state_dict(before)
 
+    # Count the passes of our step; the floor repeats exactly these.
     with count_passes(step.model) as passes:
         ours()
     variants: dict[str, Callable[[], object]] = {OURS: ours}
@@ -82,29 +83,30 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
 def time_in_turn(
     variants: dict[str, Callable[[], object]], afresh: Callable[[], None], rounds: int, device: torch.device
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Each variant's seconds by round, and the sections of ours; `afresh` comes before."""
+    """Return each variant's seconds by round, and the sections of ours; `afresh` is called before each measurement."""
     for work in variants.values():
         afresh()
-        work()  # the first time is another
+        work()  # the first call is slower
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     clocks = [Clock(device) for _ in range(rounds)]
+    # Time the sections of ours, then all variants.
     for turn, clock in enumerate(clocks):
         afresh()
         with clock.running():
             variants[OURS]()
-        for name in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each is first in turn
+        for name in (*variants, *variants)[turn % len(variants) :][: len(variants)]:  # each variant is first in turn
             afresh()
             seconds[name].append(_seconds(variants[name], device))
     return seconds, {name: median(clock.seconds[name] for clock in clocks) for name in clocks[0].seconds}
 
 
 def peak_bytes(variants: dict[str, Callable[[], object]], device: torch.device) -> dict[str, int]:
-    """The most bytes that each variant holds beyond what stays."""
+    """Return the peak bytes of each variant, beyond what stays allocated."""
     return {name: peak(work, device) for name, work in variants.items()}
 
 
 def _fetch(step: Step, rounds: int) -> tuple[list[float], Batch]:
-    """The seconds that fetching batches takes, and one of them; the first also opens what they are read from."""
+    """Return the seconds of each fetch, and a batch; the first fetch, which also opens the files, is not timed."""
     batches, waiting = step.batches(), []
     _, batch = next(batches)
     for _ in range(min(rounds, step.steps - 1)):

@@ -1,4 +1,4 @@
-"""Drawing samples, timed in turn with the walk as it is usually written and with the bare passes of the net."""
+"""Drawing samples, timed in turn with a plain walk and with the bare passes of the net."""
 
 import torch
 
@@ -15,8 +15,8 @@ from harness.runs.run import Run
 
 
 def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Timing:
-    """What it costs to draw so many samples by the sampler of a run; from initial weights, which are as fast as any."""
-    data, how = stand_in_data(run.data), run.method.sampler
+    """Measure drawing `count` samples with the sampler of a run, from initial weights, which are as fast as any."""
+    data, sampler = stand_in_data(run.data), run.method.sampler
     source, model = stand_in_outliers(outliers(run), data), initial(run).to(device)
     labels = torch.arange(count, device=device) % len(data.classes)
     starts = source.starts(range(count)).to(device)
@@ -26,8 +26,9 @@ def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) ->
         return draw_of(run.method, model, state, source, labels, 0, range(count))
 
     def reference() -> object:
-        return plain_walk(model, starts, joint_logit(labels), how, how.steps)
+        return plain_walk(model, starts, joint_logit(labels), sampler, sampler.steps)
 
+    # Count the passes of our sampler; the floor repeats exactly these.
     with count_passes(model) as passes:
         ours()
     variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}

@@ -1,4 +1,4 @@
-"""Random images in the place of a dataset or of outliers whose files are not here: the net takes as long for them."""
+"""Random images in place of a dataset or outliers whose files are missing: the net takes as long for them."""
 
 from collections.abc import Sequence
 
@@ -10,35 +10,35 @@ from harness.core.errors import UserError
 from harness.core.settings import settings
 
 IMAGES = 1024
-"""So many there are."""
+"""Number of random images."""
 
 CLASSES = 1000
-"""Of a dataset that knows its classes by its files alone, as ImageNet does."""
+"""Number of classes of a dataset that knows its classes only from its files, as ImageNet does."""
 
 
 @settings
 class RandomImages(Dataset):
-    """Uniform noise of a shape, in `count` classes."""
+    """Uniform noise of shape `size`, in `count` classes."""
 
     size: tuple[int, int, int]
     count: int
 
     @property
     def classes(self) -> Sequence[str]:
-        """Numbers."""
+        """The numbers of the classes, as text."""
         return [str(number) for number in range(self.count)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """As it was asked for."""
+        """The requested shape."""
         return self.size
 
     def view(self, split: Split, branch: Branch) -> Items:
-        """The same images for every split and branch."""
+        """Return the same images for every split and branch."""
         return TensorView(_noise(self.size), self.labels(split))
 
     def labels(self, split: Split) -> Tensor:
-        """The classes in turn."""
+        """Return labels that cycle through the classes."""
         return torch.arange(IMAGES) % self.count
 
 
@@ -52,16 +52,16 @@ class RandomOutliers(Outliers):
         return IMAGES
 
     def images(self, keys: Sequence[Key]) -> Tensor:
-        """Some of them."""
+        """Return the images with these indices."""
         return _noise(self.data.shape)[[index for index, _ in keys]]
 
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The same, by number."""
+        """Return the images with these indices, modulo IMAGES."""
         return self.images([(index % IMAGES, 0) for index in indices])
 
 
 def stand_in_data(data: Dataset) -> Dataset:
-    """The dataset itself if its files are here, else random images in its shape."""
+    """Return the dataset itself if its files are here, else random images of its shape."""
     try:
         data.ready()
         return data
@@ -70,7 +70,7 @@ def stand_in_data(data: Dataset) -> Dataset:
 
 
 def stand_in_outliers(outliers: Outliers, data: Dataset) -> Outliers:
-    """The outliers themselves if their files are here and so are those of the data, else random images."""
+    """Return the outliers themselves if their files and those of the data are here, else random images."""
     try:
         outliers.ready()
         return outliers if not isinstance(data, RandomImages) else RandomOutliers(data)

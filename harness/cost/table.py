@@ -1,4 +1,4 @@
-"""What was measured of steps, as a table for people and as JSON for programs."""
+"""Timings as tables for people and as JSON for programs."""
 
 import re
 from collections.abc import Sequence
@@ -24,34 +24,34 @@ ORDER = (
     "logging",
     "checkpoint",
 )
-"""The sections of a step, as they are shown."""
+"""The sections of a step, in the order in which they are shown."""
 
 
 def variants(cost: Timing) -> Table:
-    """How long a step takes ours and the others, how many times as long as ours, and what it holds."""
+    """Table of our step and of the other variants: time, ratio to ours, and peak memory."""
     title = f"{cost.what}, {cost.device}, {cost.batch} images"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
     for name, seconds in cost.seconds.items():
-        usual = median(seconds)
+        typical = median(seconds)
         ratio = cost.ratio(name)
         times = "1" if name == OURS or ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
         memory = size(cost.memory[name]) if cost.memory else "–"
-        table.add_row(name, f"{cost.batch / usual:,.4g}", f"{1e3 * usual:,.4g}", times, memory)
+        table.add_row(name, f"{cost.batch / typical:,.4g}", f"{1e3 * typical:,.4g}", times, memory)
     return table
 
 
 def sections(cost: Timing) -> Table:
-    """Where the time of our step goes."""
+    """Table of the time of our step, by section."""
     table = Table("section", "ms", "share")
-    whole = sum(cost.sections.values())
+    total = sum(cost.sections.values())
     for name in sorted(cost.sections, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
         seconds = cost.sections[name]
-        table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / whole:.1f} %")
+        table.add_row(name, f"{1e3 * seconds:,.4g}", f"{100 * seconds / total:.1f} %")
     return table
 
 
 def notes(cost: Timing) -> list[str]:
-    """What must be known of the numbers."""
+    """Return the remarks that a reader of the numbers needs."""
     lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
     if REFERENCE not in cost.seconds:
         lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
@@ -61,7 +61,7 @@ def notes(cost: Timing) -> list[str]:
 
 
 def keep(run: Run, costs: Sequence[Timing], folder: Path) -> Path:
-    """Write what was measured of a run's stages as JSON; the file."""
+    """Write the timings of a run as JSON; return the path of the file."""
     what = [run.config.method["name"], run.config.data["name"], run.config.model["name"], costs[0].what]
     path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
     write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])

@@ -1,1 +1,1 @@
-"""The figures of the leaderboard: a file for each kind, all in one style, of plain data."""
+"""The figures of the leaderboard: one file for each kind, all in one style, drawn from plain data."""

@@ -9,17 +9,18 @@ from matplotlib.image import imread
 from harness.reports.plots.style import DPI, drawing
 
 NARROW, WIDE = 480, 900
-"""Pixels that a picture takes at least, if it can be enlarged to them by a whole number, and at most."""
+"""Width of a picture in pixels: enlarged by a whole number up to NARROW, and never wider than WIDE."""
 
 GAP, LINE, LETTER = 16, 24, 11
-"""Pixels between pictures, of a line of a title, and of its letters."""
+"""Pixels between pictures, height of a line of a title, and width of its letters."""
 
 
 def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", columns: int = 4) -> None:
-    """Write pictures in some columns, each below its title, pixel by pixel where they fit.
+    """Write pictures in columns, each below its title, pixel by pixel where they fit.
 
-    said: what must be said of them, above them.
+    said: the remark above the pictures.
     """
+    # Compute the layout in pixels.
     images = [imread(picture) for _, picture in pictures]
     widest = max(image.shape[1] for image in images)
     wide = min(widest * max(1, NARROW // widest), WIDE)
@@ -30,6 +31,7 @@ def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", colu
     rows = -(-len(pictures) // columns)
     top = 2 * LINE if said else 0
     width, height = columns * (wide + GAP) + GAP, rows * (above + high) + GAP + top
+    # Place each picture below its title.
     with drawing(path, width / DPI, height / DPI, said, layout=None) as figure:
         for place, (title, image) in enumerate(zip(titles, images, strict=True)):
             row, column = divmod(place, columns)

@@ -1,4 +1,4 @@
-"""Lines of all series in panels that share one legend: over training, attack radius, or the sampler's steps."""
+"""Lines of all series in panels with one legend: over training, attack radius, or the sampler's steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from harness.reports.plots.style import Look, drawing
 
 APART = 0.006
-"""Of what the axis spans, between bars at the same place."""
+"""Distance between bars at the same x, as a share of the axis."""
 
 MARKS = 6
-"""Markers along a line that has a band."""
+"""Number of markers along a line with a band."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series in a panel: means over rising x, with the ends of their bars, NaN where they have none.
+    """A series in a panel: means over rising x, and the ends of their bars, NaN if they have none.
 
-    filled: which markers are; all of them where it is None.
+    filled: which markers are filled; None for all.
     """
 
     x: Sequence[float]
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines by the label of their series, with bands where they are dense, else with bars; which axes are log."""
+    """Lines by the label of their series; dense: with bands, not bars; log: the logarithmic axes, such as "xy"."""
 
     x: str
     y: str
@@ -44,7 +44,7 @@ class Panel:
     log: str = ""
 
     def aside(self, turn: int) -> float:
-        """How far the bars of a line are moved for those of the others; not at all on a logarithmic axis."""
+        """Return the shift of a line's bars so that lines do not overlap; 0 on a logarithmic axis."""
         xs = [x for line in self.lines.values() for x in line.x]
         return 0 if "x" in self.log else APART * (max(xs) - min(xs)) * (turn - (len(self.lines) - 1) / 2)
 
@@ -52,29 +52,31 @@ class Panel:
 def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: str = "") -> None:
     """Write the figure: at most three panels side by side, and the legend, in the order of the looks.
 
-    said: what must be said of the numbers, above them.
+    said: the remark above the panels.
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     width, height = (5.6, 4.0) if len(panels) == 1 else (2.9 * columns, 2.2 * rows)
-    found: dict[str, Artist] = {}
+    artists: dict[str, Artist] = {}
     with drawing(path, width + 1.9, max(height, 3.4), said) as figure:
+        # Draw the panels; dense ones share the range of x.
         for place, panel in enumerate(panels, start=1):
             axes = figure.add_subplot(
                 rows, columns, place, sharex=figure.axes[0] if panel.dense and place > 1 else None
             )
             for turn, (label, line) in enumerate(panel.lines.items()):
                 look = looks[label]
-                found[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
-            _dress(axes, panel, below=panel.dense and place + columns <= len(panels))
-        labels = [label for label in looks if label in found]
+                artists[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
+            _label_axes(axes, panel, below=panel.dense and place + columns <= len(panels))
+        # One legend for all panels.
+        labels = [label for label in looks if label in artists]
         names = [fill(label, 24) for label in labels]
-        handles = [found[label] for label in labels]
+        handles = [artists[label] for label in labels]
         figure.legend(handles, names, loc="outside right upper", fontsize=8, handlelength=3.4)
 
 
 def _bars(axes: Axes, line: Line, look: Look, aside: float) -> Artist:
-    """A line whose markers have bars, moved aside for those of the others."""
+    """Draw a line whose markers have bars, shifted by `aside`."""
     places = [x + aside for x in line.x]
     axes.vlines(places, line.low, line.high, color=look.colour, linewidth=0.8)
     for x, mean, full in zip(places, line.mean, line.filled or [True] * len(line.x), strict=True):
@@ -84,15 +86,15 @@ def _bars(axes: Axes, line: Line, look: Look, aside: float) -> Artist:
 
 
 def _band(axes: Axes, line: Line, look: Look) -> Artist:
-    """A line in its band, with few markers."""
+    """Draw a line in its band, with few markers."""
     axes.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.15, linewidth=0)
     every = max(1, len(line.x) // MARKS)
     few = {"markevery": (every // 2, every), "markersize": 4}
     return axes.plot(line.x, line.mean, linestyle=look.dash, **few, **look.mark)[0]
 
 
-def _dress(axes: Axes, panel: Panel, below: bool) -> None:
-    """Its axes; below: another panel says there what x is."""
+def _label_axes(axes: Axes, panel: Panel, below: bool) -> None:
+    """Label and scale the axes; below: the panel below has the label of x."""
     axes.set(xlabel="" if below else panel.x, ylabel=panel.y)
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if name in panel.log:

@@ -1,4 +1,4 @@
-"""What became of the runs of a study, by the values of two factors."""
+"""Maps of the outcomes of a study's runs, by the values of two factors."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from matplotlib.patches import Patch, Rectangle
 from harness.reports.plots.style import ORANGE, PALE, drawing
 
 ROW = 4
-"""Maps side by side."""
+"""Maximum number of maps side by side."""
 
 LETTERS = 11
-"""Of a title, in an inch."""
+"""Letters of a title in an inch."""
 
 Cell = tuple[float, ...]
 """The values of a study's factors."""
@@ -23,7 +23,7 @@ Cell = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Fate:
-    """What can become of a run, and how that is drawn."""
+    """A possible outcome of a run, and how it is drawn."""
 
     title: str
     colour: str
@@ -35,32 +35,34 @@ FATES = {
     "collapsed": Fate("collapsed to chance", ORANGE, "///"),
     "diverged": Fate("diverged", "#333333"),
 }
-"""Light, hatched and dark, so that grey tells them apart too; the best first."""
+"""Light, hatched and dark, so that they differ in greyscale too; best first."""
 
 
 @dataclass(frozen=True)
 class Map:
-    """How many runs of a method came to which fate, by the values of two factors: column, row."""
+    """Number of runs of a method with each fate, by the values of two factors: column, row."""
 
     title: str
     cells: Mapping[Cell, Counter[str]]
 
 
 def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "") -> None:
-    """Write the maps side by side on the same axes, of two factors; a cell tells how many runs are sound, of all.
+    """Write the maps side by side on the same axes of two factors; a cell shows how many of its runs are sound.
 
-    A cell with no run is left empty. said: what must be said of the numbers, above them.
+    A cell without runs stays empty. said: the remark above the maps.
     """
-    columns, rows = (sorted({cell[axis] for one in shown for cell in one.cells}) for axis in (0, 1))
+    columns, rows = (sorted({cell[axis] for panel in shown for cell in panel.cells}) for axis in (0, 1))
+    # Arrange the maps; sizes are in inches.
     wide = min(ROW, len(shown))
     high = -(-len(shown) // wide)
     width, height = 0.9 + 0.62 * len(columns), 0.8 + 0.5 * len(rows)
     with drawing(path, max(5.2, wide * width), 0.8 + high * height, said) as figure:
-        for number, one in enumerate(shown, start=1):
+        # Draw each map on the axes that all share.
+        for number, panel in enumerate(shown, start=1):
             axes = figure.add_subplot(high, wide, number)
-            for cell, fates in sorted(one.cells.items()):
+            for cell, fates in sorted(panel.cells.items()):
                 _cell(axes, columns.index(cell[0]), rows.index(cell[1]), fates)
-            axes.set_title(fill(one.title, int(LETTERS * width)))
+            axes.set_title(fill(panel.title, int(LETTERS * width)))
             axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
             axes.set(xlabel=f"{factors[0]} × recipe", ylabel=f"{factors[1]} × recipe")
             axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
@@ -72,7 +74,7 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
 
 
 def _cell(axes: Axes, column: int, row: int, fates: Counter[str]) -> None:
-    """A cell cut into stripes as wide as its fates are frequent, and how many runs are sound, of all."""
+    """Draw a cell: a stripe for each fate, as wide as its share, and the number of sound runs out of all."""
     left, style = column - 0.5, {"edgecolor": "black", "linewidth": 0}
     for name, fate in FATES.items():
         width = fates[name] / fates.total()

@@ -11,12 +11,12 @@ from harness.evaluation.intervals import wilson
 from harness.reports.plots.style import BLUE, PALE, drawing
 
 ROW = 5
-"""Diagrams side by side."""
+"""Maximum number of diagrams side by side."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence is in (low, high], and how many of them are right."""
+    """Number of images with a confidence in (low, high], and how many of them are classified correctly."""
 
     low: float
     high: float
@@ -26,7 +26,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Diagram:
-    """The bins of a series, and what is said below its title."""
+    """The bins of a series, and a note below its title."""
 
     label: str
     note: str
@@ -36,7 +36,7 @@ class Diagram:
 def reliability(path: Path, diagrams: Sequence[Diagram], said: str = "") -> None:
     """Write the figure: for each series the accuracy in each bin that holds images, with its 95 % interval (Wilson).
 
-    said: what must be said of the numbers, above them.
+    said: the remark above the diagrams.
     """
     columns = min(ROW, len(diagrams))
     rows = -(-len(diagrams) // columns)

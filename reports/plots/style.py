@@ -1,4 +1,4 @@
-"""The one style of all figures: it reads in print, in grey and without colour vision."""
+"""The style of all figures: readable in print, in greyscale and with colour blindness."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from harness.core.files import atomic_write
 DPI = 150
 
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is there and the same everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "font.size": 9,
     "axes.titlesize": 10,
     "figure.titlesize": 9,
@@ -36,26 +36,26 @@ STYLE = {
     "errorbar.capsize": 2.5,
     "hatch.linewidth": 0.8,
     "savefig.dpi": DPI,
-    "pdf.fonttype": 42,  # text that can be searched and edited
+    "pdf.fonttype": 42,  # keeps text searchable and editable
 }
 
 BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"
 PURPLE, ORANGE, SKY, GREY = "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"
-"""Okabe and Ito's, told apart by colour-blind eyes; their yellow is left out, for it is lost on white."""
+"""Palette of Okabe and Ito, which colour-blind readers can distinguish; without yellow, which is faint on white."""
 
 PALE = "#BFE0F5"
-"""For areas, beside BLUE."""
+"""For areas, next to BLUE."""
 
 SOLID, DASHED, DOTTED, DASHDOT, LONG = (0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2))
 
 MOST = 12
-"""Series that a figure shows; it says so where there are more."""
+"""Maximum number of series in a figure, which says so if there are more."""
 
 LETTERS = 9
-"""Of what is said above a figure, in an inch of its width; beside it stands the legend."""
+"""Letters of the text above a figure per inch of its width; the legend stands beside the text."""
 
 COLOURFUL = 16384
-"""Colours of a picture that a palette of 256 would spoil; drawings have fewer."""
+"""With more colours than this, a picture keeps them all instead of a palette of 256; drawings have fewer."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Look:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """What matplotlib is told of a marker."""
+        """Arguments of matplotlib for the marker."""
         return {"color": self.colour, "marker": self.marker, "markeredgecolor": "black"}
 
 
@@ -85,46 +85,47 @@ METHODS = {
     "atjem": Look(BLUE, "o"),
     "pretrained": Look(GREY, "H"),
 }
-"""Of the methods that come with the harness: kin share a colour, and marker and line tell them apart."""
+"""Looks of the methods of the harness: related methods share a colour and differ in marker and line."""
 
 OTHERS = [Look(*pair, LONG) for pair in product((PURPLE, ORANGE, VERMILION, SKY, GREY, BLACK), "<ph")]
-"""One of these, by its name, is any other method's."""
+"""Looks of other methods, chosen by a hash of the method's name."""
 
 VARIANTS = list(zip("Dp<h^8", (DASHDOT, DOTTED, LONG, DASHED, SOLID, DASHDOT), strict=True))
-"""What replaces a method's own marker and line in its second series, its third, …; an octagon looks like a circle."""
+"""Marker and line of a method's second series, its third, …; the octagon, much like a circle, is last."""
 
 
 def looks(methods: Sequence[str]) -> list[Look]:
-    """A look for each series, by its method: the method's own for the first of it, variants for the others."""
-    seen, found = Counter[str](), list[Look]()
+    """Return a look for each series: its method's own for the first of a method, variants for the others."""
+    uses, result = Counter[str](), list[Look]()
     for method in methods:
         own = METHODS.get(method) or OTHERS[crc32(method.encode()) % len(OTHERS)]
         others = [variant for variant in VARIANTS if variant[0] != own.marker]
-        variant = others[(seen[method] - 1) % len(others)]
-        found.append(Look(own.colour, *variant) if seen[method] else own)
-        seen[method] += 1
-    return found
+        variant = others[(uses[method] - 1) % len(others)]
+        result.append(Look(own.colour, *variant) if uses[method] else own)
+        uses[method] += 1
+    return result
 
 
 def told(*texts: str, of: int) -> str:
-    """What is said above a figure: some texts, and of how many series it shows the first, where that is not all."""
-    left = f"the first {MOST} of {of} series" if of > MOST else ""
-    return "; ".join(filter(None, [*texts, left]))
+    """Join texts into the remark above a figure; add how many of the `of` series it shows, if not all."""
+    remark = f"the first {MOST} of {of} series" if of > MOST else ""
+    return "; ".join(filter(None, [*texts, remark]))
 
 
 @contextmanager
 def drawing(
     path: Path, width: float, height: float, said: str = "", layout: Literal["constrained"] | None = "constrained"
 ) -> Iterator[Figure]:
-    """A figure of some inches; at the end it is written as PNG to the path, and as PDF beside it.
+    """Yield a figure of a size in inches; at the end, write it as PNG to the path and as PDF next to it.
 
-    The same data give the same bytes. said: what must be said of the numbers, above them. layout: matplotlib's.
+    The same data give the same bytes. said: the remark above the figure. layout: matplotlib's.
     """
     with style.context(STYLE, after_reset=True):
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         if said:
             figure.suptitle(fill(said, int(LETTERS * width)), x=0.01, ha="left")
+        # Write both formats without dates, so that bytes depend on the data alone.
         with atomic_write(path) as temporary:
             _picture(figure).save(temporary, optimize=True, dpi=(DPI, DPI))
         with atomic_write(path.with_suffix(".pdf")) as temporary:
@@ -132,7 +133,7 @@ def drawing(
 
 
 def _picture(figure: Figure) -> Image.Image:
-    """The figure in pixels, with a palette where it has few colours."""
+    """Return the figure in pixels, with a palette if it has few colours."""
     png = BytesIO()
     figure.savefig(png, format="png")
     image = Image.open(png).convert("RGB")

@@ -17,12 +17,12 @@ HOLLOW = "os^DvPX*"
 """Markers of published results."""
 
 LETTERS = 28
-"""Of a line of the legend."""
+"""Letters in a line of the legend."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A number and the ends of its bar, NaN where it has none."""
+    """A number and the ends of its bar, NaN if it has none."""
 
     mean: float
     low: float
@@ -30,13 +30,13 @@ class Value:
 
     @property
     def bar(self) -> tuple[list[float], list[float]]:
-        """How far the bar reaches below and above."""
+        """Length of the bar below and above the mean."""
         return [self.mean - self.low], [self.high - self.mean]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A series in the plane; whether it is on the Pareto front."""
+    """A series in the plane; front: whether it is on the Pareto front."""
 
     label: str
     look: Look
@@ -47,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Reference:
-    """A published result, of whose scatter nothing is known."""
+    """A published result, whose scatter is unknown."""
 
     label: str
     x: float
@@ -56,7 +56,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Scale:
-    """What an axis shows; its better end, higher or lower, is drawn at the right or the top."""
+    """Title of an axis; better: "higher" or "lower", the end that is drawn at the right or the top."""
 
     title: str
     better: str
@@ -65,27 +65,29 @@ class Scale:
 def tradeoff(
     path: Path, points: Sequence[Point], references: Sequence[Reference], x: Scale, y: Scale, said: str = ""
 ) -> None:
-    """Write the figure: a mark for each point, a hollow one for each reference, a thin line along the front.
+    """Write the figure: a marker for each point, a hollow one for each reference, a thin line along the front.
 
-    said: what must be said of the numbers, above them.
+    said: the remark above the plot.
     """
-    lines = sum(1 + len(one.label) // LETTERS for one in [*points, *references])
+    lines = sum(1 + len(entry.label) // LETTERS for entry in [*points, *references])
     with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said) as figure:
-        axes, named = figure.add_subplot(), list[Any]()
+        axes, handles = figure.add_subplot(), list[Any]()
+        # Draw the front below the points.
         front = sorted((point.x.mean, point.y.mean) for point in points if point.front)
         if len(front) > 1:
-            named += axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
+            handles += axes.plot(*zip(*front, strict=True), color=GREY, linewidth=0.8, zorder=1, label="Pareto front")
         for point in points:
-            how = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
+            style = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
             bars = point.y.bar, point.x.bar
-            named.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **how, **point.look.mark))
+            handles.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **style, **point.look.mark))
         if references:
-            named += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
-        for place, one in enumerate(references):
-            how = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(one.label, LETTERS)}
-            named += axes.plot(one.x, one.y, color=GREY, markerfacecolor="white", **how)
+            handles += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
+        # Draw the published results, hollow.
+        for place, entry in enumerate(references):
+            style = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(entry.label, LETTERS)}
+            handles += axes.plot(entry.x, entry.y, color=GREY, markerfacecolor="white", **style)
         _scales(axes, x, y)
-        figure.legend(handles=named, loc="outside right upper", fontsize=8)
+        figure.legend(handles=handles, loc="outside right upper", fontsize=8)
 
 
 def _scales(axes: Axes, x: Scale, y: Scale) -> None:
