@@ -133,7 +133,7 @@ def _count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def duration(hours: float) -> str:
+def in_hours(hours: float) -> str:
     """Format a time in its largest unit."""
     for unit, size in (("h", 1), ("min", 60)):
         if hours * size >= 1:
@@ -142,7 +142,7 @@ def duration(hours: float) -> str:
 
 
 STATES = [
-    _mean("train time", lambda run: run.cost and run.cost.training_seconds / 3600, duration),
+    _mean("train time", lambda run: run.cost and run.cost.training_seconds / 3600, in_hours),
     Column("seeds", lambda series: Cell(series.seeds, len(series.done))),
     Column("state", lambda series: Cell(series.state)),
 ]

@@ -1,6 +1,5 @@
 """Compare two runs evaluated on the same images: paired scores by a test, the other scores side by side."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from scipy.stats import binomtest, bootstrap
 
 from harness.core.errors import UserError
 from harness.evaluation.intervals import LEVEL
-from harness.evaluation.score import Score
+from harness.evaluation.score import Score, group_warnings
 from harness.runs import record
 from harness.runs.folder import state
 from harness.runs.record import Record
@@ -139,12 +138,9 @@ def kinship(first: Record, second: Record) -> str:
 
 def doubts(first: Record, second: Record) -> list[str]:
     """Return a line for each reason to doubt scores, with the scores that it concerns."""
-    figures: dict[str, list[str]] = defaultdict(list)
-    for side, result in (("A", first), ("B", second)):
-        for score in result.scores.values():
-            for warning in score.warnings:
-                figures[warning].append(f"{score.title} of {side}")
-    return [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in figures.items()]
+    scores = ((side, score) for side, run in (("A", first), ("B", second)) for score in run.scores.values())
+    pairs = ((f"{score.title} of {side}", warning) for side, score in scores for warning in score.warnings)
+    return [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in group_warnings(pairs).items()]
 
 
 def _score(threat: str) -> str:

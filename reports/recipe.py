@@ -1,15 +1,16 @@
 """Differences between the config of a run and the recipe of its method on its dataset."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import yaml
 
 from harness.core.errors import UserError
 from harness.core.registry import names
+from harness.core.settings import flatten
 from harness.runs.compose import compose
-from harness.runs.config import Config, Part, config_of
+from harness.runs.config import Config, config_of
 from harness.runs.run import YAML, placeless
 
 PARTS = ("method", "model", "outliers", "data")
@@ -62,15 +63,7 @@ def learn(pairs: Collection[tuple[str, str]]) -> None:
 
 
 def _fields(config: Config) -> dict[str, object]:
-    return dict(_flat({part: getattr(config, part) for part in PARTS}))
-
-
-def _flat(part: Part, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in placeless(part).items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return dict(flatten(placeless({part: getattr(config, part) for part in PARTS})))
 
 
 def _format(fields: dict[str, object], key: str) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from harness.core.files import write_text
-from harness.reports.columns import duration
+from harness.reports.columns import in_hours
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,7 +55,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = lambda seconds: duration(seconds / 3600)
+    environment.filters["duration"] = lambda seconds: in_hours(seconds / 3600)
     environment.globals |= {
         "style": Markup(style),
         "script": Markup(script),

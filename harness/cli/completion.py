@@ -1,14 +1,13 @@
 """Print the script for Tab completion in bash, or the completions of a line: eval "$(harness completion)"."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
 from harness.cli.main import verbs
 from harness.cli.request import CHOICES, Request
 from harness.core.registry import configs, names
-from harness.core.settings import settings
+from harness.core.settings import flatten, settings
 from harness.runs.config import Config
 
 PLAIN = True
@@ -61,7 +60,7 @@ def _candidates(before: list[str], word: str) -> Iterator[str]:
 
 
 def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
-    """Yield the keys of a yaml file and of the files in its defaults list: mappings end in a dot, values in =."""
+    """Yield the keys of a yaml file and of the files in its defaults list: each ends in =."""
     path = configs(group) / f"{name}.yaml"
     part = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for entry in part.pop("defaults", []):
@@ -71,11 +70,4 @@ def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
             yield from _keys(other, member, f"{prefix}{place}." if place else prefix)
         elif entry != "_self_":
             yield from _keys(group, entry, prefix)
-    yield from _flat(part, prefix)
-
-
-def _flat(part: dict[str, Any], prefix: str) -> Iterator[str]:
-    for key, value in part.items():
-        yield f"{prefix}{key}{'.' if isinstance(value, dict) else '='}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+    yield from (f"{key}=" for key, _ in flatten(part, prefix))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -11,9 +10,6 @@ from rich.text import Text
 from harness.launch.status import RowState, StatusRow, duration
 from harness.runs import record
 from harness.runs.run import Run
-
-if TYPE_CHECKING:
-    pass
 
 console = Console(highlight=False)
 if not console.is_terminal:

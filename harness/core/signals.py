@@ -34,7 +34,7 @@ class Leave(BaseException):
 
 
 class Signals:
-    """What this process was asked to do; whoever saves sets `save` back."""
+    """What this process was asked to do; the training loop resets `save` when it saves."""
 
     def __init__(self) -> None:
         self.save = self.leave = self.deferred = False

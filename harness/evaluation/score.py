@@ -1,6 +1,7 @@
 """The results of an evaluation: scores, and what was selected on which split."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat
@@ -42,3 +43,11 @@ def selections(content: dict[str, Any]) -> dict[str, Selection]:
 
 def _parse_selection(text: str) -> dict[str, object]:
     return {"by": text, "split": list(dict.fromkeys(re.findall(r"\b(?:train|validation|test)\b", text)))}
+
+
+def group_warnings(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Each warning once, with the distinct titles of the scores that it concerns; from pairs of title and warning."""
+    titles: dict[str, dict[str, None]] = {}
+    for title, warning in pairs:
+        titles.setdefault(warning, {})[title] = None
+    return {warning: list(names) for warning, names in titles.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 
 from harness.core.settings import flatten
-from harness.evaluation.score import Score
+from harness.evaluation.score import Score, group_warnings
 from harness.runs import record
 from harness.runs.record import Cost, Origin, ProtocolTag
 from harness.runs.row import Find, Row
@@ -142,11 +142,8 @@ def _line(score: Score) -> str:
 
 def _warnings(row: Row) -> list[str]:
     """Each warning once, with the titles of the scores that it concerns."""
-    about: dict[str, list[str]] = {}
-    for score in row.scores.values():
-        for warning in score.warnings:
-            about.setdefault(warning, []).append(score.title)
-    return [f"{', '.join(dict.fromkeys(titles))}: {warning}" for warning, titles in about.items()]
+    pairs = ((score.title, warning) for score in row.scores.values() for warning in score.warnings)
+    return [f"{', '.join(titles)}: {warning}" for warning, titles in group_warnings(pairs).items()]
 
 
 def row_tags(row: Row) -> Iterator[tuple[str, str]]:

@@ -93,7 +93,7 @@ def train(
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 
-            # Tell whoever watches.
+            # Report progress.
             watch(Progress(done, step.steps, figures, save, step.result(), step.state))
 
             # Leave if a signal said so: the last step is saved.
