@@ -133,14 +133,14 @@ class Contrastive(Stage):
 class Joint(Contrastive):
     """The second stage: the robust classifier learns which images are real; normalisation is frozen.
 
-        L = L_BCE + L_AT-CE + r1 · ½ · mean_i ||∇_x s(x_i)||²
+        L = bce · L_BCE + ce · L_AT-CE + r1 · ½ · mean_i ||∇_x s(x_i)||²
         L_BCE   = 1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ],   s(x) = logsumexp_y f_y(x) = −E(x)
         L_AT-CE = 1/B Σ_j CE( f(x'_j), y'_j )
 
-    x: real images, mildly augmented; õ: contrastive images; x': adversarial images of another batch, strongly
-    augmented. The contrastive walk climbs the joint logit; the BCE uses the marginal score.
-    A weight of 0 turns its term off. Only frozen normalisation keeps the three parts of the concatenated
-    batch independent; without it they share batch statistics.
+    x: real images, mildly augmented; õ: contrastive images; x', y': adversarial images of another batch, strongly
+    augmented, and its labels. The contrastive walk climbs the joint logit; the BCE uses the marginal score.
+    A weight of 0 removes the gradient of its term; only r1 = 0 also saves the time. Only frozen normalisation
+    keeps the three parts of the concatenated batch independent; without it they share batch statistics.
     """
 
     contrast: Contrast

@@ -26,6 +26,7 @@ OFF = 10
 """Largest allowed n ‖m − μ‖² / tr Σ of the features' mean, which is 1 on average: see `check_reference`."""
 
 
+@torch.no_grad()
 def check_classifier(subject: Subject) -> dict[str, float]:
     """Check the classifier and return the figures in %; CanaryFailed if one is not as it should be."""
     x, y = _images(subject, "test")
@@ -88,8 +89,7 @@ def _check_standardisation(
 def _check_untrained(subject: Subject, x: Tensor, y: Tensor) -> float:
     """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
-    with torch.no_grad():
-        accuracy = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
+    accuracy = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
     if accuracy > largest + APART:
         raise CanaryFailed(
@@ -100,10 +100,10 @@ def _check_untrained(subject: Subject, x: Tensor, y: Tensor) -> float:
 
 
 def _check_labels(subject: Subject, on_test: float, y: Tensor) -> float:
-    """Accuracy on the validation images, or on training images if there are none; compare it with that on test images.
+    """Accuracy on other images (validation, or training if there are none), compared with that on test images.
 
-    Test images may be much harder than those trained on. It is an error if they are much easier, or if they are much
-    harder while the compared images were held out of training or test accuracy is near chance.
+    CanaryFailed if the two differ by more than APART points, their intervals are disjoint, and either the test images
+    are the easier ones, or the others are, although the model has not seen them or is near chance on test images.
     """
     split: Split = "validation" if subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)

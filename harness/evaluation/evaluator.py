@@ -1,4 +1,8 @@
-"""The evaluator: a run's model under one protocol, piece by piece; each piece writes one file, once."""
+"""The evaluator: a model under one protocol.
+
+A phase consists of pieces, and each piece writes one file, once. A piece draws one chunk of samples, or scores one shard
+of a metric; the result of a shard is a part, and the parts of a metric are merged into scores.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -77,23 +81,23 @@ class Evaluation:
     def __init__(
         self, subject: Subject, method: Method, state: State, outliers: Outliers, protocol: dict[str, Any], folder: Path
     ) -> None:
+        self.tell: Tell = subject.tell
+        # The workers point `tell` at the piece in progress, so it is looked up at each call.
         self.subject = replace(subject, tell=lambda text: self.tell(text))
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
         self.metrics, self.how = metrics(protocol), sampling(protocol)
-        self.selects = selection(protocol) if self.generates else None
-        self.tell: Tell = subject.tell
+        self.selects = selection(protocol) if self.needs_samples else None
 
     @property
-    def generates(self) -> bool:
+    def needs_samples(self) -> bool:
         """Whether a metric evaluates samples."""
         return any(metric.needs == "generate" for metric in self.metrics.values())
 
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will be meaningful; CanaryFailed if not."""
-        with torch.no_grad():
-            figures = canaries.check_classifier(self.subject)
-        if self.generates:
-            self._draw(self.method, range(2))
+        figures = canaries.check_classifier(self.subject)
+        if self.needs_samples:
+            self._draw(self.method, range(2))  # raises if their shape or values are wrong
         for metric in self.metrics.values():
             figures |= metric.check(self.subject)
         return figures
@@ -106,7 +110,7 @@ class Evaluation:
         """Do the work that follows all pieces of a phase; return the file that later phases read, or None."""
         if phase == "selection" and self.selects and self.selects.candidates(self.method.sampler.steps):
             self.selects.choose(self.subject, self.folder, self.how, self.method.sampler.steps)
-        if phase == "samples" and self.generates:
+        if phase == "samples" and self.needs_samples:
             classes = len(self.subject.data.classes)
             save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.folder / "samples.png")
         chosen = self.folder / "selection.json"
@@ -154,7 +158,7 @@ class Evaluation:
             yield from self._chunks(f"samples of {steps} steps", samples, with_steps(self.method, steps))
 
     def _samples(self) -> Iterator[Piece]:
-        if self.generates:
+        if self.needs_samples:
             yield from self._chunks("samples", self.subject.samples, with_chosen_steps(self.method, self.folder))
 
     def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:

@@ -28,7 +28,8 @@ Remake = Callable[[int], Evaluation]
 def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hear) -> None:
     """Run all unfinished pieces, phase by phase: shared with this process's world, or else with `processes` of its own.
 
-    An error in any process ends them all and is raised here.
+    Diverged, in any process, is raised in all. Another error in a child of this process is raised here; in a shared
+    world the rank that meets it raises it, and the launcher ends the others.
     """
     # Each phase may read what the one before has written.
     world = join()
@@ -37,7 +38,7 @@ def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hea
         if world.size > 1:
             _run_shared(evaluation, pieces, world, hear)
         elif processes == 1:
-            run_local(pieces, evaluation.summary, hear, evaluation)
+            run_local(evaluation, pieces, hear)
         elif not all(piece.path.exists() for piece in pieces):
             _run_processes(evaluation, phase, pieces, processes, remake, hear)
         written = world.on_main(partial(evaluation.finish, phase))
@@ -45,17 +46,16 @@ def run_pieces(evaluation: Evaluation, processes: int, remake: Remake, hear: Hea
             time.sleep(0.2)
 
 
-def run_local(pieces: list[Piece], so_far: Callable[[str], str], hear: Hear, telling: Evaluation | None = None) -> None:
-    """Run the unfinished pieces in order; `hear` also receives what `telling` reports meanwhile."""
+def run_local(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> None:
+    """Run the unfinished pieces in order; `hear` also receives what the evaluation reports meanwhile."""
     for name in dict.fromkeys(piece.name for piece in pieces):
         own = [piece for piece in pieces if piece.name == name]
         for done, piece in enumerate(own):
-            hear(name, done, len(own), so_far(name))
+            hear(name, done, len(own), evaluation.summary(name))
             if not piece.path.exists():
-                if telling:
-                    telling.tell = partial(hear, name, done, len(own))
+                evaluation.tell = partial(hear, name, done, len(own))
                 piece.do()
-        hear(name, len(own), len(own), so_far(name))
+        hear(name, len(own), len(own), evaluation.summary(name))
 
 
 def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear: Hear) -> None:
@@ -64,7 +64,7 @@ def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear:
     Poll for files: network file systems show them late, and a process that waits in a collective handles no signals.
     """
     try:
-        run_local(pieces[world.rank :: world.size], evaluation.summary, hear, evaluation)
+        run_local(evaluation, pieces[world.rank :: world.size], hear)
     except Diverged as error:
         write_json(evaluation.folder / DIVERGED, str(error))
     # Wait until all pieces exist or a rank has diverged.

@@ -82,8 +82,8 @@ def compose(
 
     # Parse the flags, and check the folders of configs.
     given = Flags().read(arguments)
-    _refuse(given.words)
-    _resolve()
+    _refuse_hydra_settings(given.words)
+    _register_resolvers()
     places = [configs(""), *([Path(given.config_dir).absolute()] if given.config_dir else [])]
     for place in places:
         if not place.is_dir():
@@ -105,13 +105,13 @@ def compose(
             overrides = parser.parse_overrides(given.words)
             # Compose without the swept keys first: an experiment file may itself define a sweep.
             fixed = [override for override in overrides if not override.is_sweep_override()]
-            study = composed(*_choices(fixed, places)).hydra
-            swept = given.multirun or study.mode == RunMode.MULTIRUN
+            hydra_config = composed(*_choices(fixed, places)).hydra
+            swept = given.multirun or hydra_config.mode == RunMode.MULTIRUN
 
             # List the overrides of each run.
             if swept:
                 params = parser.parse_overrides(
-                    [f"{key}={value}" for key, value in (study.sweeper.params or {}).items()]
+                    [f"{key}={value}" for key, value in (hydra_config.sweeper.params or {}).items()]
                 )
                 runs = _grid([*params, *overrides])
             else:
@@ -230,10 +230,12 @@ def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401
             return TRUTHS[str(value).lower()]
         raise UserError(f"{key}={text}: true or false is expected here.")
     if isinstance(like, int | float):
-        number = _number(value)
-        if number is None or isinstance(value, bool):
-            return value if isinstance(value, str) else _refuse_number(key, text, like)
-        return float(number) if isinstance(like, float) else _whole(number)
+        number = None if isinstance(value, bool) else _number(value)
+        if number is not None:
+            return float(number) if isinstance(like, float) else _whole(number)
+        if isinstance(value, str):  # the class of this part of the config says what it expects
+            return value
+        raise UserError(f"{key}={text}: a number is expected here, such as {like}.")
     if isinstance(like, str):
         return value if isinstance(value, str) else text
     return _whole(value) if isinstance(value, float) else value
@@ -254,10 +256,6 @@ def _whole(number: float) -> int | float:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _refuse_number(key: str, text: str, like: object) -> NoReturn:
-    raise UserError(f"{key}={text}: a number is expected here, such as {like}.")
-
-
 def _check_spelling(chosen: "DictConfig", places: Sequence[Path]) -> None:
     """Raise UserError if a chosen yaml file has a number that yaml reads as octal."""
     for group, name in chosen.hydra.runtime.choices.items():
@@ -272,7 +270,7 @@ def _check_spelling(chosen: "DictConfig", places: Sequence[Path]) -> None:
                     )
 
 
-def _resolve() -> None:
+def _register_resolvers() -> None:
     """Register the resolvers that configs may use in ${…}."""
     from omegaconf import OmegaConf
 
@@ -283,7 +281,7 @@ def _resolve() -> None:
     OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
-def _refuse(words: Iterable[str]) -> None:
+def _refuse_hydra_settings(words: Iterable[str]) -> None:
     """Raise UserError for overrides of Hydra's own settings, which can name code that Hydra runs."""
     for word in words:
         key = word.lstrip("+~").partition("=")[0]

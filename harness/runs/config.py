@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Strict
+from pydantic import BeforeValidator, StrictBool, StrictInt
 
 from harness.core.registry import make
 from harness.core.settings import settings
@@ -12,10 +12,6 @@ from harness.evaluation.score import Selection, selections
 
 Part = dict[str, Any]
 """A component's config as its yaml has it; the component's class checks the fields when it is built."""
-
-Integer = Annotated[int, Strict()]
-Truth = Annotated[bool, Strict()]
-"""Strict types: true is not accepted as a number, nor 1 as a bool, so that each value has one spelling."""
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -37,7 +33,10 @@ def _parse_selections(value: object) -> object:
 
 @settings
 class Config:
-    """Settings of a run. Components are mappings; harness/runs/build.py builds them."""
+    """Settings of a run. Components are mappings, which harness/runs/build.py builds.
+
+    Numbers and bools are strict, so that a value has one spelling: true is no number, and 1 is not true.
+    """
 
     method: Part
     """The method and its hyperparameters, from configs/method and configs/recipe; `name` says which method."""
@@ -51,7 +50,7 @@ class Config:
     """How the run is evaluated, from configs/protocol."""
     launcher: Part = field(default_factory=lambda: {"name": "local"})
     """Where the run executes, from configs/launcher."""
-    seed: Integer = 0
+    seed: StrictInt = 0
     """The root of all randomness."""
 
     selection: Annotated[dict[str, Selection], BeforeValidator(_parse_selections)] = field(default_factory=dict)
@@ -81,30 +80,30 @@ class Config:
     """The folder of leaderboards and figures."""
     tracking: Annotated[str | None, BeforeValidator(_off)] = None
     """The MLflow store: a URI; null: a sqlite file in the folder of runs; off: none."""
-    tracking_model: Truth = True
+    tracking_model: StrictBool = True
     """Whether the weights of finished runs are sent to MLflow."""
 
     device: str = "auto"
     """auto, cpu, cuda, or one GPU such as cuda:1."""
-    threads: Integer | None = None
+    threads: StrictInt | None = None
     """CPU threads of a run; null: torch's default, or with launcher=processes the run's share of the cores."""
-    workers: Integer = 0
+    workers: StrictInt = 0
     """Worker processes of the data loader of each stream."""
-    evaluators: Integer | None = None
+    evaluators: StrictInt | None = None
     """Processes that share an evaluation; null: one for each GPU with launcher=local and device=auto, else one."""
-    microbatch: Integer | None = None
+    microbatch: StrictInt | None = None
     """Images per forward pass in evaluation; null: a whole chunk."""
     extractors: dict[str, str | None] = field(default_factory=dict)
     """Weights files of feature extractors; null: downloaded once, into torch's cache."""
-    accumulate: Integer = 1
+    accumulate: StrictInt = 1
     """Gradient accumulation: number of pieces into which a process splits its part of a training batch."""
-    compile: Truth = False
+    compile: StrictBool = False
     """Whether nets are compiled with torch.compile for training."""
-    recompute: Truth = False
+    recompute: StrictBool = False
     """Whether activations are recomputed in the backward pass instead of stored (saves memory)."""
     checkpoint_seconds: float = 60
     """Seconds between checkpoints: the most training time that a killed process loses."""
-    retry: Truth = False
+    retry: StrictBool = False
     """Whether failed runs are run again."""
 
     overrides: list[str] = field(default_factory=list)
@@ -113,13 +112,12 @@ class Config:
     """The command that was typed."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be 1 or more, or null for torch's choice, not {self.threads}")
+        for key in ("threads", "evaluators", "microbatch"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key} must be 1 or more, or null, not {value}")
         if self.init_accuracy is not None and not 0 <= self.init_accuracy <= 100:
             raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
-        for key in ("evaluators", "microbatch"):
-            if (getattr(self, key) or 1) < 1:
-                raise ValueError(f"{key} must be 1 or more, or null, not {getattr(self, key)}")
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be 1 or more, not {self.accumulate}")
         if self.workers < 0 or self.checkpoint_seconds < 0:

@@ -66,10 +66,9 @@ def _outcome(run: Run, watch: Watch) -> Record:
         # Train the stages, each from the weights of the one before, and join their curves.
         for training in run.stage_runs:
             train_stage(run, training, watch)
-        curves = "".join(json.dumps(point) + "\n" for point in run.curves())
-        world.on_main(lambda: write_text(run.folder / "metrics.jsonl", curves))
+        world.on_main(lambda: _join_curves(run))
 
-        # Weights that nothing was trained from are checked here; others were before their first stage.
+        # A run without stages evaluates given weights as they are; `train_stage` checks those that training needs.
         if not run.stage_runs:
             build.check_accuracy(run, build.load_trained(run, None, device))
 
@@ -79,19 +78,16 @@ def _outcome(run: Run, watch: Watch) -> Record:
         return world.on_main(lambda: record_of(run, device, state="diverged", reason=reason))
 
 
+def _join_curves(run: Run) -> None:
+    write_text(run.folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in run.curves()))
+
+
 def train_stage(run: Run, training: StageRun, watch: Watch) -> None:
     """Train one stage of a run, unless it is trained already; wait if another job trains it.
 
     Raises Diverged, now and at every later call, if it diverges.
     """
-    device, world, previews = build.prepare(run.config), join(), Previews(run, training)
-
-    def hear(progress: Progress) -> None:
-        watch.training(run, training.name, progress)
-        previews.look(progress)
-        if progress.checkpointed:
-            watch.saved()
-
+    device, world = build.prepare(run.config), join()
     if world.rank == 0 and is_locked(training.folder):
         watch.working(run, f"wait for stage {training.name}", 0, 1, "another job trains it")
     with hold_folder(training.folder, world):
@@ -102,13 +98,21 @@ def train_stage(run: Run, training: StageRun, watch: Watch) -> None:
         if world.on_main(lambda: training.done):
             return
 
-        # Begin from the parent stage's weights, or from initial ones, which must be worth beginning from.
+        # Begin from the parent's weights, or from initial ones; those that `init` gives must be right on enough images.
         model = build.load_trained(run, training.parent, device)
         inputs = build.stage_inputs(run, training.name, training.stage, device)
-        if run.init and training.parent is None:
+        if run.init:
             build.check_accuracy(run, model)
 
-        # Train, and keep the word of a divergence for later calls.
+        # Train, and keep the reason of a divergence for later calls.
+        previews = Previews(run, training)
+
+        def hear(progress: Progress) -> None:
+            watch.training(run, training.name, progress)
+            previews.look(progress)
+            if progress.checkpointed:
+                watch.saved()
+
         try:
             train(training.stage, model, inputs, training.folder, run.config.checkpoint_seconds, hear)
         except Diverged as error:

@@ -36,7 +36,7 @@ class Watch:
         """`done` of `total` pieces of sampling or evaluation are done; `words` is a short remark on them."""
 
     def saved(self) -> None:
-        """The run's folder holds something new: a checkpoint, the curves up to it, samples of it."""
+        """The run's folder holds something new: curves, previews, and a checkpoint that is being written."""
 
 
 class Watches(Watch):

@@ -57,11 +57,13 @@ def batches(
 def _stream(
     stream: Stream, stage: Stage, inputs: StageInputs, start: int, steps: int, skipped: set[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    source, world = inputs.outliers if stream == "outliers" else inputs.data, inputs.world
-    if source is None:
-        raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
-    view = OutlierView(source) if isinstance(source, Outliers) else source.view("train", stream)
-    length = len(source) if isinstance(source, Outliers) else source.length("train")
+    if stream == "outliers":
+        if inputs.outliers is None:
+            raise UserError("This stage needs outliers, and none are configured: choose some with outliers=…")
+        source, view, length = inputs.outliers, OutlierView(inputs.outliers), len(inputs.outliers)
+    else:
+        source, view, length = inputs.data, inputs.data.view("train", stream), inputs.data.length("train")
+    world = inputs.world
     seed, size = derive(*inputs.key, "stream", stream), stage.training.size(stream)
     part = size // world.size
     own = range(world.rank * part, (world.rank + 1) * part)

@@ -37,7 +37,7 @@ class Checkpoints:
     """The checkpoints of a stage's folder, written by a background thread, one at a time.
 
     Training waits only while the content is copied to the CPU. As a context manager, it waits at exit until the last
-    checkpoint is written. Every rank must call these methods; rank 0 chooses the checkpoint to load, and writes.
+    checkpoint is written. `newest` is collective: every rank calls it. The other methods act on rank 0 alone.
     """
 
     def __init__(self, folder: Path, world: World = ALONE) -> None:

@@ -30,7 +30,8 @@ POINTS = 500
 class Progress:
     """Where a stage's training is; handed to `watch` after each step.
 
-    model: as the stage would hand it on now. It and the state may be read, not changed.
+    checkpointed: whether a checkpoint of this step is being written. model: what the stage would hand on if it ended
+    now. It and the state may be read, not changed.
     """
 
     step: int
@@ -70,6 +71,7 @@ def train(
             log.warning("%s was trained with %s so far, and goes on with %s.", folder, *made_with[-2:])
     world.on_main(lambda: _drop_points_after(curves, start))
     meter, saved_at = Meter(inputs.device, world, saved), time.monotonic()
+    every = -(-step.steps // POINTS)  # rounded up, so that there are at most POINTS points
 
     with defer_signals() as signals, checkpoints:
         for number, batch in step.batches(start):
@@ -78,7 +80,7 @@ def train(
             done = number + 1
 
             # Log a point of the curves.
-            if world.rank == 0 and (done % max(1, step.steps // POINTS) == 0 or done == step.steps):
+            if world.rank == 0 and (done % every == 0 or done == step.steps):
                 with section("logging"):
                     point = {"step": done, "images": done * stage.training.batch, "seconds": round(meter.seconds, 2)}
                     append_line(curves, point | figures)
@@ -87,7 +89,8 @@ def train(
             asked, signals.save = signals.save, False
             due = asked or time.monotonic() - saved_at > checkpoint_seconds
             save, leave = world.any(due, signals.leave)
-            if save or leave:
+            save = save or leave  # to leave is to save first
+            if save:
                 spent = {"seconds": meter.seconds, "joules": meter.joules()}
                 content = {"step": done, "resumed": resumed, "made_with": made_with, **spent}
                 checkpoints.begin(done, step.content() | content)
@@ -96,12 +99,12 @@ def train(
             # Report progress.
             watch(Progress(done, step.steps, figures, save, step.result(), step.state))
 
-            # Leave if a signal said so: the last step is saved.
+            # Leave if a signal said so; no rank leaves before rank 0 has written the checkpoint.
             if leave:
                 world.on_main(checkpoints.wait)
                 raise Leave
 
-        # Write the result. The cost comes last, because its file marks the stage as done.
+        # Write the result. The cost comes last, because its file marks the stage as done; its keys are StageCost's.
         checkpoints.wait()
         weights, state = step.result().state_dict(), step.whole_state()
         if not all(bool(w.isfinite().all()) for w in weights.values()):

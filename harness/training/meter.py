@@ -21,16 +21,16 @@ class Meter:
         if saved is not None:
             known = saved.get("joules")
             self.seconds_before, self.joules_before = saved["seconds"], nan if known is None else known
-        self.since, self.start = time.monotonic(), gpu_joules(device)
+        self.started_at, self.joules_at_start = time.monotonic(), gpu_joules(device)
 
     @property
     def seconds(self) -> float:
         """Training time of this process, in seconds."""
-        return self.seconds_before + time.monotonic() - self.since
+        return self.seconds_before + time.monotonic() - self.started_at
 
     def joules(self) -> float | None:
         """Energy of all ranks' GPUs, in joules; all ranks must call it. None on CPUs, or if a GPU reports none."""
-        own = torch.tensor(gpu_joules(self.device) - self.start, dtype=torch.float64)
+        own = torch.tensor(gpu_joules(self.device) - self.joules_at_start, dtype=torch.float64)
         total = self.joules_before + float(self.world.sum(own))
         return None if isnan(total) else total
 

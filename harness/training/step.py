@@ -24,8 +24,8 @@ from harness.training.batches import StageInputs, batches, check_shares
 log = logging.getLogger(__name__)
 
 Statistics = Literal["frozen", "of each piece", "of each process", "of all processes"]
-"""Whose images batch normalisation sees at a time while it learns; only where it is frozen no result depends on how a
-batch is shared."""
+"""Over which images batch normalisation computes its statistics; "frozen" also if the net has none. With the other
+values the result depends on how a batch is split."""
 
 
 class Step:
@@ -107,7 +107,7 @@ class Step:
         return sorted({path for text in texts for path in text.splitlines()})
 
     def content(self) -> dict[str, Any]:
-        """All that the next step depends on, for a checkpoint."""
+        """All that the next step depends on. Collective; RuntimeError if the processes' weights differ."""
         if not same_weights(self.model, self.world):
             raise RuntimeError("the processes' weights differ: this is a fault of the harness")
         return {
@@ -172,24 +172,24 @@ class Step:
 
 
 def _to_cpu(tensors: list[Tensor]) -> list[Tensor]:
-    """Tensors as doubles in the memory of the CPU, brought there together."""
+    """Tensors as doubles on the CPU, copied together."""
     flat = torch.cat([x.double().flatten() for x in tensors]).cpu()
     return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors, strict=True)]
 
 
 def compile_net(model: EnergyModel, stage: Stage) -> None:
-    """Have the net compiled at its next passes, of which each kind takes a while; what cannot be runs as it is."""
+    """Compile the net; the first pass of each kind is slow. torch runs uncompiled what it cannot compile."""
     if stage.needs_double_backward:
         log.warning("compile=true is left out: torch cannot compile gradients of gradients, which this stage needs.")
         return
-    torch._dynamo.config.suppress_errors = True  # torch then says what it could not compile, and runs it as it is
-    model.compile(dynamic=False)  # not the net, which torch passes over where it is one of its own containers
+    torch._dynamo.config.suppress_errors = True  # torch then logs what it could not compile
+    model.compile(dynamic=False)  # not model.net: torch skips a net that is one of its own containers
 
 
 def recompute_activations(model: EnergyModel, statistics: str) -> None:
-    """Have the net's blocks keep their inputs alone, as timm can; UserError where that cannot be, or is not exact.
+    """Activation checkpointing: store only the inputs of timm's blocks, and recompute the rest.
 
-    statistics: what batch normalisation sees. Where it learns, each pass that is made again would count again.
+    UserError if the net cannot, or if batch normalisation learns, because each batch would then count twice.
     """
     switch = getattr(model.net, "set_grad_checkpointing", None)
     if switch is None:
@@ -202,15 +202,10 @@ def recompute_activations(model: EnergyModel, statistics: str) -> None:
     switch(True)
 
 
-# A model that several processes train as one has equal weights everywhere, and gradients and statistics of the whole
-# batch. Not by DistributedDataParallel: losses call the net several times, in walks and for gradients of gradients, and
-# what it would save, by averaging gradients while the backward pass goes on, is small beside a walk.
-
-
 def synchronise_norm(model: EnergyModel, world: World, accumulate: int, device: torch.device) -> Statistics:
-    """Make batch normalisation see the images of all processes where it can, and say what it sees.
+    """Make batch normalisation use the images of all processes if it can, and return whose images it uses.
 
-    torch can on GPUs alone. On the CPU each process normalises by its own images, and running statistics are averaged.
+    torch can on GPUs alone. On a CPU each process normalises by its own images, and running statistics are averaged.
     """
     if model.freeze_norm or not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return "frozen"
@@ -222,7 +217,11 @@ def synchronise_norm(model: EnergyModel, world: World, accumulate: int, device: 
 
 
 def average_gradients(model: EnergyModel, world: World) -> None:
-    """Make gradients, and running statistics, the means over all processes."""
+    """Average gradients, and running statistics, over all processes.
+
+    Not by DistributedDataParallel: a loss calls the net several times (walks, second derivatives), and the overlap that
+    DDP gains is small beside a walk.
+    """
     if world.size == 1:
         return
     shared = [p.grad for p in model.parameters() if p.grad is not None]
@@ -235,6 +234,6 @@ def average_gradients(model: EnergyModel, world: World) -> None:
 
 
 def same_weights(model: nn.Module, world: World) -> bool:
-    """Whether all processes hold the same weights, as they must at every step."""
+    """Whether all processes hold the same weights, as they must at every step; compared by the sum of each tensor."""
     own = torch.stack([value.double().sum() for value in model.state_dict().values()]).nan_to_num().cpu()
     return bool((world.gather(own[None]) == own).all())

@@ -1,5 +1,7 @@
 """Sample i: class i mod K, start i, seed i, whatever the chunks; chunks that are there are not made again."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,8 @@ def make(method, how, folder, classes=3, model=None, state=None, outliers=None, 
     def made(indices):
         return draw(method, model, state or {}, outliers, classes, how.seed, indices, CPU)
 
-    run_local(list(chunks("samples", samples, made)), lambda name: "", lambda name, done, total, words: watch(done))
+    silent = SimpleNamespace(summary=lambda name: "", tell=None)
+    run_local(silent, list(chunks("samples", samples, made)), lambda name, done, total, words: watch(done))
     return torch.cat(list(samples))
 
 
