@@ -1,6 +1,6 @@
 """The evaluator: a model under one protocol.
 
-A phase consists of pieces, and each piece writes one file, once. A piece draws one chunk of samples, or scores one shard
+A phase consists of pieces, and each piece writes one file, once. A piece draws one chunk of samples or scores one shard
 of a metric; the result of a shard is a part, and the parts of a metric are merged into scores.
 """
 
