@@ -150,14 +150,22 @@ def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
-        texts = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        try:
+            texts = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        except ValueError as error:  # such as a range whose step is 0
+            raise UserError(f"{override.input_line}: {error}.") from None
         values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in texts]
     return [list(words) for words in product(*values.values())]
 
 
 def _choices(overrides: Iterable["Override"], places: Sequence[Path]) -> list[str]:
-    """The overrides that choose a member of a config group, such as data=digits."""
-    return [str(override.input_line) for override in overrides if _is_choice(override, places)]
+    """The overrides that choose a member of a config group, such as data=digits; UserError for what is no name."""
+    choices = [override for override in overrides if _is_choice(override, places)]
+    for override in choices:
+        group, value = override.key_or_group, override.value()
+        if not (override.is_delete() or override.is_sweep_override() or isinstance(value, str | None)):
+            raise UserError(f"{override.input_line}: {group} is chosen by its name. {near(str(value), names(group))}")
+    return [str(override.input_line) for override in choices]
 
 
 def _values(overrides: Iterable["Override"], places: Sequence[Path]) -> list["Override"]:
@@ -167,7 +175,12 @@ def _values(overrides: Iterable["Override"], places: Sequence[Path]) -> list["Ov
 
 def _is_choice(override: "Override", places: Sequence[Path]) -> bool:
     is_group = any((place / override.key_or_group).is_dir() for place in places)
-    return is_group and "." not in override.key_or_group and not isinstance(override.value(), dict)
+    return (
+        is_group
+        and override.key_or_group not in ("", ".")
+        and "." not in override.key_or_group
+        and not isinstance(override.value(), dict)
+    )
 
 
 def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Part) -> Part:
