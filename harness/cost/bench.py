@@ -44,6 +44,8 @@ def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[st
 def _chosen_stages(run: Run, stage: str | None) -> list[StageRun]:
     if stages := [training for training in run.stage_runs if stage in (None, training.name)]:
         return stages
+    if not run.stage_runs:
+        raise UserError(f"method={run.config.method['name']} trains nothing: choose of=sampling or of=attacks.")
     hint = near(str(stage), [training.name for training in run.stage_runs])
     raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {hint}")
 
