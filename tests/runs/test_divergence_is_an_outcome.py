@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @settings
 class Failing(Stage):
-    """A finite loss up to step `at`, from which on one term is `value`."""
+    """A finite loss up to step `at`, then with an additional term equal to `value`."""
 
     training: Training
     value: float
