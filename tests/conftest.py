@@ -1,4 +1,4 @@
-"""What the tests share: small nets, a small batch, the digits, a stage's loop on them, and a line to type into."""
+"""Fixtures shared by all tests: small nets, a small batch, the digits, a stage's training loop, and a command line."""
 
 import logging
 import sys
@@ -32,7 +32,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_extractor():
-    """The extractor of digits, which takes seconds to train, is trained once on the same images in this process."""
+    """Train the extractor of digits, which takes seconds, only once per process on the same images."""
     made = {}
 
     @wraps(features._train)
@@ -49,7 +49,7 @@ def _one_extractor():
 
 @pytest.fixture
 def net():
-    """16 pixels → 12 tanh → 5 logits, in float64, with weights large enough to curve its energies."""
+    """A net of 16 pixels → 12 tanh → 5 logits in float64, with weights large enough for curved energies."""
     torch.manual_seed(1)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 5))
     model = EnergyModel(layers, [0.5], [0.25]).double()
@@ -75,7 +75,7 @@ def digits():
 
 @pytest.fixture
 def digits_net():
-    """Makes small nets for digits, in float32, the same each time."""
+    """A function that makes small nets for digits in float32, with the same weights each time."""
 
     def make(norm="batch", width=4):
         torch.manual_seed(3)
@@ -86,7 +86,7 @@ def digits_net():
 
 @pytest.fixture
 def training(digits):
-    """Makes the settings for so many steps of 8 images."""
+    """A function that makes training settings for a number of steps of 8 images."""
 
     def make(steps, **changes):
         fields = {"epochs": steps * 8 / len(digits.labels("train")), "batch": 8, "optimizer": "sgd", "lr": 0.1}
@@ -97,7 +97,7 @@ def training(digits):
 
 @pytest.fixture
 def loop(digits):
-    """Makes the object that takes the steps of a stage on digits."""
+    """A function that makes the object that takes a stage's training steps on digits."""
 
     def make(stage, model):
         return Step(stage, model, StageInputs(digits, Fields(digits, count=40), ("test",), CPU))
@@ -107,10 +107,10 @@ def loop(digits):
 
 @pytest.fixture
 def type_(monkeypatch, tmp_path, capsys):
-    """Types a command of the harness in an empty folder, or in another: its status and what it printed, out and err.
+    """A function that runs a command of the harness in an empty folder, or in `folder`: exit status, stdout, stderr.
 
-    In this process, which saves the seconds of a new one; an error that is not explained is raised here. Warnings of
-    loggers are printed, which Python does by itself where pytest does not listen to them.
+    It runs in this process, which saves the seconds of starting one; an error that is not explained is raised here.
+    Warnings of loggers are printed, as Python does by default where pytest does not capture them.
     """
 
     def type_(*arguments, folder=tmp_path):

@@ -1,4 +1,4 @@
-"""Rooms import rooms below them alone, without circles; what a room may know of other people's packages is kept too."""
+"""A room imports only rooms below it, without cycles, and only the third-party packages that it may know."""
 
 import ast
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ ORDER = (
     {"methods", "datasets", "models"},
     {"core", "configs"},
 )
-"""The rooms from top to bottom; those on one line do not import each other."""
+"""The rooms from top to bottom; rooms on one line do not import each other."""
 
 KNOWN_TO = {
     "hydra": {"harness.runs.compose"},
     "omegaconf": {"harness.runs.compose"},
     "mlflow": {"harness.tracking"},
-    "submitit": {"harness.launch", "harness.core.distributed"},  # the latter asks for a job's rank
+    "submitit": {"harness.launch", "harness.core.distributed"},  # the latter reads a job's rank
 }
-"""Who may import a package of others; a room stands for all its modules."""
+"""The modules that may import a third-party package; a room stands for all its modules."""
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """All modules of the harness in a checkout, by the names that they are imported under."""
+    """All modules of the harness in a checkout, by the names under which they are imported."""
     places = {"harness": "harness"} | {
         name: f"harness.{name}" for name in ("methods", "datasets", "reports", "configs")
     }
@@ -45,7 +45,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imported(path: Path, known: set[str]) -> Iterator[str]:
-    """The modules that a file imports, anywhere in it, for types too; of packages of others the first name."""
+    """Yield the modules that a file imports anywhere, also for types; for third-party packages only the first name."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -66,7 +66,7 @@ def room(module: str) -> str:
 
 
 def faults(root: Path) -> list[str]:
-    """What breaks the rules in a checkout, a line each."""
+    """The violations of the rules in a checkout, one line each."""
     paths = modules(root)
     level = {name: number for number, line in enumerate(ORDER) for name in line}
     graph: dict[str, set[str]] = {name: set() for name in paths}
@@ -115,7 +115,7 @@ PLANTED = {
     "mlflow": ("reports/leaderboard.py", "from mlflow import MlflowClient", "knows mlflow"),
     "submitit": ("harness/runs/execute.py", "import submitit", "knows submitit"),
 }
-"""For each kind of fault a file, a line that commits it, and what is said of it."""
+"""For each kind of violation a file, a line that commits it, and the message for it."""
 
 
 @pytest.mark.parametrize("kind", PLANTED)

@@ -1,4 +1,4 @@
-"""Docstrings and comments are plain English: no archaic word, and a comment above the blocks of longer functions."""
+"""Docstrings and comments are plain English: no archaic words, and comments above the blocks of longer functions."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ BANNED = re.compile(
     re.IGNORECASE,
 )
 LONG = 15
-"""Lines of a function, above which its blocks have comments."""
+"""Functions longer than this many lines need comments above their blocks."""
 
 
 def files() -> Iterator[Path]:
@@ -24,7 +24,7 @@ def files() -> Iterator[Path]:
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
-    """The docstrings and comments of a file, with their lines."""
+    """Yield the docstrings and comments of a file, with their line numbers."""
     with tokenize.open(path) as file:
         for token in tokenize.generate_tokens(file.readline):
             if token.type == tokenize.COMMENT:

@@ -1,4 +1,4 @@
-"""The page works in a browser: it sorts, filters and enlarges, by keyboard too, on a phone, and asks for nothing."""
+"""The page works in a browser and on a phone: it sorts, filters and enlarges, also by keyboard; it requests nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ TUNED = {"learning rate": Selection(by="accuracy", split=["test"])}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pages of ten series that are ranked, one that is not, and one under another protocol."""
+    """The pages of ten ranked series, one unranked series, and one under another protocol."""
     place = tmp_path_factory.mktemp("board")
     doubt = {"warnings": ["few restarts"]}
     runs = [
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Page]:
-    """The page on a desk, with a note of all that it asks for or complains of."""
+    """The page on a desktop screen; it records its requests and console messages."""
     with browser() as page:
         page.asked, page.said = [], []  # type: ignore[attr-defined]
         page.on("request", lambda request: page.asked.append(request.url))  # type: ignore[attr-defined]
@@ -50,18 +50,18 @@ def page(folder: Path) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def fresh(page: Page, folder: Path) -> None:
-    """Every test begins with the page as it opens."""
+    """Reload the page before every test."""
     page.goto(f"file://{folder}/leaderboard.html")
 
 
 def methods(page: Page) -> list[str]:
-    """The methods of the main table, those that are seen, from above."""
+    """The methods in the visible rows of the main table, from top to bottom."""
     names = page.locator(".main table").first.locator("tbody th:visible")
     return [name.split(" ")[0] for name in names.all_inner_texts()]
 
 
 def sorting(page: Page, header: str) -> str | None:
-    """The order that a header tells a screen reader."""
+    """The sort order that a header announces to a screen reader."""
     return page.locator(".main table").first.get_by_role("columnheader", name=header).get_attribute("aria-sort")
 
 
@@ -82,7 +82,7 @@ def test_the_keyboard_alone_sorts(page: Page) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent").startswith("FD"):
             break
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus is seen"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus must be visible"
     page.keyboard.press("Enter")
     assert methods(page)[:3] == ["jem", "atjem", "generative"]
     assert sorting(page, "FD") == "ascending" and sorting(page, "method") is None
@@ -104,7 +104,7 @@ def test_the_filters_hide_rows_of_tables_and_their_pictures(page: Page) -> None:
     assert page.get_by_role("rowheader", name="ratio").first.is_visible()
     page.get_by_role("checkbox", name="ranked").check()
     assert not page.get_by_role("rowheader", name="ratio").first.is_visible()
-    assert not page.get_by_text("Not ranked: tuned on the test split").first.is_visible(), "nor an empty table"
+    assert not page.get_by_text("Not ranked: tuned on the test split").first.is_visible(), "no empty table"
 
 
 def test_one_dataset_and_protocol_can_be_chosen_and_its_label_stands_by_its_numbers(page: Page) -> None:
@@ -156,7 +156,7 @@ def test_nothing_is_asked_for_nothing_complained_of_and_no_text_is_run(page: Pag
     )
     assert page.said == [] and alerts == []  # type: ignore[attr-defined]
     refused = "fetch('https://example.org').then(() => 'answered', () => 'refused')"
-    assert page.evaluate(refused) == "refused", "even if a script got in"
+    assert page.evaluate(refused) == "refused", "even if a script was injected"
     assert "example.org" not in str(page.asked)  # type: ignore[attr-defined]
 
 
@@ -173,7 +173,7 @@ def test_the_page_of_a_run_shows_its_scores_and_curves(page: Page) -> None:
 
 @pytest.fixture
 def phone(page: Page) -> Iterator[Page]:
-    """A phone's narrow screen, in the dark."""
+    """The page on a phone's narrow screen in dark mode."""
     assert page.context.browser
     small = page.context.browser.new_page(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark"

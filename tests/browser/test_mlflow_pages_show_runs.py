@@ -1,4 +1,4 @@
-"""MLflow's pages show runs to people: the table, four methods side by side, a curve, samples over training."""
+"""MLflow's pages show the runs: a table, four methods side by side, a curve, and samples over training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ from recorded import finish, log, make, robust
 from harness import tracking
 
 METHODS = {"at": 80.0, "atjem": 83.0, "trades": 79.0, "standard": 39.0}
-"""By name, and a robust accuracy of each; their runs are told apart by their seeds."""
+"""The robust accuracy of each method; the runs differ by their seeds."""
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]]:
-    """The address of the runs in MLflow, and a browser that looks at it."""
+    """The URL of the runs in MLflow, and a browser page that shows it."""
     folder = tmp_path_factory.mktemp("pages")
     runs = []
     for method, accuracy in METHODS.items():
@@ -35,12 +35,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Page]
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         page.goto(f"{url}/#/experiments/1/runs")
-        page.get_by_role("button", name="Close", exact=True).click()  # MLflow's assistant, for good
+        page.get_by_role("button", name="Close", exact=True).click()  # close MLflow's assistant permanently
         yield f"{url}/#/experiments/1", page
 
 
 def opened(pages: tuple[str, Page], path: str) -> Page:
-    """A page of the experiment."""
+    """Open a page of the experiment."""
     url, page = pages
     page.goto("about:blank")
     page.goto(f"{url}/{path}{'&' if '?' in path else '?'}workflowType=machine_learning")
@@ -69,8 +69,8 @@ def test_a_grid_of_samples(pages: tuple[str, Page]) -> None:
     page = opened(pages, "runs?compareRunsMode=CHART")
     page.get_by_placeholder("Search metric charts").fill("train/samples")
     cards = page.get_by_test_id("experiment-view-compare-runs-card")
-    card = cards.filter(has=page.get_by_role("heading", name="train/samples"))  # others go when the search is done
-    card.get_by_role("button").first.click()  # enlarged, as the parameters stand above the pictures
+    card = cards.filter(has=page.get_by_role("heading", name="train/samples"))  # the search hides the others
+    card.get_by_role("button").first.click()  # enlarge it: in the card, parameters cover the images
     image = page.get_by_role("dialog").locator("img").first
     expect(image).to_be_visible()
     assert image.evaluate("image => image.naturalWidth") > 100

@@ -1,4 +1,4 @@
-"""Bad input: one clear message with what to type next, exit status 2, no traceback, nothing written."""
+"""Bad input gives one clear message with what to type next, exit status 2, no traceback, and writes nothing."""
 
 import pytest
 from commandline import harness

@@ -1,4 +1,4 @@
-"""Flags are -m, anywhere, --cfg job, --config-dir, --help and --version; every other one is refused by name."""
+"""The flags are -m (anywhere), --cfg job, --config-dir, --help and --version; every other flag is refused by name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""--help names every verb, and of each verb all that it takes; it needs no Hydra and no torch, and does nothing."""
+"""--help names every verb and all arguments of each verb; it needs neither Hydra nor torch, and does nothing."""
 
 import subprocess
 import sys

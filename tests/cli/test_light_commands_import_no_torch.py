@@ -1,4 +1,4 @@
-"""Commands that a person types often answer without importing torch or mlflow."""
+"""Commands that are typed often answer without importing torch or mlflow."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 
 def imported(arguments, tmp_path, heavy):
-    """Which of the heavy modules a command imports, beside a folder of a run."""
+    """The heavy modules that a command imports, in a folder that has a run."""
     run = tmp_path / "runs" / "at-digits-s0-00000000"
     run.mkdir(parents=True)
     (run / "config.yaml").touch()

@@ -1,4 +1,4 @@
-"""sample and explain: what they write is what was asked for, and the same seeds give the same pixels."""
+"""The commands sample and explain write what was requested, and the same seeds give the same pixels."""
 
 import json
 
@@ -18,7 +18,7 @@ from harness.runs.progress import Watch
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose stages are trained, and which is not judged."""
+    """A run whose stages are trained, but which is not evaluated."""
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('people') / 'runs'}")
     run.freeze()
     for stage in run.stage_runs:
@@ -44,7 +44,7 @@ def sampled(run):
 
 @pytest.fixture(scope="module")
 def photographs(model, tmp_path_factory):
-    """Five files: of the model's size, larger, in colour; their names are in another order than their dates."""
+    """Five image files: of the model's size, larger, in colour; order by name is not order by date."""
     folder = tmp_path_factory.mktemp("photographs")
     images = eight_bits(model.run.data.tensors("train")[0][:5]).numpy()[:, 0]
     for name, image, size in zip("ecadb", images, (8, 8, 16, 8, 32), strict=True):
@@ -61,12 +61,12 @@ def test_the_npz_has_the_layout_of_guided_diffusions_evaluator(sampled, model):
     assert (labels.tolist(), labels.dtype) == ([3, 5] * 7, np.int64)
     expected = eight_bits(model.sample(14, classes=[3, 5]))
     for channel in range(3):
-        assert np.array_equal(images[..., channel], expected[:, 0].numpy()), "grey, three times"
+        assert np.array_equal(images[..., channel], expected[:, 0].numpy()), "grey must be repeated in three channels"
 
 
 def test_the_grid_has_a_column_for_each_class(sampled):
     grid = np.asarray(Image.open(sampled / "samples.png"))
-    assert grid.shape == (7 * 50 + 2, 2 * 50 + 2, 3), "48 pixels and a border of two"
+    assert grid.shape == (7 * 50 + 2, 2 * 50 + 2, 3), "48 pixels per image and a border of two"
     with np.load(sampled / "samples.npz") as file:
         images = file["arr_0"]
     for i, image in enumerate(images):
@@ -109,7 +109,7 @@ def test_a_checkpoint_is_sampled_too(run, type_, tmp_path):
     assert folder.name.startswith("pretrained-digits-s0-")
     with np.load(folder / "samples.npz") as file:
         assert np.array_equal(file["arr_0"][..., 0], eight_bits(api.load(weights, *small).sample(3, steps=2))[:, 0])
-    assert [path.name for path in tmp_path.iterdir()] == ["reports"], "nothing else is written"
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"], "nothing else may be written"
 
 
 def test_images_of_the_test_split_are_explained(run, model, type_, tmp_path):
@@ -130,7 +130,7 @@ def test_images_of_the_test_split_are_explained(run, model, type_, tmp_path):
             assert of == {name: pytest.approx(float(value), rel=1e-3) for name, value in expected.items()}
     width, height = Image.open(tmp_path / "explain.png").size
     assert (width, height) == (4 * 120, pytest.approx(2 * 0.8 * 150, rel=0.5)), (
-        "two images, at two radii, and the change"
+        "two images at two radii, with their changes"
     )
 
 
@@ -150,7 +150,7 @@ def test_a_folder_is_explained(run, photographs, type_, tmp_path):
     assert status == 0, out + err
     assert "2 of 5 images were made as small as the model's." in out
     found = json.loads((tmp_path / "explain.json").read_text())
-    assert [len(entry["walks"]) for entry in found["images"]] == [3] * 5, "radii of 1, 2 and 4 where none are named"
+    assert [len(entry["walks"]) for entry in found["images"]] == [3] * 5, "the default radii are 1, 2 and 4"
 
 
 def test_images_that_are_too_small_or_unreadable_are_named(model, tmp_path):

@@ -1,4 +1,4 @@
-"""plan, run, load and results: the command's work, from Python."""
+"""The Python functions plan, run, load and results do the work of the command."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +70,7 @@ def test_an_untrained_run_cannot_be_loaded(tmp_path):
 
 
 def test_a_run_can_be_done_in_another_thread(tmp_path):
-    """Python lets only the main thread hear signals."""
+    """Only the main thread can handle signals in Python."""
     (run,) = harness.plan(*quick("standard", steps=4), "~protocol.metrics.ood", f"runs={tmp_path}")
     with ThreadPoolExecutor() as pool:
         assert pool.submit(harness.run, run).result().state == "done"

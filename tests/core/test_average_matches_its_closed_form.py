@@ -1,4 +1,4 @@
-"""The averaged weights: a copy at first, then a decay of min(0.999, (1 + n) / (10 + n)), statistics included."""
+"""The averaged weights and statistics are a copy at first, then decay by min(0.999, (1 + n) / (10 + n))."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from harness.core.optim import average_model
 
 
 def snapshots(model, n, seed=0):
-    """The model's state after each of n changes of every weight and statistic."""
+    """The model's state after each of n updates of every weight and statistic."""
     generator = torch.Generator().manual_seed(seed)
     for step in range(n):
         for name, value in model.state_dict().items():
@@ -22,7 +22,7 @@ def snapshots(model, n, seed=0):
 
 
 def closed_form(values, decay):
-    """Σ_i w_i Π_{j>i} d_j, the weight of each snapshot worked out on its own; d_n = min(decay, (1+n)/(10+n))."""
+    """Σ_i w_i Π_{j>i} d_j, computing the weight of each snapshot separately; d_n = min(decay, (1+n)/(10+n))."""
     decays = [0.0] + [min(decay, (1 + n) / (10 + n)) for n in range(1, len(values))]
     total = torch.zeros_like(values[0])
     for i, value in enumerate(values):

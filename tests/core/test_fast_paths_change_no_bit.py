@@ -1,4 +1,4 @@
-"""What is done for speed, and is said to be exact, gives the same bits as the plain way in fp32 on the CPU."""
+"""Fast paths that claim to be exact give the same bits as the plain implementation in fp32 on the CPU."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""A field that comes later or goes leaves the names of configs as they were, and old configs are still built."""
+"""Adding or removing a field does not change the names of existing configs, and old configs can still be built."""
 
 from typing import Any, ClassVar
 

@@ -1,4 +1,4 @@
-"""What a writer killed in mid-write left is removed when its work is taken up; a living writer's file is not."""
+"""Temporary files of a killed writer are removed when its work is resumed; those of a running writer are kept."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ WRITING = (
 
 @pytest.fixture
 def writing(tmp_path):
-    """Another process that is writing a file in a subfolder, and its temporary file."""
+    """Another process that is writing a file in a subfolder, and the path of its temporary file."""
     command = [sys.executable, "-c", WRITING, str(tmp_path / "parts" / "0.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout

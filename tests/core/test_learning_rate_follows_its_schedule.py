@@ -1,4 +1,4 @@
-"""The learning rate of each step: warm-up, then constant, cosine to 0, or milestones in epochs."""
+"""The learning rate of each step follows its schedule: warm-up, then constant, cosine to 0, or epoch milestones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Configs, records, samples and parts from others are data; no source calls what would run code or a shell."""
+"""Configs, records, samples and parts from others are data; no source file calls what would run code or a shell."""
 
 import ast
 from pathlib import Path
@@ -22,14 +22,14 @@ NEVER = {
     "torch.jit.load", "yaml.unsafe_load", "yaml.full_load", "hydra.utils.instantiate", "hydra.utils.call",
     "instantiate",
 }  # fmt: skip
-"""Calls that run what they are given."""
+"""Calls that execute their input."""
 
 TRUSTED = {("weights.py", "torch.load")}
-"""The one place where a user may say that a file is trusted, on a command line of its own."""
+"""The one place where a user may declare a file as trusted, with a command of its own."""
 
 
 class Touches:
-    """Unpickled, it creates a folder."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class Touches:
 
 
 def wrong(call: ast.Call) -> bool:
-    """Whether a call may execute what it reads, or hands a text to a shell."""
+    """Whether a call may execute what it reads, or passes a string to a shell."""
     name, options = ast.unparse(call.func), {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     if name in ("torch.load", "torch.hub.load_state_dict_from_url", "load_state_dict_from_url"):
         return options.get("weights_only") != "True"
@@ -99,4 +99,4 @@ def test_samples_and_parts_are_data(tmp_path):
         read_part(tmp_path / "0.json")
     assert not marker.exists()
     np.load(samples.path(0), allow_pickle=True)
-    assert marker.exists(), "the trap must work"
+    assert marker.exists(), "the trap itself must work"

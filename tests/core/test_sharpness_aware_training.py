@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: where it looks for gradients, and that it leaves nothing behind but them."""
+"""Sharpness-aware minimisation takes gradients at the perturbed weights and changes nothing except the gradients."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def how(sharpness, adaptive):
 
 
 class Quadratic(nn.Module):
-    """½ θᵀHθ − bᵀθ in two parameters; one entry of θ is 0."""
+    """The function ½ θᵀHθ − bᵀθ of two parameter tensors; one entry of θ is 0."""
 
     def __init__(self):
         super().__init__()
@@ -52,9 +52,9 @@ def test_gradients_are_those_at_the_sharpest_weights_nearby(rho, adaptive):
         torch.testing.assert_close(moved, epsilon, rtol=1e-10, atol=1e-13)
         torch.testing.assert_close(model.gradient(), model.h @ (theta + epsilon) - model.b, rtol=1e-10, atol=1e-12)
     relative = (moved / scale)[scale > 0]
-    assert relative.norm().item() == pytest.approx(rho, rel=1e-10), "the norm is over all parameters jointly"
-    assert (moved[1] == 0) == adaptive, "a weight of zero is not perturbed relative to itself"
-    assert torch.equal(model.theta, theta), "bit for bit as before"
+    assert relative.norm().item() == pytest.approx(rho, rel=1e-10), "the norm must be taken over all parameters jointly"
+    assert (moved[1] == 0) == adaptive, "only the adaptive perturbation must leave a zero weight unchanged"
+    assert torch.equal(model.theta, theta), "the weights must be restored bit for bit"
 
 
 def begun(loop, digits_net, rho, **changes):
@@ -64,7 +64,7 @@ def begun(loop, digits_net, rho, **changes):
 
 
 def by_hand(one, batch, rho, lr, decay):
-    """The weights after a first step of SGD, by a loss that is computed anew."""
+    """The weights after a first step of SGD, computed independently from the loss."""
     one.model.train()
     state = {**one.constants, **{name: value.clone() for name, value in one.state.items()}}
     loss = one.stage.loss(one.model, batch, state, Shard(one.rng("step", 0)))

@@ -1,4 +1,4 @@
-"""Pixels are standardised in EnergyModel and nowhere else; its energies are those of the logits."""
+"""Pixels are standardised in EnergyModel and nowhere else; its energies follow from the logits."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The walks are those of the notes, re-derived in NumPy with gradients worked out by hand."""
+"""The walks equal the formulas of the notes, re-derived in NumPy with hand-written gradients."""
 
 import by_hand
 import numpy as np
@@ -14,7 +14,7 @@ def close(ours, theirs):
 def test_the_contrastive_walk_is_normalised_ascent_on_the_joint_logit(net, images, labels):
     ours = walk(net, images, joint_logit(labels), Walk(steps=7, step=0.3))
     close(ours, by_hand.contrastive(by_hand.Net(net), images.numpy(), labels.numpy(), 7, 0.3))
-    assert ((ours == 0) | (ours == 1)).any(), "the case must reach the clamp"
+    assert ((ours == 0) | (ours == 1)).any(), "some pixels must reach the clamp"
 
 
 def test_the_l2_attack_is_projected_normalised_ascent_on_the_cross_entropy(net, images, labels):
@@ -28,7 +28,7 @@ def test_the_linf_attack_is_projected_sign_ascent_on_the_cross_entropy(net, imag
 
 
 def test_the_momentum_attack_keeps_the_best_of_all_iterates(net, images, labels):
-    # A step as long as the radius overshoots, so that the best iterate is not the last for every image.
+    # A step longer than the radius overshoots, so the best iterate is not the last one for every image.
     for step in (0.1, 1.5):
         how = Walk(steps=10, step=step, eps=0.5, momentum=0.9, keep="best")
         ours = walk(net, images, cross_entropy(labels), how)
@@ -42,4 +42,4 @@ def test_sgld_adds_noise_to_the_raw_gradient_of_the_marginal_score(net, images):
     ours = walk(net, images, marginal_score, how, normal=lambda x: next(remaining))
     small = by_hand.Net(net)
     close(ours, by_hand.sgld(by_hand.ascent_of_marginal(small), images.numpy(), 0.25, 0.05, draws.numpy()))
-    assert ours.min() < 0 or ours.max() > 1, "the case must leave [0, 1], where a clamp would show"
+    assert ours.min() < 0 or ours.max() > 1, "pixels must leave [0, 1], so that a clamp would be noticed"

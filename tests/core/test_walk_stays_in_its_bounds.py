@@ -1,4 +1,4 @@
-"""What holds for every walk, whatever the net: bounds, lengths, independence, and a model left as it was."""
+"""Every walk, with any net, keeps its bounds and lengths, treats images independently and does not change the model."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def random_net(seed, dtype=torch.float32, scale=1.0):
 
 
 def linear_net(gain=1.0):
-    """Logits linear in the pixels, gradients of size `gain`."""
+    """A net whose logits are linear in the pixels, with gradients of size `gain`."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
     layers[1].weight.data.normal_().mul_(gain)
@@ -159,7 +159,7 @@ def test_the_model_is_left_as_it_was(digits_net, fails, mode):
         assert not fails
     except ArithmeticError:
         assert fails
-    assert set(seen) == {(False, False)}, "it runs in evaluation mode, its parameters out of the graph"
+    assert set(seen) == {(False, False)}, "the walk must run in evaluation mode, with parameters outside the graph"
     assert [module.training for module in model.modules()] == modes
     assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["net.head.bias"]
     assert all(p.grad is None for p in model.parameters())

@@ -1,6 +1,6 @@
-"""What a training step asks of the net and of the machine is what it asked for before: counts, which no machine moves.
+"""A training step costs as many passes, reads and allocations as before: counts that are equal on every machine.
 
-A number that grows needs a reason, which docs/performance.md tells.
+A number that grows needs a reason, which docs/performance.md gives.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.training.batches import StageInputs
 from harness.training.step import Step
 
 ROBUST = ("robust", {"input gradient of 128": 10, "forward of 128": 1, "training of 128": 1}, 1, 973)
-"""A stage, its passes of the net over so many images, its reads of the device, and the tensors that it allocates."""
+"""A stage, its network passes by number of images, its reads from the device, and the tensors that it allocates."""
 
 COSTS = {
     "standard": [("classify", {"training of 128": 1}, 1, 107)],
@@ -49,11 +49,11 @@ TORCH = next(
     for line in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
     if line.startswith("torch==")
 )
-"""Whose operators are counted as allocations; another torch may have others."""
+"""The torch version whose allocations are counted; another version may allocate differently."""
 
 
 def loops(method, tmp_path):
-    """The stages of a method on digits, ready for a step of the most costly kind; small."""
+    """Yield the small stages of a method on digits, ready for their most expensive kind of step."""
     fields = [f"method={method}", "model.width=4", "threads=1", "tracking=off", f"runs={tmp_path}"]
     (run,) = plan(*fields)
     for training in run.stage_runs:
@@ -65,7 +65,7 @@ def loops(method, tmp_path):
 
 
 def at_home(loop):
-    """What never leaves the host: a stage's few numbers, and the counters of optimiser and average."""
+    """The tensors that stay on the host: a stage's scalars, and the counters of the optimiser and the average."""
     counters = [state["step"] for state in loop.optimizer.state.values() if "step" in state]
     counters += [loop.average.n_averaged] if loop.average else []
     return [value for value in loop.state.values() if value.dim() < 4] + counters
@@ -76,7 +76,7 @@ def test_passes_reads_and_allocations_of_a_step(method, tmp_path):
     for (name, loop), (stage, kinds, read, allocated) in zip(loops(method, tmp_path), COSTS[method], strict=True):
         assert name == stage
         step, batch = next(loop.batches())
-        loop(step, batch)  # the first also makes the optimiser's buffers
+        loop(step, batch)  # the first step also allocates the optimiser's buffers
         with count_passes(loop.model) as passes:
             loop(step, batch)
         assert {f"{one.kind} of {one.images}": times for one, times in passes.items()} == kinds

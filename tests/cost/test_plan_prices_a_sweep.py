@@ -1,4 +1,4 @@
-"""plan prices what is left of a sweep by what earlier runs of its kind took, or by a probe; and writes nothing."""
+"""plan prices the rest of a sweep from earlier runs of its kind or from a probe, and writes nothing."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def planned(tmp_path):
-    """Makes runs of some overrides, in one folder."""
+    """A function that plans runs with some overrides in one folder."""
     return lambda *overrides: harness.plan(f"runs={tmp_path / 'runs'}", *overrides)
 
 
@@ -38,7 +38,7 @@ def note_stage(run, index, seconds, processes=1, device=CPU):
 
 
 def cells(prices):
-    """The table as rows of words."""
+    """The table as rows of strings."""
     return list(zip(*(column.cells for column in prices_table(prices).columns), strict=True))
 
 
@@ -71,7 +71,7 @@ def test_hours_are_the_steps_left_times_the_pace(planned):
     note_stage(run, 0, 2.0)
     pace.note(run.folder, pace.evaluation_key(run), CPU, 1, seconds=60.0)
     (line, total) = cells([Price(run, Paces(run.root))])
-    assert line[1:4] == ("19 min 38 s", "1 min", "0.34")  # 589 steps of two seconds, and a minute
+    assert line[1:4] == ("19 min 38 s", "1 min", "0.34")  # 589 steps of two seconds, plus a minute
     assert total[1:4] == line[1:4]
 
 
@@ -125,7 +125,7 @@ def test_processes_share_a_step_and_are_all_paid(planned):
     of = Price(run, Paces(run.root))
     (line, _) = cells([of])
     assert of.processes == 8
-    assert line[1] == "2 min 27 s"  # 589 steps of two process-seconds each, by eight
+    assert line[1] == "2 min 27 s"  # 589 steps of two process-seconds each, divided by eight
     assert line[3] == "0.33"
     assert prices_table([of]).columns[3].header == "GPU-hours"
 
@@ -161,7 +161,7 @@ def test_a_probe_times_the_steps_that_cost_most_where_a_stage_can_tell(planned, 
     walk = Contrast.images
     monkeypatch.setattr(Contrast, "images", lambda *given: lengths.append(int(given[3]["T"])) or walk(*given))
     measure(run, run.stage_runs[1])
-    assert set(lengths) == {40}, "the walk is as long as it gets"
+    assert set(lengths) == {40}, "the walk must have its full length"
 
 
 @pytest.mark.parametrize("method", ["at", "jem"])

@@ -1,4 +1,4 @@
-"""The benchmark's other steps do the work of ours: the reference learns the same, the floor makes the same passes."""
+"""The benchmark compares equal work: the reference step learns the same, and the floor makes the same passes."""
 
 import json
 import os
@@ -31,7 +31,7 @@ STAGES = {"standard": "classify", "at": "robust", "atjem": "joint", "generative"
 
 
 def ready(method, folder):
-    """A stage's loop where steps cost most, and a batch."""
+    """A stage's training loop at its most expensive step, and a batch."""
     (run,) = harness.plan(f"method={method}", *SMALL)
     training = next(training for training in run.stage_runs if training.name == STAGES[method])
     source = outliers(run) if "outliers" in training.stage.streams else None
@@ -40,7 +40,7 @@ def ready(method, folder):
     return loop, next(loop.batches())[1]
 
 
-@pytest.mark.parametrize("method", [method for method in STAGES if method != "jem"])  # whose chains are random
+@pytest.mark.parametrize("method", [method for method in STAGES if method != "jem"])  # jem's chains are random
 def test_the_reference_learns_what_we_learn(method, tmp_path):
     loop, batch = ready(method, tmp_path)
     other, _ = ready(method, tmp_path / "other")
@@ -137,9 +137,7 @@ def test_sampling_is_measured_too(method, type_, tmp_path):
 
 
 def test_attacks_are_measured_on_a_trained_run(type_, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "harness.evaluation.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t")
-    )  # the others take their time
+    monkeypatch.setattr("harness.evaluation.metrics.robustness.STANDARD", ("apgd-ce", "apgd-t"))  # the others are slow
     run = ("method=standard", "method.classify.training.epochs=3", *SMALL)
     status, told, err = type_("bench", "of=attacks", *run)
     assert status == 2 and "not trained yet" in err
@@ -177,7 +175,7 @@ def test_the_largest_batch_is_found_by_how_memory_grows(method, stage, monkeypat
     training = next(training for training in run.stage_runs if training.name == stage)
     monkeypatch.setattr("harness.cost.bench._free", lambda device: 15_000_000)
     most = largest_batch(run, training, CPU)
-    assert 12e6 < _step_bytes(_step(run, training, CPU, most)) < 15e6, "it takes nine tenths of the memory"
+    assert 12e6 < _step_bytes(_step(run, training, CPU, most)) < 15e6, "it must take nine tenths of the memory"
 
 
 def test_it_runs_where_only_torch_torchvision_and_timm_are_installed(tmp_path):
@@ -187,6 +185,6 @@ def test_it_runs_where_only_torch_torchvision_and_timm_are_installed(tmp_path):
         "sys.argv = ['training_step.py', 'wrn-10-1', '--batch', '1', '--T', '1', '--rounds', '1', '--device', 'cpu']\n"
         f"runpy.run_path({str(ROOT / 'benchmarks' / 'training_step.py')!r}, run_name='__main__')"
     )
-    apart = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # else torch imports the harness that is installed
+    apart = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # otherwise torch imports the installed harness
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=apart, text=True, capture_output=True)
     assert "| reference |" in done.stdout and "contrastive PGD" in done.stdout, done.stderr

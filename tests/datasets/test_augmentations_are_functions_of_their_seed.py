@@ -1,4 +1,4 @@
-"""Augmentations follow from (image, seed) alone, and are those that were published."""
+"""Augmentations depend only on (image, seed) and equal the published ones."""
 
 import on_disk
 import pytest
@@ -41,8 +41,8 @@ def test_an_augmentation_is_a_function_of_image_and_seed(augment, seed):
     before = torch.get_rng_state()
     original = image()
     augmented = augment(original, seed)
-    assert torch.equal(original, image()), "the image itself is left alone"
-    assert torch.equal(torch.get_rng_state(), before), "and so is the global generator"
+    assert torch.equal(original, image()), "the image itself may not change"
+    assert torch.equal(torch.get_rng_state(), before), "the global generator may not change"
     torch.rand(7)
     assert torch.equal(augment(image(), seed), augmented)
     assert augmented.shape == (3, 32, 32)
@@ -138,9 +138,9 @@ def test_the_branches_of_cifar_are_augmented_as_published(folder, kind):
         assert torch.equal(images, torch.stack(one_by_one))
         assert torch.equal(same, labels)
         picture = transforms.functional.to_pil_image(plain[0])
-        assert torch.equal(data.prepare(picture, branch, 1000), images[0]), "foreign pictures are treated alike"
+        assert torch.equal(data.prepare(picture, branch, 1000), images[0]), "foreign images must be treated alike"
     single, label = data.view("train", "labelled")[keys[3]]
-    assert torch.equal(single, data.view("train", "labelled").__getitems__(keys)[0][3]), "whatever the batch"
+    assert torch.equal(single, data.view("train", "labelled").__getitems__(keys)[0][3]), "the batch may not matter"
     assert label == labels[3]
 
 

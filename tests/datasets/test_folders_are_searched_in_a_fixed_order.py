@@ -1,4 +1,4 @@
-"""Any folder of images as outliers: which files are chosen, in which order, and which are left out."""
+"""Outliers from any folder of images: which files are chosen, in which order, and which are left out."""
 
 import on_disk
 import pytest
@@ -87,7 +87,7 @@ def test_images_whose_human_labels_name_a_class_are_left_out(root):
     assert left == {i for i in range(30) if i % 4 in (0, 3)}, "tench and goldfish are classes, tree and house are not"
     assert numbers(folder(root, data, labels=LABELS, reserve=1, cap=100, exclude_classes=False)) == set(range(30))
     others = folder(root, labels=LABELS, reserve=1, cap=100, exclude=("HOUSE",))
-    assert numbers(others) == {i for i in range(30) if i % 4 != 3}, "a denied label excludes nothing"
+    assert numbers(others) == {i for i in range(30) if i % 4 != 3}, "a denied label must exclude nothing"
 
 
 @pytest.mark.parametrize("content", [None, "a,b\n1,2\n"])

@@ -1,4 +1,4 @@
-"""CIFAR and ImageNet as they lie on the disk: read as torchvision reads them, split by seed, loaded in batches."""
+"""CIFAR and ImageNet files are read as torchvision reads them, split by seed, and loaded in batches."""
 
 import on_disk
 import pytest
@@ -27,7 +27,7 @@ def imagenet(tmp_path_factory):
 
 
 def unchecked(kind):
-    """torchvision's own reader, but content with files whose checksums are not the original's."""
+    """torchvision's own reader without its check of the files' checksums."""
     lists = {name: [[file, None] for file, _ in getattr(kind, name)] for name in ("train_list", "test_list")}
     return type("Unchecked", (kind,), {**lists, "meta": {**kind.meta, "md5": None}})
 
@@ -58,7 +58,7 @@ def test_a_validation_split_is_held_out_of_the_training_images_by_class(cifar):
     }
     split = torch.cat([parts["train"][0], parts["validation"][0]])
     assert sorted(split.flatten(1).tolist()) == sorted(whole.tensors("train")[0].flatten(1).tolist())
-    assert torch.equal(parts["test"][0], whole.tensors("test")[0]), "the test set is the official one"
+    assert torch.equal(parts["test"][0], whole.tensors("test")[0]), "the test set must be the official one"
 
 
 def test_the_split_follows_from_its_seed(cifar):
@@ -129,7 +129,7 @@ def test_any_picture_becomes_an_image(mode):
     for data in (CIFAR10(), ImageNet(size=24)):
         image = data.prepare(picture, "plain", 0)
         assert image.shape == data.shape
-        assert image[0, 0].mean() < image[0, -1].mean(), "dark above, light below"
+        assert image[0, 0].mean() < image[0, -1].mean(), "dark at the top, light at the bottom"
 
 
 def test_a_foreign_picture_is_cut_from_its_centre():

@@ -1,4 +1,4 @@
-"""Datasets whose files are missing, damaged or out of place: what is expected where, and how to get it."""
+"""The error for missing, damaged or misplaced dataset files says what is expected where, and how to get it."""
 
 import pickle
 
@@ -25,7 +25,7 @@ def test_a_missing_archive_is_explained(tmp_path, ask):
     page, into = "https://www.cs.toronto.edu/~kriz/cifar.html", f"into {tmp_path}, which data.root sets"
     for part in (str(tmp_path / "cifar-10-batches-py"), "data.download=true", page, into):
         assert part in str(caught.value)
-    assert not list(tmp_path.iterdir()), "nothing was written"
+    assert not list(tmp_path.iterdir()), "nothing may be written"
 
 
 def test_an_archive_is_fetched_once_and_only_if_asked(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Outliers hold nothing that is excluded, starts are fixed and never trained against."""
+"""Outliers contain nothing that is excluded; starts are fixed and never used in training."""
 
 import on_disk
 import pytest
@@ -80,8 +80,8 @@ def test_starts_are_fixed_and_never_trained_against(root, source):
     assert len(outliers) == LENGTHS[source]
     trained, starts = outliers.images(keys(len(outliers))), outliers.starts(range(STARTS[source]))
     assert torch.equal(starts, again.starts(range(STARTS[source])))
-    assert torch.equal(outliers.starts([3, 1]), starts[[3, 1]]), "each depends on its own number"
-    assert len(rows(trained)) == len(trained), "each image is there once"
+    assert torch.equal(outliers.starts([3, 1]), starts[[3, 1]]), "each must depend only on its index"
+    assert len(rows(trained)) == len(trained), "each image must occur once"
     assert len(rows(starts)) == len(starts)
     assert not rows(trained) & rows(starts)
 
@@ -90,7 +90,7 @@ def test_starts_are_fixed_and_never_trained_against(root, source):
 def test_there_are_as_many_starts_as_are_asked_for_each_augmented_in_its_own_way(root, source):
     outliers, augmented = source(root), source(root, CIFAR10())
     count = STARTS[source]
-    assert torch.equal(outliers.starts([count + 2]), outliers.starts([2])), "the images begin anew"
+    assert torch.equal(outliers.starts([count + 2]), outliers.starts([2])), "the images must start over"
     starts = augmented.starts([2 + count * i for i in range(8)])
     assert len(rows(starts)) > 1
     assert torch.equal(starts, source(root, CIFAR10()).starts([2 + count * i for i in range(8)]))

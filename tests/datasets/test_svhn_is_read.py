@@ -1,4 +1,4 @@
-"""SVHN's own files: their pixels upright, train and test apart, and what is said where they are not there."""
+"""SVHN's files are read with upright pixels and separate train and test splits, and missing files are explained."""
 
 import hashlib
 
@@ -37,7 +37,7 @@ def test_images_are_those_that_torchvision_reads(tmp_path, monkeypatch):
 
 def test_images_keep_their_colours_and_their_top(tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
-    image[:8, :, 0] = 255  # red above
+    image[:8, :, 0] = 255  # red at the top
     image[:, :8, 2] = 255  # blue on the left
     for part in ("train", "test"):
         content = {"X": np.stack([image, image, 255 - image], -1), "y": np.ones((3, 1), np.uint8)}

@@ -1,4 +1,4 @@
-"""The binary file of Tiny Images: its pixels, its numbers without the excluded ones, its lists."""
+"""The binary file of Tiny Images: its pixels, its indices without the excluded images, its lists."""
 
 import numpy as np
 import on_disk
@@ -34,7 +34,7 @@ def test_tiny_images_are_stored_plane_by_plane_and_column_by_column():
 
 def test_tiny_images_keep_their_colours_and_their_top(tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
-    image[:8, :, 0] = 255  # red above
+    image[:8, :, 0] = 255  # red at the top
     image[:, :8, 2] = 255  # blue on the left
     np.stack([image, image]).transpose(0, 3, 2, 1).tofile(tmp_path / "tiny_images.bin")
     trained = tiny(tmp_path, reserve=1).images([(0, 0)])[0]

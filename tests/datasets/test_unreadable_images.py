@@ -1,4 +1,4 @@
-"""Image files that cannot be read stop a run with their name, or are passed over and counted."""
+"""Unreadable image files stop a run with their name, or are skipped and counted."""
 
 import on_disk
 import pytest

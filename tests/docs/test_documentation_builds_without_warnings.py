@@ -1,4 +1,4 @@
-"""The pages of the documentation become a site without a warning: all links among them lead somewhere."""
+"""The documentation builds without a warning: all links between its pages have a target."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
-"""Every block of code of the README and the docs does what it says.
+"""Every code block of the README and the docs does what it says.
 
-A page is tried from top to bottom: files that it shows are written, Python is run, commands are typed. A run on digits
-is done, with four steps to a stage and a small evaluation, and a benchmark, in one round; sweeps, and runs on other
-data or on a cluster, are planned: each override must fit, and all that the config means is built, without data.
+A page is tested from top to bottom: files that it shows are written, Python is run, commands are typed. A run on digits
+is executed with four steps per stage and a small evaluation, and a benchmark with one round. Sweeps, and runs on other
+data or on a cluster, are only planned: each override must fit, and everything in the config is built, without data.
 """
 
 import re
@@ -35,13 +35,13 @@ LEFT = {
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/reports",
 }
-"""Commands that are not tried, by how they begin, and why."""
+"""Commands that are not run, by their first words, with the reason."""
 
 SHOWN = ("text", "{include}", "{toctree}", "{eval-rst}")
-"""Languages of what is no code: output, and what Sphinx does."""
+"""Languages of blocks that are not code: output, and directives for Sphinx."""
 
 NOTHING = "there is nothing to cancel"
-"""The one complaint that a command may end with, since nothing runs here."""
+"""The only error that a command may end with, since nothing is running."""
 
 OF_A_RUN = re.compile(r"\bRUN\b|\b[a-z]+-digits-s\d-[0-9a-f]{8}\b")
 
@@ -60,7 +60,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def type_(world, monkeypatch, capsys):
-    """Types a command of the harness, which must end well."""
+    """A function that runs a command of the harness, which must succeed."""
 
     def type_(*arguments):
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
@@ -87,13 +87,13 @@ def test_a_page_does_what_it_says(page, world, type_):
             for line in block.commands:
                 do(line, world, type_)
         else:
-            assert kind in SHOWN, f"{page}: nobody knows how to try {kind}"
+            assert kind in SHOWN, f"{page}: no way to test a block of {kind}"
     for line in inline(page):
         do(line, world, type_)
 
 
 def write(block, world):
-    """A file that a page shows; if it is a choice of a config group, all that it means is built, as it stands."""
+    """Write a file that a page shows; if it is a choice of a config group, also build everything that it names."""
     world.write(block.file, block.text)
     folder, _, name = block.file.removesuffix(".yaml").rpartition("/")
     if (group := folder.removeprefix("configs/")) in CHOICES:
@@ -101,10 +101,10 @@ def write(block, world):
 
 
 def do(line, world, type_):
-    """A line of a shell."""
+    """Run or check one line of a shell."""
     first = line.partition(" ")[0]
     if first.endswith("/"):
-        assert (ROOT / first).is_dir(), f"a listing names {first}"
+        assert (ROOT / first).is_dir(), f"a listing names a missing folder: {first}"
         return
     if any(f"{line} ".startswith(f"{beginning} ") for beginning in LEFT):
         return
@@ -113,12 +113,12 @@ def do(line, world, type_):
         at = words.index("harness")
         of_harness(words[at + 1 :], world, type_, alone=words[0] != "torchrun")
     else:
-        assert words[0] in OTHERS, f"nobody knows how to try: {line}"
+        assert words[0] in OTHERS, f"no way to test: {line}"
         OTHERS[words[0]](line, words[1:])
 
 
 def of_harness(words, world, type_, alone):
-    """A command of the harness: done if it ends soon, else planned."""
+    """Run a command of the harness if it ends soon; otherwise plan it."""
     runs = iter(world.runs * 2)
     words = [re.sub(r"^rounds=\d+", "rounds=1", OF_A_RUN.sub(lambda _: next(runs).name, word)) for word in words]
     flags = {"--help", "--cfg", "--version"} & set(words)
@@ -134,7 +134,7 @@ def of_harness(words, world, type_, alone):
 
 
 def soon(words, world):
-    """Whether a command is one run, here, of the small net."""
+    """Whether a command is a single local run of the small net."""
     if any(word == "-m" or word.startswith("launcher=") for word in words):
         return False
     configs = world.compose(words)
@@ -154,7 +154,7 @@ def pip(line, words):
 
 
 def python(line, words):
-    """A script or test of the repository, or a module of the environment."""
+    """Check that a script or test exists in the repository, or that a module can be imported."""
     target = words[1] if words[0] == "-m" else words[0]
     if target == "pytest":
         assert all((ROOT / word).exists() for word in words[2:] if word.startswith("tests")), line
@@ -166,7 +166,7 @@ def python(line, words):
 
 
 def mlflow(line, words):
-    """Every command and option is one of MLflow's."""
+    """Check that every command and option is one of MLflow's."""
     from mlflow.cli import cli
 
     known = cli
@@ -178,7 +178,7 @@ def mlflow(line, words):
 
 
 def shell(line, words):
-    """Evaluated by a shell, which finds the harness of this environment."""
+    """Run the line in a shell that finds the harness of this environment."""
     path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-ec", line], env=path, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr

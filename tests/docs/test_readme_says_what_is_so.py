@@ -1,4 +1,4 @@
-"""The README's commands are those that the Makefile runs, and the Makefile's are in the README."""
+"""The README's commands are those of the Makefile, and the Makefile's commands are in the README."""
 
 import ast
 import re

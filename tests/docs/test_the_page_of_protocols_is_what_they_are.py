@@ -1,4 +1,4 @@
-"""docs/protocols.md says of each protocol what its yaml says."""
+"""docs/protocols.md describes each protocol as its yaml does."""
 
 from documents import ROOT
 from published import PUBLISHED
@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs" / "protocols.md").read_text()
 
 
 def row(protocol, data):
-    """What the table of the page should say."""
+    """The row that the table of the page should have."""
     config = compose([f"protocol={protocol}", f"data={data}"])[0].protocol
     found, entries = tag(config), config["metrics"]
     attacks = [entry for entry in metrics(config).values() if isinstance(entry, Robustness)]

@@ -1,4 +1,4 @@
-"""ECE against a loop over its bins, and Wilson's interval against its formula and by simulation."""
+"""ECE equals a loop over its bins; Wilson's interval equals its formula and has its coverage in a simulation."""
 
 from functools import cache
 from math import sqrt
@@ -16,7 +16,7 @@ from harness.evaluation.metrics.calibration import Calibration, expected_calibra
 
 
 def ece(confidence, right, bins):
-    """One bin after the other: (lo, hi], and 0 itself in the first."""
+    """The ECE by a loop over bins (lo, hi]; a confidence of 0 belongs to the first."""
     total = 0.0
     for b in range(bins):
         low, high = b / bins, (b + 1) / bins
@@ -31,7 +31,7 @@ def ece(confidence, right, bins):
 @settings(max_examples=200)
 @given(st.data(), st.sampled_from([1, 2, 4, 8, 16]))
 def test_ece_is_that_of_a_loop_over_its_bins_edges_included(data, bins):
-    edges = st.integers(0, bins).map(lambda k: k / bins)  # exact in binary, as are the bins
+    edges = st.integers(0, bins).map(lambda k: k / bins)  # exact in binary, like the bin edges
     confidence = st.one_of(edges, st.floats(0, 1), st.sampled_from([0.0, 1.0]))
     pairs = data.draw(st.lists(st.tuples(confidence, st.booleans()), min_size=1, max_size=40))
     confidences, right = (list(column) for column in zip(*pairs, strict=True))
@@ -42,7 +42,7 @@ def test_ece_is_that_of_a_loop_over_its_bins_edges_included(data, bins):
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_ece_of_twenty_bins_is_that_of_a_loop(pairs):
-    # An edge such as 3/20 is no binary number; what lies within rounding of it may fall to either side.
+    # An edge such as 3/20 is not exact in binary: values within rounding of it may fall on either side.
     pairs = [(c, r) for c, r in pairs if abs(20 * c - round(20 * c)) > 1e-9] or [(0.33, True)]
     confidences, right = (list(column) for column in zip(*pairs, strict=True))
     ours = expected_calibration_error(np.array(confidences), np.array(right), 20)
@@ -50,7 +50,7 @@ def test_ece_of_twenty_bins_is_that_of_a_loop(pairs):
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    # With 0.5 in (0.25, 0.5] the errors of the two bins add; in (0.5, 0.75] they would cancel in one.
+    # With 0.5 in (0.25, 0.5] the errors of two bins add up; in (0.5, 0.75] they would cancel within one bin.
     assert expected_calibration_error(np.array([0.5, 0.75]), np.array([True, False]), 4) == pytest.approx(0.625)
     assert expected_calibration_error(np.array([0.5625, 0.75]), np.array([True, False]), 4) == pytest.approx(0.15625)
 

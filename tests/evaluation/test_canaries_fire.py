@@ -1,4 +1,4 @@
-"""Before each evaluation: what would falsify its numbers is noticed, and a sound run passes."""
+"""Checks before each evaluation find what would falsify its numbers, and a sound run passes them."""
 
 import copy
 from dataclasses import replace
@@ -33,7 +33,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def trained(run):
-    """The run's net, trained for a few seconds."""
+    """The run's net after a few seconds of training."""
     torch.manual_seed(0)
     model = untrained(run)
     images, labels = run.data.tensors("train")
@@ -47,7 +47,7 @@ def trained(run):
 
 
 def subject(model, data, cache=None, run=None, **fields):
-    """What is evaluated; of a run, with what canaries ask of it."""
+    """The subject of an evaluation; with `run`, it has the fields that the canaries need."""
     if run is not None:
         constants = {key: run.config.model[key] for key in ("mean", "std")}
         fields = {"untrained": lambda: untrained(run), "constants": constants, "held_out": True} | fields
@@ -55,7 +55,7 @@ def subject(model, data, cache=None, run=None, **fields):
 
 
 class Changed(Digits):
-    """Digits with their test split, or its labels, changed."""
+    """Digits with changed test images or test labels."""
 
     def __init__(self, images=lambda x: x, labels=lambda y: y):
         super().__init__()
@@ -98,8 +98,8 @@ def test_a_net_that_standardises_its_pixels_itself(run, trained):
 
     model = copy.deepcopy(trained)
     model.net = Itself()
-    model.mean.fill_(2.0)  # so far off that the second standardisation costs accuracy: every pixel is then 10 or more
-    model.std.fill_(0.1)  # below 0, where digits look alike to a net, which is left with little more than chance
+    model.mean.fill_(2.0)  # far enough for the second standardisation to cost accuracy: every pixel becomes −10 or
+    model.std.fill_(0.1)  # lower, where all digits look alike to a net and its accuracy is close to chance
     config = replace(run.config, model={**run.config.model, "mean": [2.0], "std": [0.1]})
     with pytest.raises(CanaryFailed, match="raw pixels"):
         canaries.check_classifier(subject(model, run.data, run=Run(config)))
@@ -117,7 +117,7 @@ def test_shuffled_labels(run, trained):
 
 @pytest.mark.parametrize("others", [True, False], ids=["trained by others", "trained here"])
 def test_a_net_that_knows_its_training_images_by_heart_is_no_fault_of_the_evaluation(run, trained, others):
-    some = torch.arange(360) % 2 == 0  # of the test images every other one is out of its reach
+    some = torch.arange(360) % 2 == 0  # the net cannot classify every other test image
 
     def hard(images):
         return torch.where(some[:, None, None, None], images.flip(-1).transpose(2, 3), images)
@@ -146,14 +146,14 @@ def test_images_that_tell_their_labels(run, trained):
 
 
 def test_an_untrained_net_passes_the_checks_of_the_labels(run):
-    canaries.check_classifier(subject(untrained(run).eval(), run.data, run=run))  # bad, and no fault of the evaluation
+    canaries.check_classifier(subject(untrained(run).eval(), run.data, run=run))  # no fault of the evaluation
 
 
 def test_statistics_of_other_images(run, digits, tmp_path):
     features = subject(None, digits, tmp_path).features("digits")
     right = reference(features, digits, "train", tmp_path)
     (figure,) = canaries.check_reference(subject(None, digits), features, right).values()
-    assert figure < 1e-3, "the same images"
+    assert figure < 1e-3, "the images are the same"
     of_test = reference(features, Changed(images=lambda x: 1 - x), "test", tmp_path)
     with pytest.raises(CanaryFailed, match="statistics are of other images"):
         canaries.check_reference(subject(None, digits), features, of_test)
@@ -187,9 +187,9 @@ def test_the_figure_of_the_reference_is_one_on_average_for_images_of_its_distrib
         monkeypatch.setattr(canaries, "load_images", lambda view, indices, drawn=drawn: [torch.from_numpy(drawn)])
         of_images = type("Drawn", (), {"__call__": lambda self, x: {"features": x}, "source": features.source})()
         figures += canaries.check_reference(subject(None, digits), of_images, right).values()
-    # Of Gaussian images the figure is Σ λ z² / Σ λ, λ the eigenvalues of Σ and z standard normal: its mean is 1, its
-    # variance 2 Σ λ² / (Σ λ)² = 2 ‖Σ‖² / (tr Σ)². Whatever extractor a CPU trains, the mean of so many is off by more
-    # than four of its standard errors, here about 0.1, in 1 of 16,000 cases.
+    # For Gaussian images the figure is Σ λ z² / Σ λ, with λ the eigenvalues of Σ and z standard normal: its mean is 1
+    # and its variance 2 Σ λ² / (Σ λ)² = 2 ‖Σ‖² / (tr Σ)². For any extractor that a CPU trains, the mean of this many
+    # figures is off by more than four standard errors (here about 0.1) in 1 of 16,000 cases.
     sigma = right.statistics["sigma"]
     error = np.sqrt(2 * np.square(sigma).sum() / len(figures)) / np.trace(sigma)
     assert abs(np.mean(figures) - 1) < 4 * error

@@ -1,4 +1,4 @@
-"""Counterfactuals: the walk is its formula, the figures are those of a computation by hand, whatever the chunks."""
+"""Counterfactuals: the walk equals its formula, and the figures equal a computation by hand for any chunk size."""
 
 import json
 
@@ -32,7 +32,7 @@ def subject(digits, digits_net, cache):
 
 @pytest.fixture
 def sharp(net):
-    """The small net, its logits far apart."""
+    """The small net with widely spaced logits."""
     torch.nn.init.normal_(net.net[3].weight, std=4.0)
     return net
 
@@ -47,7 +47,7 @@ def scores(metric, subject):
 
 
 def by_hand(model, image, target, eps, steps):
-    """One image, one step after the other, in NumPy but for the gradient."""
+    """The walk of one image, step by step, in NumPy except the gradient."""
     start = x = image.numpy()
     for _ in range(steps):
         tensor = torch.from_numpy(x).requires_grad_()
@@ -90,7 +90,7 @@ def test_targets_are_any_class_but_the_own_by_seed_and_index_alone(digits):
     labels, everyone = digits.labels("train"), list(range(1257))
     targets = metric().targets(digits, everyone)
     assert (targets != labels).all()
-    assert targets.bincount(minlength=10).min() > 80, "no class is left out"
+    assert targets.bincount(minlength=10).min() > 80, "every class must be a target"
     turns = (targets - labels) % 10
     assert turns.tolist() == [1 + derive(0, "target", index) % 9 for index in everyone]
     assert torch.equal(metric().targets(digits, everyone[700:710]), targets[700:710])
@@ -144,10 +144,10 @@ def test_the_distance_is_that_of_each_class_by_hand(subject):
 @pytest.mark.parametrize(
     ("confidences", "expected"),
     [
-        ([0.2, 0.8, 1.0], 20.0),  # half-way from 0.8 to 1.0: (30 + 10) / 2
+        ([0.2, 0.8, 1.0], 20.0),  # halfway between 0.8 and 1.0: (30 + 10) / 2
         ([0.2, 0.9, 1.0], 30.0),
-        ([0.95, 0.97, 1.0], 50.0),  # the smallest radius has it already
-        ([0.2, 0.92, 0.85], 50.0 - 20.0 * (0.9 - 0.2) / (0.92 - 0.2)),  # the first that reaches it
+        ([0.95, 0.97, 1.0], 50.0),  # the smallest radius already reaches it
+        ([0.2, 0.92, 0.85], 50.0 - 20.0 * (0.9 - 0.2) / (0.92 - 0.2)),  # the first radius that reaches it
         ([0.2, 0.5, 0.89], None),
     ],
 )

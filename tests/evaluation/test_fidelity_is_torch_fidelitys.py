@@ -1,4 +1,4 @@
-"""FD, KID, IS, precision and recall are torch-fidelity's, in features that follow from the training split alone."""
+"""FD, KID, IS, precision and recall equal torch-fidelity's, in features that depend only on the training split."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -36,7 +36,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where the extractor is trained once for the module."""
+    """The cache folder, where the extractor is trained once for this module."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -47,7 +47,7 @@ def weights(digits, cache):
 
 @pytest.fixture(scope="module")
 def noisy(digits):
-    """Test digits with noise: near the training split, but not of it."""
+    """Test digits with noise: close to the training split, but not part of it."""
     images, _ = digits.tensors("test")
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     return eight_bits((images + 0.1 * noise).clamp(0, 1))
@@ -75,7 +75,7 @@ def figures(samples, data, cache, **how):
 
 
 class Files(View):
-    """PNGs of a folder as torch-fidelity's own dataset reads them, but grey: it makes every image RGB."""
+    """PNGs of a folder, read as torch-fidelity does, but in grey: its own dataset converts every image to RGB."""
 
     def __init__(self, folder):
         self.paths = sorted(folder.iterdir())
@@ -135,19 +135,19 @@ def test_the_training_split_is_at_no_distance_from_itself_and_scrambled_pixels_a
     assert abs(same["kid_digits"]) < 5 < far["kid_digits"] / 5
     assert (same["precision_digits"], same["recall_digits"]) == (1, 1)
     assert same["fd_digits"] < near["fd_digits"] < far["fd_digits"] / 5
-    assert same["is_digits"] > 8, "ten classes, all recognised"
+    assert same["is_digits"] > 8, "all ten classes must be recognised"
     assert far["precision_digits"] < 0.5 < near["precision_digits"]
 
 
 def test_one_image_over_and_over_is_precise_but_recalls_nothing(digits, cache):
     train = eight_bits(digits.tensors("train")[0])
     collapsed = figures(train[:1].repeat(200, 1, 1, 1), digits, cache)
-    assert collapsed["precision_digits"] == 1, "precision and recall must not be exchanged"
+    assert collapsed["precision_digits"] == 1, "precision and recall must not be swapped"
     assert collapsed["recall_digits"] < 0.05
 
 
 def test_the_extractor_is_trained_alike_each_time_whatever_the_global_seed(digits, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_train", features._train.__wrapped__)  # which trains each time
+    monkeypatch.setattr(features, "_train", features._train.__wrapped__)  # train each time, without the cache
     torch.manual_seed(99)
     again = features.weights(*digits.tensors("train"), tmp_path)
     assert again.name == weights.name
@@ -195,11 +195,11 @@ def test_the_interval_of_the_distance_covers_that_of_other_samples(digits, cache
     assert halves[0].low < halves[0].value < halves[0].high
 
 
-# Inception, with its real architecture and random weights
+# Inception with its real architecture and random weights
 
 
 class Coloured(Digits):
-    """Ten training digits of each class in colour."""
+    """Three digits of each class of a split, in colour."""
 
     @property
     def shape(self):
@@ -219,14 +219,14 @@ class Coloured(Digits):
 
 
 class Shifted(Digits):
-    """Digits that are prepared in another way."""
+    """Digits with a different preprocessing."""
 
     def view(self, split, branch):
         return Digits(pad=1).view(split, "labelled")
 
 
 class Bare(FeatureExtractorInceptionV3):
-    """The architecture as it is initialised: it is saved as the weights to load."""
+    """The architecture with its initial weights, which are saved as the weights to load."""
 
     def load_state_dict(self, *_):
         return None
@@ -245,13 +245,13 @@ def inception(tmp_path_factory):
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    net.train()(eight_bits(Coloured().tensors("train")[0][::3]))  # so that images are told apart after so many layers
+    net.train()(eight_bits(Coloured().tensors("train")[0][::3]))  # so that features of images differ
     torch.save(net.state_dict(), folder / "random.pth")
     return folder / "random.pth"
 
 
 def of_low_rank(matrix, eigvals=np.linalg.eigvals):
-    """Eigenvalues but zeros, of a matrix of at most 64 dimensions: those of its part in a basis of its image."""
+    """Return the nonzero eigenvalues of a matrix of rank at most 64, from its restriction to a basis of its image."""
     basis, _ = np.linalg.qr(matrix @ np.random.default_rng(0).normal(size=(len(matrix), 64)))
     return eigvals(basis.T @ matrix @ basis)
 
@@ -259,8 +259,8 @@ def of_low_rank(matrix, eigvals=np.linalg.eigvals):
 def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(inception, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "harness.evaluation.metrics.fidelity.jackknife", lambda n, statistic, value: (value, value)
-    )  # a minute
-    monkeypatch.setattr(np.linalg, "eigvals", of_low_rank)  # both sides ask for those of 2,048 features of 30 images
+    )  # it takes a minute
+    monkeypatch.setattr(np.linalg, "eigvals", of_low_rank)  # both sides need eigenvalues: 2,048 features, 30 images
     data = Coloured()
     samples = eight_bits((data.tensors("test")[0] * 0.9 + 0.05).clamp(0, 1))
     ours = scores(samples, data, tmp_path / "cache", INCEPTION, len(samples), {"inception": str(inception)})
@@ -294,9 +294,9 @@ def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(incept
 
 def test_the_interval_does_not_take_classes_for_chance(digits, cache):
     images, labels = digits.tensors("train")
-    turns = torch.stack([(labels == c).nonzero()[:100, 0] for c in range(10)], 1).flatten()  # as samples go round
+    turns = torch.stack([(labels == c).nonzero()[:100, 0] for c in range(10)], 1).flatten()  # in the order of samples
     score = scores(eight_bits(images[turns]), digits, cache)["fd_digits"]
-    assert score.high < 3 * score.value, "leaving out a class would move the distance many times that far"
+    assert score.high < 3 * score.value, "leaving out a class would change the distance by many times that"
 
 
 def test_a_statistics_file_takes_the_references_place(digits, cache, noisy, tmp_path):
@@ -306,8 +306,8 @@ def test_a_statistics_file_takes_the_references_place(digits, cache, noisy, tmp_
     against_file = Fidelity(features="digits", kid_subset=50, seed=4, statistics=str(tmp_path / "train.npz"))
     ours, theirs = scores(noisy, digits, cache, against_file), scores(noisy, digits, cache)
     assert ours["fd_digits_given"].value == theirs["fd_digits"].value
-    assert "train.npz" in ours["fd_digits_given"].title, "another reference is another column"
-    assert set(ours) == {"fd_digits_given", "is_digits"}, "the others need images"
+    assert "train.npz" in ours["fd_digits_given"].title, "another reference must have its own column"
+    assert set(ours) == {"fd_digits_given", "is_digits"}, "the other metrics need images"
 
 
 def test_a_reference_is_computed_once_and_named_by_all_that_it_depends_on(digits, cache, tmp_path):
@@ -324,7 +324,7 @@ def test_a_reference_is_computed_once_and_named_by_all_that_it_depends_on(digits
     assert np.array_equal(first.statistics["sigma"], again.statistics["sigma"])
     reference(features, digits, "validation", tmp_path)
     reference(features, digits, "train", tmp_path, of_class=3)
-    reference(features, Digits(validation=181), "train", tmp_path)  # one image fewer
+    reference(features, Digits(validation=181), "train", tmp_path)  # one image less
     reference(features, Shifted(), "train", tmp_path)  # another preprocessing
     digest, features.digest = features.digest, "0" * 64
     reference(features, digits, "train", tmp_path)  # other weights
@@ -393,7 +393,7 @@ def test_a_weights_file_that_is_none_is_explained_and_executes_nothing(digits, t
 def test_dinov2_is_asked_for_its_class_token(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "harness.evaluation.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2"
-    )  # of the same family
+    )  # a small net of the same family
     net = timm.create_model("vit_small_patch14_dinov2", num_classes=0)
     torch.save(net.state_dict(), tmp_path / "random.pth")
     features = Subject(None, digits, CPU, None, tmp_path, {"dinov2": str(tmp_path / "random.pth")}).features("dinov2")

@@ -1,4 +1,4 @@
-"""An interval of 95 % holds the true value in about 95 of 100 experiments, near the ends of its scale too."""
+"""A 95 % interval contains the true value in about 95 of 100 experiments, also near the ends of its scale."""
 
 from math import sqrt
 
@@ -22,14 +22,14 @@ def covered(truth, intervals):
 
 
 def area(data, outliers):
-    """The share of pairs in which the first is the higher one."""
+    """The AUROC: the fraction of pairs in which `data` is higher than `outliers`."""
     return np.searchsorted(np.sort(outliers), data).sum() / (len(data) * len(outliers))
 
 
 @pytest.mark.parametrize(("truth", "most"), [(0.5, 0.985), (0.7, 0.985), (0.9, 0.985), (0.97, 0.998)])
 @pytest.mark.parametrize(("m", "n"), [(360, 200), (100, 400)])
 def test_the_interval_of_an_area_covers_that_of_two_normals(truth, most, m, n):
-    # P(X + d > Y) = Φ(d / √2) for standard normals.
+    # For standard normals P(X + d > Y) = Φ(d / √2).
     random, shift = rng(), sqrt(2) * norm.ppf(truth)
     areas = [area(random.normal(shift, 1, m), random.normal(0, 1, n)) for _ in range(REPEATS)]
     assert 0.93 <= covered(truth, [newcombe(found, m, n) for found in areas]) <= most
@@ -86,7 +86,7 @@ def test_the_jackknife_covers_what_a_statistic_tends_to(statistic, truth):
 
 def test_the_jackknife_of_a_mean_is_student_s_of_the_groups_means():
     values = rng().normal(0, 1, 60)
-    means = values.reshape(10, 6).mean(1)  # group g holds the items from 6 g on
+    means = values.reshape(10, 6).mean(1)  # group g holds items 6 g to 6 g + 5
     expected = mean_interval(means.mean(), means.std(), 10)
     assert jackknife(60, lambda rows: values[rows].mean(), values.mean()) == pytest.approx(expected)
 

@@ -1,4 +1,4 @@
-"""Attacks on outliers: the published one by its formula, APGD at least as strong; never weaker than no attack."""
+"""Attacks on outliers: the published one equals its formula, APGD is stronger, and none is weaker than no attack."""
 
 import by_hand
 import numpy as np
@@ -21,7 +21,7 @@ WEAK, STRONG = PGD(steps=20, step=0.1, eps=1.0), APGD(steps=25, restarts=5, eps=
 
 @pytest.fixture(scope="module")
 def model(digits):
-    """A small net with normalisation and dropout, trained in a second, and left in training mode."""
+    """A small net with normalisation and dropout, trained for about a second and left in training mode."""
     torch.manual_seed(0)
     layers = [nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.SiLU(), nn.Dropout(0.1), nn.Linear(32, 10)]
     model = EnergyModel(nn.Sequential(*layers), [0.5], [0.5])
@@ -52,7 +52,7 @@ def metric(pgd=WEAK, apgd=None, **changes):
 
 
 def attacked(how, of):
-    """The scores of all outliers, by set, score and attack."""
+    """The scores of all outliers, keyed by set and by score and attack."""
     parts = [how.score(of, shard) for shard in range(1, how.shards(of))]
     half = len(parts) // 2
     sets = {"noise": parts[:half], "patches": parts[half:]}
@@ -67,7 +67,7 @@ def test_the_published_attack_walks_by_its_formula(net, images, steps):
         ours = how.attacked(net, images, scorer, seed=0)
         theirs = by_hand.pgd(gradient, images.numpy(), images.numpy(), steps, 0.1, 1.0)
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
-    assert steps == 1 or (by_hand.norm(theirs - images.numpy(), 2) > 0.9).any(), "the case must come to the ball"
+    assert steps == 1 or (by_hand.norm(theirs - images.numpy(), 2) > 0.9).any(), "the walk must reach the ball"
 
 
 @pytest.mark.parametrize("how", [WEAK, STRONG, PGD(1, 9.0, 0.5), APGD(1, 1, 9.0)])
@@ -90,7 +90,7 @@ def test_apgd_is_stronger_than_the_published_attack(model, outliers, scorer):
 
 
 class Linear(nn.Module):
-    """Logits w · x and −10⁴: the energy score is w · x."""
+    """A net with logits w · x and −10⁴, so that the energy score is w · x."""
 
     def __init__(self, w):
         super().__init__()
@@ -103,7 +103,7 @@ class Linear(nn.Module):
 
 @pytest.mark.parametrize("slope", [1e-3, 1.0, 1e3])
 def test_apgd_reaches_the_maximum_however_steep_the_score(slope):
-    # A random start scores up to 300 less than the clean image where the slope is 1e3: a softmax would be flat there.
+    # With a slope of 1e3 a random start scores up to 300 less than the clean image: a softmax would be flat there.
     w = slope * torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
     model, clean = EnergyModel(Linear(w), [0.0], [1.0]), torch.full((8, 1, 4, 4), 0.5)
     found = APGD(steps=20, restarts=1, eps=0.3).attacked(model, clean, "energy", seed=0)
@@ -112,7 +112,7 @@ def test_apgd_reaches_the_maximum_however_steep_the_score(slope):
 
 
 class Decoy(nn.Module):
-    """The odds of the first logit rise to the right; where the third falls, KL( U ‖ p ) rises faster, to the left."""
+    """The first logit's odds rise with the right column; KL( U ‖ p ) rises faster as the left column falls."""
 
     def forward(self, x):
         columns = x.sum((1, 2))
@@ -123,7 +123,7 @@ def test_apgd_on_msp_raises_the_largest_probability_itself():
     model, clean = EnergyModel(Decoy(), [0.0], [1.0]), torch.full((4, 1, 4, 4), 0.5)
     found = APGD(steps=20, restarts=1, eps=0.3).attacked(model, clean, "msp", seed=0)
     gained = ood_score(model, found, "msp") - ood_score(model, clean, "msp")
-    assert gained.numpy() == pytest.approx(0.3 * 2, rel=1e-3)  # the length of (1, 1, 1, 1)
+    assert gained.numpy() == pytest.approx(0.3 * 2, rel=1e-3)  # 2 is the norm of (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("how", [{"apgd": STRONG}, {"pgd": PGD(3, step=1.5, eps=0.5)}, {"pgd": PGD(1, 9.0, 9.0)}])
@@ -136,7 +136,7 @@ def test_an_outlier_scores_at_least_as_high_as_without_the_attack(of, how):
 
 
 class Peak(nn.Module):
-    """The score is highest for a grey image, and lower the further from it."""
+    """A net whose score is highest for a grey image and falls with the distance from it."""
 
     def forward(self, x):
         score = -((x - 0.5) ** 2).sum((1, 2, 3))
@@ -149,7 +149,7 @@ def test_where_an_attack_lowers_the_score_the_outlier_stays_as_it_was(digits):
     images = Noise(digits).starts(range(8))
     for scorer in SCORERS:
         there = ood_score(peak, overshooting.attacked(peak, images, scorer, 0), scorer).numpy()
-        assert (there < part[scorer]).all(), "the case must be one in which the attack harms itself"
+        assert (there < part[scorer]).all(), "the attack itself must lower the score"
         assert np.array_equal(part[f"{scorer}/pgd"], part[scorer])
 
 

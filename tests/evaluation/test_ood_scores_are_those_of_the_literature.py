@@ -1,4 +1,4 @@
-"""OOD detection: energy, MSP and approximate mass by their formulas, AUROC and FPR95 by their definitions."""
+"""OOD detection: energy, MSP and approximate mass equal their formulas, AUROC and FPR95 their definitions."""
 
 import by_hand
 import numpy as np
@@ -70,7 +70,7 @@ def test_fpr95_is_the_share_of_outliers_accepted_where_at_least_95_percent_of_th
 
 
 def test_fpr95_by_hand():
-    data = np.arange(1.0, 41)  # 38 of 40 are 3 or more
+    data = np.arange(1.0, 41)  # 38 of 40 are at least 3
     assert accept(data, np.array([2.0, 2.9, 3.0, 99.0])) == 2
 
 
@@ -100,7 +100,7 @@ def test_msp_tells_probabilities_apart_that_float32_rounds_to_one():
 def model():
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Dropout(0.5), nn.Linear(32, 10))
-    return EnergyModel(layers, [0.5], [0.25])  # in training mode: scores must not be drawn from the dropout
+    return EnergyModel(layers, [0.5], [0.25])  # in training mode: dropout must not affect the scores
 
 
 def test_the_scores_are_those_of_the_whole_split_and_the_first_starts(model, digits):
@@ -117,7 +117,7 @@ def test_the_scores_are_those_of_the_whole_split_and_the_first_starts(model, dig
     for name, value in values.items():
         area, false = found[f"ood/noise/{name}/auroc"], found[f"ood/noise/{name}/fpr95"]
         assert area.value == pytest.approx(100 * roc_auc_score(labels, value.detach()))
-        ours = value[: len(data)].detach().sort(descending=True).values[342 - 1]  # 95 % of 360
+        ours = value[: len(data)].detach().sort(descending=True).values[342 - 1]  # 342 is 95 % of 360
         assert false.value == pytest.approx(100 * (value[len(data) :] >= ours).float().mean().item())
         assert (area.title, false.title) == (f"AUROC {name}", f"FPR95 {name}")
         assert (area.better, false.better, area.unit, area.n) == ("higher", "lower", "%", 30)
@@ -177,7 +177,7 @@ def test_a_score_that_tells_nothing_apart_has_an_area_of_one_half(digits):
 
 
 class Overflow(nn.Module):
-    """Logits that are infinite for bright images."""
+    """A net whose logits are infinite for bright images."""
 
     def forward(self, x):
         return 1e38 * 10 ** x.mean((2, 3)).expand(-1, 10)
@@ -190,14 +190,14 @@ def test_a_score_that_is_not_finite_is_a_divergence():
 
 
 class Pixels(nn.Module):
-    """Two logits that tell the brightness."""
+    """A net whose two logits are plus and minus the brightness."""
 
     def forward(self, x):
         return torch.stack([x.flatten(1).sum(1), -x.flatten(1).sum(1)], 1)
 
 
 class Few(Dataset):
-    """A few pictures that prepare others as CIFAR-10 does."""
+    """A dataset of a few images, with the preprocessing of CIFAR-10."""
 
     def __init__(self, cifar):
         self.cifar, self.pictures = cifar, torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

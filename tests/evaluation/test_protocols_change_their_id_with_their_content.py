@@ -1,4 +1,4 @@
-"""A protocol's content and id change together, so that a leaderboard never mixes two under one name."""
+"""A protocol's content and id change together, so that a leaderboard never mixes two protocols under one name."""
 
 import pytest
 from published import PUBLISHED

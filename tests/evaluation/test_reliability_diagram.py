@@ -1,4 +1,4 @@
-"""The reliability diagram: its bars are the bins by hand, and the file is a picture."""
+"""The bars of the reliability diagram equal bins computed by hand, and its file is an image."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_the_gaps_of_the_bars_are_the_calibration_error(pairs, bins):
     accuracy, counts = by_bin(confidence, right, bins)
     assert counts.sum() == len(right)
     sums = [confidence[np.ceil(confidence * bins).clip(1) == b + 1].sum() for b in range(bins)]
-    if all(abs(bins * c - round(bins * c)) > 1e-9 for c in confidence):  # else rounding may move it to a neighbour
+    if all(abs(bins * c - round(bins * c)) > 1e-9 for c in confidence):  # otherwise rounding may move it by one bin
         gaps = np.abs(np.where(counts > 0, accuracy, 0) * counts - sums)
         assert gaps.sum() / len(right) == pytest.approx(expected_calibration_error(confidence, right, bins), abs=1e-9)
 

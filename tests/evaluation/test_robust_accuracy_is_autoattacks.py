@@ -1,4 +1,4 @@
-"""Robust accuracy is AutoAttack's own, standard version, image by image; what it warns of is kept."""
+"""Robust accuracy equals that of AutoAttack's standard version, image by image; its warnings are kept."""
 
 import logging
 from itertools import pairwise
@@ -18,7 +18,7 @@ CHUNK = 12
 
 
 class Few(Dataset):
-    """A few images as the whole of a dataset."""
+    """A dataset that consists of a few images."""
 
     def __init__(self, images, labels, classes):
         self.images, self.of_images, self.count = images, labels, classes
@@ -39,7 +39,7 @@ class Few(Dataset):
 
 
 class Changed(nn.Module):
-    """A net whose logits pass through a function."""
+    """A net that applies the function `change` to its logits."""
 
     def __init__(self, net, change):
         super().__init__()
@@ -51,7 +51,7 @@ class Changed(nn.Module):
 
 @pytest.fixture(scope="module")
 def undefended(digits):
-    """A small net, trained the usual way in a second."""
+    """A small net, trained without a defence for about a second."""
     torch.manual_seed(0)
     model = EnergyModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), [0.5], [0.5])
     images, labels = digits.tensors("train")
@@ -75,7 +75,7 @@ def measured(metric, of):
 
 
 def directly(metric, of, targets):
-    """Per chunk, AutoAttack called once, as its authors do: the adversarial images, and a string of 1 and 0."""
+    """Call AutoAttack once per chunk, as its authors do: the adversarial images, and the outcomes as 1 and 0."""
     adversarial, outcome = [], ""
     images, labels = of.data.tensors("test")
     for x, y in zip(images.split(metric.chunk), labels.split(metric.chunk), strict=True):
@@ -97,7 +97,7 @@ def metric(eps, norm="L2"):
 
 @pytest.fixture
 def short(monkeypatch):
-    """AutoAttack with fewer iterations, wherever it is made: the whole of it takes seconds per chunk."""
+    """Limit the iterations of every AutoAttack instance; the full attack takes seconds per chunk."""
     whole = AutoAttack._set_version
 
     def shortened(self, version="standard"):
@@ -114,7 +114,7 @@ def test_an_image_ends_as_in_a_direct_run_of_the_whole_of_autoattack(undefended,
     adversarial, outcome = directly(how, of, targets=9)
     assert torch.equal(attacked, adversarial)
     assert part["outcomes"]["square"] == outcome
-    assert 0 < outcome.count("1") < CHUNK, "some must stand and some must fall"
+    assert 0 < outcome.count("1") < CHUNK, "some must be robust and some must not"
 
 
 @pytest.mark.parametrize(("norm", "eps", "key"), [("L2", 0.5, "l2_0.5"), ("Linf", 0.1, "linf_0.1")])
@@ -124,7 +124,7 @@ def test_each_image_of_each_chunk_ends_as_in_a_direct_run(undefended, digits, sh
     result = measured(how, of)
     outcomes = {name: result.outcomes[f"{key}/{name}"] for name in STANDARD}
     assert outcomes["square"] == direct(how, of, targets=9)
-    assert 0 < outcomes["square"].count("1") < 24, "some must stand and some must fall"
+    assert 0 < outcomes["square"].count("1") < 24, "some must be robust and some must not"
     for before, after in pairwise(STANDARD):
         assert all(b == "1" for b, a in zip(outcomes[before], outcomes[after], strict=True) if a == "1")
     score = result.scores[f"robust_accuracy/{key}"]
@@ -222,7 +222,7 @@ def test_results_repeat(undefended, digits, short):
 
 
 def test_warnings_of_zero_gradients_are_kept_and_not_printed(undefended, digits, caplog):
-    # Rounded logits have no gradient; Square, which needs none, then breaks what the other attacks left.
+    # Rounded logits have no gradient; Square, which needs none, breaks images that the other attacks could not.
     rounded = EnergyModel(Changed(undefended.net, torch.round), [0.5], [0.5]).eval()
     of = subject(rounded, digits, n=12)
     with caplog.at_level(logging.WARNING):

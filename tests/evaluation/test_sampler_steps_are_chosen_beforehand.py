@@ -1,4 +1,4 @@
-"""The sampler's steps are chosen on statistics that are not reported, and the record says on which."""
+"""The number of sampler steps is chosen on statistics that are not reported, and the record names them."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def test_candidates_are_multiples_and_differences_of_the_recipes_number():
     assert STEPS.candidates(7) == [4, 7, 14]
     assert Steps(count=9, against="train", features="digits", offsets=(-3, 0, 3)).candidates(2) == [1, 2, 5]
     assert replace(STEPS, offsets=(1,)).candidates(2) == [1, 2, 3, 4]
-    assert STEPS.candidates(0) == [], "a sampler that takes no step has none to choose"
+    assert STEPS.candidates(0) == [], "without sampler steps there is nothing to choose"
     assert replace(STEPS, factors=(1,)).candidates(5) == []
 
 
@@ -41,7 +41,7 @@ def test_the_choice_has_seeds_and_starts_of_its_own_unless_the_authors_protocol_
 
 @pytest.fixture
 def candidates(digits, tmp_path):
-    """Samples of three candidates: the middle one is nearest to the validation split, the last to the training one."""
+    """Samples of three candidates: the second is closest to the validation split, the third to the training split."""
     noise = torch.randn(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     images = {
         4: digits.tensors("test")[0][:100] + 0.3 * noise,
@@ -65,7 +65,7 @@ def test_the_nearest_to_the_validation_split_is_chosen_and_recorded(digits, cand
     by_hand = {str(steps): frechet(features(images)["features"], against) for steps, images in candidates.items()}
     assert found["distances"] == pytest.approx(by_hand)
     assert found["steps"] == 7 == int(min(by_hand, key=by_hand.get))
-    assert not (tmp_path / "selection").exists(), "they are of no more use"
+    assert not (tmp_path / "selection").exists(), "the candidates' samples must be removed"
     (what,) = STEPS.selection(tmp_path).items()
     assert what[0] == "sampler: number of steps"
     assert what[1].split == ["validation"]

@@ -1,4 +1,4 @@
-"""Sample i: class i mod K, start i, seed i, whatever the chunks; chunks that are there are not made again."""
+"""Sample i has class i mod K, start i and seed i for any chunk size; existing chunks are not drawn again."""
 
 from types import SimpleNamespace
 
@@ -37,7 +37,7 @@ NAMES = ["atjem", "noisy", "jem"]
 
 
 class Recorder:
-    """A method that notes what it is asked for and returns images made of it."""
+    """A method that records its arguments and returns images computed from the starts."""
 
     def __init__(self):
         self.labels, self.starts, self.noise = [], [], []
@@ -50,14 +50,14 @@ class Recorder:
 
 
 class Numbered:
-    """Outliers whose start i holds i."""
+    """Outliers whose start i is filled with the value i."""
 
     def starts(self, indices):
         return torch.tensor([float(i) for i in indices]).view(-1, 1, 1, 1).repeat(1, 1, 2, 2)
 
 
 def make(method, how, folder, classes=3, model=None, state=None, outliers=None, watch=lambda _: None):
-    """The samples of a run, made chunk by chunk as an evaluation makes them."""
+    """The samples of a run, drawn chunk by chunk as in an evaluation."""
     samples, outliers = Samples(folder, how), outliers or Numbered()
 
     def made(indices):
@@ -133,7 +133,7 @@ def test_chunks_that_are_there_are_not_made_again(tmp_path):
     (tmp_path / "0000008.npy").unlink()
     recorder = Recorder()
     images = make(recorder, how, tmp_path)
-    assert recorder.starts == [8.0, 9.0], "the chunk that was missing, and no other"
+    assert recorder.starts == [8.0, 9.0], "only the missing chunk must be drawn"
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 77, 77, 77, 77, 8, 9]
 
 

@@ -25,7 +25,7 @@ class Net:
         return (((weights @ v) * (1 - self.hidden(x) ** 2)) @ w / STD).reshape(x.shape)
 
     def parameter_gradients(self, loss):
-        """Of a loss without arguments, by complex steps: exact to machine precision, and no autograd in it."""
+        """Gradients of a loss without arguments by complex steps: exact to machine precision and without autograd."""
         gradients = []
         for i, parameter in enumerate(self.parameters):
             gradient = np.zeros_like(parameter)
@@ -63,18 +63,18 @@ def cross_entropy(logits, y):
 
 
 def divergence(clean, logits):
-    """TRADES: KL( p(·|x) ‖ p(·|x') )."""
+    """The divergence of TRADES: KL( p(·|x) ‖ p(·|x') )."""
     return (softmax(clean) * (log_softmax(clean) - log_softmax(logits))).sum(1)
 
 
 def confidence(logits):
-    """RATIO: KL( U ‖ p(·|x) ), summed over classes as it is defined."""
+    """The confidence loss of RATIO: KL( U ‖ p(·|x) ), summed over classes as in its definition."""
     k = logits.shape[1]
     return ((np.log(1 / k) - log_softmax(logits)) / k).sum(1)
 
 
 def distance(clean, logits):
-    """EB-JDAT: squared distance of normalised logits."""
+    """The distance of EB-JDAT: squared distance of normalised logits."""
     return ((clean / length(clean) - logits / length(logits)) ** 2).sum(1)
 
 
@@ -184,14 +184,14 @@ def sgld(gradient, x, step, noise, draws):
 
 
 def psgld(gradient, x, steps, step, limit):
-    """JEM++, SADA-JEM: each coordinate of the gradient clamped, the image clipped to the pixel range."""
+    """Proximal SGLD of JEM++ and SADA-JEM: clamp each coordinate of the gradient, clip the image to the pixel range."""
     for _ in range(steps):
         x = np.clip(x + step * np.clip(gradient(x), -limit, limit), 0, 1)
     return x
 
 
 def pyld(net, x, outer, inner, alpha, limit):
-    """JEM++ as published, on u = 2x − 1: inner steps with the adjoint of the first layer's output, grown stale."""
+    """JEM++ as published, on u = 2x − 1: inner steps reuse the stale adjoint of the first layer's output."""
     u = 2 * x - 1
     w, _, v, _ = net.parameters
     for _ in range(outer):

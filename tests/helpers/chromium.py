@@ -1,4 +1,4 @@
-"""A real browser without a window: Chromium as Debian packages it, driven by playwright."""
+"""A headless browser: Debian's Chromium, driven by playwright."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ FLAGS = (
 )
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
-"""Where `shot` leaves its pictures; git ignores them, CI keeps them."""
+"""The folder where `shot` writes screenshots; git ignores them, CI keeps them."""
 
 
 @contextmanager
 def browser(width: int = 1400, height: int = 1000, touch: bool = False) -> Iterator[Page]:
-    """A page of a fresh profile; errors of its scripts fail the test. touch: a phone, whose screen is touched.
+    """A page with a fresh profile; errors of its scripts fail the test. touch: a phone with a touch screen.
 
-    Skips the test where there is no Chromium, unless CI is set, where it has to be there.
+    Skips the test where there is no Chromium, except on CI (CI is set), which must have one.
     """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -42,7 +42,7 @@ def browser(width: int = 1400, height: int = 1000, touch: bool = False) -> Itera
 
 
 def shot(page: Page, name: str, whole: bool = False) -> Path:
-    """Keep a picture of what the page shows, or of all of it."""
+    """Save a screenshot of the visible part of the page, or of the whole page."""
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path, full_page=whole)
     return path

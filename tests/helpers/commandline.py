@@ -1,4 +1,4 @@
-"""The command line as a user types it, in a process of its own, at a size that a test can wait for."""
+"""The command line as a user types it, in a separate process, with runs small enough for a test."""
 
 import subprocess
 import sys
@@ -29,10 +29,10 @@ QUICK = (
     "threads=1",
     "tracking=off",
 )
-"""Everything small; at this radius the first attack breaks every image, so that the attacks end soon."""
+"""Small settings; at this radius the first attack breaks every image, so the attacks end soon."""
 
 METRICS = ("fidelity", "calibration", "ood", "counterfactuals")
-"""What runs are judged by, but for their accuracy and robustness."""
+"""The metrics of a run, except accuracy and robustness."""
 
 STAGES = {
     "at": ("robust",),
@@ -49,24 +49,24 @@ STAGES = {
 
 
 def quick(method: str, steps: int = 40) -> list[str]:
-    """Overrides for a small run of a method, each stage of so many steps of 16 images."""
+    """Overrides for a small run of a method; each stage takes `steps` steps of 16 images."""
     epochs = steps * 16 / 1707
     stages = [f"method.{s}.training.{field}" for s in STAGES[method] for field in ("batch=16", f"epochs={epochs}")]
     return [f"method={method}", *stages, *QUICK]
 
 
 def bare(method: str, steps: int = 40, keep: tuple[str, ...] = ()) -> list[str]:
-    """The same for tests that are not about judging: accuracy, robustness, and of the other metrics those to keep."""
+    """As `quick`, for tests that are not about evaluation: of the metrics, only accuracy, robustness and `keep`."""
     return [*quick(method, steps), *without(metric for metric in METRICS if metric not in keep)]
 
 
 def without(metrics: Iterable[str] = METRICS) -> list[str]:
-    """Overrides that judge a run by no metric of these, as its recipe samples."""
+    """Overrides that remove these metrics and the selection of sampler steps (so the recipe sets the steps)."""
     return [*(f"~protocol.metrics.{metric}" for metric in metrics), "~protocol.selection"]
 
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """Begin `python -m harness …` in a folder."""
+    """Start `python -m harness …` in a folder."""
     command = [sys.executable, "-m", "harness", *arguments]
     return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

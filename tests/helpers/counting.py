@@ -1,4 +1,4 @@
-"""What a piece of work asks of the machine, counted: reads by the host, and tensors that are allocated."""
+"""Counters of a computation's cost: reads by the host, and tensors that are allocated."""
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -9,13 +9,13 @@ READS = (
     *(getattr(torch.Tensor, name) for name in ("item", "tolist", "cpu", "numpy")),
     *(getattr(torch.Tensor, name) for name in ("__bool__", "__int__", "__float__", "__index__")),
 )
-"""What makes the host wait for the device that a tensor is on."""
+"""Functions that make the host wait for the device of a tensor."""
 
 
 class Reads(TorchFunctionMode):
-    """Counts the reads of tensors that are on the device: all but those of `home` and what is made of these alone.
+    """Count the reads of device tensors: all tensors except those of `home` and those computed only from them.
 
-    So it finds on the CPU what would make a GPU's host wait. A tensor that was read by .cpu() is at home from then on.
+    This finds on the CPU what would make a GPU's host wait. The result of .cpu() counts as part of `home` from then on.
     """
 
     def __init__(self, home):
@@ -33,7 +33,7 @@ class Reads(TorchFunctionMode):
 
 
 class Allocations(TorchDispatchMode):
-    """Counts the tensors that operators return in memory of their own."""
+    """Count the tensors that operators return in newly allocated memory."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Disks that fail, for tests: small ones, full ones, and ones that cannot be written to."""
+"""Failing disks for tests: small, full and read-only ones."""
 
 import errno
 import os
@@ -11,13 +11,13 @@ import pytest
 
 
 class Disk:
-    """A small disk in memory at a path, to be filled and emptied, protected and opened again."""
+    """A small in-memory disk at a path that can be filled and emptied, made read-only and writable again."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.filler = path, path / "filler"
 
     def fill(self) -> None:
-        """Leave not a byte of room."""
+        """Fill the disk to the last byte."""
         with self.filler.open("ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
                 try:
@@ -28,21 +28,21 @@ class Disk:
                         raise
 
     def empty(self) -> None:
-        """Make room again."""
+        """Free the space again."""
         self.filler.unlink()
 
     def protect(self) -> None:
-        """Let nobody write, root included."""
+        """Make the disk read-only, also for root."""
         subprocess.run(["mount", "-o", "remount,ro", self.path], check=True)
 
     def open(self) -> None:
-        """Let everybody write again."""
+        """Make the disk writable again."""
         subprocess.run(["mount", "-o", "remount,rw", self.path], check=True)
 
 
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[Disk]:
-    """A disk of so many megabytes at a path; the test is skipped where none can be mounted."""
+    """A disk of `megabytes` MB at a path; skip the test where none can be mounted."""
     path.mkdir()
     if (
         os.geteuid()

@@ -1,4 +1,4 @@
-"""The pages of the documentation, and the code that stands in them."""
+"""The pages of the documentation and the code in them."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 
 WRITTEN = ("docs/digits", "docs/slurm-scenarios.md")
-"""What commands wrote, not people."""
+"""Pages that commands generate."""
 
 _FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 PAGES = sorted(name for name in (page.relative_to(ROOT).as_posix() for page in _FILES) if not name.startswith(WRITTEN))
@@ -17,7 +17,7 @@ PAGES = sorted(name for name in (page.relative_to(ROOT).as_posix() for page in _
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its language, "" where it is indented, and the file that the text before it names."""
+    """A block of code: its language ("" where it is indented), and the file that the text before it names."""
 
     language: str
     text: str
@@ -25,7 +25,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Its lines as commands, without comments; one that ends in a backslash goes on in the next line."""
+        """Its lines as commands, without comments; a line that ends in a backslash is joined with the next."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [said for line in lines if (said := re.split(r"(?:^|\s)# ", line)[0].strip())]
 
@@ -44,6 +44,6 @@ def blocks(page: str) -> list[Block]:
 
 
 def inline(page: str) -> list[str]:
-    """The commands of the harness within the text of a page, where they are whole."""
+    """The complete commands of the harness within the text of a page."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [found for found in re.findall(r"`(python -m harness [^`…]+)`", text) if "OVERRIDE" not in found]

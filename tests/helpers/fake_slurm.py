@@ -1,4 +1,4 @@
-"""SLURM's commands as scripts that keep a queue in a file: what is submitted stays there until a test takes it out."""
+"""SLURM's commands as scripts that keep a queue in a file: a submitted job stays there until a test removes it."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ cat {folder}/accounts 2>/dev/null || {{ echo "Slurm accounting storage is disabl
 
 
 class FakeSlurm:
-    """The commands, in a folder to be put on the PATH, for the runs of another."""
+    """The commands in `folder`, which goes on the PATH, for the runs in `runs`."""
 
     def __init__(self, folder: Path, runs: Path) -> None:
         self.folder = folder
@@ -61,30 +61,30 @@ class FakeSlurm:
 
     @property
     def path(self) -> str:
-        """The PATH with these commands before all others."""
+        """The PATH with these commands first."""
         return f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
     def put(self, name: str, text: str = "") -> None:
-        """Write a file that the commands look at: down, refused, killer, killer_after, accounts.
+        """Write a file that the commands read: down, refused, killer, killer_after, accounts, meeting.
 
-        meeting: who looks at the queue waits a little for another to do so as well.
+        meeting: a command that reads the queue waits a little for another one to read it as well.
         """
         (self.folder / name).write_text(text)
 
     def queue(self, lines: list[str]) -> None:
-        """Say what squeue shows."""
+        """Set the lines that squeue shows."""
         self.put("queue", "".join(f"{line}\n" for line in lines))
 
     @property
     def queued(self) -> list[str]:
-        """What squeue shows."""
+        """The lines that squeue shows."""
         return (self.folder / "queue").read_text().splitlines()
 
     @property
     def scripts(self) -> list[str]:
-        """What was submitted so far."""
+        """The scripts that were submitted so far."""
         return [path.read_text() for path in sorted((self.folder / "scripts").iterdir())]
 
     def noted(self, id: int) -> list[str]:
-        """The folders that held a job.json when a job was submitted."""
+        """The folders that contained a job.json when a job was submitted."""
         return [Path(line).parent.name for line in (self.folder / f"noted.{id}").read_text().splitlines()]

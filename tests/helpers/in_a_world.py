@@ -1,4 +1,4 @@
-"""What the processes of a world do in tests: torchrun in_a_world.py FAULT OVERRIDE… -- OVERRIDE…"""
+"""The script of the processes in distributed tests: torchrun in_a_world.py FAULT OVERRIDE… -- OVERRIDE…"""
 
 import os
 import signal
@@ -14,12 +14,12 @@ from harness.runs.progress import Watch
 
 
 def memory_ends():
-    """What torch raises where the CPU has no memory left."""
+    """Raise what torch raises when the CPU runs out of memory."""
     raise MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
 
 
 def told_to_leave():
-    """What a scheduler does, to one of the processes."""
+    """Send SIGTERM to this process, as a scheduler does."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -27,7 +27,7 @@ FAULTS = {"none": lambda: None, "memory": memory_ends, "term": told_to_leave}
 
 
 def with_fault(loss, fault):
-    """The loss, and in the third step of the second process the fault."""
+    """Wrap the loss so that the fault happens in the third step of the second process."""
     steps = iter(range(10**6))
 
     def faulty(*arguments):

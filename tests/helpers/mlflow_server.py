@@ -1,4 +1,4 @@
-"""MLflow's own server for tests, and a gate before it that can be shut, or lose an answer, at any request."""
+"""MLflow's own server for tests, and a proxy in front of it that can close, or lose an answer, at any request."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY
 
 @contextmanager
 def mlflow_server(folder: Path, database: str, *options: str, **environment: str) -> Iterator[str]:
-    """The URL of a server over a database, with its files in a folder; one worker, for half a GB of memory."""
+    """The URL of a server on a database, with its files in a folder; one worker, to need only half a GB of memory."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--port", str(port)]
@@ -51,9 +51,9 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Gate:
-    """Stands before a server. passes: so many requests more; the one after them arrives, but is never answered.
+    """A proxy in front of a server. passes: requests left; the next one reaches the server, but is never answered.
 
-    delay: seconds that each request is kept waiting.
+    delay: seconds by which each request is delayed.
     """
 
     def __init__(self, url: str, delay: float = 0) -> None:
@@ -68,14 +68,14 @@ class Gate:
             do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, *_: object) -> None:
-                """Nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
-        """Pass a request on, and the answer back, as far as the gate is open."""
+        """Forward a request and return the answer, as far as the gate is open."""
         with self.lock:
             self.passes, self.asked = self.passes - 1, self.asked + 1
             left = self.passes
@@ -96,5 +96,5 @@ class Gate:
                 request.send_header(name, value)
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        with suppress(OSError):  # who asked has given up
+        with suppress(OSError):  # the client may have given up
             request.wfile.write(content)

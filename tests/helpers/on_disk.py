@@ -1,4 +1,4 @@
-"""Tiny datasets in the formats in which the real ones lie on the disk; contents follow from the arguments alone."""
+"""Tiny datasets in the file formats of the real ones; their contents depend only on the arguments."""
 
 import pickle
 import struct
@@ -16,7 +16,7 @@ WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
 
 
 def cifar10(folder: Path, n: int = 100) -> Path:
-    """cifar-10-batches-py in a folder: n training and n // 2 test images, the classes in turn; returns the folder."""
+    """Write cifar-10-batches-py to a folder: n training and n // 2 test images, cycling classes; return the folder."""
     root, rng = folder / "cifar-10-batches-py", np.random.default_rng(10)
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     parts = [*np.array_split(np.arange(n), 5), np.arange(n // 2)]
@@ -28,7 +28,7 @@ def cifar10(folder: Path, n: int = 100) -> Path:
 
 
 def cifar100(folder: Path, n: int = 200) -> Path:
-    """cifar-100-python in a folder: n training and n // 2 test images, the classes in turn; returns the folder."""
+    """Write cifar-100-python to a folder: n training and n // 2 test images, cycling classes; return the folder."""
     root, rng = folder / "cifar-100-python", np.random.default_rng(100)
     for name, count in (("train", n), ("test", n // 2)):
         fine = [i % 100 for i in range(count)]
@@ -39,9 +39,9 @@ def cifar100(folder: Path, n: int = 200) -> Path:
 
 
 def imagenet(folder: Path, classes: int = 3, per_class: int = 8) -> Path:
-    """train/<wnid> with per_class images each and val/<wnid> with half as many; returns the folder.
+    """Write train/<wnid> with per_class images each and val/<wnid> with half as many; return the folder.
 
-    Their sizes are odd, and of the first four of each class one is grey, one CMYK, and one a PNG called .JPEG.
+    Their sizes are odd; of the first four of each class one is grey, one is CMYK, and one is a PNG named .JPEG.
     """
     rng = np.random.default_rng(1000)
     for part, count in (("train", per_class), ("val", per_class // 2)):
@@ -53,27 +53,27 @@ def imagenet(folder: Path, classes: int = 3, per_class: int = 8) -> Path:
 
 
 def tinyimages(path: Path, n: int = 60) -> Path:
-    """tiny_images.bin in a folder, with n images of 3072 bytes; returns the folder."""
+    """Write tiny_images.bin to a folder, with n images of 3072 bytes; return the folder."""
     path.mkdir(parents=True, exist_ok=True)
     _rows(np.random.default_rng(80), n).tofile(path / "tiny_images.bin")
     return path
 
 
 def svhn(folder: Path, n: int = 30) -> Path:
-    """train_32x32.mat and test_32x32.mat in a folder: n training and n // 2 test images, the digits in turn."""
+    """Write train_32x32.mat and test_32x32.mat to a folder: n training and n // 2 test images, cycling digits."""
     rng = np.random.default_rng(11)
     folder.mkdir(parents=True, exist_ok=True)
     for name, count in (("train", n), ("test", n // 2)):
-        labels = (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]  # 10 is the digit 0
+        labels = (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]  # 10 stands for the digit 0
         content = {"X": rng.integers(0, 256, (32, 32, 3, count), np.uint8), "y": labels}
         savemat(folder / f"{name}_32x32.mat", content, do_compression=True)
     return folder
 
 
 def openimages(folder: Path, n: int = 30, labels: tuple[str, ...] = ("Tree", "Goldfish", "Tench", "House")) -> Path:
-    """n photographs in two subfolders, and the two label files of Open Images V6; returns the folder.
+    """Write n photographs in two subfolders, and the two label files of Open Images V6; return the folder.
 
-    Image i, <16 hex digits of i>.jpg, shows label i mod 4; people denied that it shows the label after that.
+    Image i, <16 hex digits of i>.jpg, has label i mod 4; annotators denied that it has the next label.
     """
     rng = np.random.default_rng(9)
     for i in range(n):
@@ -92,7 +92,7 @@ def _rows(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _picture(rng: np.random.Generator) -> Image.Image:
-    """A smooth picture of 20 to 60 pixels each way."""
+    """A smooth image with sides of 20 to 60 pixels."""
     coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
     return coarse.resize(tuple(rng.integers(20, 61, 2).tolist()), Image.Resampling.BILINEAR)
 
@@ -104,7 +104,7 @@ def _save(path: Path, picture: Image.Image, kind: str) -> None:
 
 
 class _Python2(pickle._Pickler):
-    """Writes what Python 2 wrote, as the archives hold it: byte strings for all strings."""
+    """A pickler that writes all strings as byte strings, like Python 2 in the original archives."""
 
     def _string(self, content: str | bytes) -> None:
         encoded = content.encode() if isinstance(content, str) else content
@@ -117,4 +117,4 @@ def _dump(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         _Python2(file, protocol=2).dump(content)
-    path.write_bytes(path.read_bytes().replace(b"cnumpy._core.", b"cnumpy.core."))  # as NumPy 1 wrote it
+    path.write_bytes(path.read_bytes().replace(b"cnumpy._core.", b"cnumpy.core."))  # as NumPy 1 does

@@ -1,4 +1,4 @@
-"""Rows to make pages of, as they would come from folders of runs."""
+"""Rows for pages, as they would come from folders of runs."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ protocol: {id: quick-1, metrics: {}}
 
 
 def scores(robust: float, fd: float, **fields: Any) -> dict[str, Score]:
-    """A robust accuracy with its interval, a distance, and a score of another table."""
+    """A robust accuracy with its interval, an FD, and a score of another table."""
     share: dict[str, Any] = {"unit": "%", "better": "higher"}
     bounds: dict[str, Any] = {"low": robust - 5, "high": robust + 5, **fields}
     return {
@@ -56,7 +56,7 @@ def scores(robust: float, fd: float, **fields: Any) -> dict[str, Score]:
 
 
 def row(folder: Path, method: str = "atjem", seed: int = 0, texts: dict[str, str] | None = None, **fields: Any) -> Row:
-    """A run that is done, with a grid of samples and these texts in its folder, or what a run usually leaves there."""
+    """A finished run, with a grid of samples and these texts in its folder, or the files that a run usually leaves."""
     name = f"{method}-digits-s{seed}-{fields.get('series', 'f')}"
     (place := folder / name).mkdir(parents=True)
     imsave(place / "samples.png", np.indices((40, 40)).sum(0) % (seed + 9), cmap="gray")
@@ -79,7 +79,7 @@ def row(folder: Path, method: str = "atjem", seed: int = 0, texts: dict[str, str
 
 
 def left() -> dict[str, str]:
-    """The texts that a run leaves, by their files."""
+    """The texts that a run leaves, by file name."""
     lines = [{"images": 128 * step, "joint/ce": 2 / step, "joint/T": step // 2} for step in range(1, 400)]
     curves = "".join(f"{json.dumps(line)}\n" for line in lines)
     return {"config.yaml": CONFIG, "metrics.jsonl": curves}

@@ -1,4 +1,4 @@
-"""The protocols whose ids are given."""
+"""The published protocols and their ids."""
 
 PUBLISHED = {
     ("digits", "digits"): ("digits-2", "6a670b45c979"),
@@ -12,4 +12,4 @@ PUBLISHED = {
     ("quick", "cifar10"): ("quick-1", "62d679d044ea"),
     ("quick", "imagenet256"): ("quick-1", "5a46e5a3401d"),
 }
-"""protocol, data → id and hash. If this test fails, give the changed protocol a new id and add it here."""
+"""(protocol, data) → id and hash. If the test fails, give the changed protocol a new id and add it here."""

@@ -1,4 +1,4 @@
-"""Runs with folders, records and rows that nothing was trained for."""
+"""Runs with folders, records and rows, made without training."""
 
 import json
 from dataclasses import replace
@@ -39,7 +39,7 @@ ORIGIN = {
 
 
 def make(root: Path, seed: int = 0, **changed: Any) -> Run:
-    """A run on the digits."""
+    """A run on digits."""
     settings = {
         "method": {"name": "at", "robust": {"attack": WALK, "training": TRAINING}, "sampler": WALK},
         "data": {"name": "digits"},
@@ -61,7 +61,7 @@ def make(root: Path, seed: int = 0, **changed: Any) -> Run:
 
 
 def finish(run: Run, scores: dict[str, Score], state: str = "done", seconds: float = 60.0, **fields: Any) -> Run:
-    """Give a run the folder and the record that it would have when it is over."""
+    """Give a run the folder and the record that it has when it is finished."""
     took = {"seconds": seconds, "images_per_second": 7000 / seconds, "peak_memory_mb": 512, "resumed": 0}
     stage = record.StageCost(name="robust", fingerprint="0", steps=70, images=7000, **took)
     cost = record.Cost(stages=[stage], training_seconds=seconds, evaluation_seconds=90, peak_memory_mb=512)
@@ -83,7 +83,7 @@ def finish(run: Run, scores: dict[str, Score], state: str = "done", seconds: flo
 
 
 def a_row(method: str, seed: int = 0, **fields: Any) -> Row:
-    """A row of a run that is done."""
+    """A row of a finished run."""
     names = {"name": f"{method}-digits-s{seed}", "fingerprint": f"{method}{seed}", "series": method}
     content = {"data": "digits", "model": "digits", "state": "done", **names}
     judged = {"protocol": record.ProtocolTag(id="digits-1", hash="HASH")}
@@ -91,7 +91,7 @@ def a_row(method: str, seed: int = 0, **fields: Any) -> Row:
 
 
 def robust(value: float, **fields: Any) -> dict[str, Score]:
-    """The one score of most tests."""
+    """The score that most tests use."""
     score = {"title": "Robust accuracy", "value": value, "n": 100, "unit": "%", "better": "higher"}
     return {"robust_accuracy/l2_0.5": Score.model_validate(score | fields)}
 
@@ -112,7 +112,7 @@ CHOSEN = {
 
 
 def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict[str, Score]:
-    """A robust accuracy with its interval, a distance and a calibration error."""
+    """A robust accuracy with its interval, an FD and a calibration error."""
     interval = {"low": robust_accuracy - 5, "high": robust_accuracy + 5}
     return {
         **robust(robust_accuracy, **interval, **fields),
@@ -122,7 +122,7 @@ def scores(robust_accuracy: float, fd: float, ece: float, **fields: Any) -> dict
 
 
 def further(auroc: float, valid: float | None = None) -> dict[str, Score]:
-    """Scores of further tables."""
+    """Scores for other tables."""
     detector = {"table": "OOD detection", "low": auroc - 1, "high": auroc + 1, "n": 720}
     found = {"ood/fields": Score(title="AUROC (fields)", value=auroc, unit="%", better="higher", **detector)}
     changed = {"title": "Changed to target", "table": "Counterfactuals", "n": 90, "unit": "%", "better": "higher"}
@@ -130,7 +130,7 @@ def further(auroc: float, valid: float | None = None) -> dict[str, Score]:
 
 
 def paint(run: Run, grey: float, name: str = "samples") -> None:
-    """A sample grid, or another picture."""
+    """Write a sample grid, or another image."""
     rows, columns = np.indices((40, 40))
     picture = np.clip(grey + (rows // 8 + columns // 8) % 2 / 4, 0, 1)
     imsave(run.folder / f"{name}.png", picture, cmap="gray", vmin=0, vmax=1)
@@ -155,7 +155,7 @@ def some_record(**changed):
 @cache
 @cache
 def database() -> bytes:
-    """A database without runs; its tables take seconds to make, so they are made once."""
+    """A database without runs; creating its tables takes seconds, so it is cached."""
     with TemporaryDirectory() as folder:
         config = replace(make(Path(folder)).config, data={"name": "other"})
         tracking.prepare(config)
@@ -163,7 +163,7 @@ def database() -> bytes:
 
 
 def log(run: Run, points: int) -> None:
-    """Curves of so many points, of two figures each."""
+    """Write curves with a number of points, of two values each."""
     folder = run.stage_runs[0].folder
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -174,7 +174,7 @@ def log(run: Run, points: int) -> None:
 
 
 def mirrored(run: Run) -> dict[str, Any]:
-    """All that MLflow holds of a run, curves point by point."""
+    """Everything that MLflow has of a run, curves point by point."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking.uri(run.config))

@@ -1,4 +1,4 @@
-"""Small settings of stages, and what the tests of their losses compare with."""
+"""Small settings of stages, and the checks that tests of their losses share."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def rng(seed=0):
 
 
 def check(net, small, loss, expected):
-    """Terms and parameter gradients equal those of the formulas, each a function without arguments."""
+    """Assert that terms and parameter gradients equal the formulas, each a function without arguments."""
     assert set(loss.terms) == {name for name, _ in expected}
     for name, formula in expected:
         np.testing.assert_allclose(loss.terms[name].item(), formula(), rtol=1e-10, err_msg=name)
@@ -44,7 +44,7 @@ INNER = ("ce", "energy_up", "joint_down", "released")
 
 
 def buffer():
-    """One that a step draws as a whole, so that means over its chains do not depend on their order."""
+    """A buffer that a step draws completely, so that means over its chains do not depend on their order."""
     return {"buffer": torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9)), **gaussians()}
 
 

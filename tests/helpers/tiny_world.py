@@ -1,4 +1,4 @@
-"""A folder in which pages of the documentation are tried: with what they show, at tiny settings, with no data."""
+"""A folder in which pages of the documentation are tested, with the files that they show, tiny settings and no data."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ PACKAGES = {
     "datasets/outliers": outliers,
     "harness/evaluation/metrics": metrics,
 }
-"""Where a file that a page shows is looked for, by its folder."""
+"""The packages that find the files shown on a page, by folder."""
 
 METRICS = {
     "accuracy": {"split": "test"},
@@ -40,14 +40,14 @@ TINY = {
     "outliers": {"count": 200},
     "protocol": {"metrics": METRICS, "selection": None, "samples": {"count": 70, "chunk": 35, "seed": 0}},
 }
-"""Of digits, and all that takes its net, in place of what the configs say: at this radius an attack ends soon."""
+"""Settings that replace those of configs with the net for digits; at this radius an attack ends soon."""
 
 STEPS = 4
-"""Of each stage."""
+"""Training steps of each stage."""
 
 
 class World:
-    """The folder; `patch` undoes at the end what makes the harness tiny in this process."""
+    """The folder; `patch` makes the harness tiny in this process and undoes it at the end."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.configs, self.composed = folder, folder / "configs", compose.compose
@@ -63,13 +63,13 @@ class World:
         _no_files(patch)
 
     def compose(self, arguments: list[str], *more: object, **others: object) -> list[Config]:
-        """What the command line means, with the configs that the pages show."""
+        """Compose a command line with the configs that the pages show."""
         given = any(argument.startswith("--config-dir") for argument in arguments)
         where = [] if given else [f"--config-dir={self.configs}"]
         return [_tiny(config) for config in self.composed([*arguments, *where], *more, **others)]
 
     def write(self, file: str, text: str) -> None:
-        """A file that a page shows, at its place."""
+        """Write a file that a page shows to its place."""
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -77,7 +77,7 @@ class World:
             self.modules.append(f"{package.__name__}.{path.stem}")
 
     def close(self) -> None:
-        """Forget the modules that pages showed."""
+        """Unload the modules that pages showed."""
         for module in self.modules:
             sys.modules.pop(module, None)
 
@@ -93,7 +93,7 @@ def _tiny(config: Config) -> Config:
 
 
 def _no_files(patch: pytest.MonkeyPatch) -> None:
-    """Data and weights that are not on this machine pass for whole ones; nothing can be trained on them."""
+    """Pretend that data and weights missing from this machine are complete; nothing can be trained on them."""
     for kind in (CIFAR10, CIFAR100, ImageNet, Cars, Apples, Folder, SVHN, TinyImages):
         patch.setattr(kind, "ready", lambda source: None)
     for kind in (CIFAR10, CIFAR100, ImageNet):

@@ -1,7 +1,7 @@
-"""kill -9 at random moments: make kills, or with N=200 SEED=1, kills runs of all methods N times, compares records.
+"""Kill runs with -9 at random moments: make kills N=200 SEED=1 kills runs of all methods 200 times, compares records.
 
-Each run is killed one to three times, anywhere in the time that it takes unharmed, and gone on with until it is done.
-Its record must be that of the unharmed run. Exit status 1 where one is not.
+Each run is killed one to three times, at any moment of the time that it takes without kills, and resumed until it is
+done. Its record must equal that of the run without kills; the exit status is 1 if one does not.
 """
 
 import mmap
@@ -40,29 +40,29 @@ from harness.training.loop import Progress
 SEEDS = (0, 1)
 AT_ONCE = 2
 MOST = 3
-"""Kills of one run, at most."""
+"""Maximum number of kills of one run."""
 
 PATIENCE = 120
-"""Seconds, beside ten times those of the unharmed run, after which a run is said to hang."""
+"""A run counts as hanging after this many seconds plus ten times the duration of the run without kills."""
 
 
 class Telling(Watch):
-    """Watches a run in a child, and tells its parent what is being done."""
+    """A watch that reports from a child process to its parent what the run is doing."""
 
     def __init__(self, board: mmap.mmap) -> None:
         self.board = board
         self.say("beginning")
 
     def say(self, what: str) -> None:
-        """Write it where the parent reads it."""
+        """Write it to the memory that the parent reads."""
         self.board[:] = what.encode().ljust(len(self.board))
 
     def training(self, run: Run, stage: str, progress: Progress) -> None:
-        """A training step was taken."""
+        """Report training."""
         self.say("training")
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Some pieces of sampling or evaluation are done."""
+        """Report sampling, selection, attacks, scores or the record."""
         if what == list(run.config.protocol["metrics"])[-1] and done == total:
             self.say("recording")
         elif what.startswith("samples"):
@@ -73,7 +73,7 @@ class Telling(Watch):
 
 @dataclass
 class Harmed:
-    """What became of a run that was killed: at which moments, and what is wrong with it, if anything."""
+    """The outcome of a killed run: the moments of its kills, and its fault, if any."""
 
     name: str
     moments: list[str] = field(default_factory=list)
@@ -82,9 +82,9 @@ class Harmed:
 
 @dataclass(frozen=True)
 class Task:
-    """A run to kill: like which one that nothing happens to, in which folder, how often, and the seed of the moments.
+    """A run to kill: the reference run, the folder, the number of kills, and the seed of their moments.
 
-    seconds: what the other takes. ready: whether the store and the cache are made already.
+    seconds: duration of the reference run. ready: whether the store and the cache exist already.
     """
 
     like: Run
@@ -96,9 +96,9 @@ class Task:
 
 
 def attempt(run: Run, seconds: float) -> tuple[int, str]:
-    """Go on with a frozen run in a child, for so many seconds at most: its status, negative if it was killed then.
+    """Continue a frozen run in a child process and kill it after `seconds`: its exit status, negative if it was killed.
 
-    And the last that it told of what it was doing.
+    Also return what it last reported to be doing.
     """
     board = mmap.mmap(-1, 16)
     telling = Telling(board)
@@ -125,7 +125,7 @@ def attempt(run: Run, seconds: float) -> tuple[int, str]:
 
 
 def unharmed(run: Run) -> float:
-    """Do a run, keeping a copy of the store before it; the seconds that it takes."""
+    """Execute a run without kills, keeping a copy of the store from before it; return its duration in seconds."""
     run.freeze()
     tracking.prepare(run.config)
     shutil.copy(run.root / "mlflow.db", run.root / "prepared.db")
@@ -137,7 +137,7 @@ def unharmed(run: Run) -> float:
 
 
 def harmed(task: Task) -> Harmed:
-    """Kill a run as often as told, or until it is done, then let it end, and compare."""
+    """Kill a run as often as requested or until it is done, then let it finish and compare its record."""
     run, there = Run(replace(task.like.config, runs=str(task.folder))), task.like.root
     rng, outcome = random.Random(task.seed), Harmed(run.name)
     run.freeze()
@@ -161,19 +161,19 @@ def harmed(task: Task) -> Harmed:
 
 
 def result(run: Run) -> dict[str, object]:
-    """What the record of a run says."""
+    """The result in the record of a run."""
     return record.read(run.folder / "record.json").result()
 
 
 def composed(folder: Path) -> list[Run]:
-    """The runs of all methods and seeds, each in a folder of its own."""
+    """The runs of all methods and seeds, each in its own folder."""
     common = (f"seed={','.join(map(str, SEEDS))}", "device=cpu", "checkpoint_seconds=0.3", "tracking=null")
     runs = [run for method in STAGES for run in harness.plan(*quick(method), *common)]
     return [Run(replace(run.config, runs=str(folder / run.name))) for run in runs]
 
 
 def tasks(runs: list[Run], kills: int, folder: Path, rng: random.Random) -> Iterator[Task]:
-    """Runs for so many kills, the methods and seeds in turn."""
+    """Yield tasks for a number of kills, cycling through methods and seeds."""
     number = 0
     while kills:
         some = min(kills, rng.randint(1, MOST))
@@ -182,7 +182,7 @@ def tasks(runs: list[Run], kills: int, folder: Path, rng: random.Random) -> Iter
 
 
 def killed(kills: int, seed: int, folder: Path) -> Iterator[Harmed]:
-    """Runs that were killed, so many times in all, each as it is done."""
+    """Yield each killed run when it is done, until `kills` kills have happened in total."""
     torch.set_num_threads(1)
     rng, runs, seconds = random.Random(seed), composed(folder / "unharmed"), {}
     with multiprocessing.get_context("fork").Pool(AT_ONCE) as pool:
@@ -200,7 +200,7 @@ def killed(kills: int, seed: int, folder: Path) -> Iterator[Harmed]:
 
 
 def main(kills: int, seed: int) -> int:
-    """Kill, print what comes of it, and return 1 if a record differs, else 0."""
+    """Kill runs, print their outcomes, and return 1 if a record differs, else 0."""
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     moments: Counter[str] = Counter()
     runs, equal = 0, 0

@@ -1,4 +1,4 @@
-"""kill -9 while training, sampling or attacking, then the same command: the record is that of an unharmed run."""
+"""After kill -9 in training, sampling or attacks, the same command gives the record of an uninterrupted run."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from commandline import bare, quick, start
 from harness.runs import record
 
 KILLS = 6
-"""Random kills, of several methods; python tests/kills 200 takes more of them."""
+"""Number of random kills, over several methods; python tests/kills 200 makes more of them."""
 
 MOMENTS = {
     "training": "runs/stages/*/checkpoints/[0-9]*.pt",
@@ -24,7 +24,7 @@ MOMENTS = {
 
 
 def kill_when(pattern: str, folder: Path, arguments: list[str]) -> bool:
-    """Start the command, kill it when a file of that pattern is there; whether it was still going."""
+    """Start the command and kill it when a file of that pattern exists; return whether it was still running."""
     process = start(*arguments, folder=folder)
     while process.poll() is None and not list(folder.glob(pattern)):
         time.sleep(0.01)
@@ -34,7 +34,7 @@ def kill_when(pattern: str, folder: Path, arguments: list[str]) -> bool:
 
 
 def kill_after(seconds: float, folder: Path, arguments: list[str]) -> None:
-    """Start the command and kill it at a time that has nothing to do with what it is doing."""
+    """Start the command and kill it after a number of seconds, whatever it is doing."""
     process = start(*arguments, folder=folder)
     time.sleep(seconds)
     process.kill()
@@ -42,7 +42,7 @@ def kill_after(seconds: float, folder: Path, arguments: list[str]) -> None:
 
 
 def finished(process: subprocess.Popen[str], folder: Path) -> tuple[record.Record, str]:
-    """Wait for the command to end: the record and what it printed."""
+    """Wait for the command to end; return the record and the output."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     (path,) = folder.glob("runs/*/record.json")
@@ -50,7 +50,7 @@ def finished(process: subprocess.Popen[str], folder: Path) -> tuple[record.Recor
 
 
 def test_a_run_killed_at_every_kind_of_moment_ends_with_the_same_record(tmp_path):
-    arguments = quick("atjem")  # two stages, a curriculum; all methods are killed at random below
+    arguments = quick("atjem")  # two stages and a curriculum; all methods are killed at random below
     unharmed, killed = tmp_path / "unharmed", tmp_path / "killed"
     unharmed.mkdir(), killed.mkdir()
     reference = start(*arguments, folder=unharmed)
@@ -78,5 +78,5 @@ def test_runs_of_several_methods_killed_at_random_end_with_the_same_records():
 def test_a_finished_run_is_not_run_again(tmp_path):
     first, _ = finished(start(*bare("at", steps=4), folder=tmp_path), tmp_path)
     again, out = finished(start(*bare("at", steps=4), folder=tmp_path), tmp_path)
-    assert again == first  # cost and time of making included: nothing was written
+    assert again == first  # including cost and creation time: nothing was written
     assert "train" not in out

@@ -1,4 +1,4 @@
-"""cancel ends the jobs and processes of the runs that are named, says so of each, and touches nothing else."""
+"""cancel ends the jobs and processes of the named runs, reports each, and touches nothing else."""
 
 import json
 import os
@@ -28,7 +28,7 @@ with locks.lock(folder):
 
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
-    """The folder of a SLURM in whose queue three jobs are."""
+    """The folder with the commands of a SLURM that has three jobs in its queue."""
     folder = tmp_path / "tools"
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     lines = [f"harness-0000beef|{task}|4711_{task}|RUNNING|None" for task in (0, 1)]
@@ -53,7 +53,7 @@ def run(root, method="at", seed=0):
 
 @pytest.fixture
 def working(root):
-    """Begins a process that works on a run, on a host of this name; ends it after the test."""
+    """A function that starts a process that works on a run, on a host of this name; it is ended after the test."""
     begun = []
 
     def begin(on, host=HERE):

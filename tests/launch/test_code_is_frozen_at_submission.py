@@ -1,4 +1,4 @@
-"""An edit after submission changes nothing in jobs that wait: not their code, nor where it is said to come from."""
+"""An edit after submission does not change waiting jobs: neither their code nor its recorded origin."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from harness.runs.origin import NOTE
 
 @pytest.fixture
 def code(tmp_path):
-    """A copy of the code that a test may edit, used as if it were installed."""
+    """A copy of the code that a test can edit and use as if it were installed."""
     copy = tmp_path / "installed"
     shutil.copytree(snapshot(tmp_path / "scratch"), copy)
     (copy / NOTE).write_text(json.dumps({"commit": "c0ffee", "diff": "+ a line that is not committed"}))
@@ -90,4 +90,4 @@ def test_processes_run_a_copy_too(tmp_path, monkeypatch):
     status, out, err = typed("-m", *bare("standard", 4), "launcher=processes", folder=tmp_path)
     assert status == 0, out + err
     (copy,) = tmp_path.glob("runs/code/*")
-    assert (copy / "harness" / "__pycache__").is_dir()  # left by the processes that imported it
+    assert (copy / "harness" / "__pycache__").is_dir()  # written by the processes that imported it

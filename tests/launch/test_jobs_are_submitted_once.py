@@ -1,4 +1,4 @@
-"""What is left of a sweep is submitted, once: noted beforehand, after its stages, whoever was killed or typed twice."""
+"""The rest of a sweep is submitted only once, noted beforehand, after its stages, despite kills and repetition."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ def cluster(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Makes the runs of some overrides."""
+    """A function that plans the runs of some overrides."""
     return lambda *overrides: harness.plan(*overrides, "launcher=slurm", f"runs={tmp_path / 'runs'}")
 
 
@@ -45,7 +45,7 @@ def test_runs_are_one_array_noted_before_it_is_submitted(cluster, sweep):
 def test_shared_stages_are_jobs_that_their_runs_wait_for(cluster, sweep):
     submit(sweep("method=at,atjem,generative,jem", "seed=0,1"))
     first, *rest = cluster.scripts
-    assert "--array=0-3" in first and "--dependency" not in first  # two stages, and jem, which shares none
+    assert "--array=0-3" in first and "--dependency" not in first  # two shared stages, two runs of jem
     assert sorted(re.findall("dependency=(.*)", "".join(rest))) == ["afterany:101_0", "afterany:101_1"]
     assert all("--array=0-2" in script for script in rest)
 

@@ -1,4 +1,4 @@
-"""logs RUN: the ends of what the run's own jobs printed, under submitit's names, and never another run's."""
+"""logs RUN shows the last output of the run's own jobs, under submitit's names, and never that of another run."""
 
 import pytest
 from commandline import harness as command

@@ -1,4 +1,4 @@
-"""Runs that are executed at a time on one machine have each their share of its cores, where nothing else is said."""
+"""Runs that execute at the same time on one machine share its cores equally, unless the config says otherwise."""
 
 import os
 
@@ -13,7 +13,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @pytest.fixture
 def threads(monkeypatch):
-    """How many threads a process takes by a config, twice prepared."""
+    """A function that prepares a config twice and returns the numbers of threads that were set."""
     taken = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
 

@@ -1,4 +1,4 @@
-"""What squeue and sacct print is understood; where they are missing, nothing is queued; where they fail, it is told."""
+"""The output of squeue and sacct is parsed; if they are missing, nothing is queued; if they fail, that is reported."""
 
 import pytest
 from fake_slurm import FakeSlurm
@@ -85,6 +85,6 @@ def test_a_folder_remembers_its_job_and_its_logs(tmp_path):
     for name in ("4711_1_1_log.out", "4711_1_0_log.out", "4711_1_0_log.err", "4711_0_0_log.out", "4711_submission.sh"):
         (place / name).touch()
     assert [path.name for path in array.logs(tmp_path)] == ["4711_1_0_log.err", "4711_1_0_log.out", "4711_1_1_log.out"]
-    (place / "4711_1_1_log.out").rename(place / "4712_0_log.out")  # a job that is no array
+    (place / "4711_1_1_log.out").rename(place / "4712_0_log.out")  # a job that is not an array
     alone = Submitted("harness-1ee43284", 0, "jobs/1ee43284")
     assert [path.name for path in alone.logs(tmp_path)] == ["4711_0_0_log.out", "4712_0_log.out"]

@@ -1,4 +1,4 @@
-"""status shows a row for each folder, whatever is in it, and writes nothing; where SLURM is silent it says so."""
+"""status shows a row for each folder, whatever its content, and writes nothing; it says when SLURM does not answer."""
 
 import fcntl
 import json
@@ -34,7 +34,7 @@ FILES = ("record.json", "progress.json", "job.json", "failure.md")
 
 @pytest.fixture
 def folder(tmp_path):
-    """Makes a run's folder of a name, with some files of a content."""
+    """A function that makes a run's folder with a name and some files."""
 
     def make(name, **files):
         made = tmp_path / "runs" / name
@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Makes a SLURM that answers so and so."""
+    """A function that installs a SLURM with given answers."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
     return partial(install, tmp_path / "tools")
 

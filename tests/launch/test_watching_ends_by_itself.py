@@ -1,4 +1,4 @@
-"""status --watch ends when nothing is to be expected any more, or at Ctrl-C, without a word of Python."""
+"""status --watch ends when no more changes can come, or at Ctrl-C, without a traceback."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_it_does_not_wait_for_what_nobody_works_on(run, tmp_path):
 
 
 def heeding_ctrl_c():
-    """As at a terminal; what a script has begun in the background, such as these tests, is deaf to it."""
+    """Handle Ctrl-C as at a terminal; a script's background processes, such as these tests, ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

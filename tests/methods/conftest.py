@@ -1,4 +1,4 @@
-"""What tests of losses share: three streams of a batch, and the net in NumPy."""
+"""Fixtures shared by the tests of losses: a batch with three streams, and the net in NumPy."""
 
 import by_hand
 import pytest
@@ -10,7 +10,7 @@ from harness.core.method import Batch
 
 @pytest.fixture
 def batch():
-    """Three different streams; the labels of `real` and `labelled` differ, and all classes occur."""
+    """A batch of three different streams; the labels of `real` and `labelled` differ, and every class occurs."""
     generator = torch.Generator().manual_seed(5)
     streams = ("labelled", "real", "outliers")
     images = {s: torch.rand(B, 1, 4, 4, dtype=torch.double, generator=generator) for s in streams}
@@ -24,5 +24,5 @@ def batch():
 
 @pytest.fixture
 def small(net):
-    """The net in NumPy."""
+    """The net, re-implemented in NumPy."""
     return by_hand.Net(net)

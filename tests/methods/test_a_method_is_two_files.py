@@ -1,4 +1,4 @@
-"""The method of docs/adding-a-method.md, as printed: it is found, built and held to the contract."""
+"""The method printed in docs/adding-a-method.md is found, built and checked against the contract."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""JEM's replay buffer: where chains begin, where they are written back, and that a resume restores it."""
+"""JEM's replay buffer: where chains start, where they are written back, and that resuming restores the buffer."""
 
 from dataclasses import replace
 
@@ -19,14 +19,14 @@ def test_restarted_chains_begin_from_uniform_noise_on_the_pixel_range():
     state = {"buffer": marked(2000)}
     x = Chains(STEP, buffer=2000, restart=1.0).draw(flat_net(), state, 2000, Shard(rng()))
     assert kstest(x.flatten().numpy(), "uniform").pvalue > 0.01
-    assert len(x.flatten(1).unique(dim=0)) == 2000, "each from noise of its own"
+    assert len(x.flatten(1).unique(dim=0)) == 2000, "each chain must start from different noise"
 
 
 def test_chains_that_are_not_restarted_continue_from_the_buffer():
     state = {"buffer": marked(50)}
     x = Chains(STEP, buffer=50, restart=0.0).draw(flat_net(), state, 5, Shard(rng()))
     assert set(x.flatten().tolist()) <= set(marked(50).flatten().tolist())
-    assert torch.equal(state["buffer"], marked(50)), "nothing moved, so nothing changed"
+    assert torch.equal(state["buffer"], marked(50)), "the chains did not move, so the buffer must not change"
 
 
 def test_the_share_of_restarts_is_the_chance_of_one():
@@ -109,7 +109,7 @@ def test_a_buffer_in_8_bits_holds_the_nearest_of_256_values_of_its_chains():
     net = tilted_net()
     x = chains.draw(net, state, 5, Shard(rng()))
     exact = replace(chains, stored="float32").draw(net, before, 5, Shard(rng()))
-    assert torch.equal(x, exact), "a walk begins at what the buffer holds, and is itself not rounded"
+    assert torch.equal(x, exact), "the walk must start from the stored images and must not be rounded itself"
     assert state["buffer"].dtype == torch.uint8
     assert (to_images(state["buffer"]) - before["buffer"].clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
     noise = torch.rand(1000, generator=rng())

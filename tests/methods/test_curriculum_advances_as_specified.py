@@ -1,4 +1,4 @@
-"""T: how and when the contrastive walk grows (notes 1.4)."""
+"""The curriculum: when and by how much T, the length of the contrastive walk, grows (notes 1.4)."""
 
 from collections import deque
 from fractions import Fraction
@@ -24,7 +24,7 @@ def test_the_window_spans_a_thousand_images_rounded_up(batch, length):
     assert len(contrast(Curriculum(auc=0.8)).state(batch)["window"]) == length
 
 
-# Multiples of 1/64: sums and means of them are exact, so that no comparison hangs on rounding.
+# Multiples of 1/64 have exact sums and means, so no comparison depends on rounding.
 SIXTYFOURTHS = st.integers(0, 64).map(lambda n: n / 64)
 
 
@@ -97,7 +97,7 @@ def test_observing_reports_the_t_that_was_walked_and_then_advances():
     assert int(state["T"]) == 1
 
 
-SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=20)  # few values, hence many ties
+SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=20)  # few distinct values give many ties
 
 
 @settings(max_examples=100)

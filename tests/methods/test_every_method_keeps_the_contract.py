@@ -1,4 +1,4 @@
-"""Every method and dataset that stands in its folder keeps the contract; a new one is tested without a new test."""
+"""Every method and dataset in its folder keeps the contract; a new one is tested without writing a test."""
 
 import on_disk
 import pytest
@@ -18,7 +18,7 @@ METHODS = list(names("method"))
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Initial weights, for a method that trains none."""
+    """Overrides that name initial weights, for a method that trains nothing."""
     path = tmp_path_factory.mktemp("weights") / "digits.safetensors"
     save_tensors(path, DigitsNet(10, 1, 4, "batch", "relu").state_dict())
     return [f"init={path}", "init_accuracy=0"]
@@ -34,7 +34,7 @@ def test_a_method_keeps_every_promise(method, weights):
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
-    """A folder with little of every dataset, in its real format."""
+    """A folder with a few images of every dataset, in its real format."""
     folder = tmp_path_factory.mktemp("disk")
     on_disk.cifar10(folder / "data", 100)
     on_disk.cifar100(folder / "data", 400)
@@ -46,7 +46,7 @@ def disk(tmp_path_factory):
 
 
 FEW = {"cifar10": 10, "cifar100": 100, "imagenet256": 3, "digits": 20}
-"""How many images are held out where there are so few."""
+"""Number of images held out for validation, for datasets with so few images."""
 
 
 @pytest.mark.parametrize("data", DATASETS)

@@ -1,4 +1,4 @@
-"""The second stage: running statistics bit-identical, γ and β trained, training and evaluation alike."""
+"""In the second stage running statistics stay bit-identical, γ and β are trained, and both modes give the same."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def joint(training, **changes):
 
 
 def settled(digits_net, digits):
-    """A net whose statistics are those of data, as the first stage leaves them."""
+    """A net whose running statistics come from data, as they do after the first stage."""
     model = digits_net().train()
     with torch.no_grad():
         model(digits.tensors("train")[0][:64])

@@ -1,4 +1,4 @@
-"""JEM++'s chains: the Gaussians that they begin from, the replay buffer, and the bounds of their steps."""
+"""JEM++'s chains: the Gaussians that they start from, the replay buffer, and the bounds of their steps."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from harness.core.walk import Walk, marginal_score, walk
 from harness.methods.jempp import JEMPP, Energy, InformativeChains, class_gaussians, gaussian
 
 FAR = {"means": torch.full((5, 4), 0.5), "roots": 0.01 * torch.eye(4).repeat(5, 1, 1)}
-"""Draws that no image of a marked buffer can be taken for."""
+"""Gaussians whose draws cannot be confused with an image of a marked buffer."""
 
 
 def test_the_gaussians_are_those_of_each_class_with_their_whole_covariance(digits):
@@ -41,7 +41,7 @@ def test_draws_have_the_moments_of_their_class(digits):
 def test_the_buffer_is_at_first_in_equal_blocks_of_the_classes_and_of_images(digits):
     buffer = InformativeChains(STEP, buffer=500).state(digits, rng())["buffer"]
     assert buffer.shape == (500, 1, 8, 8)
-    assert buffer.min() == 0 and buffer.max() == 1, "draws beyond the pixel range are cut off"
+    assert buffer.min() == 0 and buffer.max() == 1, "draws outside the pixel range must be clamped"
     means = class_gaussians(digits)["means"]
     nearest = torch.cdist(buffer.view(10, 50, 64).mean(1), means).argmin(1)
     assert torch.equal(nearest, torch.arange(10))
@@ -87,7 +87,7 @@ def test_a_proximal_step_is_bounded_in_each_pixel(net, images):
 
 
 def test_sampling_a_chain_leaves_gradients_and_running_statistics_as_they_should_be(digits_net):
-    """Batch statistics: the running ones move in training; running: they do not."""
+    """With statistics="batch", training updates the running statistics; with "running", it does not."""
     for statistics, moves in (("batch", True), ("running", False)):
         model = digits_net().train()
         model.net[0].weight.grad = torch.ones_like(model.net[0].weight)
@@ -100,7 +100,7 @@ def test_sampling_a_chain_leaves_gradients_and_running_statistics_as_they_should
 
 
 class Large(Dataset):
-    """Images too large for a covariance."""
+    """A dataset whose images are too large for a covariance matrix."""
 
     classes, shape = ("a", "b"), (3, 40, 40)
 

@@ -1,4 +1,4 @@
-"""What must hold of the methods whatever the weights: reductions to one another, bounds, symmetries, order."""
+"""Properties of the methods that hold for any weights: reductions to one another, bounds, symmetries, order."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def loss_of(stage, net, batch):
 
 
 def of(loss, net):
-    """A loss and its gradients."""
+    """The loss and its gradients with respect to the parameters."""
     return loss.total, *torch.autograd.grad(loss.total, list(net.parameters()))
 
 
@@ -91,7 +91,7 @@ def test_the_divergence_pulls_at_clean_and_attacked_predictions(net, batch):
 @pytest.mark.parametrize("attack", [ATTACK, LINF])
 def test_trades_attacks_within_the_ball_and_not_in_vain(net, batch, attack):
     x = batch.images["labelled"]
-    stage = Tradeoff(attack, TRAINING, noise=0.2)  # a start that the ball does not hold
+    stage = Tradeoff(attack, TRAINING, noise=0.2)  # the random start lies outside the ball
     attacked = stage.attacked(net, x, Shard(rng()))
     offset = (attacked - x).flatten(1).norm(p=2 if attack.norm == "l2" else torch.inf, dim=1)
     assert offset.max() <= attack.eps * (1 + 1e-9)
@@ -123,7 +123,7 @@ def test_ebjdat_moves_images_as_its_inner_loop_says_and_stays_in_the_ball(net, b
     assert climb(net(attacked)).mean() > climb(net(x)).mean()
     harder = cross_entropy(net(attacked), y) > cross_entropy(net(x), y)
     if inner in ("ce", "joint_down", "released"):
-        assert bool(harder) == (inner != "released"), "the released direction makes images easier"
+        assert bool(harder) == (inner != "released"), "only the released direction must make images easier"
 
 
 WALK = PSGLD.steps * ["walk"]
@@ -135,7 +135,7 @@ ORDER = {
     "sadajem": ["real", *WALK, "chains", "labelled"],
     "ebjdat": ["real", *WALK, "chains", "labelled", "attacked"],
 }
-"""What normalisation learns its statistics from, in order; attacks are made in evaluation mode."""
+"""The images that update the normalisation statistics, in order; attacks run in evaluation mode."""
 
 
 def in_any_order(images):

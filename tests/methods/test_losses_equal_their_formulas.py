@@ -1,4 +1,4 @@
-"""Each stage's loss and its gradient, re-derived in NumPy: walks by hand, parameter gradients by complex steps."""
+"""Each stage's loss and gradient equal a NumPy derivation: explicit walks, parameter gradients by complex steps."""
 
 import by_hand
 import numpy as np
@@ -48,7 +48,7 @@ def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, sma
     stage = Joint(CONTRAST, ATTACK, TRAINING, r1=r1)
     loss = stage.loss(net.train(), batch, state_of(stage), Shard(rng()))
     x, real, outliers, y, y_real = arrays(batch)
-    contrastive = by_hand.contrastive(small, outliers, y_real, 4, 0.3)  # paired: the labels of the real images
+    contrastive = by_hand.contrastive(small, outliers, y_real, 4, 0.3)  # paired with the labels of the real images
     attacked = by_hand.attack(small, x, y, 5, 0.2, 0.5)
 
     def s(images):
@@ -108,7 +108,7 @@ def test_the_gradient_penalty_is_half_the_mean_squared_norm(images):
 
 
 def test_jem_is_the_difference_of_mean_scores_plus_cross_entropy(net, small, batch):
-    # The whole buffer is drawn, without noise, so that the mean over chains does not depend on their order.
+    # Draw the whole buffer without noise, so that the mean over chains does not depend on their order.
     walk = Walk(steps=3, step=0.05, direction="raw", clamp=False)
     buffer = torch.rand(B, 1, 4, 4, dtype=torch.double, generator=rng(9))
     stage = Energy(Chains(walk, buffer=B, restart=0), TRAINING)

@@ -1,4 +1,4 @@
-"""The losses of the methods compared with, and their walks, re-derived in NumPy."""
+"""The losses and walks of the baseline methods equal a derivation in NumPy."""
 
 from dataclasses import replace
 
@@ -84,7 +84,7 @@ def test_proximal_sgld_clamps_gradients_and_clips_images(net, small, images):
     expected = by_hand.psgld(by_hand.ascent_of_marginal(small), images.numpy(), 6, 0.2, 1.5)
     np.testing.assert_allclose(walk(net, images, marginal_score, how).numpy(), expected, rtol=1e-10, atol=1e-12)
     clamped = np.abs(by_hand.ascent_of_marginal(small)(images.numpy())) > 1.5
-    assert 0 < clamped.mean() < 1, "the limit must hold some coordinates and not others"
+    assert 0 < clamped.mean() < 1, "the limit must clamp some coordinates and not others"
 
 
 def test_pyld_as_published_is_proximal_sgld_with_fewer_and_longer_steps(net, small, images):
@@ -92,8 +92,8 @@ def test_pyld_as_published_is_proximal_sgld_with_fewer_and_longer_steps(net, sma
     fields = yaml.safe_load((configs("method") / "jempp.yaml").read_text())["energy"]["chains"]["walk"]
     expected = by_hand.pyld(small, images.numpy(), 10, 5, 0.2, 1)
     np.testing.assert_allclose(walk(net, images, marginal_score, Walk(**fields)).numpy(), expected, atol=1e-10)
-    assert ((expected > 0) & (expected < 1)).any(), "some pixels must not be at the end of their range"
-    assert (np.abs(by_hand.ascent_of_marginal(small)(images.numpy())) > 2).any(), "the limit must hold something"
+    assert ((expected > 0) & (expected < 1)).any(), "some pixels must lie strictly inside their range"
+    assert (np.abs(by_hand.ascent_of_marginal(small)(images.numpy())) > 2).any(), "the limit must clamp something"
 
 
 def test_jempp_is_jem_with_proximal_chains(net, small, batch):
@@ -123,7 +123,7 @@ def test_sadajem_is_jempp_without_noise(net, small, batch):
 
 
 def elsewhere(net):
-    """The net moved to other weights, and its re-derivation there."""
+    """The NumPy net at new weights, after moving the weights of `net` in place."""
     for parameter in net.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng(4), dtype=torch.double)
     return by_hand.Net(net)
@@ -136,11 +136,11 @@ def test_sadajem_again_is_its_loss_at_other_weights_on_the_chains_of_the_first(n
     walked = state["buffer"].clone()
     there = elsewhere(net)
     check(net, there, replace(loss, terms=loss.recompute()), sadajem_terms(there, batch, chains))
-    assert torch.equal(state["buffer"], walked), "nothing is walked anew"
+    assert torch.equal(state["buffer"], walked), "the walk must not run again"
 
 
 def adversarial(small, x, y, inner, perceptual, start):
-    """x̃ by hand."""
+    """The adversarial images x̃, derived by hand."""
     clean = small.logits(x)
     climb = {
         "ce": by_hand.ascent_of_cross_entropy(small, y),

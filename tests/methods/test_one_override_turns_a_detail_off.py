@@ -1,4 +1,4 @@
-"""Each detail of AT-JEM can be turned off by one override, which the record names and the numbers feel."""
+"""One override turns off each detail of AT-JEM; the run records it and gets another fingerprint."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Every recipe and study of CIFAR and ImageNet composes and plans; each method takes two steps on each of its nets.
 
-Data lie on the disk in the real formats, few of them; walks are short, buffers small. Nets are the real ones; those
-that are too large for a small machine at 256 pixels see smaller images, and have a first stage in place of their
+The datasets on disk are small but have the real formats; walks are short and buffers small. Nets are the real ones;
+those that are too large for a small machine at 256 pixels get smaller images, and a first stage in place of their
 checkpoint.
 """
 
@@ -23,26 +23,26 @@ from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
 
 IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
-"""Training images on the disk, and how many of them are held out."""
+"""Number of training images on disk, and how many of them are held out for validation."""
 
 LARGE = ("wrn50_4", "convnext_cvst", "nf_resnet50")
-"""Nets that see images of 32 pixels here."""
+"""Nets that get images of 32 pixels in these tests."""
 
 RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
 STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith("digits")]
 JUDGED_ONLY = [study for study in STUDIES if "imagenet" in study and "_at_" in study]
 TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
 NETS = ["experiment=imagenet224_atjem_convnext_b", "experiment=imagenet224_atjem_wrn50_4_t30"]
-"""Studies of the nets that no recipe has."""
+"""Studies of nets that no recipe uses."""
 
 TINY = "method=atjem data=cifar10 outliers=tinyimages outliers.reserve=5"
 STEPPING = [*(recipe for recipe in RECIPES if not recipe.endswith("cifar100")), *NETS, TINY]
-"""One choice at least of every kind, which a test holds."""
+"""At least one choice of every kind, as a test below checks."""
 
 
 @cache
 def composed(choice):
-    """The config of a choice, which is only looked at."""
+    """The config of a choice; read-only, because it is cached."""
     return compose(choice.split())[0]
 
 
@@ -63,7 +63,7 @@ def disk(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gaussians():
-    """Those of a dataset's classes, made once for all methods that begin at them: ten covariances of 3,072 pixels."""
+    """`class_gaussians` with a cache, shared by all methods that start from them: ten covariances of 3,072 pixels."""
     made = {}
 
     def once(data):
@@ -76,7 +76,7 @@ def gaussians():
 
 @pytest.fixture
 def planned(disk, gaussians, monkeypatch):
-    """Plans a choice on these data, with two steps of two images for each stage."""
+    """A function that plans a choice on these data, with two steps of two images for each stage."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr("harness.methods.jempp.class_gaussians", gaussians)
 
@@ -91,7 +91,7 @@ def planned(disk, gaussians, monkeypatch):
                     f"method.{stage}.training.batch=2",
                     f"method.{stage}.training.epochs={4 / (images - held_out)}",
                 ]
-                given += [f"method.{stage}.training.lr=1e-6"]  # two images are no ground for the published rate
+                given += [f"method.{stage}.training.lr=1e-6"]  # the published rate is too high for two images
                 given += [f"method.{stage}.training.real_batch=1"] * bool(part["training"]["real_batch"])
         if name.startswith("imagenet"):
             given += ["outliers.reserve=4", *["method.energy.chains.buffer=6"] * ("energy" in config.method)]
@@ -103,18 +103,18 @@ def planned(disk, gaussians, monkeypatch):
 
 
 def shortened(part, path="method"):
-    """The overrides that leave two steps of each walk and few images of each buffer, below a part of a config."""
+    """Yield overrides that limit each walk below `part` of a config to two steps and each buffer to a few images."""
     for key, value in part.items():
         if isinstance(value, dict):
             yield from shortened(value, f"{path}.{key}")
         elif key == "steps":
             yield f"{path}.steps={min(value, 2)}"
         elif key == "buffer":
-            yield f"{path}.buffer=30"  # so many images of each class
+            yield f"{path}.buffer=30"  # the same number of images for each class
 
 
 def kinds(choices):
-    """The methods, nets and kinds of data of choices, which differ from others of a kind in numbers alone."""
+    """The combinations of method, net and kind of data among choices; choices of one kind differ only in numbers."""
     configs = map(composed, choices)
     named = ((getattr(one, part)["name"] for part in ("method", "model", "data")) for one in configs)
     return {(method, model, data.rstrip("0123456789")) for method, model, data in named}
@@ -122,15 +122,15 @@ def kinds(choices):
 
 @pytest.mark.parametrize("choice", STEPPING)
 def test_two_steps_of_every_stage(choice, planned):
-    """Each stage is left with weights, and says that it took two steps."""
+    """Each stage writes weights and records that it took two steps."""
     config = composed(choice)
     small = ["data.size=32"] * (config.model["name"] in LARGE)
     run = planned(choice, *small, *shortened(config.method))[0]
     for training in run.stage_runs:
         train_stage(run, training, Watch())
         assert read_json(training.folder / "done.json")["steps"] == 2
-        assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "the real net"
-    if training.name != "robust":  # which others share
+        assert (training.folder / "weights.safetensors").stat().st_size > 4 * 20e6, "it must be the real net"
+    if training.name != "robust":  # other runs share the robust stage
         shutil.rmtree(training.folder)
 
 
@@ -140,14 +140,14 @@ def test_these_are_of_every_kind():
 
 @pytest.mark.parametrize("choice", sorted(set(TRAINED) - set(STEPPING)))
 def test_the_others_are_planned(choice, planned):
-    """The data, the net and the stages are there, and fit each other."""
+    """The data, the net and the stages exist and fit together."""
     for run in planned(choice):
         assert run.stage_runs
 
 
 @pytest.mark.parametrize("choice", JUDGED_ONLY)
 def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
-    monkeypatch.setattr("harness.runs.run.digest", lambda path: path)  # the real ones are too large to make here
+    monkeypatch.setattr("harness.runs.run.digest", lambda path: path)  # the real weights are too large for a test
     monkeypatch.setattr("harness.training.weights.read", lambda path: {})
     monkeypatch.setattr("harness.training.weights.check", lambda weights, net, path: None)
     (run,) = planned(choice, f"init={composed(choice).init}")
@@ -155,7 +155,7 @@ def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
 
 
 def test_the_setting_without_flags_is_the_published_one(planned):
-    """Section 1.7: ResNet-50, T 30, 256 pixels."""
+    """Section 1.7: ResNet-50, T = 30, 256 pixels."""
     (run,) = planned("method=atjem data=imagenet256")
     composed = compose(["method=atjem", "data=imagenet256"])[0].method["joint"]["training"]
     joint, sampler = run.method.stages["joint"], run.method.sampler

@@ -1,4 +1,4 @@
-"""Each net's logits equal those of its description, written out here as plain functions of its weights."""
+"""Each net's logits equal those of its description, written here as plain functions of its weights."""
 
 import pytest
 import torch
@@ -130,7 +130,7 @@ def convnext_small(w, x):
 
 
 class Weights:
-    """Layers as functions of a state dict; a missing convolution bias is none, a missing norm the identity."""
+    """Layers as functions of a state dict; a missing convolution bias means none, a missing norm the identity."""
 
     def __init__(self, net):
         self.state = net.state_dict()
@@ -153,7 +153,7 @@ class Weights:
         return layer_norm(x.movedim(1, -1), weight.shape, weight, bias, eps=1e-6).movedim(-1, 1)
 
 
-# --- what the tests share ---------------------------------------------------------------------------------------------
+# --- shared by the tests ----------------------------------------------------------------------------------------------
 
 
 def images(side):
@@ -161,7 +161,7 @@ def images(side):
 
 
 def scrambled(net: nn.Module):
-    """The net in float64, evaluating, with no weight or statistic at a value that would hide a mistake."""
+    """The net in float64 and evaluation mode, with no weight or statistic at a value that would hide an error."""
     generator = torch.Generator().manual_seed(4)
     for name, tensor in net.double().eval().state_dict().items():
         if tensor.is_floating_point() and tensor.dim() < 2:

@@ -1,4 +1,4 @@
-"""Configs build nets of the published sizes and weight names; what cannot be built is explained."""
+"""Configs build nets with the published sizes and weight names; an impossible net is explained."""
 
 import pytest
 import torch

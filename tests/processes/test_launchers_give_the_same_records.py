@@ -1,4 +1,4 @@
-"""Runs in processes of their own give the records of runs in this process; a shared stage is trained once, first."""
+"""Runs in separate processes give the records of runs in this process; a shared stage is trained once, first."""
 
 from contextlib import nullcontext
 from unittest.mock import Mock

@@ -1,4 +1,4 @@
-"""One, two or three processes, micro-batches of any size, a kill in any chunk: the record is the same."""
+"""The record is the same with one, two or three processes, any micro-batch size, and a kill in any chunk."""
 
 import shutil
 import time
@@ -13,7 +13,7 @@ from harness.runs.compose import compose
 from harness.runs.run import Run
 
 CHUNKS = ("protocol.metrics.robustness.chunk=5", "protocol.metrics.robustness.eps=0.3", "protocol.samples.chunk=15")
-"""Four chunks of attacks, five of samples; at this radius some images stand and some fall."""
+"""Four chunks of attacks, five of samples; at this radius some images are robust and some are not."""
 
 ARGUMENTS = [*quick("standard", steps=150), *CHUNKS]
 
@@ -33,7 +33,7 @@ def found(folder):
 
 
 def untouched(trained, folder):
-    """A folder with the trained stage and extractor alone."""
+    """A folder with only the trained stage and extractor."""
     for part in ("stages", "cache"):
         shutil.copytree(trained / "runs" / part, folder / "runs" / part)
     return folder
@@ -45,7 +45,7 @@ def test_the_record_is_that_of_one_process_and_whole_batches(trained, tmp_path):
     assert status == 0, err
     assert "train" not in out
     expected = found(trained)
-    assert 0 < expected["outcomes"]["l2_0.3/square"].count("1") < 20, "some must stand and some must fall"
+    assert 0 < expected["outcomes"]["l2_0.3/square"].count("1") < 20, "some must be robust and some must not"
     assert found(tmp_path) == expected
 
 
@@ -71,7 +71,7 @@ def test_a_fault_in_one_process_ends_the_run_with_its_own_words(trained, tmp_pat
     while process.poll() is None and not list(folder.glob("runs/*/samples/0*.npy")):
         time.sleep(0.005)
     (weights,) = folder.glob("runs/stages/*/weights.safetensors")
-    weights.write_bytes(b"broken")  # what the processes of the next phase will read
+    weights.write_bytes(b"broken")  # the processes of the next phase will read this
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err
     (failure,) = folder.glob("runs/*/failure.md")

@@ -1,4 +1,4 @@
-"""Two processes that share each batch, or one that takes it in pieces, end where one with whole batches ends."""
+"""Two processes that share each batch, or one that accumulates it in pieces, give the result of whole batches."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ from harness.training.checkpoint import save
 from harness.training.step import Step
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
-"""A shared first stage, a curriculum, buffers that are dealt out, gradients at sharpened weights."""
+"""These cover a shared first stage, a curriculum, sharded buffers, and gradients at perturbed weights."""
 
 SMALL = ("model.norm=none",)
 SCRIPT = Path(__file__).parents[1] / "helpers" / "in_a_world.py"
@@ -36,14 +36,14 @@ def overrides(method, *more):
 
 
 def torchrun(*words, folder=None):
-    """Two processes on one machine."""
+    """Run two processes on one machine with torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, text=True, capture_output=True, timeout=300, env=environment, cwd=folder)
 
 
 def together(folder, fault, *arguments):
-    """Two processes that work on one run, with a fault in the second."""
+    """Run two processes that work on one run, with a fault in the second."""
     return torchrun(SCRIPT, fault, *arguments, f"runs={folder}")
 
 
@@ -53,7 +53,7 @@ def alone(folder, *arguments):
 
 
 def check_stages(one, other):
-    """The same losses, weights and states, but for the order of sums."""
+    """Assert that losses, weights and states are equal, except for the order of sums."""
     for stage in sorted(path.name for path in (one / "stages").iterdir()):
         for name in ("weights", "state"):
             ours, theirs = (load_file(root / "stages" / stage / f"{name}.safetensors") for root in (one, other))
@@ -67,7 +67,7 @@ def check_stages(one, other):
 
 
 def samples(folder):
-    """All samples of a run, as whole numbers."""
+    """All samples of a run as integers."""
     return np.concatenate([np.load(path).astype(int) for path in sorted((folder / "samples").glob("*.npy"))])
 
 
@@ -77,15 +77,15 @@ def check_record(run, found, other):
     for key, score in found.scores.items():
         assert theirs.scores[key].value == pytest.approx(score.value, rel=1e-2, abs=1e-3), key
     ours, others = (samples(folder) for folder in (run.folder, other / run.name))
-    # Sums in another order move a pixel by a grey level at most where it is rounded. But a walk magnifies them, and an
-    # image here and there goes its own way: of 70 images three are let go. Steps longer by 1 % would move 40 % of the
-    # pixels further, and other noise nearly all.
+    # Another order of sums changes a rounded pixel by at most one grey level. But a walk amplifies the difference and
+    # a few images diverge: three of 70 are allowed to. Steps longer by 1 % would move 40 % of the pixels further, and
+    # other noise nearly all.
     assert (np.abs(ours - others) <= 1).mean() > 0.95
 
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
-    """A folder for each method, with its run done by two processes."""
+    """A folder for each method, with its run executed by two processes."""
     folders = {method: tmp_path_factory.mktemp(method) for method in METHODS}
     words = [word for method in METHODS for word in ("--", *overrides(method), f"runs={folders[method]}")]
     done = torchrun(SCRIPT, "none", *words)
@@ -105,7 +105,7 @@ def test_two_processes_give_the_result_of_one(method, of_two, tmp_path):
 
 @pytest.mark.parametrize("method", ["atjem", "jem"])
 def test_pieces_of_a_batch_give_the_result_of_the_whole(method, tmp_path):
-    """atjem: the curriculum sees all pieces; jem: chains of two pieces come from one draw of places."""
+    """atjem: the curriculum sees all pieces; jem: the chains of all pieces come from one draw of buffer indices."""
     for name, pieces in (("whole", 1), ("pieces", 4)):
         (run,) = harness.plan(*overrides(method, f"accumulate={pieces}", f"runs={tmp_path / name}"))
         for training in run.stage_runs:
@@ -115,7 +115,7 @@ def test_pieces_of_a_batch_give_the_result_of_the_whole(method, tmp_path):
 
 
 def test_a_run_begun_by_one_process_is_continued_by_two(tmp_path):
-    """A checkpoint holds the whole buffer, whoever held which of its rows."""
+    """A checkpoint contains the whole buffer, however its rows were split over the processes."""
     arguments = overrides("jem")
     one, two = tmp_path / "one", tmp_path / "two"
     (run,) = harness.plan(*arguments, f"runs={one}")
@@ -159,7 +159,7 @@ def test_a_signal_to_one_process_has_all_save_and_leave(tmp_path):
     run, found = alone(one, *arguments)
     assert together(two, "term", *arguments).returncode != 0
     (saved,) = two.glob("stages/*/checkpoints/[0-9]*.pt")
-    assert saved.name.startswith("0000000003-"), "the step in which the signal came is finished"
+    assert saved.name.startswith("0000000003-"), "the step in which the signal came must be finished"
     assert not list(two.glob("*/failure.md"))
     done = together(two, "none", *arguments)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A signal to leave finishes the step, saves it and leaves; the same command goes on from there."""
+"""On a signal to stop, a run finishes the step, saves it and exits; the same command continues from there."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ from harness.core.signals import Leave, defer_signals, handle_signals
 from harness.runs import record
 
 LONG = ("checkpoint_seconds=3600",)
-"""No checkpoint is due: there is one only if the signal has it written."""
+"""No regular checkpoint is due, so there is one only if the signal causes it."""
 
 
 def training(folder):
-    """Whether the log of a stage has begun."""
+    """Whether the log of a stage has started."""
     return any(path.stat().st_size for path in folder.glob("runs/stages/*/metrics.jsonl"))
 
 
 def told(folder, arguments):
-    """Start the command and send it TERM in training: its exit status, and what it said."""
+    """Start the command and send it SIGTERM in training; return its exit status and its stderr."""
     process = start(*arguments, folder=folder)
     while process.poll() is None and not training(folder):
         time.sleep(0.01)
@@ -78,4 +78,4 @@ def test_a_signal_in_the_last_moments_of_a_stage_is_heeded_after_them():
         finished = True
     assert finished
     with handle_signals(), defer_signals() as told:
-        assert not told.leave, "nothing is left of the one before"
+        assert not told.leave, "no state of the previous signal may remain"

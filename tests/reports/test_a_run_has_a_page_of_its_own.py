@@ -1,4 +1,4 @@
-"""The page of a run tells all that is known of it, and takes no text for markup."""
+"""The page of a run shows everything that is known about it, and escapes all text."""
 
 import json
 from html import unescape
@@ -21,14 +21,14 @@ NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
 def words(text: str) -> str:
-    """What a page says, without its markup."""
+    """The text of a page without its markup."""
     body = text.partition("<body>")[2].partition("<script>")[0]
     return " ".join(unescape(sub(r"<[^>]+>", " ", body)).split())
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The pages of three runs, by method and seed: done, done with a doubt, and failed."""
+    """The pages of three runs, by method and seed: done, done with a warning, and failed."""
     folder = tmp_path_factory.mktemp("pages")
     tuned = {"learning rate": Selection(by="FD", split=["validation"])}
     quick = ProtocolTag(id="quick-1", hash="45", label="for trying out")
@@ -54,7 +54,7 @@ def test_scores_stand_with_their_intervals_counts_and_doubts(shown: dict[str, st
 def test_what_must_be_said_of_a_protocol_stands_by_its_numbers(shown: dict[str, str]) -> None:
     text = words(shown["atjem1"])
     assert "Protocol quick-1: for trying out" in text and "Scores: for trying out" in text
-    assert text.count("under protocol quick-1: for trying out") == 2, "above each table"
+    assert text.count("under protocol quick-1: for trying out") == 2, "it must stand above each table"
     assert "trying out" not in shown["atjem0"]
 
 
@@ -76,7 +76,7 @@ def test_cost_origin_selection_deviations_canaries_and_study_are_told(shown: dic
 def test_the_config_is_told_against_the_recipe(shown: dict[str, str]) -> None:
     text = words(shown["atjem1"])
     assert "Overrides: method.joint.bce=0.25" in text and "method.joint.bce 1.0 0.25" in text
-    assert words(CONFIG) in text, "whole, too"
+    assert words(CONFIG) in text, "the whole config must be there"
 
 
 def test_a_frozen_recipe_differs_from_itself_in_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The folders of runs and MLflow, which mirrors them, give the same rows and the same pages, wherever they lie."""
+"""The run folders and their mirror in MLflow give the same rows and pages, wherever the folders are."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from harness.tracking.tags import row_of_tags, row_tags
 
 
 def runs(root: Path) -> Iterator[Run]:
-    """Runs in every state that a folder can be in, one in a study, on two protocols."""
+    """Yield runs in every state that a folder can have, one of them in a study, on two protocols."""
     for seed in range(2):
         run = finish(make(root, seed), scores(50 + seed, 20.0 - seed, 2.0) | further(90), notes={"loss": "ε|<b>"})
         paint(run, seed / 3)
@@ -57,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pages(root: Path, source: str, to: str) -> dict[str, bytes]:
-    """All that a report writes."""
+    """All files that a report writes."""
     folder = root / to
     leaderboard.write(replace(make(root).config, reports=str(folder)), source)
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

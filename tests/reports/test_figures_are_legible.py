@@ -1,4 +1,4 @@
-"""Figures can be read: no text is cut or covered, a method looks the same in all of them; same data, same bytes."""
+"""Figures are legible: no text is cut or covered, a method looks the same in all of them; same data, same bytes."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ KINDS = ("tradeoff", "lines", "dense", "reliability", "grids", "maps")
 
 
 def draw(folder: Path) -> None:
-    """Every kind of figure, with as many series as are shown, two of them named at length."""
+    """Draw every kind of figure with the maximum number of series, two of them with long names."""
     path = {kind: folder / f"{kind}.png" for kind in KINDS}
     bars = [Value(2.0**i, 2.0**i - 0.1, nan) for i in range(MOST)]
     points = [Point(k, LOOKS[k], bar, bars[-i], i < 3) for i, (k, bar) in enumerate(zip(LABELS, bars, strict=True))]
@@ -57,7 +57,7 @@ def draw(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Figure]]:
-    """All figures: their folder, and what matplotlib knows of them."""
+    """The folder of all figures, and their matplotlib objects."""
     folder, made, whole = tmp_path_factory.mktemp("figures"), [], style._picture
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "_picture", lambda figure: made.append(figure) or whole(figure))
@@ -77,14 +77,14 @@ def test_no_text_is_cut_and_no_two_texts_overlap(drawn: tuple[Path, dict[str, Fi
         assert inside.y0 <= box.y0 and box.y1 <= inside.y1, f"{text} is cut"
     for (one, a), (other, b) in combinations(boxes.items(), 2):
         overlap = max(0, min(a.x1, b.x1) - max(a.x0, b.x0)) * max(0, min(a.y1, b.y1) - max(a.y0, b.y0))
-        assert overlap < 0.1 * min(a.width * a.height, b.width * b.height), f"{one} lies on {other}"
+        assert overlap < 0.1 * min(a.width * a.height, b.width * b.height), f"{one} overlaps {other}"
     for legend in figure.legends:
         assert not any(legend.get_window_extent().overlaps(text.get_window_extent()) for text in figure.texts)
-        assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes), "the legend hides data"
+        assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes), "the legend covers data"
 
 
 def _texts(figure: Figure) -> Iterator[Text]:
-    """All that is drawn: titles, names of axes, ticks in view, and legends."""
+    """All texts that are drawn: titles, axis labels, visible ticks, and legends."""
     yield from (text for of in (figure.texts, *(legend.get_texts() for legend in figure.legends)) for text in of)
     for axes in figure.axes:
         yield from (axes.title, *axes.texts)
@@ -99,7 +99,7 @@ def test_published_results_are_hollow_and_said_not_to_be_ours(drawn: tuple[Path,
     hollow = [line.get_label() for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 6 and all(label.startswith("Somebody's") for label in hollow)
     labels = [text.get_text() for text in drawn[1]["tradeoff"].legends[0].get_texts()]
-    assert labels.index(f"\n{PUBLISHED}:") == labels.index(hollow[0]) - 1, "they stand below the words"
+    assert labels.index(f"\n{PUBLISHED}:") == labels.index(hollow[0]) - 1, "they must stand below the words"
     assert set(labels[labels.index(hollow[0]) :]) == set(hollow)
 
 

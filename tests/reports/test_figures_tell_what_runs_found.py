@@ -1,4 +1,4 @@
-"""Figures are drawn from what the runs left, by the numbers that one would compute by hand."""
+"""Figures show the data in the run folders, with numbers as computed by hand."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def score(value: float, **fields: Any) -> Score:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Row]:
-    """Makes a row of a run with files of some contents: lists of lines are .jsonl, all else is JSON."""
+    """A function that makes the row of a run with some files: `metrics` is a .jsonl of lines, all others are JSON."""
 
     def make(method: str, seed: int, values: dict[str, float], **files: Any) -> Row:
         folder = tmp_path / f"{method}{seed}"
@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Callable[..., Row]:
 
 @pytest.fixture
 def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[str, tuple]]:
-    """What would be drawn of rows, by kind: the arguments after the path, and the caption last."""
+    """A function that returns what would be drawn for rows, by kind: the arguments after the path, then the caption."""
 
     def figures(rows: list[Row]) -> dict[str, tuple]:
         given: dict[Path, tuple] = {}
@@ -59,9 +59,7 @@ def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
 
 
 def test_nothing_is_drawn_of_nothing(run, draw):
-    assert draw([run("at", 0, {"clean_accuracy": 90}, metrics=[])]) == {}, (
-        "what was trained elsewhere has logged nothing"
-    )
+    assert draw([run("at", 0, {"clean_accuracy": 90}, metrics=[])]) == {}, "a net that was trained elsewhere has no log"
     assert (
         draw(
             [replace(run("jem", 0, {**PLAIN, "clean_accuracy": 9}, metrics=[{"images": 1, "a/ce": 1}]), state="failed")]
@@ -114,7 +112,7 @@ def test_the_steps_that_were_chosen_for_a_seed_are_filled(run, draw):
     rows = [run("at", 0, PLAIN, selection=first), run("at", 1, PLAIN, selection=second)]
     (panel,), _, _, caption = draw(rows)["steps"]
     line = panel.lines["at"]
-    assert (line.x, line.mean, line.filled) == ([5, 10], [2.5, 3], [True, True]), "what every seed has tried"
+    assert (line.x, line.mean, line.filled) == ([5, 10], [2.5, 3], [True, True]), "only what every seed has tried"
     assert line.low[1] == pytest.approx(3 - 2**0.5)
     assert panel.y == "FID" and "FID of 50 samples that are not reported, against the train split" in caption
     (panel,), *_ = draw(rows[:1])["steps"]
@@ -130,10 +128,10 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_got(run, draw):
     rows = [run("atjem", 0, PLAIN, metrics=log(1, 2, 3)), run("atjem", 1, PLAIN, metrics=log(3, 4, 5, 6))]
     rows.append(run("at", 0, PLAIN, metrics=[{"images": 60, "robust/ce": 1.0}]))
     (t, ce), _, said, caption = draw(rows)["training"]
-    assert (t.y, ce.y) == ("T", "ce"), "the curriculum first; stages follow one another"
+    assert (t.y, ce.y) == ("T", "ce"), "the curriculum must come first, and stages in order"
     line = ce.lines["atjem"]
     assert list(line.mean) == [2, 3, 4] and line.high[0] == pytest.approx(2 + 2**0.5)
-    assert list(line.x) == [58, 118, 178], "the middles of three of 60 stretches of 4 images"
+    assert list(line.x) == [58, 118, 178], "the middles of three of 60 intervals of 4 images"
     assert list(t.lines["atjem"].mean) == [10]
     assert "T is" in caption and "terms" not in said
     assert ce.dense and ce.log == ""

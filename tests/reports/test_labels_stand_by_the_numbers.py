@@ -1,4 +1,4 @@
-"""What a protocol wants said wherever its numbers appear is said on the terminal too."""
+"""A protocol's label is shown wherever its numbers appear, also on the terminal."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ DETAIL = Score(title="AUROC", value=91.25, n=720, unit="%", better="higher", tab
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    """One run judged quickly, one in earnest."""
+    """One run evaluated under the quick protocol, one under the full one."""
     scores = {**robust(40.125), "ood/fields": DETAIL}
     return [finish(make(tmp_path, 0), scores, protocol=QUICK), finish(make(tmp_path, 1), robust(60))]
 

@@ -1,4 +1,4 @@
-"""The page says what the records say, and compares nothing that does not compare."""
+"""The page shows what the records contain, and compares only what is comparable."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six series on one protocol, and a run on each of three others, of which one has the same id."""
+    """Six series on one protocol, and one run on each of three others, one of which has the same id."""
     root = tmp_path_factory.mktemp("board")
     runs = [finish(make(root, s), scores(50 + s, 20.0 - s, 2.0) | further(90 + s), seconds=40 + s) for s in range(3)]
     doubt = {"warnings": ["few restarts"]}
@@ -67,7 +67,7 @@ def overview(root: Path) -> list[str]:
 
 
 def details(root: Path, protocol: str = "digits-1-") -> str:
-    """The page of the most runs under a protocol."""
+    """The page with the most runs under a protocol."""
     found = (root / "reports" / "pages").glob(f"digits-{protocol}*.md")
     return max((path.read_text(encoding="utf-8") for path in found), key=len)
 
@@ -79,11 +79,11 @@ def test_the_pages_are_the_golden_ones(place: Path, tmp_path: Path) -> None:
             text = text.replace(digest, f"HASH{number}")
         new = tmp_path / name
         new.write_text(text, encoding="utf-8")
-        assert text == (GOLDEN / name).read_text(encoding="utf-8"), f"if this is meant: cp {new} {GOLDEN}"
+        assert text == (GOLDEN / name).read_text(encoding="utf-8"), f"if this is intended: cp {new} {GOLDEN}"
 
 
 def tables(section: str) -> dict[str, dict[str, list[str]]]:
-    """The tables of a section by their titles, and in these the cells of each row by its method."""
+    """The tables of a section by title; each maps a method to the cells of its row."""
     parts = section.split("\n\n")
     found = {before.strip("*"): part for before, part in pairwise(parts) if part.startswith("| ")}
     rows = {title: [line.strip("| ").split("|") for line in part.splitlines()[2:]] for title, part in found.items()}
@@ -120,7 +120,7 @@ def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(
     (_, main), (title, barred) = tables(overview(place)[0]).items()
     found, tuned, text = tables(details(place)), "atjem (method.sampler.steps=9)", details(place)
     assert tuned not in main and tuned not in found["OOD detection"]
-    assert main["atjem ◆"][1] == "**51.2 ± 0.4** †", "the best of those that are ranked"
+    assert main["atjem ◆"][1] == "**51.2 ± 0.4** †", "the best of the ranked ones must be bold"
     assert title == "Not ranked: tuned on the test split"
     assert barred[tuned][1:4] == [
         "99.0 [94.0, 104.0] †",
@@ -190,14 +190,14 @@ def test_every_figure_is_shown_and_none_is_made_of_nothing(place: Path) -> None:
 def test_grids_stand_side_by_side(place: Path) -> None:
     one, three = sorted((imread(p)[..., 0] for p in (place / "reports" / "figures").glob("samples-*.png")), key=np.size)
     (two,) = (imread(p)[..., 0] for p in (place / "reports" / "figures").glob("reliability-*.png"))
-    assert one.shape[1] == 480 + 2 * GAP, "small pictures are enlarged"
+    assert one.shape[1] == 480 + 2 * GAP, "small images must be enlarged"
     assert three.shape[1] == 3 * (480 + GAP) + GAP
-    assert two.shape[1] == 2 * (480 + GAP) + GAP, "one of each series that has it"
+    assert two.shape[1] == 2 * (480 + GAP) + GAP, "one from each series that has it"
     shares = [(part < 0.99).mean() for part in np.array_split(three, 3, axis=1)]
     assert min(shares) > 0.4, f"a grid is missing: {shares} of the three thirds are painted"
 
 
 def test_intervals_over_images_stand_below_where_seeds_hide_them(place: Path) -> None:
     shown = tables(details(place))["95 % intervals of a run, over images or samples: mean bounds of the seeds"]
-    assert shown["at"] == ["[46.0, 56.0]"], "of 50, 51 and 52, each 5 to either side"
-    assert set(shown) == {"at", "atjem"}, "of a single seed it stands beside the number"
+    assert shown["at"] == ["[46.0, 56.0]"], "from 50, 51 and 52, each ± 5"
+    assert set(shown) == {"at", "atjem"}, "for a single seed it stands beside the number"

@@ -1,4 +1,4 @@
-"""Two runs are compared image by image, with the test that such pairs call for, or the comparison is refused."""
+"""Two runs are compared image by image, with the statistical test for pairs, or the comparison is refused."""
 
 import subprocess
 import sys
@@ -19,14 +19,14 @@ FD = Score(title="FD", value=0.75, low=0.5, high=1.0, n=500, better="lower")
 
 
 def pair(both=0, first=0, second=0, neither=0):
-    """A pair of runs with so many images of each kind."""
+    """A pair of runs with given numbers of images of each kind."""
     kinds = [(1, 1)] * both + [(1, 0)] * first + [(0, 1)] * second + [(0, 0)] * neither
     a, b = np.array(kinds, dtype=np.int8).T
     return Pair("Clean accuracy", a, b)
 
 
 def judged(clean="1101", robust="1001", **changed):
-    """A record with outcomes of clean images and of four attacks, of which the last counts."""
+    """A record with outcomes of clean images and of four attacks, the last of which counts."""
     attacks = {f"l2_0.5/{name}": "1111" for name in ATTACKS[:-1]} | {f"l2_0.5/{ATTACKS[-1]}": robust}
     threat = some_score(title="Robust accuracy (L2 0.5)", value=50)
     detail = FD.model_copy(update={"title": "AUROC", "table": "OOD detection"})
@@ -40,7 +40,7 @@ def test_p_is_the_two_tails_of_fair_coins(first, second):
     tail = sum(comb(n, k) for k in range(min(first, second) + 1)) / 2**n
     found = pair(40, first, second, 3)
     assert found.p == pytest.approx(min(1, 2 * tail), rel=1e-12)
-    assert found.p == pytest.approx(pair(0, first, second, 500).p), "images that both get right or wrong say nothing"
+    assert found.p == pytest.approx(pair(0, first, second, 500).p), "images that both get right or wrong must not count"
 
 
 @pytest.mark.parametrize(("first", "second"), [(3000, 2800), (560, 500)])
@@ -74,7 +74,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says(monkeypatch
     assert 0.91 <= covered <= 0.98, covered
     width = np.mean([high - low for low, high in found])
     sd = 100 * np.sqrt((0.3 - 0.1**2) / 300)
-    assert width == pytest.approx(2 * 1.96 * sd, rel=0.05), "of pairs, which is narrower than of two samples"
+    assert width == pytest.approx(2 * 1.96 * sd, rel=0.05), "for pairs, narrower than for two samples"
 
 
 def test_fifty_thousand_images_fit_into_memory(monkeypatch):
@@ -108,7 +108,7 @@ def test_of_a_threat_the_last_attack_counts():
 def test_what_does_not_compare_is_refused_with_what_differs(changed, named):
     with pytest.raises(UserError, match=named) as told:
         pairs(judged(), judged(**changed))
-    assert ";" not in str(told.value).partition("Compare")[0], "nothing else is said to differ"
+    assert ";" not in str(told.value).partition("Compare")[0], "no other difference may be reported"
 
 
 def test_a_label_does_not_part_two_runs_of_one_protocol():
@@ -131,7 +131,7 @@ def test_a_reason_to_doubt_is_told_once():
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with four runs: two that compare, one under another protocol, one that diverged; and one just begun."""
+    """A folder of runs: two comparable ones, one under another protocol, one that diverged, and one just started."""
     quick = ProtocolTag(id="quick", hash="0", label="for trying out")
     found = {
         "at-digits-s0-aaaaaaaa": judged("1" * 40, "1001" * 10, protocol=quick, fingerprint="a"),

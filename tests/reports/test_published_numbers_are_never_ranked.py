@@ -1,4 +1,4 @@
-"""What others published is shown with protocol, source and trust, apart from our runs, and takes part in no ranking."""
+"""Published numbers are shown with protocol, source and trust, separate from our runs, and are never ranked."""
 
 from math import isfinite
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_each_number_is_one_of_a_known_kind_with_protocol_source_and_trust() -> 
         assert one.method and one.protocol and one.source, one
         assert isfinite(one.value) and 0 <= one.value <= (1000 if one.metric in ("IS", "params_M") else 500), one
         if one.metric in ("clean_acc", "robust_acc", "ECE_percent") or one.metric.startswith("OOD"):
-            assert 1 < one.value <= 100, f"no percentage: {one}"
+            assert 1 < one.value <= 100, f"not a percentage: {one}"
         assert one.verified == ("from memory" not in one.source), one
         assert not one.threat or (one.metric == "robust_acc" and "AutoAttack" in one.protocol), one
     assert published.datasets() == ["cifar10", "cifar100", "imagenet224", "imagenet256", "imagenet320"]
@@ -37,7 +37,7 @@ def test_unverified_numbers_are_marked_and_none_is_best_or_on_the_front() -> Non
         cells = [cell for table in published.tables(found) for row in table.rows for cell in row]
         assert not any(cell.best or FRONT in cell.marks for cell in cells)
         told = [cell for cell in cells if isfinite(cell.value)]
-        assert sorted(cell.value for cell in told) == sorted(one.value for one in found), "each once, and all"
+        assert sorted(cell.value for cell in told) == sorted(one.value for one in found), "all of them, each once"
         doubted += sum(published.UNVERIFIED in cell.marks for cell in told)
     assert doubted == sum(not one.verified for one in published.everything()) > 0
 
@@ -65,7 +65,7 @@ def test_a_page_of_the_same_data_shows_them_apart_and_ranks_our_runs_alone(tmp_p
     finish(make(tmp_path), scores(10.0, 300.0, 40.0))
     page = leaderboard.write(run.config)
     ours = page.read_text(encoding="utf-8").split("\n## ")[1]
-    assert "| at ◆" in ours and "**10.0 [5.0, 15.0]**" in ours, "however poor, the best of ours"
+    assert "| at ◆" in ours and "**10.0 [5.0, 15.0]**" in ours, "the best of ours must be bold, however poor"
     others = {path.name: path.read_text(encoding="utf-8") for path in (page.parent / "pages").iterdir()}
     for name, text in others.items():
         apart = text.partition(f"## {published.HEADING}")[2]

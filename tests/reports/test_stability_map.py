@@ -1,4 +1,4 @@
-"""A study's runs are told as a share that survives and a map of what became of each, and never as rows of a table."""
+"""A study shows the fraction of runs that survive and a map of their outcomes, and never its runs as table rows."""
 
 import random
 from collections import Counter
@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parent / "golden" / "STABILITY.md"
 
 
 def accuracy(value: float) -> dict[str, Score]:
-    """The one score that a study needs."""
+    """The score that a study needs."""
     title, interval = "Clean accuracy", {"low": value - 1, "high": value + 1}
     return {"clean_accuracy": Score(title=title, value=value, n=360, unit="%", better="higher", **interval)}
 
@@ -37,7 +37,7 @@ def row(method: str, fate: float | str, rate: float = 1, step: float = 1, seed: 
 
 @pytest.fixture
 def rows() -> list[Row]:
-    """Every outcome, one method with a single seed and a missing cell, one changed, one of which nothing is over."""
+    """Rows with every outcome: one method with a single seed and a missing cell, one changed, one not finished."""
     chosen = {"rate": Selection(by="accuracies, seed 0", split=["validation"])}
     notes = {"notes": {"budget": "35 epochs"}, "selection": chosen}
     fates = [(98.5, 97.5, 20.0), (99.0, 19.9, "diverged"), ("diverged", "diverged", 10.0), (96.0, 95.0, 94.0)]
@@ -49,7 +49,7 @@ def rows() -> list[Row]:
 
 
 def section(rows: list[Row], folder: Path) -> str:
-    """All that is said of the only study of some runs."""
+    """The whole text about the only study of some runs."""
     (study,) = stability.studies(rows)
     notes = "\n".join(f"- {note}" for note in study.footnotes())
     figures = [f"![{text}]({path})" for text, path in study.figures(folder)]
@@ -60,7 +60,7 @@ def test_the_section_is_the_golden_one(rows: list[Row], tmp_path: Path):
     text = section(rows, tmp_path)
     new = tmp_path / "STABILITY.md"
     new.write_text(text, encoding="utf-8")
-    assert new.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), f"if meant: cp {new} {GOLDEN}"
+    assert new.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), f"if intended: cp {new} {GOLDEN}"
 
 
 def test_the_same_runs_in_any_order_give_the_same_bytes(rows: list[Row], tmp_path: Path):
@@ -83,7 +83,7 @@ def test_protocols_and_factors_are_not_mixed(rows: list[Row], tmp_path: Path):
         "(hash HASH), by rate and step",
         "(hash OTHER), by rate and step",
     ]
-    assert [len(list(study.figures(tmp_path))) for study in found] == [0, 1, 1], "a map takes two factors"
+    assert [len(list(study.figures(tmp_path))) for study in found] == [0, 1, 1], "a map needs two factors"
 
 
 def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(rows: list[Row], tmp_path: Path):
@@ -125,12 +125,12 @@ def test_stripes_are_as_wide_as_fates_are_frequent_and_missing_cells_empty(tmp_p
     cells = {(1.0, 1.0): Counter(sound=1, diverged=2), (3.0, 2.0): Counter(diverged=3)}
     maps(tmp_path / "map.png", [Map("m", cells)], ["rate", "step"])
     dark = np.abs(imread(tmp_path / "map.png")[..., 0] - 0.2) < 0.02
-    lengths = dark.sum(1)[: int(0.8 * len(dark))]  # of each line of pixels, the legend left out
-    edges = np.flatnonzero(lengths > 30)[[6, -6]]  # off the texts
+    lengths = dark.sum(1)[: int(0.8 * len(dark))]  # one per line of pixels, without the legend
+    edges = np.flatnonzero(lengths > 30)[[6, -6]]  # away from the texts
     one, two_thirds = lengths[edges]
     assert two_thirds / one == pytest.approx(2 / 3, abs=0.05)
     right, left = (np.flatnonzero(dark[edge]) for edge in edges)
-    assert left.max() < right.min() + 4, "the cells that no run is in are painted"
+    assert left.max() < right.min() + 4, "cells without a run must stay empty"
 
 
 def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):

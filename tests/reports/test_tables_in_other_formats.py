@@ -1,4 +1,4 @@
-"""The tables in LaTeX and CSV say what the page says; nothing in a run's name breaks them, or its Markdown."""
+"""The tables in LaTeX and CSV agree with the page; nothing in a run's name breaks them or its Markdown."""
 
 import re
 from math import nan

@@ -1,4 +1,4 @@
-"""Methods of the stability study begin at their recipes, are changed by its factors alone, and get equal budgets."""
+"""Methods of the stability study start from their recipes, change only by its factors, and get equal budgets."""
 
 from functools import cache
 from math import ceil
@@ -39,7 +39,7 @@ def flat(content: Any, name: str = "") -> dict[str, Any]:
 
 
 def changes(before: Run, after: Run) -> dict[str, tuple[Any, Any]]:
-    """What differs between the methods of two runs, by its name there."""
+    """The differences between the method configs of two runs, by name."""
     old, new = flat(before.config.method), flat(after.config.method)
     assert old.keys() == new.keys()
     return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
@@ -75,7 +75,7 @@ def test_one_bound_tells_which_runs_diverged():
 
 
 def passes(run: Run) -> float:
-    """Network passes for each labelled image: forward and backward is one, in a walk as in training."""
+    """Network passes per labelled image; forward plus backward is one pass, in a walk as in training."""
     images, total = len(run.data.labels("train")), 0.0
     for stage in run.method.stages.values():
         how: Any = stage

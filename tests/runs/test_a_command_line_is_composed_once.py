@@ -1,4 +1,4 @@
-"""Hydra composes each choice of components once, however many runs share it: a plan waits for little else."""
+"""Hydra, which takes most of the time of a plan, composes each choice of components once for all runs that share it."""
 
 import hydra
 import pytest
@@ -9,7 +9,7 @@ from harness.runs.compose import compose
 
 @pytest.fixture
 def composed(monkeypatch):
-    """The choices that Hydra was asked to compose."""
+    """The list of choices that Hydra has composed."""
     real, seen = hydra.compose, []
     monkeypatch.setattr(hydra, "compose", lambda *given, **named: seen.append(given[1]) or real(*given, **named))
     return seen
@@ -26,7 +26,7 @@ def composed(monkeypatch):
             ["-m", "method=at,jem", "seed=0,1"],
             4,
             3,
-        ),  # and what both share, where an experiment would say that it sweeps
+        ),  # plus the part shared by both methods, where an experiment would define its sweep
     ],
 )
 def test_as_often_as_there_are_choices(arguments, runs, times, composed):

@@ -1,4 +1,4 @@
-"""A disk that is full, or cannot be written to, is explained; once it is mended the same command ends the run."""
+"""A full or read-only disk is explained; once it is repaired, the same command finishes the run."""
 
 import shutil
 import time
@@ -24,7 +24,7 @@ MOMENTS = ("checkpoint", "weights", "samples", "robustness", "record")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run, whose folder holds all that others may take over."""
+    """A finished run whose folder holds everything that other runs may reuse."""
     (run,) = api.plan(*ARGUMENTS, f"runs={tmp_path_factory.mktemp('undisturbed')}")
     api.run(run)
     return run
@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def disk(tmp_path, undisturbed) -> Iterator[Disk]:
-    """A small disk, on which the extractor is trained already."""
+    """A small disk on which the extractor is already trained."""
     with small_disk(tmp_path / "disk", 60) as made:
         shutil.copytree(undisturbed.root / "cache", made.path / "runs" / "cache")
         yield made
@@ -50,7 +50,7 @@ def begun(disk: Disk, *more: str) -> Run:
 
 @dataclass
 class Filling(Watch):
-    """Watches a run, and fills the disk at a moment."""
+    """A watch that fills the disk at a given moment of the run."""
 
     disk: Disk
     moment: str

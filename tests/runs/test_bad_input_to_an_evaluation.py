@@ -1,4 +1,4 @@
-"""What an evaluation cannot use is found early and explained, and nothing half-written stays."""
+"""Input that an evaluation cannot use is found early and explained, and no half-written file remains."""
 
 import errno
 import multiprocessing
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 class Without(Digits):
-    """Digits whose test split lacks some classes."""
+    """Digits without some classes in the test split."""
 
     def __init__(self, lacking):
         super().__init__()
@@ -100,7 +100,7 @@ def test_images_of_the_wrong_size_are_named(digits):
 
 
 def test_a_cache_that_cannot_be_written_to_is_named(digits, tmp_path):
-    (tmp_path / "cache").write_text("a file in the folder's place")  # who runs as root may write to any folder
+    (tmp_path / "cache").write_text("a file in the folder's place")  # root may write to any folder
     with pytest.raises(UserError, match=r"cache.* cannot be written .*choose another place"):
         Subject(None, digits, CPU, None, tmp_path / "cache").features("digits")
 
@@ -137,7 +137,7 @@ def test_another_fault_while_writing_is_not_called_a_full_disk(tmp_path):
 
 
 def limited(size: int, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command where no file can grow beyond a size: the system refuses to write, as on a full disk."""
+    """Run the command with a limit on the size of files, so that writing fails as on a full disk."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments, "tracking=sqlite:////dev/null/nowhere"],
         cwd=folder,
@@ -149,11 +149,11 @@ def limited(size: int, *arguments: str, folder: Path) -> subprocess.CompletedPro
 
 def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(type_, tmp_path):
     arguments = bare("standard", steps=10, keep=("fidelity",))
-    found = limited(60_000, *arguments, folder=tmp_path)  # enough for weights, too little for the extractor's
+    found = limited(60_000, *arguments, folder=tmp_path)  # enough for the net's weights, but not for the extractor's
     assert found.returncode == 1, found.stderr
     assert "cannot be written" in found.stdout and "goes on from there" in found.stdout
     assert "Traceback" not in found.stdout + found.stderr
-    assert not [path for path in tmp_path.rglob(".*.safetensors") if path.is_file()], "no half of a file is left"
+    assert not [path for path in tmp_path.rglob(".*.safetensors") if path.is_file()], "no incomplete file may remain"
     status, out, err = type_(*arguments, "retry=true")
     assert status == 0, out + err
     (path,) = tmp_path.glob("runs/*/record.json")

@@ -1,4 +1,4 @@
-"""A loss or weights out of bounds end a run as diverged, with its checkpoints kept and nothing called done."""
+"""A loss or weights out of bounds end a run as diverged; its checkpoints are kept and no stage counts as done."""
 
 import math
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @settings
 class Failing(Stage):
-    """A sound loss until step `at`, whose loss is `value`."""
+    """A finite loss up to step `at`, then with an additional term equal to `value`."""
 
     training: Training
     value: float
@@ -39,7 +39,7 @@ class Failing(Stage):
 
 @settings
 class Poisoned(Stage):
-    """A finite loss whose gradient is not: √0."""
+    """A finite loss with an infinite gradient: √0."""
 
     training: Training
     streams = ("real",)

@@ -1,4 +1,4 @@
-"""evaluate: what is trained is judged under another protocol, and nothing is ever trained by it."""
+"""The command `evaluate` evaluates trained weights under another protocol and never trains anything."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose stages are trained, and which is not judged."""
+    """A run whose stages are trained, but which is not evaluated."""
     (run,) = api.plan(*quick("atjem", steps=4), f"runs={tmp_path_factory.mktemp('evaluate') / 'runs'}")
     run.freeze()
     for stage in run.stage_runs:
@@ -46,7 +46,7 @@ def test_a_run_is_judged_under_another_protocol(run, type_):
     before = dates(run)
     status, out, err = type_("evaluate", f"run={run.folder}", *TINY, "threads=1", folder=run.root.parent)
     assert status == 0, out + err
-    assert dates(run) == before, "no stage was touched"
+    assert dates(run) == before, "no stage may be changed"
     (new,) = {path.parent for path in run.root.glob("*/record.json")}
     assert new != run.folder and new.parent == run.root
     found, frozen = record.read(new / "record.json"), load(new).config
@@ -71,7 +71,7 @@ def test_a_run_is_found_by_its_name_and_a_checkpoint_by_its_path(run, type_):
     assert not (run.root.parent / "other" / "stages").exists()
     status, out, err = type_("evaluate", f"run={folder.name}", *fewer, folder=run.root.parent)
     assert status == 0 and folder.name in out, out + err
-    assert len(list((run.root.parent / "other").glob("*/record.json"))) == 1, "the same protocol is the same run"
+    assert len(list((run.root.parent / "other").glob("*/record.json"))) == 1, "the same protocol must give the same run"
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -83,7 +83,7 @@ def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage,
     assert status == 2
     assert "is not trained yet" in err and f"stage {run.stage_runs[stage].name}" in err
     assert run.config.command in err and "Traceback" not in err
-    assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
+    assert sorted(tmp_path.rglob("*")) == before, "nothing may be written"
 
 
 CASES = {

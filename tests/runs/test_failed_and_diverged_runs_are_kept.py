@@ -1,4 +1,4 @@
-"""A fault leaves failure.md and waits for retry=true; divergence is a result; neither stops the other runs."""
+"""An error leaves failure.md and the run waits for retry=true; divergence is a result; neither stops other runs."""
 
 import pytest
 from commandline import quick
@@ -25,7 +25,7 @@ def test_a_fault_is_written_down_and_retried_when_asked(run, monkeypatch):
     text = (run.folder / "failure.md").read_text()
     assert "ZeroDivisionError" in text and "retry=true" in text
 
-    assert launch([run], Show()) == 1  # left alone, and the command says so
+    assert launch([run], Show()) == 1  # the failed run is skipped, and the exit status says so
     assert run.state == "failed"
     (again,) = harness.plan(*quick("at", steps=4), f"runs={run.root}", "retry=true")
     assert launch([again], Show()) == 0

@@ -1,4 +1,4 @@
-"""What goes wrong in training ends the run in a named state, says what it was and what to do, and hangs nowhere."""
+"""A fault in training ends the run in a named state, says what went wrong and what to do, and never hangs."""
 
 import multiprocessing
 import os
@@ -40,20 +40,20 @@ def test_what_explodes_diverges_and_the_tables_show_it(method, type_, tmp_path):
 
 
 class Meddling(Watch):
-    """Watches nothing, and does something to the run after its first step."""
+    """A watch that calls `meddle` on the data after the first step."""
 
     def __init__(self, meddle: Callable[[Path], None], data: Path) -> None:
         self.meddle, self.data = meddle, data
 
     def training(self, run: Run, stage: str, progress: Progress) -> None:
-        """Once."""
+        """Call `meddle` once."""
         if progress.step == 1:
             self.meddle(self.data)
 
 
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    """Adversarial training of a small net on photographs, which two processes load; and where these are."""
+    """A run of adversarial training on photographs that two worker processes load, and the folder of the images."""
     on_disk.imagenet(tmp_path / "data" / "imagenet", 2, 12)
     on_disk.openimages(tmp_path / "data" / "openimages")
     monkeypatch.chdir(tmp_path)
@@ -65,23 +65,23 @@ def planned(tmp_path, monkeypatch):
 
 
 def one_vanishes(data: Path) -> None:
-    """One of the pictures that are loaded in each epoch."""
+    """Remove one of the images that are loaded in each epoch."""
     (data / on_disk.WNIDS[1] / f"{on_disk.WNIDS[1]}_5.JPEG").unlink()
 
 
 def all_vanish(data: Path) -> None:
-    """As when a disk is taken away."""
+    """Remove all images, as when a disk is unmounted."""
     shutil.rmtree(data)
 
 
 def one_is_cut(data: Path) -> None:
-    """As when it is copied anew."""
+    """Cut an image short, as while it is being copied again."""
     path = data / on_disk.WNIDS[1] / f"{on_disk.WNIDS[1]}_5.JPEG"
     path.write_bytes(path.read_bytes()[:100])
 
 
 def a_loader_is_killed(data: Path) -> None:
-    """As the system does where memory is short."""
+    """Kill a data loader process, as the system does when memory runs out."""
     for process in multiprocessing.active_children():
         os.kill(process.pid, signal.SIGKILL)
         return

@@ -1,4 +1,4 @@
-"""A folder of runs is shared: its modes are what the umask says, and older records stand beside new ones."""
+"""A folder of runs can be shared: its modes follow the umask, and records of older schemas work beside new ones."""
 
 import json
 import os
@@ -13,7 +13,7 @@ RUNS = [*quick("at", steps=4)]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two finished runs, made under a umask that lets the group read and no others."""
+    """A folder with two finished runs, made under a umask that lets the group read, but nobody else."""
     folder = tmp_path_factory.mktemp("finished")
     before = os.umask(0o027)
     try:
@@ -33,7 +33,7 @@ def test_no_file_and_no_folder_is_wider_or_narrower_than_the_umask_says(finished
 
 
 def older(path: Path) -> str:
-    """Make a record what schema 1 had, in which choices were texts and scores had no table; its run's name."""
+    """Rewrite a record in schema 1, where selections were strings and scores had no table; return the run's name."""
     content = json.loads(path.read_text())
     for score in content["scores"].values():
         score.pop("table")
@@ -51,4 +51,4 @@ def test_records_of_an_older_schema_are_shown_compared_and_reported_beside_new_o
         status, out, err = type_(*verb, folder=tmp_path / "copy")
         assert status == 0 and "Traceback" not in out + err, out + err
         assert verb != ["status"] or all(name in out for name in names)
-    assert json.loads(first.read_text())["schema_version"] == 1, "what is done is not done again"
+    assert json.loads(first.read_text())["schema_version"] == 1, "a finished run may not run again"

@@ -1,4 +1,4 @@
-"""An interrupted run ends with the record of an unharmed one: checkpoints damaged, folder moved, clock set back."""
+"""A resumed run gives the record of an uninterrupted one, even with damaged checkpoints, a moved folder or clock."""
 
 import random
 import shutil
@@ -24,17 +24,17 @@ ARGUMENTS = [*bare("at", steps=12), "device=cpu", "checkpoint_seconds=0", "track
 
 
 class Interrupting(Watch):
-    """Watches nothing, and interrupts the run in mid-training, as Ctrl-C does."""
+    """A watch that interrupts the run during training, as Ctrl-C does."""
 
     def training(self, run: Run, stage: str, progress: Progress) -> None:
-        """Not a step further."""
+        """Interrupt at step 7."""
         if progress.step == 7:
             raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
 def unharmed(tmp_path_factory: pytest.TempPathFactory) -> record.Record:
-    """The record of the run where nothing happens."""
+    """The record of the run without an interruption."""
     folder = tmp_path_factory.mktemp("unharmed")
     status, out, err = harness(*ARGUMENTS, folder=folder)
     assert status == 0, out + err
@@ -43,14 +43,14 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> record.Record:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory, unharmed: record.Record) -> Path:
-    """A folder of runs, one of them interrupted with two checkpoints; copies of it are moved, too."""
+    """A folder with one run, interrupted with two checkpoints; tests use a copy, so the folder also counts as moved."""
     folder = tmp_path_factory.mktemp("interrupted")
     (run,) = api.plan(*ARGUMENTS, f"runs={folder}/runs")
-    run = Run(replace(run.config, overrides=unharmed.overrides))  # as the command line spells them
+    run = Run(replace(run.config, overrides=unharmed.overrides))  # spelled as on the command line
     run.freeze()
     with pytest.raises(KeyboardInterrupt):
         execute(run, Interrupting())
-    for thread in threading.enumerate():  # the one that sends what is owed, which nobody who interrupts waits for
+    for thread in threading.enumerate():  # wait for the sender, for which an interrupted run does not wait
         if thread.name.startswith("mlflow"):
             thread.join()
     assert run.state == "interrupted" and len(checkpoints(folder)) == 2
@@ -59,24 +59,24 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, unharmed: record.Recor
 
 @pytest.fixture
 def folder(interrupted: Path, tmp_path: Path) -> Path:
-    """A copy of that folder."""
+    """A copy of the folder of the interrupted run."""
     shutil.copytree(interrupted, tmp_path / "copy")
     return tmp_path / "copy"
 
 
 def read(folder: Path) -> record.Record:
-    """The only record of a folder."""
+    """Return the only record of a folder."""
     (path,) = folder.glob("runs/*/record.json")
     return record.read(path)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Its checkpoints, the older first."""
+    """Return the checkpoints of a folder, the oldest first."""
     return sorted(folder.glob("runs/stages/*/checkpoints/[0-9]*.pt"))
 
 
 def gone_on(folder: Path) -> record.Record:
-    """What becomes of the interrupted run when it is taken up again."""
+    """Resume the interrupted run; return its record."""
     (path,) = folder.glob("runs/*/config.yaml")
     return execute(load(path.parent), Watch())
 
@@ -146,7 +146,7 @@ def test_a_clock_that_jumps_back_changes_nothing(folder, unharmed, monkeypatch):
     now, calls = time.time(), count()
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(calls))
     found = gone_on(folder)
-    assert next(calls) > 1, "somebody asked for the time"
+    assert next(calls) > 1, "the clock must have been read"
     assert found.result() == unharmed.result()
     assert found.cost and 0 < found.cost.training_seconds < 600 and 0 < found.cost.evaluation_seconds < 600
     (curves,) = folder.glob("runs/stages/*/metrics.jsonl")

@@ -1,4 +1,4 @@
-"""harness.load: a run's folder and its checkpoint are one model, which samples as evaluations do, and explains."""
+"""harness.load gives one model for a run's folder and its checkpoint; it samples as evaluations do, and explains."""
 
 import re
 
@@ -21,7 +21,7 @@ DATA = ("data.test=20", "data.validation=70", "model.width=4", "outliers.count=2
 
 
 def trained(folder, method):
-    """A run whose stages are trained, and which is not judged."""
+    """A run whose stages are trained, but which is not evaluated."""
     (run,) = harness.plan(*quick(method, steps=8), "protocol.selection.factors=[0.5,1]", f"runs={folder}")
     run.freeze()
     for stage in run.stage_runs:
@@ -31,7 +31,7 @@ def trained(folder, method):
 
 @pytest.fixture(scope="module", params=["atjem", "jem"])
 def done(request, tmp_path_factory):
-    """A trained run, and its samples; nothing else of it is judged."""
+    """A trained run and its samples; no metric is evaluated."""
     run = trained(tmp_path_factory.mktemp("load"), request.param)
     evaluation = build.evaluation(run, CPU)
     for phase in ("selection", "samples"):
@@ -70,7 +70,7 @@ def test_a_sample_depends_on_its_class_seed_and_number_alone(done):
     torch.testing.assert_close(few, more[:3], rtol=0, atol=1e-5)
     assert not torch.equal(few, model.sample(3, classes=[4], steps=2))
     if run.config.method["name"] == "jem":
-        assert not torch.equal(few, model.sample(3, classes=[4], steps=5, seed=1)), "other noise"
+        assert not torch.equal(few, model.sample(3, classes=[4], steps=5, seed=1)), "another seed must give other noise"
     else:
         assert not torch.equal(few, model.sample(3, classes=[7], steps=5))
         mixed = model.sample(4, classes=[4, 7], steps=5)

@@ -1,4 +1,4 @@
-"""Glimpses of training and the thread that feeds MLflow leave training as it is, whatever becomes of them."""
+"""Previews of training and the thread that feeds MLflow do not change training, even when they fail."""
 
 from pathlib import Path
 from threading import Event
@@ -18,14 +18,14 @@ from harness.tracking.sender import Sender
 
 
 def trained(folder: Path, watch: Watch | None = None) -> Run:
-    """A run of AT, whose net learns statistics of batches, after its only stage."""
+    """A run of AT, whose net updates batch statistics, after training its only stage."""
     (run,) = harness.plan(*quick("at", steps=16), f"runs={folder}")
     train_stage(run, run.stage_runs[0], watch or Watch())
     return run
 
 
 def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
-    """Weights, state and glimpses of the stage."""
+    """The weights, state and previews of the stage."""
     folder = run.stage_runs[0].folder
     tensors = [(folder / f"{name}.safetensors").read_bytes() for name in ("weights", "state")]
     return tensors[0], tensors[1], sorted(path.name for path in folder.glob("glimpses/*"))
@@ -33,7 +33,7 @@ def kept(run: Run) -> tuple[bytes, bytes, list[str]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[str]]:
-    """What training leaves when nobody looks."""
+    """The result of training without previews."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(previews, "SHARE", 0)
         return kept(trained(tmp_path_factory.mktemp("undisturbed")))
@@ -74,7 +74,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(undisturbed, tmp_path, m
     with Sender(run, None) as sending:
         assert asked.wait(60)
         assert kept(trained(tmp_path, sending)) == undisturbed
-    assert sending.thread.is_alive(), "it was waited for"
+    assert sending.thread.is_alive(), "training may not wait for the sender"
     answered.set()
     sending.thread.join(60)
     assert not sending.thread.is_alive()

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def overrides(name: str) -> list[str]:
-    """What was typed for a run, but for the folder."""
+    """The overrides that were typed for a run, except the folder."""
     config = load(OLD / name).config
     typed = [f"method={config.method['name']}", f"seed={config.seed}", *config.overrides]
     return [*typed, "threads=1", "tracking=off"]

@@ -1,4 +1,4 @@
-"""A value has one spelling in configs, however it is typed, and so a run and a protocol have one name."""
+"""A value has one spelling in configs, however it is typed, so a run and a protocol have one name."""
 
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def test_a_folder_that_a_number_names_is_found_by_its_page(tmp_path: Path) -> No
 
 
 def local(folder: Path, text: str) -> list[str]:
-    """Flags that read a local yaml of this text."""
+    """Write a local yaml with this text; return the flags that read it."""
     (folder / "local").mkdir()
     (folder / "local" / "default.yaml").write_text(f"# @package _global_\n{text}\n")
     return [f"--config-dir={folder}"]

@@ -1,4 +1,4 @@
-"""No name leads out of the folder of runs, no config runs code, and no secret of the environment enters a record."""
+"""No name leaves the folder of runs, no config runs code, and no secret of the environment gets into a record."""
 
 import os
 from dataclasses import replace

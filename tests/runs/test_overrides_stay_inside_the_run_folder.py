@@ -1,4 +1,4 @@
-"""No override, and no config of others, makes a run write outside its folder: names are names, not paths."""
+"""No override and no foreign config makes a run write outside its folder: names are names, not paths."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A record is what its schema says, or it is refused; it is written whole or not at all."""
+"""A record that does not follow its schema is refused; a record is written completely or not at all."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Fingerprints: what changes a number changes the name, what does not does not; shared stages are one stage."""
+"""Fingerprints: only what changes a number changes a run's name; runs share equal stages."""
 
 from pathlib import Path
 

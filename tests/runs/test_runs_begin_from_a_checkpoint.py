@@ -1,4 +1,4 @@
-"""init=PATH: a checkpoint takes the place of the first stages, is checked before it is trained on, and is identity."""
+"""init=PATH: a checkpoint replaces the first stages, is checked before training, and is part of the run's identity."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ from harness.runs.run import Run, load
 
 @pytest.fixture(scope="module")
 def checkpoint(digits, tmp_path_factory):
-    """A small net for digits, trained for a moment, in the form that other people publish."""
+    """A checkpoint of a small net for digits, briefly trained, in the layout that other people publish."""
     torch.manual_seed(0)
     net = DigitsNet(10, 1, 4, "batch", "relu")
     images, labels = digits.tensors("train")

@@ -1,4 +1,4 @@
-"""A run on a folder with an unreadable image says which and what to do, or goes on and counts it."""
+"""A run on a folder with an unreadable image names the file and what to do, or skips and counts it."""
 
 import on_disk
 import pytest
@@ -12,7 +12,7 @@ from harness.runs.progress import Watch
 
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    """Plans adversarial training of a small net on photographs of which one is damaged."""
+    """A function that plans adversarial training of a small net on photographs, one of which is damaged."""
     on_disk.imagenet(tmp_path / "data" / "imagenet", 2, 6)
     on_disk.openimages(tmp_path / "data" / "openimages")
     damaged = tmp_path / "data" / "imagenet" / "train" / on_disk.WNIDS[1] / f"{on_disk.WNIDS[1]}_4.JPEG"

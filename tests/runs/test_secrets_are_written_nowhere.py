@@ -1,4 +1,4 @@
-"""A password reaches neither the run folders nor the tracking store nor what is printed."""
+"""A password gets into neither the run folders nor the tracking store nor the output."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ HARMLESS = [
 
 
 def written(folder: Path) -> bytes:
-    """All that stands in a folder and below, names included."""
+    """Return everything in a folder and its subfolders, including the names of files."""
     return b"\n".join(str(p).encode() + (p.read_bytes() if p.is_file() else b"") for p in folder.rglob("*"))
 
 

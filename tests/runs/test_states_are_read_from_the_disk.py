@@ -1,4 +1,4 @@
-"""A run's state is what its folder says, and a lock dies with its process."""
+"""A run's state is what its folder says, and a lock ends with its process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run of the repository's first commit that could run is loaded, reported and evaluated."""
+"""A run from the first working commit of the repository can be loaded, reported and evaluated."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_it_is_loaded(folder: Path) -> None:
     model = harness.load(folder / NAME)
     images, labels = run.data.tensors("test")
     right = int((model(images).argmax(1) == labels).sum())
-    assert right == round(0.2 * len(labels)), "as its record says"
+    assert right == round(0.2 * len(labels)), "the accuracy must be that of its record"
 
 
 def test_it_is_reported(folder: Path, type_) -> None:

@@ -1,4 +1,4 @@
-"""Every scenario on a cluster of this machine's own, and a table of them: make scenarios, or with names, only those."""
+"""Play every scenario, or only the named ones, on a cluster on this machine, and write their table: make scenarios."""
 
 import sys
 import tempfile
@@ -16,10 +16,10 @@ from desk import undisturbed
 from sweep import sweep
 
 PAGE = Path(__file__).parents[2] / "reports" / "slurm-scenarios.md"
-"""Ignored by git; docs/slurm-scenarios.md is a copy of one."""
+"""The output page, ignored by git; docs/slurm-scenarios.md is a copy of it."""
 
 AT_ONCE = 4
-"""Scenarios at a time; most of them wait most of the time."""
+"""Number of scenarios at the same time; most of them wait most of the time."""
 
 Scenario = Callable[[Path, Cluster], str]
 
@@ -37,15 +37,15 @@ TOGETHER: list[Scenario] = [
     scenarios.a_job_raises,
     again.two_at_once,
 ]
-"""Those that disturb one another in nothing."""
+"""Scenarios that do not disturb one another."""
 
 ALONE: list[Scenario] = [again.controller_down, sweep]
-"""Those that need the cluster for themselves."""
+"""Scenarios that need the cluster for themselves."""
 
 
 @dataclass
 class Row:
-    """A line of the table."""
+    """A row of the table."""
 
     name: str
     done: str
@@ -59,7 +59,7 @@ class Row:
 
 
 def play(scenario: Scenario, folder: Path, cluster: Cluster) -> Row:
-    """Try a scenario; a fault in it is told at once."""
+    """Play a scenario; report a fault in it at once."""
     begun, name = time.monotonic(), scenario.__name__
     try:
         saw, passed = scenario(folder / name, cluster), True
@@ -72,7 +72,7 @@ def play(scenario: Scenario, folder: Path, cluster: Cluster) -> Row:
 
 
 def main() -> int:
-    """Play them all, or those named; 1 if one fails."""
+    """Play all scenarios, or the named ones; return 1 if one fails."""
     every = [*TOGETHER, *ALONE]
     wanted = [scenario for scenario in every if not sys.argv[1:] or scenario.__name__ in sys.argv[1:]]
     with tempfile.TemporaryDirectory(prefix="scenarios-") as scratch, Cluster() as cluster:
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def page(rows: list[Row], version: str) -> str:
-    """The table, and what it was made with."""
+    """The page with the table, and the versions that it was made with."""
     return f"""# What a cluster does to jobs
 
 Written by `make scenarios`: SLURM {version} with {len(NODES)} nodes and accounts, on one machine; tiny runs on digits.

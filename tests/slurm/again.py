@@ -1,4 +1,4 @@
-"""Commands that are typed again, at once, killed, or while SLURM is away: rows of docs/slurm-scenarios.md."""
+"""Commands that are repeated, simultaneous, killed, or typed while SLURM is down: rows of docs/slurm-scenarios.md."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A SLURM cluster on this machine alone, for the time of a `with`: real daemons, four nodes, accounts, preemption.
+"""A SLURM cluster on this machine for the duration of a `with`: real daemons, four nodes, accounts, preemption.
 
-Needs root, and apt-get where SLURM is not installed. By hand: python tests/slurm/cluster.py, until Ctrl-C.
+Needs root, and apt-get where SLURM is not installed. Manually: python tests/slurm/cluster.py, until Ctrl-C.
 What it lacks: cgroups (no limit on memory, no out-of-memory state), GPUs, MPI. SLURM looks at time limits every 30 s.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 NODES = ("n1", "n2", "n3", "n4")
 CPUS = 8
-"""Of each node, whatever the machine has: jobs that name no node find room on the first two."""
+"""CPUs of each node, whatever the machine has: jobs that name no node fit on the first two."""
 
 HOSTS = Path("/etc/hosts")
 
@@ -26,7 +26,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "
 
 
 class Cluster:
-    """Running inside `with`; SLURM's commands find it, for SLURM_CONF is set meanwhile."""
+    """A cluster that runs inside `with`; SLURM's commands find it through SLURM_CONF, which is set meanwhile."""
 
     def __init__(self) -> None:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -34,9 +34,9 @@ class Cluster:
 
     def __enter__(self) -> "Cluster":
         install()
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # a short path: sockets allow no long one
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # sockets need a short path
         self.names = f"127.0.0.1 {' '.join(NODES)} # {self.folder}\n"
-        HOSTS.write_text(HOSTS.read_text() + self.names)  # processes of two nodes look for each other
+        HOSTS.write_text(HOSTS.read_text() + self.names)  # processes on two nodes need to find each other
         try:
             self._configure()
             self._begin()
@@ -88,11 +88,11 @@ class Cluster:
         until(lambda: self.states() == ["idle"] * len(NODES), "all nodes are idle")
 
     def states(self) -> list[str]:
-        """What SLURM says of the nodes."""
+        """The states of the nodes according to SLURM."""
         return call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
 
     def begin(self, program: str, *arguments: str, name: str = "") -> None:
-        """Start a daemon, in the foreground of nobody."""
+        """Start a daemon in its own session."""
         with (self.folder / f"{name or program}.out").open("ab") as out:
             command = [shutil.which(program) or program, *arguments]
             self.daemons[name or program] = subprocess.Popen(
@@ -132,7 +132,7 @@ class Cluster:
 
 
 def install() -> None:
-    """Have the packages; SystemExit where they cannot be had."""
+    """Install the packages; SystemExit without root."""
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if os.geteuid() != 0:
         sys.exit("A cluster of one's own needs root: its nodes start jobs, and packages may have to be installed.")
@@ -144,7 +144,7 @@ def install() -> None:
 
 
 def call(*command: str) -> str:
-    """What a command prints; RuntimeError with its errors where it fails."""
+    """The output of a command; RuntimeError with its errors where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -157,7 +157,7 @@ def works(*command: str) -> bool:
 
 
 def until(so: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Wait until something is so; AssertionError, naming it, if it takes too long."""
+    """Wait until a condition holds; AssertionError that names it if it takes too long."""
     end = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < end, f"after {seconds:.0f} s, not so: {what}"

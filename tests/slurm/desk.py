@@ -1,4 +1,4 @@
-"""A user at a login node: a folder, a small sweep, the commands typed there, and what can be seen of it."""
+"""A user at a login node: a folder, a small sweep, the commands typed there, and what the user can see of it."""
 
 import os
 import re
@@ -18,23 +18,23 @@ from harness.runs.record import Record
 from harness.runs.run import Run
 
 SHORT, LONG, LONGER = 10, 5_000, 40_000
-"""Training steps: of a moment, of some 10 seconds, of longer than the job with the time limit may take."""
+"""Training steps that take a moment, some 10 seconds, and longer than the job with the time limit may take."""
 
 CLUSTER = (
     "launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.minutes=10", "launcher.signal_seconds=20",
 )  # fmt: skip
 
 ALONE = Lock()
-"""Hydra composes one sweep at a time."""
+"""A lock, because Hydra can compose only one sweep at a time."""
 
 
 def small(steps: int = SHORT) -> list[str]:
-    """Overrides for runs of a few seconds, training aside."""
+    """Overrides for runs of a few seconds, not counting training."""
     return [*bare("standard", steps), "checkpoint_seconds=1"]
 
 
 class Desk:
-    """A sweep of small runs, typed in a folder of its own."""
+    """A sweep of small runs, typed in its own folder."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         folder.mkdir()
@@ -43,18 +43,18 @@ class Desk:
             self.runs: list[Run] = plan(*overrides, f"runs={folder / 'runs'}")
 
     def begin(self, *more: str) -> Popen[str]:
-        """Begin to type the command."""
+        """Start the command."""
         return start("-m", *self.overrides, *CLUSTER, *more, folder=self.folder)
 
     def type(self, *more: str, status: int = 0) -> str:
-        """Type the command, and read what it says; AssertionError where it ends otherwise than expected."""
+        """Run the command and return its output; AssertionError if its exit status is not `status`."""
         out, err = (process := self.begin(*more)).communicate(timeout=300)
         assert process.returncode == status, f"exit status {process.returncode}:\n{out[-3000:]}{err[-3000:]}"
         self.said = out + err
         return self.said
 
     def line(self, pattern: str) -> str:
-        """The first line said that matches a pattern, with fingerprints, folders and ids left out."""
+        """The first line of output that matches a pattern, without fingerprints, folders and ids."""
         found = [line for line in self.said.splitlines() if re.search(pattern, line)]
         assert found, f"no line with '{pattern}' in:\n{self.said}"
         short = re.sub(r"-[0-9a-f]{8}\b", "", found[0].replace(f"{self.folder}/", ""))
@@ -62,16 +62,16 @@ class Desk:
 
     @property
     def states(self) -> list[str]:
-        """What the disk says of them."""
+        """The states of the runs on disk."""
         return [run.state for run in self.runs]
 
     @property
     def submissions(self) -> int:
-        """How many arrays were submitted so far."""
+        """The number of arrays submitted so far."""
         return len(list(self.folder.glob("runs/jobs/*")))
 
     def done(self, seconds: float = 200) -> list[Record]:
-        """Wait for the records of all runs."""
+        """Wait for all runs; return their records."""
         until(lambda: set(self.states) == {"done"}, f"{self.folder.name}: all runs are done", seconds)
         return [record.read(run.folder / "record.json") for run in self.runs]
 
@@ -84,7 +84,7 @@ class Desk:
         return (job := self.job()) is not None and job.state == "PENDING"
 
     def training(self) -> queue.Queued:
-        """Wait until the first run trains and has a checkpoint; its job."""
+        """Wait until the first run trains and has a checkpoint; return its job."""
         checkpoints = self.runs[0].stage_runs[-1].folder / "checkpoints"
         until(lambda: checkpoints.exists() and any(checkpoints.iterdir()), f"{self.folder.name}: training", 120)
         job = self.job()
@@ -96,7 +96,7 @@ class Desk:
         until(lambda: self.job() is None, f"{self.folder.name}: the job has ended", 120)
 
     def accounts(self) -> str:
-        """The state in which accounting saw the first run's job end."""
+        """The final state of the first run's job in SLURM's accounting."""
         submitted = queue.submitted(self.runs[0].folder)
         assert submitted
         ended = queue.Ended("", "", "")
@@ -110,12 +110,12 @@ class Desk:
         return ended.state
 
     def log(self) -> str:
-        """All that the processes of the first run's jobs printed."""
+        """All output of the jobs' processes."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("runs/jobs/*/*_log.*")))
 
 
 def processes(job: str, rank: int | None = None) -> list[int]:
-    """The processes of a job; given a rank, the Python processes that are its `rank`-th."""
+    """The processes of a job; with a rank, only its Python processes of that rank."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -130,7 +130,7 @@ def processes(job: str, rank: int | None = None) -> list[int]:
 
 
 def keepers(job: str) -> list[int]:
-    """SLURM's own processes that watch over a job's, and report their end."""
+    """SLURM's own processes that watch a job's processes and report their end."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -140,16 +140,16 @@ def keepers(job: str) -> list[int]:
 
 
 def kill(pids: list[int]) -> None:
-    """kill -9."""
+    """Kill processes with -9."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def power_cut(cluster: Cluster, node: str) -> None:
-    """End a node with all that runs on it, and have SLURM know.
+    """End a node with everything that runs on it, and tell SLURM.
 
-    Were its jobs to live on, SLURM would hold those that it starts there again: "launch failed requeued held".
+    If its jobs survived, SLURM would hold those that it restarts there: "launch failed requeued held".
     """
     jobs = call("squeue", "-h", "-w", node, "-o", "%A").split()
     cluster.kill(node)
@@ -160,20 +160,20 @@ def power_cut(cluster: Cluster, node: str) -> None:
 
 
 def resumed(records: list[Record]) -> None:
-    """AssertionError unless the first run's last stage went on from a checkpoint."""
+    """Assert that the first run's last stage continued from a checkpoint."""
     cost = records[0].cost
     assert cost and cost.stages[-1].resumed, "the run began from nothing"
 
 
 def undisturbed(folder: Path) -> None:
-    """Do the long run in the command's own process, for comparison."""
+    """Execute the long run in the command's own process, for comparison."""
     folder.mkdir()
     status, out, err = harness("-m", *small(LONG), folder=folder)
     assert status == 0, out + err
 
 
 def same_as_undisturbed(desk: Desk) -> None:
-    """AssertionError unless the record is that of a run that nothing happened to, elsewhere."""
+    """Assert that the record equals that of an undisturbed run in another folder."""
     reference = desk.folder.parent / "undisturbed" / "runs" / desk.runs[0].name / "record.json"
     until(reference.exists, "the undisturbed run is done", 200)
     ours, theirs = (record.read(path).result() for path in (desk.runs[0].folder / "record.json", reference))

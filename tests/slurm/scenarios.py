@@ -1,7 +1,7 @@
 """What a cluster does to jobs, and what their user sees: each function is a row of docs/slurm-scenarios.md.
 
-The first line of a function's docstring says what was done. It returns what the user saw, and raises where that, or
-what is on the disk afterwards, is not as it must be.
+The first line of a function's docstring says what was done. The function returns what the user saw, and raises if that
+or the files on disk afterwards are not as they must be.
 """
 
 import time
@@ -52,7 +52,7 @@ def scancel(folder: Path, cluster: Cluster) -> str:
 
 
 def _ended(folder: Path, end: Callable[[str], object], state: str) -> str:
-    """A job is ended while it trains, which SLURM calls by a state; then the command is typed again."""
+    """End a job while it trains, check the state that SLURM reports, then type the command again."""
     desk = Desk(folder, *small(LONG))
     desk.type()
     end(desk.training().id)

@@ -1,4 +1,4 @@
-"""Twelve runs, and what an unlucky day does to them."""
+"""A scenario with twelve runs and several faults."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
 
 
 def begun(desk: Desk) -> int:
-    """How many of its runs do not wait any more."""
+    """The number of its runs that have started."""
     return sum((run.folder / "started").exists() for run in desk.runs)
 
 

@@ -1,4 +1,4 @@
-"""What tests of MLflow share: a folder whose database has its tables already."""
+"""The fixture shared by tests of MLflow: a folder whose database already has its tables."""
 
 from pathlib import Path
 

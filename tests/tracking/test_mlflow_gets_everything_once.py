@@ -1,4 +1,4 @@
-"""Whatever becomes of the server during a run, MLflow holds the run whole and once in the end."""
+"""Whatever happens to the server during a run, MLflow has the complete run exactly once in the end."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ PASSWORD = "a-long-password"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server, which asks for a password."""
+    """A real server that requires a password."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "auth.ini").write_text(AUTHENTICATION.format(folder, PASSWORD))
     secrets = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def gate(server: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """A gate that lets everything through, until a test shuts it; the environment has the password."""
+    """A gate that passes everything until a test closes it; the password is in the environment."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "someone")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -48,7 +48,7 @@ def gate(server: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def begun(folder: Path, gate: Gate | None, seed: int) -> Run:
-    """A run with curves, all of them in runs/ of a folder."""
+    """A frozen run with curves, in runs/ of a folder."""
     run = make(folder, seed, tracking=gate and gate.url)
     run.freeze()
     log(run, 5)
@@ -56,7 +56,7 @@ def begun(folder: Path, gate: Gate | None, seed: int) -> Run:
 
 
 def whole(run: Run) -> dict[str, Any]:
-    """What MLflow holds of a run, once it is seen to be whole and once."""
+    """Assert that MLflow has the complete run once; return what it has."""
     there = mirrored(run)
     assert [step for step, *_ in there["curves"]["train/ce"]] == [32 * i for i in range(1, 6)]
     assert len(there["curves"]["robust_accuracy/l2_0.5"]) == 1 and there["info"]["status"] == "FINISHED"
@@ -80,12 +80,12 @@ def test_a_server_that_is_stopped_during_a_run_gets_it_when_it_is_back(gate: Gat
     with Sender(run, sweep):
         gate.passes = 3
         finish(run, robust(40))
-    assert outbox.marks(run.root), "what was not sent is owed"
+    assert outbox.marks(run.root), "what was not sent must stay pending"
     gate.passes = inf
     assert tracking.sync(run.root) == (1, 0)
     assert whole(run)["tags"]["mlflow.parentRunId"]
     asked = gate.asked
-    assert tracking.sync(run.root) == (0, 0) and gate.asked == asked, "what was sent is not sent again"
+    assert tracking.sync(run.root) == (0, 0) and gate.asked == asked, "what was sent may not be sent again"
 
 
 def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,12 +105,12 @@ def test_a_store_may_die_at_any_call_of_a_push(root: Path, monkeypatch: pytest.M
     for name in ("search_runs", "create_run", "log_batch", "log_inputs", "log_artifact", "set_tag", "set_terminated"):
         monkeypatch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
     for attempt in range(200):
-        calls = attempt // 5  # several deaths after so many calls, as what was noted is not done again
+        calls = attempt // 5  # die several times at each count: finished work is not repeated
         outbox.enqueue(run, sweep)
         if tracking.push(run, last=True):
             break
         assert outbox.marks(run.root)
-    assert attempt > 20, "it had no occasion to die"
+    assert attempt > 20, "it had too few chances to die"
     calls = 100
     assert whole(run)["tags"]["mlflow.parentRunId"]
 
@@ -119,7 +119,7 @@ def test_two_that_send_at_once_send_once(root: Path) -> None:
     runs = [finish(begun(root, None, seed), robust(40)) for seed in range(3)]
     for run in runs:
         outbox.enqueue(run, tracking.multirun("a sweep", runs))
-    with ThreadPoolExecutor(5) as pool:  # three for a run each, and two for all of them
+    with ThreadPoolExecutor(5) as pool:  # three threads for one run each, and two for all of them
         pushed = pool.map(tracking.push, runs)
         assert all(left == 0 for _, left in pool.map(lambda _: tracking.sync(runs[0].root), range(2)))
         assert all(pushed)

@@ -1,4 +1,4 @@
-"""Who opens a run in MLflow sees what it is: in words, its data, its samples over training, its machine, its model."""
+"""A run in MLflow explains itself: a description, its data, its samples over training, its machine, its model."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from harness.runs.run import Run
 
 @pytest.fixture
 def there(root: Path) -> tuple[Run, Any, Any]:
-    """A run that is done and was sent; MLflow's client, and its image there."""
+    """A finished run that was sent, MLflow's client, and the run's copy in MLflow."""
     from mlflow import MlflowClient
 
     net = {"name": "digits", "width": 8, "norm": "batch", "activation": "silu", "mean": [0.5], "std": [0.5]}
@@ -45,7 +45,7 @@ def test_the_description_holds_the_command_the_numbers_and_the_doubts(there: tup
     assert "† Robust accuracy: few images" in text and "without its third term" in text and str(run.folder) in text
     shown = {key for key, text in image.data.tags.items() if not key.startswith("mlflow.")}
     assert {"method", "data", "model", "seed", "state", "protocol", "folder", "checkpoints"} <= shown
-    assert not [key for key in shown if "{" in image.data.tags[key]], "JSON is for programs"
+    assert not [key for key in shown if "{" in image.data.tags[key]], "the shown tags must not be JSON"
 
 
 def test_its_experiment_opens_on_runs_and_its_data_are_inputs(there: tuple[Run, Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""MLflow mirrors the run folders: whole, once, and never at a run's expense."""
+"""MLflow mirrors the run folders completely and once, and never harms a run."""
 
 import json
 import shlex
@@ -91,7 +91,7 @@ def test_an_interrupted_push_is_continued(root: Path, monkeypatch: pytest.Monkey
     assert not tracking.push(run)
     assert json.loads((run.folder / "mlflow.json").read_text())["points"] == 8
     monkeypatch.setattr(MlflowClient, "log_batch", real)
-    assert not tracking.push(run), "a store that failed is left alone for a while"
+    assert not tracking.push(run), "after a failure the store must be left alone for a while"
     assert tracking.push(run, last=True)
     assert [len(points) for points in mirrored(run)["curves"].values()] == [10, 10]
 

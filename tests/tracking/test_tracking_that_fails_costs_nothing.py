@@ -1,4 +1,4 @@
-"""A store that is away, silent, broken or locked for a whole run costs it one line of warning, and little time."""
+"""A store that is down, silent, broken or locked for a whole run costs it one line of warning and little time."""
 
 import socket
 import sqlite3
@@ -25,7 +25,7 @@ FEWER = [f"~protocol.metrics.{name}" for name in ("fidelity", "calibration", "oo
 
 
 class Broken(BaseHTTPRequestHandler):
-    """Answers 500, and counts how often it was asked."""
+    """A handler that answers 500 and counts the requests."""
 
     asked = 0
 
@@ -36,25 +36,25 @@ class Broken(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def away(_: Path) -> Iterator[str]:
-    """Nobody listens."""
+    """The URL of a port where nothing listens."""
     yield "http://127.0.0.1:9"
 
 
 @contextmanager
 def silent(_: Path) -> Iterator[str]:
-    """Takes connections, and never answers."""
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 @contextmanager
 def broken(_: Path) -> Iterator[str]:
-    """Answers 500 to all."""
+    """The URL of a server that answers 500 to every request."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -63,7 +63,7 @@ def broken(_: Path) -> Iterator[str]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[str]:
-    """A database that another process keeps for itself."""
+    """The URI of a database that another connection has locked."""
     with closing(sqlite3.connect(folder / "locked.db")) as database:
         database.execute("BEGIN EXCLUSIVE")
         yield f"sqlite:///{folder}/locked.db"
@@ -71,7 +71,7 @@ def locked(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> record.Record:
-    """The record of the run where nothing is amiss."""
+    """The record of a run without any fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     status, out, err = harness(*ARGUMENTS, *FEWER, folder=folder)
     assert status == 0, out + err
@@ -120,7 +120,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while_and_tried_at_the_end_of_a
 def test_a_silent_store_is_waited_for_seconds_not_minutes():
     waits = float(store.LIMITS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
     tries = 1 + int(store.LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
-    assert 2 * tries * waits <= 20  # once before the run, and once at its end
+    assert 2 * tries * waits <= 20  # once before the run and once at its end
 
 
 def test_reading_from_a_store_that_is_away_says_what_to_do(tmp_path):

@@ -1,4 +1,4 @@
-"""Batches, augmentation, splits and outliers follow from seeds and numbers alone; no state, no network."""
+"""Batches, augmentation, splits and outliers depend only on seeds and indices: no state, no network access."""
 
 import socket
 
@@ -17,7 +17,7 @@ from harness.datasets.outliers.patches import Patches
 
 
 class Singles(View):
-    """Items one by one, without `__getitems__`: the number of the item and the seed of its augmentation."""
+    """A view without `__getitems__`; each item holds its index and the seed of its augmentation."""
 
     def __getitem__(self, key):
         return torch.tensor(key), torch.tensor(key[0])
@@ -38,7 +38,7 @@ def test_every_epoch_visits_every_image_once(length, batch, seed):
     keys = [key for keys in Order(length, batch, seed, 0, 3 * length) for key in keys]
     epochs = [[index for index, _ in keys[e * length : (e + 1) * length]] for e in range(3)]
     assert all(sorted(epoch) == list(range(length)) for epoch in epochs)
-    assert len({augmentation for _, augmentation in keys}) == len(keys), "each visit is augmented anew"
+    assert len({augmentation for _, augmentation in keys}) == len(keys), "each visit must have its own augmentation"
 
 
 def test_epochs_and_seeds_shuffle_differently():
@@ -83,12 +83,12 @@ def test_augmentation_is_a_shift_that_depends_on_its_seed_alone(digits):
     windows = torch.nn.functional.pad(images[:3], [1] * 4)
     found = set()
     for (index, seed), image in zip(keys, together, strict=True):
-        assert torch.equal(image, view[(index, seed)][0]), "not on the rest of its batch"
+        assert torch.equal(image, view[(index, seed)][0]), "it must not depend on the batch"
         places = [(r, c) for r in range(3) for c in range(3)]
         shifts = [p for p in places if torch.equal(image[0], windows[index, 0, p[0] : p[0] + 8, p[1] : p[1] + 8])]
         assert shifts
         found.update(shifts if len(shifts) == 1 else [])
-    assert len(found) == 9, "all shifts occur"
+    assert len(found) == 9, "all shifts must occur"
 
 
 def test_only_the_labelled_branch_is_augmented(digits):
@@ -116,7 +116,7 @@ def test_the_splits_partition_all_digits_by_class_and_need_no_network(monkeypatc
     source = load_digits()
     theirs = torch.cat([torch.from_numpy(source.images).flatten(1), torch.from_numpy(source.target)[:, None]], 1)
     ours = torch.cat([16 * images.double().flatten(1), labels[:, None]], 1)
-    assert sorted(ours.tolist()) == sorted(theirs.tolist()), "each digit is in exactly one split"
+    assert sorted(ours.tolist()) == sorted(theirs.tolist()), "each digit must be in exactly one split"
     shares = labels.bincount() / 1797
     for _, y in parts.values():
         assert (y.bincount(minlength=10) - shares * len(y)).abs().max() <= 1
@@ -156,7 +156,7 @@ def test_starts_are_fixed_and_disjoint_from_the_training_outliers(digits, kind):
         assert images.max() <= 1
     assert torch.equal(starts, again.starts(range(300)))
     assert torch.equal(trained, again.images(keys(300)))
-    assert torch.equal(outliers.starts([7, 3]), starts[[7, 3]]), "each depends on its own number"
+    assert torch.equal(outliers.starts([7, 3]), starts[[7, 3]]), "each must depend only on its index"
     assert torch.equal(outliers.images([(7, 0), (3, 1)]), trained[[7, 3]])
     assert len(rows(starts)) == len(rows(trained)) == 300
     assert not rows(starts) & rows(trained)

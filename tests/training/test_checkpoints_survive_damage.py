@@ -1,4 +1,4 @@
-"""The newest sound checkpoint wins, nothing is executed on loading, and files are whole or not at all."""
+"""The newest intact checkpoint is used, loading executes nothing, and a file is written completely or not at all."""
 
 import hashlib
 import logging
@@ -123,7 +123,7 @@ def test_loading_executes_nothing_even_where_the_checksum_holds(tmp_path):
         load_newest(folder, CPU)
     assert not sprung.exists()
     torch.load(path, weights_only=False)
-    assert sprung.exists(), "the trap must work"
+    assert sprung.exists(), "the trap itself must work"
 
 
 def test_the_checksum_is_that_of_the_whole_file(tmp_path):
@@ -149,7 +149,7 @@ def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path, error):
         temporary.write_text("half of the new")
         raise error
     assert read_json(path) == {"old": True}
-    assert list(path.parent.iterdir()) == [path], "and no temporary file"
+    assert list(path.parent.iterdir()) == [path], "no temporary file must remain"
 
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):

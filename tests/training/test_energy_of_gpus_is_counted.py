@@ -1,4 +1,4 @@
-"""The energy of GPUs is counted over interruptions where they tell it, and nothing is made up where they do not."""
+"""GPU energy is counted across interruptions where the driver reports it, and is None where it does not."""
 
 import sys
 from types import SimpleNamespace
@@ -16,12 +16,12 @@ GPU = torch.device("cuda", 0)
 
 
 class Refused(Exception):
-    """What NVML raises."""
+    """The error that NVML raises."""
 
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """A driver whose only GPU tells `nvml.joules`, or refuses where that is None."""
+    """A fake NVML whose only GPU reports `nvml.joules`, or raises an error where that is None."""
     fake = SimpleNamespace(joules=100.0, NVMLError=Refused, nvmlInit=lambda: None)
 
     def consumption(handle):
@@ -41,7 +41,7 @@ def test_energy_is_what_was_used_since_the_beginning_and_before_it(nvml):
     nvml.joules += 5
     saved = {"seconds": 7.0, "joules": meter.joules()}
     assert saved["joules"] == 5
-    nvml.joules += 1000  # of others, while nothing trains
+    nvml.joules += 1000  # used by other processes while training is interrupted
     resumed = Meter(GPU, ALONE, saved)
     nvml.joules += 3
     assert resumed.joules() == 8 and resumed.seconds >= 7
@@ -57,7 +57,7 @@ def test_a_gpu_that_does_not_tell_and_a_cpu_have_none(nvml):
     nvml.joules = None
     assert Meter(GPU, ALONE).joules() is None
     assert Meter(torch.device("cpu"), ALONE).joules() is None
-    assert gpu_joules(torch.device("cpu")) != gpu_joules(torch.device("cpu")), "not a number"
+    assert gpu_joules(torch.device("cpu")) != gpu_joules(torch.device("cpu")), "it must be NaN"
 
 
 def test_a_run_has_the_energy_of_all_its_stages_or_none():

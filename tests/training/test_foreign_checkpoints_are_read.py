@@ -1,4 +1,4 @@
-"""Every published layout of weights is read and gives the logits of the net it was written from."""
+"""Every published layout of weights can be read and gives the logits of the net that it was written from."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def averaged(prefix, weights):
 
 
 def dat_latest(weights):
-    """The averaged weights are the ones to read; those beside them are others."""
+    """A DAT checkpoint: the averaged weights are the ones to read; the model weights beside them differ."""
     others = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     return {
         "model_state_dict": before("module.", others),
@@ -100,7 +100,7 @@ def scrambled(make, seed):
 
 
 def assert_read_back(make, write, path):
-    """A net's weights, written by `write(weights, path)`, are read and loaded into another net of its kind."""
+    """Assert that weights written by `write(weights, path)` can be read into another net of the same architecture."""
     theirs, ours = scrambled(make, 1), scrambled(make, 2)
     x = torch.rand(2, 3, 32, 32)
     assert not torch.allclose(theirs(x), ours(x))

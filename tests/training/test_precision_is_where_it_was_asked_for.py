@@ -1,4 +1,4 @@
-"""bf16 is where it was asked for and nowhere else: walks and learning apart, samples and scores never."""
+"""bf16 is used only where it is requested: separately for walks and for learning, never for samples and scores."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_walks_and_learning_have_a_precision_each(learning, walking, tmp_path):
     loop(*next(loop.batches()))
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
     assert seen == {(True, kinds[learning]), (False, kinds[walking])}
-    assert set(logits) == {torch.float32}, "losses are computed in fp32"
+    assert set(logits) == {torch.float32}, "losses must be computed in fp32"
     assert {p.dtype for p in loop.model.parameters()} == {torch.float32}
     assert not torch.is_autocast_enabled("cpu")
 

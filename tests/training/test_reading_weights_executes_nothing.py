@@ -1,4 +1,4 @@
-"""Damaged files, and pickles that hold code, are refused unexecuted; the latter can be converted once."""
+"""Damaged files, and pickles that contain code, are refused without executing them; such pickles can be converted."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def refusal(call, *arguments):
 
 
 class Touches:
-    """Unpickled, it creates a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -67,7 +67,7 @@ def test_a_bare_pickle_is_no_checkpoint(protocol, tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_a_conversion_on_the_command_line_is_read_as_the_original_would_be(kind, tmp_path):
     old, new = tmp_path / "old.pth", tmp_path / "new.safetensors"
-    trained = WEIGHTS | {"tied.bias": WEIGHTS["fc.bias"]}  # two names of the same memory
+    trained = WEIGHTS | {"tied.bias": WEIGHTS["fc.bias"]}  # two names for the same memory
     wrapped = {f"module.{name}": tensor for name, tensor in trained.items()}
     old.write_bytes(packed({"model": wrapped, "args": Namespace(lr=0.1)}, kind))
     assert "argparse.Namespace" in refusal(weights.read, old)
@@ -106,7 +106,7 @@ def test_a_whole_module_converts_to_its_weights(tmp_path):
 
 
 def of_a_module(name, monkeypatch):
-    """A file that asks for a function of a module, which is then gone."""
+    """Return the bytes of a checkpoint that needs a function of a module which is then removed."""
     module = types.ModuleType(name)
     module.made = lambda: Namespace()
     module.made.__module__, module.made.__qualname__ = name, "made"
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_refused_or_read(kind, place, flip, tmp_path_factory):
         read = weights.read(path)
     except UserError:
         return
-    if kind == "zip":  # it alone has checksums
+    if kind == "zip":  # the only format with checksums
         assert all(torch.equal(read[name], WEIGHTS[name]) for name in WEIGHTS)
 
 

@@ -1,4 +1,4 @@
-"""recompute=true changes no bit and takes less memory; where it would not be exact, or cannot be, it is refused."""
+"""recompute=true changes no bit and takes less memory; it is refused where it is inexact or impossible."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_the_same_bits_in_less_memory(name, freeze_norm, tmp_path):
     for name, value in kept.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value), name
     less, more = (peak(lambda loop=loop: loop.loss(step, batch).total, CPU) for loop in (again, kept))
-    assert less < 0.9 * more, "before gradients, which are as large as the weights"
+    assert less < 0.9 * more, "memory before the gradients, which are as large as the weights"
 
 
 def test_a_net_that_cannot_is_refused(tmp_path):

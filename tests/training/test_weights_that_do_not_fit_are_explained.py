@@ -1,4 +1,4 @@
-"""Weights are loaded strictly; what does not fit is named, with the model that it looks like."""
+"""Weights are loaded strictly; an error names the tensors that do not fit and the model that they resemble."""
 
 import itertools
 
