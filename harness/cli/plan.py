@@ -47,17 +47,22 @@ def run(request: Request) -> None:
 
 def stages_table(prices: Sequence[Price]) -> Table:
     """Table of the stages that runs need, each once: how many runs share it, and how long a step takes."""
-    uses = Counter(training.fingerprint for price in prices for training in price.run.stage_runs)
+    uses = Counter(stage_run.fingerprint for price in prices for stage_run in price.run.stage_runs)
     table = Table("stage", "steps", "images", "a step takes", "used by", "state", "folder")
     table.title = f"{len(uses)} stages to train"
     for price in prices:
-        for training in price.run.stage_runs:
-            if n := uses.pop(training.fingerprint, 0):
-                optim = training.stage.training
+        for stage_run in price.run.stage_runs:
+            if n := uses.pop(stage_run.fingerprint, 0):
+                optim = stage_run.stage.training
                 steps = optim.steps(price.run.data.length("train"))
-                done = "[green]done[/]" if training.done else "[dim]to do[/]"
-                row = (training.name, f"{steps:,}", f"{steps * optim.batch:,}", str(price.pace(training) or "unknown"))
-                table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(training.folder))
+                done = "[green]done[/]" if stage_run.done else "[dim]to do[/]"
+                row = (
+                    stage_run.name,
+                    f"{steps:,}",
+                    f"{steps * optim.batch:,}",
+                    str(price.pace(stage_run) or "unknown"),
+                )
+                table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(stage_run.folder))
     return table
 
 

@@ -21,7 +21,7 @@ def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> 
     UserError also if the run is untrained: an untrained net fails on most images at once, which leaves later attacks
     nothing to do.
     """
-    if any(not training.done for training in run.stage_runs[-1:]):
+    if any(not stage_run.done for stage_run in run.stage_runs[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
     run.data.ready()
     # Find the robust accuracies in the protocol.

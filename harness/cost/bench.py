@@ -31,32 +31,32 @@ SPARED = 0.9
 
 def measure_stages(run: Run, device: torch.device, rounds: int, stage: str | None) -> Iterator[Timing]:
     """Yield the cost of a step of each stage of a run, or of the named stage; UserError if there is no such stage."""
-    for training in _chosen_stages(run, stage):
-        yield measure_stage(run, training, device, rounds)
+    for stage_run in _chosen_stages(run, stage):
+        yield measure_stage(run, stage_run, device, rounds)
 
 
 def fits(run: Run, device: torch.device, stage: str | None) -> Iterator[tuple[str, int]]:
     """Yield the name and the largest batch of each stage, or of the named stage."""
-    for training in _chosen_stages(run, stage):
-        yield training.name, largest_batch(run, training, device)
+    for stage_run in _chosen_stages(run, stage):
+        yield stage_run.name, largest_batch(run, stage_run, device)
 
 
 def _chosen_stages(run: Run, stage: str | None) -> list[StageRun]:
-    if stages := [training for training in run.stage_runs if stage in (None, training.name)]:
+    if stages := [stage_run for stage_run in run.stage_runs if stage in (None, stage_run.name)]:
         return stages
     if not run.stage_runs:
         raise UserError(f"method={run.config.method['name']} trains nothing: choose of=sampling or of=attacks.")
-    hint = near(str(stage), [training.name for training in run.stage_runs])
+    hint = near(str(stage), [stage_run.name for stage_run in run.stage_runs])
     raise UserError(f"There is no stage '{stage}' in method={run.config.method['name']}. {hint}")
 
 
-def measure_stage(run: Run, training: StageRun, device: torch.device, rounds: int) -> Timing:
+def measure_stage(run: Run, stage_run: StageRun, device: torch.device, rounds: int) -> Timing:
     """Measure a step of a stage, on its own data if their files are here; `plan` uses the result from then on."""
-    step = _step(run, training, device)
+    step = _step(run, stage_run, device)
     standin = step.inputs.data is not run.data
-    timing = cost(training.name, step, rounds, pace.name(device), standin)
+    timing = cost(stage_run.name, step, rounds, pace.name(device), standin)
     timing.sections["checkpoint"] = _stall(step) * _share(timing, run.config.checkpoint_seconds)
-    key = pace.stage_key(run, training)
+    key = pace.stage_key(run, stage_run)
     folder = run.root / "bench" / fingerprint([key, timing.device])
     seconds = median(timing.seconds[OURS]) + (0 if standin else timing.sections["data"])
     pace.note(folder, key, device, 1, seconds_per_step=seconds, steps=rounds, upper=True)
@@ -79,12 +79,12 @@ def _share(found: Timing, every: float) -> float:
     return step / max(step, every)
 
 
-def largest_batch(run: Run, training: StageRun, device: torch.device) -> int:
+def largest_batch(run: Run, stage_run: StageRun, device: torch.device) -> int:
     """Extrapolate from small batches how many labelled images fit in memory in one step, with accumulate=1."""
     measured: list[tuple[int, int]] = []
     batch = 2
     while not measured or measured[-1][1] < GROWN * measured[0][1]:
-        measured.append((batch, _step_bytes(_step(run, training, device, batch))))
+        measured.append((batch, _step_bytes(_step(run, stage_run, device, batch))))
         batch *= 2
     (small, small_bytes), (large, large_bytes) = measured[-2:]
     per_image = (large_bytes - small_bytes) / (large - small)
@@ -103,11 +103,11 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
-def _step(run: Run, training: StageRun, device: torch.device, batch: int | None = None) -> Step:
+def _step(run: Run, stage_run: StageRun, device: torch.device, batch: int | None = None) -> Step:
     """Build the step of a stage, with another batch size if one is given."""
-    stage: Any = training.stage
+    stage: Any = stage_run.stage
     data = stand_in_data(run.data)
-    inputs = stage_inputs(run, training.name, stage, device)
+    inputs = stage_inputs(run, stage_run.name, stage, device)
     inputs = replace(inputs, data=data, outliers=inputs.outliers and stand_in_outliers(inputs.outliers, data))
     if batch is not None:
         stage, inputs = replace(stage, training=_smaller(stage.training, batch)), replace(inputs, accumulate=1)

@@ -31,11 +31,11 @@ def disk(run: Run) -> Disk:
     weights, pixels = sum(t.numel() * t.element_size() for t in tensors), torch.Size(run.data.shape).numel()
     stages: dict[str, int] = {}
     meanwhile = 0
-    for training in run.stage_runs:
-        stage: Any = training.stage
-        settings, buffer = training.stage.training, 4 * pixels * _buffer_images(asdict(stage))
+    for stage_run in run.stage_runs:
+        stage: Any = stage_run.stage
+        settings, buffer = stage_run.stage.training, 4 * pixels * _buffer_images(asdict(stage))
         moments = 2 if settings.optimizer != "sgd" else int(settings.momentum > 0)
-        stages[training.fingerprint] = weights + buffer
+        stages[stage_run.fingerprint] = weights + buffer
         # The checkpoints that are kept, and the next one while it is written.
         meanwhile = max(meanwhile, (KEPT + 1) * (weights * (1 + (settings.ema is not None) + moments) + buffer))
     return Disk(stages, _samples(run, pixels), meanwhile)

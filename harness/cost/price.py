@@ -36,14 +36,14 @@ class Price:
         """Name of the device; None on a cluster, whose devices this machine does not know."""
         return None if launcher(self.run.config).elsewhere else pace.name(prepare(self.run.config))
 
-    def pace(self, training: StageRun) -> Pace | None:
+    def pace(self, stage_run: StageRun) -> Pace | None:
         """Time of a step of a stage; None if unknown."""
-        return self.paces.find(pace.stage_key(self.run, training), self.device)
+        return self.paces.find(pace.stage_key(self.run, stage_run), self.device)
 
     @cached_property
     def stages(self) -> dict[str, float | None]:
         """Seconds left of each stage, by its fingerprint."""
-        return {training.fingerprint: self._stage(training) for training in self.run.stage_runs}
+        return {stage_run.fingerprint: self._stage(stage_run) for stage_run in self.run.stage_runs}
 
     @cached_property
     def evaluation(self) -> float | None:
@@ -56,17 +56,17 @@ class Price:
         """Bytes of disk that the run needs."""
         return Disk({}, 0, 0) if self.over else disk(self.run)
 
-    def _stage(self, training: StageRun) -> float | None:
-        if self.over or training.ended:
+    def _stage(self, stage_run: StageRun) -> float | None:
+        if self.over or stage_run.ended:
             return 0.0
-        known_pace = self.pace(training)
-        return known_pace and steps_left(self.run, training) * known_pace.seconds / self.processes
+        known_pace = self.pace(stage_run)
+        return known_pace and steps_left(self.run, stage_run) * known_pace.seconds / self.processes
 
 
-def steps_left(run: Run, training: StageRun) -> int:
+def steps_left(run: Run, stage_run: StageRun) -> int:
     """Number of steps of a stage that no process has logged yet."""
-    logged = read_lines(training.folder / "metrics.jsonl")
-    return training.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
+    logged = read_lines(stage_run.folder / "metrics.jsonl")
+    return stage_run.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
 
 
 def warnings(prices: Sequence[Price]) -> list[str]:

@@ -21,17 +21,17 @@ STEPS = 5
 def probe(prices: Sequence[Price]) -> None:
     """Measure each kind of stage whose pace is unknown, on the local device, and add it to the known paces."""
     for price in prices:
-        for training in price.run.stage_runs:
-            if price.stages[training.fingerprint] is None and price.pace(training) is None:
-                key = pace.stage_key(price.run, training)
-                price.paces.known.setdefault(key, []).append(measure(price.run, training))
+        for stage_run in price.run.stage_runs:
+            if price.stages[stage_run.fingerprint] is None and price.pace(stage_run) is None:
+                key = pace.stage_key(price.run, stage_run)
+                price.paces.known.setdefault(key, []).append(measure(price.run, stage_run))
 
 
-def measure(run: Run, training: StageRun) -> Pace:
+def measure(run: Run, stage_run: StageRun) -> Pace:
     """Return the median time of a step from initial weights; an upper bound if the stage has a longer late phase."""
     device = prepare(run.config)
-    step = Step(training.stage, initial(run).to(device), stage_inputs(run, training.name, training.stage, device))
-    begun, step.state = step.state, training.stage.at_full_length(step.state)
+    step = Step(stage_run.stage, initial(run).to(device), stage_inputs(run, stage_run.name, stage_run.stage, device))
+    begun, step.state = step.state, stage_run.stage.at_full_length(step.state)
     return Pace(median(_times(step, device)), pace.name(device), upper=step.state is not begun)
 
 

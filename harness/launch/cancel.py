@@ -77,7 +77,7 @@ def _same_data_and_seed(run: Path, stage: Path) -> bool:
 def _needs(run: Path, stage: Path) -> bool:
     """Whether a run needs a stage; only runs of the same data and seed are loaded, as loading imports torch."""
     return _same_data_and_seed(run, stage) and any(
-        training.folder.name == stage.name for training in load(run).stage_runs
+        stage_run.folder.name == stage.name for stage_run in load(run).stage_runs
     )
 
 

@@ -53,7 +53,7 @@ class Job:
     @property
     def ready(self) -> bool:
         """Whether all stages that it waits for are trained or have diverged."""
-        return all(training.ended for training in self.after)
+        return all(stage_run.ended for stage_run in self.after)
 
 
 def freeze(runs: list[Run]) -> list[Run]:
@@ -70,19 +70,19 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
 
     going: folders of stages that jobs of earlier commands already train.
     """
-    uses = Counter(training.fingerprint for run in runs for training in run.stage_runs)
+    uses = Counter(stage_run.fingerprint for run in runs for stage_run in run.stage_runs)
     stages: dict[str, Job] = {}
     of_runs: list[Job] = []
     for run in runs:
         # Add jobs for the stages that other runs need too; the run's own job trains the rest.
         shared: list[StageRun] = []
-        for index, training in enumerate(run.stage_runs):
-            if uses[training.fingerprint] == 1 and training.folder not in going:
+        for index, stage_run in enumerate(run.stage_runs):
+            if uses[stage_run.fingerprint] == 1 and stage_run.folder not in going:
                 continue
-            if not (training.ended or training.folder in going or training.fingerprint in stages):
+            if not (stage_run.ended or stage_run.folder in going or stage_run.fingerprint in stages):
                 work = StageJob(str(run.folder), index)
-                stages[training.fingerprint] = Job(work, training.folder, after=list(shared))
-            shared.append(training)
+                stages[stage_run.fingerprint] = Job(work, stage_run.folder, after=list(shared))
+            shared.append(stage_run)
         of_runs.append(Job(RunJob(str(run.folder), parent), run.folder, after=shared))
     return [*stages.values(), *of_runs]
 

@@ -84,10 +84,10 @@ def _check(run: Run) -> None:
 
     # Batch sizes of the stages.
     images = run.data.length("train")
-    for training in run.stage_runs:
-        check_shares(training.stage, chosen.size, run.config.accumulate)
-        if training.stage.training.batch > images:
+    for stage_run in run.stage_runs:
+        check_shares(stage_run.stage, chosen.size, run.config.accumulate)
+        if stage_run.stage.training.batch > images:
             raise UserError(
-                f"method.{training.name}.training.batch={training.stage.training.batch} is larger than the training "
+                f"method.{stage_run.name}.training.batch={stage_run.stage.training.batch} is larger than the training "
                 f"split of {run.config.data['name']}, {images} images: choose a smaller one."
             )

@@ -91,11 +91,11 @@ class Slurm:
     def _submit_all(self, runs: list[Run], parent: Multirun | None, queue: slurm.Queue, show: Show) -> None:
         """Submit the shared stages and then the runs; jobs that wait for the same stages form one array."""
         root, code = runs[0].root, snapshot(runs[0].root)
-        trained = {training.folder for run in runs for training in run.stage_runs}
+        trained = {stage_run.folder for run in runs for stage_run in run.stage_runs}
         ids = {folder: job.id for folder in trained if (job := slurm.find(folder, queue))}
         groups: dict[tuple[Path, ...], list[Job]] = {}
         for job in jobs(runs, parent, going=ids):  # parents before children, so dependencies come first
-            before = tuple(training.folder for training in job.after if not training.ended)
+            before = tuple(stage_run.folder for stage_run in job.after if not stage_run.ended)
             groups.setdefault(before, []).append(job)
         for stages, group in groups.items():
             for array in (group[first : first + LONGEST] for first in range(0, len(group), LONGEST)):

@@ -150,17 +150,17 @@ def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
         )
 
 
-def load_trained(run: Run, training: StageRun | None, device: torch.device) -> EnergyModel:
+def load_trained(run: Run, stage_run: StageRun | None, device: torch.device) -> EnergyModel:
     """The model after a stage, or the initial model if the stage is None; in evaluation mode."""
-    model = (initial if training is None else untrained)(run).to(device)
-    if training is not None:
-        model.load_state_dict(load_tensors(training.folder / "weights.safetensors", device))
+    model = (initial if stage_run is None else untrained)(run).to(device)
+    if stage_run is not None:
+        model.load_state_dict(load_tensors(stage_run.folder / "weights.safetensors", device))
     return model.eval()
 
 
-def load_state(training: StageRun | None, device: torch.device) -> State:
+def load_state(stage_run: StageRun | None, device: torch.device) -> State:
     """The state tensors that a stage saved at its end."""
-    return {} if training is None else load_tensors(training.folder / "state.safetensors", device)
+    return {} if stage_run is None else load_tensors(stage_run.folder / "state.safetensors", device)
 
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:

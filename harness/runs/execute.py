@@ -64,8 +64,8 @@ def _outcome(run: Run, watch: Watch) -> Record:
         return world.on_main(lambda: record_of(run, device, state="skipped", reason=reason))
     try:
         # Train the stages, each from the weights of the one before, and join their curves.
-        for training in run.stage_runs:
-            train_stage(run, training, watch)
+        for stage_run in run.stage_runs:
+            train_stage(run, stage_run, watch)
         world.on_main(lambda: _join_curves(run))
 
         # A run without stages evaluates given weights as they are; `train_stage` checks those that training needs.
@@ -82,52 +82,52 @@ def _join_curves(run: Run) -> None:
     write_text(run.folder / "metrics.jsonl", "".join(json.dumps(point) + "\n" for point in run.curves()))
 
 
-def train_stage(run: Run, training: StageRun, watch: Watch) -> None:
+def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
     """Train one stage of a run, unless it is trained already; wait if another job trains it.
 
     Raises Diverged, now and at every later call, if it diverges.
     """
     device, world = build.prepare(run.config), join()
-    if world.rank == 0 and is_locked(training.folder):
-        watch.working(run, f"wait for stage {training.name}", 0, 1, "another job trains it")
-    with hold_folder(training.folder, world):
+    if world.rank == 0 and is_locked(stage_run.folder):
+        watch.working(run, f"wait for stage {stage_run.name}", 0, 1, "another job trains it")
+    with hold_folder(stage_run.folder, world):
         # Nothing is left to do of a stage that diverged or is done.
-        diverged = training.folder / "diverged.json"
+        diverged = stage_run.folder / "diverged.json"
         if reason := world.on_main(lambda: read_json(diverged) if diverged.exists() else ""):
             raise Diverged(reason)
-        if world.on_main(lambda: training.done):
+        if world.on_main(lambda: stage_run.done):
             return
 
         # Begin from the parent's weights, or from initial ones; those that `init` gives must be right on enough images.
-        model = build.load_trained(run, training.parent, device)
-        inputs = build.stage_inputs(run, training.name, training.stage, device)
+        model = build.load_trained(run, stage_run.parent, device)
+        inputs = build.stage_inputs(run, stage_run.name, stage_run.stage, device)
         if run.init:
             build.check_accuracy(run, model)
 
         # Train, and keep the reason of a divergence for later calls.
-        previews = Previews(run, training)
+        previews = Previews(run, stage_run)
 
         def hear(progress: Progress) -> None:
-            watch.training(run, training.name, progress)
+            watch.training(run, stage_run.name, progress)
             previews.look(progress)
             if progress.checkpointed:
                 watch.saved()
 
         try:
-            train(training.stage, model, inputs, training.folder, run.config.checkpoint_seconds, hear)
+            train(stage_run.stage, model, inputs, stage_run.folder, run.config.checkpoint_seconds, hear)
         except Diverged as error:
-            reason = f"stage {training.name}: {error}"
+            reason = f"stage {stage_run.name}: {error}"
             world.on_main(lambda: write_json(diverged, reason))
             raise Diverged(reason) from error
 
         # Note what a step took, for plans of such stages.
-        world.on_main(lambda: pace.note_stage(run, training, device))
+        world.on_main(lambda: pace.note_stage(run, stage_run, device))
 
 
-def train_alone(run: Run, training: StageRun) -> None:
+def train_alone(run: Run, stage_run: StageRun) -> None:
     """Train one stage of a run and nothing else, with the signals and locks of `execute`."""
     with handle_signals():
-        train_stage(run, training, Watch())
+        train_stage(run, stage_run, Watch())
 
 
 def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
@@ -185,12 +185,12 @@ def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa
 def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
     """What the training of all stages and an evaluation of so many seconds took."""
     stages = [
-        StageCost(name=training.name, fingerprint=training.fingerprint, **read_json(training.folder / "done.json"))
-        for training in run.stage_runs
+        StageCost(name=stage_run.name, fingerprint=stage_run.fingerprint, **read_json(stage_run.folder / "done.json"))
+        for stage_run in run.stage_runs
     ]
     memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
-    training = sum(stage.seconds for stage in stages)
-    return Cost(stages=stages, training_seconds=training, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
+    stage_run = sum(stage.seconds for stage in stages)
+    return Cost(stages=stages, training_seconds=stage_run, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
 
 
 @contextmanager

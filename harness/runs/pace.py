@@ -25,9 +25,9 @@ class Pace:
         return f"{'at most ' * self.upper}{self.seconds:.3g} s, {self.device}"
 
 
-def stage_key(run: Run, training: StageRun) -> str:
+def stage_key(run: Run, stage_run: StageRun) -> str:
     """Key of what a step's time depends on, besides the device: stage without its budget, net, shape of the data."""
-    stage: Any = training.stage
+    stage: Any = stage_run.stage
     fields = asdict(stage)
     fields["training"] = {k: v for k, v in fields["training"].items() if k not in ("epochs", "milestones")}
     return fingerprint([type(stage).__module__, type(stage).__name__, fields, *_net(run)])
@@ -47,11 +47,11 @@ def note(folder: Path, key: str, device: torch.device, processes: int, **took: f
     write_json(folder / "pace.json", {"key": key, "device": name(device), "processes": processes, **took})
 
 
-def note_stage(run: Run, training: StageRun, device: torch.device) -> None:
+def note_stage(run: Run, stage_run: StageRun, device: torch.device) -> None:
     """Keep what a step of a trained stage took."""
-    took = read_json(training.folder / "done.json")
+    took = read_json(stage_run.folder / "done.json")
     each, steps = took["seconds"] / took["steps"], took["steps"]
-    note(training.folder, stage_key(run, training), device, took["processes"], seconds_per_step=each, steps=steps)
+    note(stage_run.folder, stage_key(run, stage_run), device, took["processes"], seconds_per_step=each, steps=steps)
 
 
 def name(device: torch.device) -> str:

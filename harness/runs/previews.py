@@ -36,10 +36,10 @@ SHARE, SUPPOSED = 0.01, 0.3
 class Previews:
     """Draws previews of one stage of a run during its training."""
 
-    def __init__(self, run: Run, training: StageRun) -> None:
-        self.run, self.training, self.folder = run, training, training.folder / "glimpses"
+    def __init__(self, run: Run, stage_run: StageRun) -> None:
+        self.run, self.stage_run, self.folder = run, stage_run, stage_run.folder / "glimpses"
         self.begun, self.spent, self.last = time.monotonic(), 0.0, SUPPOSED
-        self.possible = join().rank == 0 and not (join().size > 1 and training.stage.sharded)
+        self.possible = join().rank == 0 and not (join().size > 1 and stage_run.stage.sharded)
 
     def look(self, progress: Progress) -> None:
         """Save a grid of samples if one is due; an error ends the previews, not the run."""
@@ -51,14 +51,14 @@ class Previews:
             self._draw(progress)
         except Exception as error:  # a method that cannot sample yet, no outliers, no memory, no room on the disk
             self.possible = False
-            log.info("no glimpses of %s: %s", self.training.folder, error)
+            log.info("no glimpses of %s: %s", self.stage_run.folder, error)
         self.last = time.monotonic() - started
         self.spent += self.last
 
     def _draw(self, progress: Progress) -> None:
-        device, stage = progress.model.mean.device, self.training.stage
-        if self.training.parent is None and not self.folder.exists():  # initial images of the walks
-            rng = generator(device, self.run.config.seed, self.training.name, "state")
+        device, stage = progress.model.mean.device, self.stage_run.stage
+        if self.stage_run.parent is None and not self.folder.exists():  # initial images of the walks
+            rng = generator(device, self.run.config.seed, self.stage_run.name, "state")
             self._keep(0, with_steps(self.run.method, 0), progress.model, stage.state(self.run.data, rng))
         self._keep(progress.step * stage.training.batch, self.run.method, progress.model, progress.state)
 
@@ -75,9 +75,9 @@ def glimpses(run: Run) -> list[tuple[int, Path]]:
     """The grids of all stages of a run, each as (images seen so far in all stages, file)."""
     grids: list[tuple[int, Path]] = []
     before = 0
-    for training in run.stage_runs:
-        paths = sorted((training.folder / "glimpses").glob("[0-9]*.png"))
+    for stage_run in run.stage_runs:
+        paths = sorted((stage_run.folder / "glimpses").glob("[0-9]*.png"))
         grids += [(before + int(path.stem), path) for path in paths]
-        logged = read_lines(training.folder / "metrics.jsonl")
+        logged = read_lines(stage_run.folder / "metrics.jsonl")
         before += logged[-1]["images"] if logged else 0
     return grids

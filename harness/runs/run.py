@@ -193,10 +193,12 @@ class Run:
             return read_lines(whole)
         lines: list[dict[str, Any]] = []
         before = 0
-        for training in self.stage_runs:
-            logged = read_lines(training.folder / "metrics.jsonl")
+        for stage_run in self.stage_runs:
+            logged = read_lines(stage_run.folder / "metrics.jsonl")
             for line in logged:
-                figures = {f"{training.name}/{k}": v for k, v in line.items() if k not in ("step", "images", "seconds")}
+                figures = {
+                    f"{stage_run.name}/{k}": v for k, v in line.items() if k not in ("step", "images", "seconds")
+                }
                 lines.append({"images": before + line["images"], **figures})
             before += logged[-1]["images"] if logged else 0
         return lines

@@ -72,7 +72,7 @@ def tags(run: Run, row: Row, id: str) -> dict[str, str]:
     texts = {key if _plain(key) else HIDDEN + key: text for key, text in row_tags(row)}
     texts |= {
         "folder": str(run.folder),
-        "checkpoints": "\n".join(str(training.folder) for training in run.stage_runs),
+        "checkpoints": "\n".join(str(stage_run.folder) for stage_run in run.stage_runs),
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": run.config.command,
         "mlflow.note.content": description(run, row, id),
