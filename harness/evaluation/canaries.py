@@ -54,10 +54,11 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
     spread = float(rows.var(0).sum()) / trace
     if distance > OFF or not 0.5 < spread < 2:
         raise CanaryFailed(
-            f"Train against train: the mean {features.source.distance[0]} features of {len(rows)} training images is "
-            f"{distance:.3g} times its sampling error away from the reference's (at most {OFF} is expected), and their "
-            f"variance is {spread:.3g} of it. The statistics are of other images, or were made by other weights or "
-            "another preprocessing: check protocol.metrics.fidelity.statistics, or empty the cache."
+            f"Train against train: the squared distance between the mean {features.source.distance[0]} features of "
+            f"{len(rows)} training images and the reference's is {distance:.3g} times its expectation (at most {OFF} "
+            f"passes), and their variance is {spread:.3g} of the reference's. The statistics are of other images, or "
+            "were made by other weights or another preprocessing: check protocol.metrics.fidelity.statistics, or empty "
+            "the cache."
         )
     return {f"train against train ({features.source.distance[0]})": distance}
 
