@@ -1,6 +1,7 @@
 """Two processes that share each batch, or one that accumulates it in pieces, give the result of whole batches."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,13 @@ import harness
 from harness.core import distributed
 from harness.core.errors import UserError
 from harness.core.files import read_json, read_lines
+from harness.core.signals import Leave, handle_signals
 from harness.runs import record
 from harness.runs.build import load_trained, outliers
 from harness.runs.execute import train_alone
 from harness.runs.failure import one_line
 from harness.training.batches import StageInputs
-from harness.training.checkpoint import save
-from harness.training.step import Step
+from harness.training.loop import train
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
 """These cover a shared first stage, a curriculum, sharded buffers, and gradients at perturbed weights."""
@@ -122,19 +123,21 @@ def test_a_run_begun_by_one_process_is_continued_by_two(tmp_path):
     train_alone(run, run.stage_runs[0])
 
     (run,) = harness.plan(*arguments, f"runs={two}")
-    (training,) = run.stage_runs
-    materials = StageInputs(run.data, outliers(run), (0, "energy"), CPU)
-    loop = Step(training.stage, load_trained(run, None, CPU), materials)
-    for step, batch in loop.batches():
-        loop(step, batch)
-        if step == 3:
-            content = {"step": 4, "resumed": 0, "seconds": 1.0, "joules": None, "made_with": []}
-            save(training.folder / "checkpoints", 4, loop.content() | content)
-            break
+    (begun,) = run.stage_runs
+    inputs = StageInputs(run.data, outliers(run), (0, "energy"), CPU)
+
+    def leave(progress):
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)  # training finishes its next step, saves and leaves
+
+    with pytest.raises(Leave), handle_signals():
+        train(begun.stage, load_trained(run, None, CPU), inputs, begun.folder, 1e9, leave)
+    (saved,) = (begun.folder / "checkpoints").iterdir()
+    assert saved.name.startswith("0000000004-")
     done = together(two, "none", *arguments)
     assert done.returncode == 0, done.stderr
     check_stages(one, two)
-    assert read_json(training.folder / "done.json")["resumed"] == 1
+    assert read_json(begun.folder / "done.json")["resumed"] == 1
 
 
 def test_a_process_that_fails_ends_them_all_with_its_own_error(tmp_path):
