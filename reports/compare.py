@@ -115,7 +115,6 @@ def table(first: Record, second: Record) -> Table:
         shares, alone = (f"{share:.2f} %" for share in pair.shares), map(str, pair.only)
         difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
         comparison.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
-    # The other scores stand side by side.
     for key, score in first.scores.items():
         if key in second.scores and key not in tested and not score.table:
             comparison.add_row(

@@ -29,7 +29,6 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
     apart: copies of this process write the pages during the body; only for rows whose files need no connection, which
     processes cannot share.
     """
-    # Group the runs by series.
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
@@ -53,7 +52,6 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
 
 def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:
     """Write the page of a run; siblings: the runs of its series, which share the differences from the recipe."""
-    # Group the scores by table.
     tables: dict[str, list[Score]] = defaultdict(list)
     for score in row.scores.values():
         tables[score.table].append(score)

@@ -36,7 +36,6 @@ def run(request: Request) -> None:
     arguments: Arguments = request.arguments
     run = Run(request.config)
     device = prepare(run.config)
-    # Only look for the largest batch.
     if arguments.fit:
         for stage, most in bench.fits(run, device, arguments.stage):
             console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")

@@ -48,7 +48,6 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     """Write explain.png and explain.json; return the lines to print."""
     target, names = model.label(asked.target), [short(name) for name in model.run.data.classes]
     images, image_names, lines = pictures(asked.images, asked.n, model.run.data)
-    # Predict the unchanged images, then walk them in each ball.
     with torch.no_grad():
         confidence, predicted = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
     explanations = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}

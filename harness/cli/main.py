@@ -62,7 +62,6 @@ def command(typed: Sequence[str]) -> int:
         flags.read(typed)
         print(show([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
         return 0
-    # Import this verb alone, and run it.
     module = import_module(f"harness.cli.{verb}")
     return module.run(read(verb, module, rest)) or 0
 
@@ -114,7 +113,6 @@ def _help_of(verb: str) -> str:
         and node.targets[0].id in ("WORDS", "EXAMPLE")
     }
     lines = [" ".join(["python -m harness", verb, *constants.get("WORDS", ()), "[key=value …]"]), "", _doc(path)]
-    # Describe its own arguments.
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Arguments":
             entries = [entry for entry in node.body if isinstance(entry, ast.AnnAssign)]

@@ -37,7 +37,6 @@ def run_all(runs: list[Run]) -> int:
     console.print(scores_table(runs))
     where = "" if config.runs == "runs" else f" runs={config.runs}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
-    # Send what MLflow still misses, for a short while.
     if enabled(config):
         _, missing = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
         console.print(f"MLflow:      {tracking.ui_command(config)}", markup=False, soft_wrap=True)

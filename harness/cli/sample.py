@@ -90,7 +90,6 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     classes = [model.label(word) for word in asked.classes] or list(range(len(names)))
     images = _draw(model, asked, classes)
     walks = trajectory(model, min(asked.n, WALKS), classes, asked.seed, asked.steps)
-    # Write the pictures and the arrays.
     grid, strip, arrays = (folder / name for name in ("samples.png", "trajectory.png", "samples.npz"))
     save_grid(images, len(classes), grid)
     table(strip, _rows(walks, [short(names[label]) for label in classes]))

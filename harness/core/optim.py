@@ -102,7 +102,6 @@ def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in parameters]
-    # The ascent direction, normalised over all parameters jointly.
     scale = [p.detach().abs() if how.adaptive else torch.ones_like(p) for p in parameters]
     scaled = [t * p.grad for t, p in zip(scale, parameters, strict=True) if p.grad is not None]
     length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12

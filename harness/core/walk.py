@@ -114,7 +114,6 @@ def walk(
     if how.noise and normal is None:
         raise ValueError("a walk with noise needs `normal`, the source of it")
     x, centre = start.detach().clone(), start if centre is None else centre
-    # For keep=best and momentum.
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
     # With batch statistics the network stays in its own mode; its parameters are frozen in any case.

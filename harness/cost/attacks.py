@@ -24,7 +24,6 @@ def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> 
     if any(not stage_run.done for stage_run in run.stage_runs[-1:]):
         raise UserError(f"{run.name} is not trained yet: the same command without `bench` and of=attacks trains it.")
     run.data.ready()
-    # Find the robust accuracies in the protocol.
     evaluation = build.evaluation(run, device)
     metrics = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
     if not metrics:

@@ -58,7 +58,6 @@ def plain_walk(
     x = best = start
     highest, velocity = start.new_full((len(start),), -torch.inf), torch.zeros_like(start)
     model.eval()
-    # Take gradient steps; the host reads the value of each.
     for _ in range(steps):
         x = x.detach().requires_grad_(True)
         value = objective(model(x))
@@ -130,7 +129,6 @@ def _binary(reference: PlainStep, batch: Batch, score: Callable[[Tensor, Tensor]
         difference = joint(model(real))[:, None] - joint(model(contrastive))[None]
         ((difference > 0).float() + 0.5 * (difference == 0).float()).mean().item()
     model.train()
-    # Binary cross-entropy, and R1 on real images.
     x = real.detach().requires_grad_(reference.stage.r1 > 0)
     of_real, of_contrastive = score(model(x), y), score(model(contrastive), y)
     loss = (softplus(-of_real).mean() + softplus(of_contrastive).mean()) / 2

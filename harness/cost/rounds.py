@@ -89,7 +89,6 @@ def time_in_turn(
         work()  # the first call is slower
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     clocks = [Clock(device) for _ in range(rounds)]
-    # Time the sections of ours, then all variants.
     for turn, clock in enumerate(clocks):
         afresh()
         with clock.running():

@@ -48,7 +48,6 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
     """
     view, n = subject.data.view("train", "plain"), subject.data.length("train")
     rows = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
-    # Compare their mean and variance with the reference's.
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
     distance = len(rows) * float((rows.mean(0) - mu).square().sum()) / trace
     spread = float(rows.var(0).sum()) / trace

@@ -128,7 +128,6 @@ class Evaluation:
                 raise UserError(f"protocol.metrics.{name} gives {min(shared)}, which an entry before it gives already.")
             total.scores.update(result.scores)
             total.outcomes.update(result.outcomes)
-            # Write its pictures and tables.
             for picture, write in result.pictures.items():
                 with atomic_write(self.folder / f"{picture}.png") as temporary:
                     write(temporary)

@@ -64,7 +64,6 @@ class Steps:
         if (folder / "selection.json").exists():
             shutil.rmtree(folder / "selection", ignore_errors=True)  # a killed process may have left some of it
             return
-        # The Fréchet distance of every candidate's samples.
         features = subject.features(self.features)
         against = reference(features, subject.data, self.against, subject.cache).statistics
         distances = {

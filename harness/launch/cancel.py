@@ -33,14 +33,12 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
     if not words and not every:
         raise UserError(_what_to_type(going))
 
-    # Cancel their jobs, and the jobs of stages for which no other run waits.
     chosen = going if every else named
     jobs = {folder: job for folder in chosen if (job := slurm.find(folder, queue))}
     others = [folder for folder in going if folder not in chosen]
     shared = _stage_jobs(root, chosen, others, queue)
     slurm.cancel([job.id for job in (*jobs.values(), *shared.values())])
 
-    # Report the jobs, and stop the processes of the other runs.
     lines = [f"{folder.name}: job {job.id} is cancelled, it was {job.state}" for folder, job in jobs.items()]
     lines += [f"stage {folder.name}: job {job.id} is cancelled, no other run waits" for folder, job in shared.items()]
     return lines + _stop_processes([folder for folder in chosen if folder not in jobs])

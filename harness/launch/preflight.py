@@ -31,7 +31,6 @@ def ready_to_judge(runs: list[Run]) -> None:
     """
     needs = ("data", "protocol", "extractors")
     for run in {fingerprint([getattr(run.config, part) for part in needs]): run for run in runs}.values():
-        # Every class needs test images.
         missing = [name for name, n in zip(run.data.classes, _class_counts(run), strict=True) if not n]
         if missing:
             names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -58,7 +57,6 @@ def _class_counts(run: Run) -> list[int]:
 
 def _check(run: Run) -> None:
     """Build the parts of a run that are cheap to build; UserError if one is wrong."""
-    # Launcher, tracking store and device.
     chosen = launcher(run.config)
     if store.enabled(run.config):
         store.uri(run.config)  # refused where it holds a password
@@ -75,14 +73,12 @@ def _check(run: Run) -> None:
         foreign.check(foreign.read(path), model.net, path)
     build.outliers(run).ready()
 
-    # Sampler and protocol.
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
     evaluator.metrics(run.config.protocol)
     evaluator.sampling(run.config.protocol)
     evaluator.selection(run.config.protocol)
 
-    # Batch sizes of the stages.
     images = run.data.length("train")
     for stage_run in run.stage_runs:
         check_shares(stage_run.stage, chosen.size, run.config.accumulate)

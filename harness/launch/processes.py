@@ -37,7 +37,6 @@ class Processes:
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
         """Do the remaining work of the runs."""
-        # Write the configs, and list the jobs.
         root, left = runs[0].root, freeze(runs)
         if not left:
             return

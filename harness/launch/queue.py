@@ -104,7 +104,6 @@ def history(names: Iterable[str]) -> dict[tuple[str, int], Ended]:
 
     Empty if the cluster has no accounting.
     """
-    # Query the accounting, if there is any.
     wanted = sorted(set(names))
     if not wanted or not shutil.which("sacct"):
         return {}
@@ -133,7 +132,6 @@ def _index(task: str) -> int:
 
 def _output(*command: str) -> list[str]:
     """Run a SLURM command and return the lines that it prints; UserError if it fails or does not answer."""
-    # Run the command; find out what is wrong if it fails.
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except subprocess.TimeoutExpired:

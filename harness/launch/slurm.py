@@ -112,7 +112,6 @@ class Slurm:
         for task, job in enumerate(array):
             Submitted(name, task, str(place)).write(job.folder)
 
-        # Set the options of sbatch.
         executor = submitit.AutoExecutor(root / place, cluster="slurm", slurm_max_num_timeout=RESTARTS)
         executor.update_parameters(
             name=name,
@@ -134,7 +133,6 @@ class Slurm:
             slurm_additional_parameters={"requeue": True, **self.extra},
         )
 
-        # Submit the array.
         try:
             with redirect_stderr(io.StringIO()), executor.batch():  # the error contains what is printed
                 submitted = [executor.submit(job.work) for job in array]

@@ -30,7 +30,6 @@ def snapshot(root: Path) -> Path:
     for name, path in files.items():
         whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
 
-    # Copy the code once.
     folder = root / "code" / whole.hexdigest()[:12]
     if not folder.exists():
         try:

@@ -120,7 +120,6 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
         with torch.no_grad():
             correct += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
 
-    # Compare the accuracy with the bound.
     accuracy, bound = 100 * correct / len(indices), max(20, 300 / len(data.classes)) if least is None else least
     if accuracy < bound:
         raise UserError(

@@ -108,7 +108,6 @@ def compose(
             hydra_config = composed(*_choices(fixed, places)).hydra
             swept = given.multirun or hydra_config.mode == RunMode.MULTIRUN
 
-            # List the overrides of each run.
             if swept:
                 params = parser.parse_overrides(
                     [f"{key}={value}" for key, value in (hydra_config.sweeper.params or {}).items()]
@@ -194,7 +193,6 @@ def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Pa
         before = OmegaConf.select(config, key, throw_on_missing=False)
         path, _, last = key.rpartition(".")
 
-        # ~key removes a key.
         if override.is_delete():
             if before is None:
                 raise UserError(f"{override.input_line}: there is no {key}. {_near_key(key, plain)}")
@@ -215,7 +213,6 @@ def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Pa
         text = override.get_value_string()
         OmegaConf.update(config, key, _respell(value, like, text, key), merge=True, force_add=True)
 
-    # Replace parts, then resolve.
     whole = OmegaConf.create({**cast(Part, OmegaConf.to_container(config)), **parts})
     return cast(Part, OmegaConf.to_container(whole, resolve=True))
 
@@ -225,7 +222,6 @@ def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401
 
     like: the present value; None if there is none. text: the value as typed.
     """
-    # Convert the elements of dicts and lists.
     if isinstance(value, dict):
         known = like if isinstance(like, dict) else {}
         return {name: _respell(part, known.get(name), str(part), f"{key}.{name}") for name, part in value.items()}

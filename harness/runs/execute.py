@@ -40,7 +40,6 @@ def execute(run: Run, watch: Watch) -> Record:
         if world.on_main(path.exists):
             return world.on_main(lambda: record.read(path))
 
-        # Count the attempt; the fault of an earlier one is past.
         attempt = world.on_main(lambda: count_attempt(run))
         world.on_main(lambda: (run.folder / "failure.md").unlink(missing_ok=True))
         watch = Watches(Diary(run, attempt), watch) if world.rank == 0 else watch
@@ -137,7 +136,6 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
         # Check on few images that the numbers will mean something.
         canaries = world.on_main(evaluation.canaries)
 
-        # Sample and evaluate, piece by piece, with all processes.
         run_pieces(evaluation, build.evaluators(run, device), partial(build.evaluation_of, run.folder), hear)
 
         # Merge the pieces into scores, and record them.

@@ -67,7 +67,6 @@ class Mirror:
         old_tags = self.image.data.tags
         self._log("tags", [(key, text) for key, text in tags.items() if old_tags.get(key, "") != text])
 
-        # Send the files and the model, then the status.
         for name in FILES:
             self._send_file(self.run.folder / name)
         if row.state == "done" and self.run.config.tracking_model:

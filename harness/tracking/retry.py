@@ -29,7 +29,6 @@ def best_effort(store: str, what: str, do: Callable[[], Done], insist: bool = Fa
     if not insist and away(store):
         return None
 
-    # Log an error once, and remember an unreachable store.
     try:
         result = do()
     except Exception as error:

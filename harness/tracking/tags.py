@@ -47,7 +47,6 @@ def scores(row: Row, time: int) -> list[Point]:
 
     Their time is when the record was created, the same in all copies of it; `time` if that is unknown.
     """
-    # Choose the time of the points.
     if row.origin and row.origin.created:
         time = int(1000 * datetime.fromisoformat(row.origin.created).timestamp())
     values = {key: score.value for key, score in row.scores.items()}
@@ -92,7 +91,6 @@ def plain_tags(tags: dict[str, str]) -> dict[str, str]:
 
 def description(run: Run, row: Row, id: str) -> str:
     """A run in markdown: the command, the main scores, warnings, and where to find the rest."""
-    # What was run, and its main scores.
     parts = [f"**{row.method}** on **{row.data}**, net {row.model}, seed {row.seed}: {row.state}", row.reason]
     parts.append(f"```\n{run.config.command}\n```")
     if main := [score for score in row.scores.values() if not score.table]:
@@ -107,7 +105,6 @@ def description(run: Run, row: Row, id: str) -> str:
     parts += [f"† {warning}" for warning in _warnings(row)]
     parts += [f"Deviates from the paper, {topic}: {note}" for topic, note in row.notes.items()]
 
-    # Where to find the files and the model.
     parts.append(f"Folder: `{run.folder}`")
     if row.state == "done":
         parts.append(f'Model: `mlflow.pyfunc.load_model("runs:/{id}/model").get_raw_model()`')

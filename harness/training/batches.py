@@ -40,7 +40,6 @@ def batches(
     stage: Stage, inputs: StageInputs, start: int, steps: int, skipped: set[str]
 ) -> Iterator[tuple[int, Batch]]:
     """Yield steps start … steps − 1 with this rank's part of each batch; unreadable files are added to `skipped`."""
-    # Open the streams, then move one batch of each to the device per step.
     streams: dict[Stream, Iterator[tuple[Tensor, Tensor]]] = {
         name: _stream(name, stage, inputs, start, steps, skipped) for name in stage.streams
     }

@@ -96,7 +96,6 @@ def train(
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 
-            # Report progress.
             watch(Progress(done, step.steps, figures, save, step.result(), step.state))
 
             # Leave if a signal said so; no rank leaves before rank 0 has written the checkpoint.

@@ -68,7 +68,6 @@ class Step:
             with section("forward and backward"), self._precision():
                 self._sharpen(losses)
 
-        # Update the weights, and their moving average.
         with section("optimiser and average"):
             for group in self.optimizer.param_groups:
                 group["lr"] = how.rate(number, self.steps)

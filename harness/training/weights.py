@@ -69,7 +69,6 @@ def convert(source: Path, target: Path) -> None:
     if _format(source) == "safetensors":
         raise UserError(f"{source} is a safetensors file: give it as it is.")
 
-    # Unpickle the file, with a warning first.
     print(f"Executing the code in {source}. Do this only with files of a source that you trust.", file=sys.stderr)
     try:
         with source.open("rb") as file:

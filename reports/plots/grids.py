@@ -20,7 +20,6 @@ def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", colu
 
     said: the remark above the pictures.
     """
-    # Compute the layout in pixels.
     images = [imread(picture) for _, picture in pictures]
     widest = max(image.shape[1] for image in images)
     wide = min(widest * max(1, NARROW // widest), WIDE)
@@ -31,7 +30,6 @@ def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", colu
     rows = -(-len(pictures) // columns)
     top = 2 * LINE if said else 0
     width, height = columns * (wide + GAP) + GAP, rows * (above + high) + GAP + top
-    # Place each picture below its title.
     with drawing(path, width / DPI, height / DPI, said, layout=None) as figure:
         for place, (title, image) in enumerate(zip(titles, images, strict=True)):
             row, column = divmod(place, columns)

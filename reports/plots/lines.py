@@ -68,7 +68,6 @@ def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: 
                 look = looks[label]
                 artists[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
             _label_axes(axes, panel, below=panel.dense and place + columns <= len(panels))
-        # One legend for all panels.
         labels = [label for label in looks if label in artists]
         names = [fill(label, 24) for label in labels]
         handles = [artists[label] for label in labels]

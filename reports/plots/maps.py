@@ -52,7 +52,6 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
     A cell without runs stays empty. said: the remark above the maps.
     """
     columns, rows = (sorted({cell[axis] for panel in shown for cell in panel.cells}) for axis in (0, 1))
-    # Arrange the maps; sizes are in inches.
     wide = min(ROW, len(shown))
     high = -(-len(shown) // wide)
     width, height = 0.9 + 0.62 * len(columns), 0.8 + 0.5 * len(rows)

@@ -82,7 +82,6 @@ def tradeoff(
             handles.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **style, **point.look.mark))
         if references:
             handles += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
-        # Draw the published results, hollow.
         for place, entry in enumerate(references):
             style = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(entry.label, LETTERS)}
             handles += axes.plot(entry.x, entry.y, color=GREY, markerfacecolor="white", **style)

@@ -16,7 +16,6 @@ def hub_file(url: str) -> Path:
 
 def fetch(name: str, given: str | None, url: str) -> None:
     """Make sure that an extractor's weights are on this machine; UserError if they are neither given nor fetchable."""
-    # A given file needs no download.
     if given:
         if not Path(given).is_file():
             raise UserError(f"extractors.{name}={given}: there is no such file ({Path(given).absolute()}).")

@@ -46,7 +46,6 @@ class Calibration(Metric):
         def draw(path: Path) -> None:
             reliability(path, accuracy, counts, f"ECE {value:.1f} %, {len(right)} images")
 
-        # The numbers behind the diagram.
         edges = np.linspace(0, 1, self.bins + 1).round(6).tolist()
         rights = np.rint(np.nan_to_num(accuracy) * counts).astype(int).tolist()
         bins = zip(edges[:-1], edges[1:], counts.tolist(), rights, strict=True)

@@ -133,7 +133,6 @@ class Counterfactuals(Metric):
             warnings, n = [*extractor.warnings, *warnings], len(found[0]["confidence"])
             return Score(title=title, value=value, n=n, better="lower", table=table, warnings=warnings)
 
-        # The headline, then the distance at each radius.
         headline = f"Counterfactual {title} at {100 * self.confidence:g} % confidence"
         scores = {} if matched is None else {f"counterfactual_{key}": score(headline, matched, unmatched)}
         for eps, value in zip(self.radii, values, strict=True):

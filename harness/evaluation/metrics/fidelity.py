@@ -108,7 +108,6 @@ class Fidelity(Metric):
         shares = prc_features_to_metric(found, images, **options)
         title, n = f"KID × 1000{of.suffix}", len(found)
         scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
-        # Precision is a share of the samples, recall one of the reference images.
         for name, key, count in (
             ("Precision", KEY_METRIC_PRECISION, n),
             ("Recall", KEY_METRIC_RECALL, len(images)),
