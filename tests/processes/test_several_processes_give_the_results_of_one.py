@@ -77,11 +77,13 @@ def check_record(run, found, other):
     assert theirs.outcomes == found.outcomes and found.outcomes
     for key, score in found.scores.items():
         assert theirs.scores[key].value == pytest.approx(score.value, rel=1e-2, abs=1e-3), key
-    ours, others = (samples(folder) for folder in (run.folder, other / run.name))
-    # Another order of sums changes a rounded pixel by at most one grey level. But a walk amplifies the difference and
-    # a few images diverge: three of 70 are allowed to. Steps longer by 1 % would move 40 % of the pixels further, and
-    # other noise nearly all.
-    assert (np.abs(ours - others) <= 1).mean() > 0.95
+    folders = run.folder, other / run.name
+    # The first two steps of the walks agree, up to the order of sums: here to 6e-6. PGD steps 1 % longer give 0.05.
+    ours, others = (harness.load(folder).sample(70, steps=2) for folder in folders)
+    np.testing.assert_allclose(ours, others, atol=5e-5)
+    # Later steps amplify the difference: a pixel crosses one grey level or, rarely, a whole walk ends elsewhere.
+    differences = np.abs(np.subtract(*map(samples, folders))).max(axis=(1, 2, 3))
+    assert (differences > 1).sum() <= 3
 
 
 @pytest.fixture(scope="module")
