@@ -8,6 +8,7 @@
 Heavy packages are imported only when they are used.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 from harness.core import imports
@@ -38,7 +39,7 @@ def plan(*overrides: str) -> "list[Run]":
 def run(run: "Run") -> "Record":
     """Train and evaluate what is left of a run, and return its record."""
     from harness.launch.jobs import freeze
-    from harness.launch.preflight import importable, ready_to_judge
+    from harness.launch.preflight import check_code, importable, ready_to_judge
     from harness.runs.execute import execute
     from harness.runs.folder import OVER
     from harness.tracking.sender import sender
@@ -46,6 +47,8 @@ def run(run: "Run") -> "Record":
     importable()
     if run.state not in OVER:
         ready_to_judge([run])
+    for line in check_code([run]):
+        warnings.warn(line, stacklevel=2)
     freeze([run])
     return execute(run, sender(run))
 

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from functools import wraps
 
 import hypothesis
 import pytest
@@ -14,7 +13,6 @@ from harness.core.energy import EnergyModel
 from harness.core.optim import Training
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
-from harness.evaluation.features import digits as features
 from harness.models.digits import Digits as DigitsNet
 from harness.training.batches import StageInputs
 from harness.training.step import Step
@@ -28,23 +26,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_extractor():
-    """Train the extractor of digits, which takes seconds, only once per process on the same images."""
-    made = {}
-
-    @wraps(features._train)
-    def trained(images, labels):
-        content = images.numpy().tobytes() + labels.numpy().tobytes()
-        if content not in made:
-            made[content] = trained.__wrapped__(images, labels)
-        return made[content]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "_train", trained)
-        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console, runs_table, scores_table
 from harness.core.distributed import join
 from harness.launch.launchers import launch
-from harness.launch.preflight import check_all, ready_to_judge
+from harness.launch.preflight import check_all, check_code, ready_to_judge
 from harness.runs.folder import OVER
 from harness.runs.run import Run
 from harness.tracking.store import enabled
@@ -32,6 +32,8 @@ def run_all(runs: list[Run]) -> int:
     runs = list({run.name: run for run in runs if run.name in names}.values())
     config = runs[0].config
     world.on_main(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
+    for line in world.on_main(lambda: check_code(runs)):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(runs_table(runs))
     status = launch(runs, Terminal())
     console.print(scores_table(runs))

@@ -8,6 +8,13 @@ class UserError(Exception):
     """An error that the user can fix; its message says what, where and how. No traceback is shown; exit status 2."""
 
 
+class Damaged(UserError):
+    """A file of ours is not what was written: cut short, emptied, or changed by as little as a bit."""
+
+    def __init__(self, path: object, reason: object, remedy: str = "") -> None:
+        super().__init__(f"{path} is damaged: {reason}.{remedy and ' '}{remedy}")
+
+
 class Diverged(Exception):
     """A loss, weight or sample is not finite or exceeds its bound: an outcome of the run, not a fault in the code."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -14,7 +15,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness.core.errors import UserError
+from harness.core.errors import Damaged, UserError
+
+log = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
 """The name of a temporary file; it contains the pid and host of its writer."""
@@ -118,6 +121,37 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_checked(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file atomically, with the sha256 of its content in the key `sha256`."""
+    write_json(path, {**content, "sha256": _sha256_of(content)})
+
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """The content of a file of `write_checked`; Damaged if it is not what was written.
+
+    Files that older versions wrote hold no digest; of them only the form is checked.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Damaged(path, f"it is no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise Damaged(path, "it holds no JSON object")
+    if content.pop("sha256", None) not in (None, _sha256_of(content)):
+        raise Damaged(path, "its content does not have the sha256 that it names")
+    return content
+
+
+def _sha256_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append a line to a .jsonl file; UserError if it cannot be written."""
     try:
@@ -128,11 +162,23 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a .jsonl file; a last line that was cut short by a kill is left out."""
+    """The complete lines of a .jsonl file; a last line that was cut short by a kill is left out.
+
+    Lines that are damaged are left out too, with a warning: curves are looked at, and no score depends on them.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines if line]
+    lines: list[dict[str, Any]] = []
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            content = json.loads(text or b"null")
+        except ValueError:
+            content = text
+        if isinstance(content, dict):
+            lines.append(content)
+        elif content is not None:
+            log.warning("Line %d of %s is damaged and left out.", number, path)
+    return lines
 
 
 def digest(path: str) -> str:
@@ -149,5 +195,4 @@ def digest(path: str) -> str:
 
 @lru_cache
 def _digest(file: Path, _changed: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

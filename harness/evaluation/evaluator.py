@@ -4,30 +4,37 @@ A phase consists of pieces, and each piece writes one file, once. A piece draws 
 of a metric; the result of a shard is a part, and the parts of a metric are merged into scores.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import torch
 
 from harness.core.dataset import Outliers
-from harness.core.errors import UserError
-from harness.core.files import atomic_write, read_json, valid_name, write_json
+from harness.core.errors import Damaged, UserError
+from harness.core.files import atomic_write, read_checked, valid_name, write_json
 from harness.core.method import Method, State
 from harness.core.registry import find, make
 from harness.evaluation import canaries
 from harness.evaluation.metric import Metric, Result, Subject
-from harness.evaluation.parts import read_part, write_part
+from harness.evaluation.parts import read_mark, read_part, write_part
 from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.evaluation.score import Selection
 from harness.evaluation.selection import Steps, with_chosen_steps, with_steps
 
+log = logging.getLogger(__name__)
+
 Phase = Literal["selection", "samples", "metrics"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 """The phases, in order; the pieces of one phase do not depend on each other."""
+
+SAMPLES = "samples"
+"""The name of the code that draws samples, beside the names of metrics."""
 
 Tell = Callable[[str], None]
 
@@ -61,31 +68,41 @@ class Piece:
     do: Callable[[], None]
 
 
-def chunks(name: str, samples: Samples, made: Callable[[range], torch.Tensor]) -> Iterator[Piece]:
+def chunks(
+    name: str, samples: Samples, made: Callable[[range], torch.Tensor], code: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Piece]:
     """The pieces that draw samples; `made` returns the images of the given indices."""
 
     def do(chunk: int) -> None:
-        samples.write(chunk, made(samples.indices(chunk)))
+        samples.write(chunk, made(samples.indices(chunk)), code)
 
     for chunk in range(len(samples)):
-        yield Piece(name, samples.path(chunk), partial(do, chunk))
+        yield Piece(name, samples.mark(chunk), partial(do, chunk))
 
 
 class Evaluation:
     """A model under a protocol, on one device; several Evaluations over the same folder may share the work.
 
     subject: the model, and everything that metrics need. method, state, outliers: the method that draws samples, its
-    training state, and the starting images of samples. folder: for pieces, samples and pictures.
+    training state, and the starting images of samples. folder: for pieces, samples and pictures. code: what is noted
+    with each piece of the code that makes it: digests for SAMPLES, and for each metric by name.
     """
 
     def __init__(
-        self, subject: Subject, method: Method, state: State, outliers: Outliers, protocol: dict[str, Any], folder: Path
+        self,
+        subject: Subject,
+        method: Method,
+        state: State,
+        outliers: Outliers,
+        protocol: dict[str, Any],
+        folder: Path,
+        code: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
         self.tell: Tell = subject.tell
         # The workers point `tell` at the piece in progress, so it is looked up at each call.
         self.subject = replace(subject, tell=lambda text: self.tell(text))
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
-        self.metrics, self.how = metrics(protocol), sampling(protocol)
+        self.metrics, self.how, self.code = metrics(protocol), sampling(protocol), code
         self.selects = selection(protocol) if self.needs_samples else None
 
     @property
@@ -102,6 +119,13 @@ class Evaluation:
             figures |= metric.check(self.subject)
         return figures
 
+    def remove_damaged(self) -> None:
+        """Remove the marks of pieces that are not what was written, so that they are made again; log each."""
+        _remove_if_damaged(self.folder / "selection.json")  # first, as the other pieces depend on it
+        for phase in PHASES:
+            for piece in self.pieces(phase):
+                _remove_if_damaged(piece.path)
+
     def pieces(self, phase: Phase) -> list[Piece]:
         """The pieces of a phase, in a fixed order."""
         return list({"selection": self._selection, "samples": self._samples, "metrics": self._parts}[phase]())
@@ -109,7 +133,9 @@ class Evaluation:
     def finish(self, phase: Phase) -> Path | None:
         """Do the work that follows all pieces of a phase; return the file that later phases read, or None."""
         if phase == "selection" and self.selects and self.selects.candidates(self.method.sampler.steps):
-            self.selects.choose(self.subject, self.folder, self.how, self.method.sampler.steps)
+            self.selects.choose(
+                self.subject, self.folder, self.how, self.method.sampler.steps, self.code.get(SAMPLES, {})
+            )
         if phase == "samples" and self.needs_samples:
             classes = len(self.subject.data.classes)
             save_grid(self.subject.samples.first(SHOWN * columns(classes)), classes, self.folder / "samples.png")
@@ -146,7 +172,7 @@ class Evaluation:
             return ""
         metric = self.metrics[name]
         paths = [self._path(name, shard) for shard in range(metric.shards(self.subject))]
-        done = [read_json(path) for path in paths if path.exists()]
+        done = [read_checked(path) for path in paths if path.exists()]
         return metric.summary(self.subject, done) if done else ""
 
     def _selection(self) -> Iterator[Piece]:
@@ -161,7 +187,7 @@ class Evaluation:
             yield from self._chunks("samples", self.subject.samples, with_chosen_steps(self.method, self.folder))
 
     def _chunks(self, name: str, samples: Samples, method: Method) -> Iterator[Piece]:
-        return chunks(name, samples, lambda indices: self._draw(method, indices))
+        return chunks(name, samples, lambda indices: self._draw(method, indices), self.code.get(SAMPLES, {}))
 
     def _draw(self, method: Method, indices: range) -> torch.Tensor:
         classes, seed = len(self.subject.data.classes), self.how.seed
@@ -175,7 +201,17 @@ class Evaluation:
     def _score(self, name: str, shard: int) -> None:
         started = time.monotonic()
         part = self.metrics[name].score(self.subject, shard)
-        write_part(self._path(name, shard), {"seconds": round(time.monotonic() - started, 2), **part})
+        content = {"seconds": round(time.monotonic() - started, 2), **part}
+        write_part(self._path(name, shard), content, self.code.get(name, {}))
 
     def _path(self, name: str, shard: int) -> Path:
         return self.folder / "parts" / name / f"{shard:05d}.json"
+
+
+def _remove_if_damaged(mark: Path) -> None:
+    try:
+        if mark.exists():
+            read_mark(mark)
+    except Damaged as error:
+        log.warning("%s It is made again.", error)
+        mark.unlink()

@@ -70,7 +70,7 @@ class Subject:
     def features(self, name: str) -> Features:
         """A feature extractor, on the device; opened once."""
         if name not in self.opened:
-            self.opened[name] = features(name, self.data, self.cache, self.weights.get(name), self.device)
+            self.opened[name] = features(name, self.data, self.weights.get(name), self.device)
         return self.opened[name]
 
 

@@ -4,24 +4,26 @@ torch-fidelity is imported inside the functions that use it: that takes a second
 """
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as View
 
 from harness.core.dataset import Dataset, Items, Split
-from harness.core.errors import UserError
+from harness.core.errors import Damaged, UserError
 from harness.core.files import locked_file
-from harness.core.tensors import save_tensors
+from harness.core.tensors import load_tensors, save_tensors
 from harness.evaluation.features import BATCH, Features
 from harness.evaluation.samples import eight_bits
+
+log = logging.getLogger(__name__)
 
 KEPT = 50_000
 """Number of images whose features are stored, for KID, precision and recall; evenly spaced in a larger split."""
@@ -61,13 +63,27 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
     view = data.view(split, "plain")
     path = cache / f"reference-{features.source.extractor}-{_digest(features, view, indices)}.safetensors"
     with locked_file(path):
-        if not path.exists():
-            save_tensors(path, _compute(features, view, indices))
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Remove it: it will be computed again.") from None
+        try:
+            tensors = load_tensors(path, torch.device("cpu")) if path.exists() else None
+        except Damaged as error:
+            log.warning("%s It is computed again.", error)
+            tensors = None
+        if tensors is None:
+            tensors = _compute(features, view, indices)
+            save_tensors(path, tensors)
     return Reference(_to_statistics(tensors), tensors["features"])
+
+
+def data_digests(data: Dataset) -> dict[str, str]:
+    """A digest of each split that has images: their number, labels, and the pixels of up to HASHED of them."""
+    digests: dict[str, str] = {}
+    for split in get_args(Split):
+        if n := data.length(split):
+            digest = hashlib.sha256(f"{n} {data.labels(split).tolist()}".encode())
+            for images in load_images(data.view(split, "plain"), evenly(n, HASHED)):
+                digest.update(images.numpy().tobytes())
+            digests[split] = digest.hexdigest()[:16]
+    return digests
 
 
 def read_given(path: Path, dims: int) -> Reference:

@@ -1,8 +1,9 @@
 """A method's own samples: class-balanced, from fixed seeds, in chunks that survive interruption."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from harness.core.files import atomic_write
 from harness.core.method import Method, State
 from harness.core.random import PerImage, derive
 from harness.core.settings import settings
+from harness.evaluation.parts import read_mark, write_mark
 
 SHOWN = 10
 """Number of rows of the sample grid; its columns are the classes."""
@@ -54,21 +56,28 @@ class Samples(Sequence[Tensor]):
     def __getitem__(self, chunk: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not 0 <= chunk < len(self):
             raise IndexError(chunk)
+        if self.mark(chunk).exists():  # older versions wrote none
+            read_mark(self.mark(chunk))
         return torch.from_numpy(np.load(self.path(chunk)))
 
     def path(self, chunk: int) -> Path:
         """The file of a chunk."""
         return self.folder / f"{self.indices(chunk)[0]:07d}.npy"
 
+    def mark(self, chunk: int) -> Path:
+        """The file that marks a chunk as done."""
+        return self.path(chunk).with_suffix(".json")
+
     def indices(self, chunk: int) -> range:
         """The numbers of a chunk's samples."""
         first, end = chunk * self.how.chunk, min((chunk + 1) * self.how.chunk, self.how.count)
         return range(self.offset + first, self.offset + end)
 
-    def write(self, chunk: int, images: Tensor) -> None:
-        """Store the samples of a chunk, float in [0, 1], in 8 bits, atomically."""
+    def write(self, chunk: int, images: Tensor, code: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Store the samples of a chunk, float in [0, 1], in 8 bits, atomically; then mark them as done."""
         with atomic_write(self.path(chunk)) as temporary:
             np.save(temporary, eight_bits(images.cpu()).numpy())
+        write_mark(self.mark(chunk), code, self.path(chunk), {})
 
     def first(self, count: int) -> Tensor:
         """The first `count` samples, or all if there are fewer."""

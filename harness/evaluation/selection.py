@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from harness.core.dataset import Dataset, Split
-from harness.core.files import read_json, write_json
 from harness.core.method import Method
 from harness.core.settings import settings
 from harness.evaluation.features import enough, source
 from harness.evaluation.metric import Subject
+from harness.evaluation.parts import read_mark, write_mark
 from harness.evaluation.reference import frechet, reference
 from harness.evaluation.samples import Samples, Sampling
 from harness.evaluation.score import Selection
@@ -59,7 +59,7 @@ class Steps:
         first = how.count if self.fresh else 0
         return Samples(folder / "selection" / f"{steps}", replace(how, count=self.count), first)
 
-    def choose(self, subject: Subject, folder: Path, how: Sampling, steps: int) -> None:
+    def choose(self, subject: Subject, folder: Path, how: Sampling, steps: int, code: Mapping[str, str]) -> None:
         """Record the nearest candidate (with ties, the one with fewest steps), then delete the candidates' samples."""
         if (folder / "selection.json").exists():
             shutil.rmtree(folder / "selection", ignore_errors=True)  # a killed process may have left some of it
@@ -67,13 +67,13 @@ class Steps:
         features = subject.features(self.features)
         against = reference(features, subject.data, self.against, subject.cache).statistics
         distances = {
-            candidate: frechet(
+            str(candidate): frechet(
                 torch.cat([features(images)["features"] for images in self.samples(folder, how, candidate)]), against
             )
             for candidate in self.candidates(steps)
         }
-        chosen = min(distances, key=lambda candidate: (distances[candidate], candidate))
-        write_json(folder / "selection.json", {"steps": chosen, "distances": distances})
+        chosen = int(min(distances, key=lambda candidate: (distances[candidate], int(candidate))))
+        write_mark(folder / "selection.json", code, None, {"steps": chosen, "distances": distances})
         shutil.rmtree(folder / "selection")
 
     def selection(self, folder: Path) -> dict[str, Selection]:
@@ -81,7 +81,7 @@ class Steps:
         path = folder / "selection.json"
         if not path.exists():
             return {}
-        choice = read_json(path)
+        choice = read_mark(path)
         others = ", ".join(choice["distances"])
         which = "not reported" if self.fresh else "also reported"
         name = source(self.features).distance[0]
@@ -92,7 +92,7 @@ class Steps:
 def with_chosen_steps(method: Method, folder: Path) -> Method:
     """The method with the chosen number of sampler steps, if one was chosen."""
     path = folder / "selection.json"
-    return with_steps(method, read_json(path)["steps"]) if path.exists() else method
+    return with_steps(method, read_mark(path)["steps"]) if path.exists() else method
 
 
 def with_steps(method: Method, steps: int) -> Method:

@@ -9,6 +9,7 @@ from pathlib import Path
 from submitit.helpers import Checkpointable
 
 from harness.core.errors import Diverged
+from harness.runs.changed import set_aside
 from harness.runs.execute import execute, train_alone
 from harness.runs.run import Run, StageRun, load
 from harness.tracking.outbox import Multirun
@@ -57,7 +58,13 @@ class Job:
 
 
 def freeze(runs: list[Run]) -> list[Run]:
-    """Write the configs of the runs with work left, and return these; failed runs only with retry=true."""
+    """Write the configs of the runs with work left, and return these; failed runs only with retry=true.
+
+    With redo=true, what other code made is set aside first, so that it is left to do.
+    """
+    for run in runs:
+        if run.config.redo and run.state != "running":
+            set_aside(run)
     left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _is_retried(run)]
     for run in left:
         run.freeze()

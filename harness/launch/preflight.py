@@ -8,6 +8,8 @@ from harness.core.errors import UserError
 from harness.evaluation import evaluator
 from harness.launch.launchers import launcher
 from harness.runs import build
+from harness.runs.changed import outdated
+from harness.runs.folder import OVER
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store
 from harness.training import weights as foreign
@@ -43,6 +45,31 @@ def ready_to_judge(runs: list[Run]) -> None:
             metric.ready(run.data, samples, weights)
         if selection:
             selection.ready(run.data, weights)
+
+
+def check_code(runs: list[Run]) -> list[str]:
+    """A line on each run that is over and was made by other code than the present; none with redo=true.
+
+    UserError if work that other code began would be continued, unless redo=true or mixed=true says how.
+    """
+    over, begun = list[str](), list[str]()
+    for run in runs:
+        if run.config.redo or run.state == "running":
+            continue
+        if parts := outdated(run):
+            line = f"{run.name} is {run.state}, but made by other code: {', '.join(map(str, parts))}."
+            if run.state in OVER:
+                over.append(
+                    f"{line} To make that again, and keep the old record aside: the same command with redo=true."
+                )
+            elif not run.config.mixed:
+                begun.append(line)
+    if begun:
+        raise UserError(
+            "\n".join(begun) + "\nTo set this aside and make it again: the same command with redo=true. To go on from "
+            "it with the present code: mixed=true; such runs are not ranked."
+        )
+    return over
 
 
 def importable() -> None:

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.files import write_json
-from harness.runs.origin import NOTE, commit, uncommitted_diff
+from harness.runs.origin import NOTE, commit, edited_files, tracked_diff, untracked
 
 PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
 """The packages to copy; a checkout has them side by side, a copy has them nested in `harness`."""
@@ -25,7 +26,7 @@ def snapshot(root: Path) -> Path:
     """
     # Hash the code and its origin.
     files = _files()
-    origin = {"commit": commit(), "diff": uncommitted_diff()}
+    origin = {"commit": commit(), "diff": tracked_diff(), "untracked": untracked(), "edited": edited_files()}
     whole = hashlib.sha256(repr(origin).encode())
     for name, path in files.items():
         whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
@@ -43,7 +44,7 @@ def snapshot(root: Path) -> Path:
     return folder
 
 
-def _copy(files: dict[str, Path], origin: dict[str, str], folder: Path) -> None:
+def _copy(files: dict[str, Path], origin: dict[str, Any], folder: Path) -> None:
     """Copy the files and their origin into the folder, atomically."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:

@@ -4,19 +4,17 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from harness import models
 from harness.core.dataset import Outliers, gather
 from harness.core.device import choose_device
 from harness.core.distributed import join
 from harness.core.energy import EnergyModel, InMicroBatches
-from harness.core.errors import UserError
-from harness.core.files import digest
+from harness.core.errors import Damaged, UserError
+from harness.core.files import digest, read_checked
 from harness.core.method import Stage, State
 from harness.core.random import derive
 from harness.core.registry import build, make
@@ -25,6 +23,7 @@ from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
 from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Samples
+from harness.runs import changed, code
 from harness.runs.config import Config, Part
 from harness.runs.origin import code_version
 from harness.runs.run import Run, StageRun, load
@@ -58,7 +57,7 @@ def initial(run: Run) -> EnergyModel:
 
 def _net(part: Part, **context: int) -> nn.Module:
     """The net of this name in `harness.models`, or else timm's."""
-    if part["name"] in {module.name for module in iter_modules(models.__path__)} - {"timm"}:
+    if code.net_module(part) != "harness.models.timm":
         return build("model", part, **context)
     fields = dict(part)
     architecture, options = fields.pop("name"), fields.pop("options", {})
@@ -74,8 +73,8 @@ def outliers(run: Run) -> Outliers:
     return build("outliers", run.config.outliers, data=run.data)
 
 
-def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device) -> StageInputs:
-    """The data, device and settings that a stage of the run trains with."""
+def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device, parent: str = "") -> StageInputs:
+    """The data, device and settings that a stage of the run trains with, from weights whose digest is `parent`."""
     config = run.config
     return StageInputs(
         run.data,
@@ -86,6 +85,8 @@ def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device) -> Sta
         world=join(),
         accumulate=config.accumulate,
         code_version=code_version(),
+        code=code.of_stage(run, stage).model_dump(),
+        parent=parent,
         compile=config.compile,
         recompute=config.recompute,
     )
@@ -153,13 +154,29 @@ def load_trained(run: Run, stage_run: StageRun | None, device: torch.device) -> 
     """The model after a stage, or the initial model if the stage is None; in evaluation mode."""
     model = (initial if stage_run is None else untrained)(run).to(device)
     if stage_run is not None:
-        model.load_state_dict(load_tensors(stage_run.folder / "weights.safetensors", device))
+        model.load_state_dict(_load(stage_run, "weights", device))
     return model.eval()
 
 
 def load_state(stage_run: StageRun | None, device: torch.device) -> State:
     """The state tensors that a stage saved at its end."""
-    return {} if stage_run is None else load_tensors(stage_run.folder / "state.safetensors", device)
+    return {} if stage_run is None else _load(stage_run, "state", device)
+
+
+def _load(stage_run: StageRun, name: Literal["weights", "state"], device: torch.device) -> dict[str, Tensor]:
+    """Tensors that a stage saved at its end; UserError if a bit of them, or of the file that names them, changed."""
+    try:
+        digest = read_checked(stage_run.folder / "done.json").get(name, "")
+        return load_tensors(stage_run.folder / f"{name}.safetensors", device, digest)
+    except Damaged as error:
+        raise UserError(
+            f"{error} Put a copy back, or train the stage again: the same command with redo=true."
+        ) from None
+
+
+def weights_digest(stage_run: StageRun | None) -> str:
+    """Digest of the weights that a stage left; empty if it is unknown, or for initial weights."""
+    return "" if stage_run is None else read_checked(stage_run.folder / "done.json").get("weights", "")
 
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:
@@ -182,7 +199,13 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         held_out=bool(run.stage_runs),
     )
     return Evaluation(
-        subject, run.method, load_state(last_stage(run), device), outliers(run), config.protocol, run.folder
+        subject,
+        run.method,
+        load_state(last_stage(run), device),
+        outliers(run),
+        config.protocol,
+        run.folder,
+        changed.of_pieces(run),
     )
 
 

@@ -105,6 +105,10 @@ class Config:
     """Seconds between checkpoints: the most training time that a killed process loses."""
     retry: StrictBool = False
     """Whether failed runs are run again."""
+    redo: StrictBool = False
+    """Whether what other code made, or what is damaged, is set aside and made again."""
+    mixed: StrictBool = False
+    """Whether unfinished work of other code is continued; such runs are not ranked."""
 
     overrides: list[str] = field(default_factory=list)
     """Overrides that change the recipe, as typed."""

@@ -1,6 +1,7 @@
 """One run, from its frozen config to its record: train its stages, sample, evaluate, record."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,11 +12,12 @@ import torch
 
 from harness.core.device import full_precision, peak_memory_mb
 from harness.core.distributed import Lost, World, join
-from harness.core.errors import Diverged
-from harness.core.files import read_json, remove_stale, write_json, write_text
+from harness.core.errors import Damaged, Diverged
+from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
 from harness.core.signals import handle_signals
+from harness.evaluation.reference import data_digests
 from harness.evaluation.workers import Hear, run_pieces
-from harness.runs import build, pace, record
+from harness.runs import build, changed, code, pace, record
 from harness.runs.failure import RunFailed, one_line, write_failure
 from harness.runs.folder import is_locked, lock
 from harness.runs.origin import origin, uncommitted_diff
@@ -24,6 +26,8 @@ from harness.runs.progress import Diary, Watch, Watches, count_attempt
 from harness.runs.record import Cost, Record, StageCost
 from harness.runs.run import Run, StageRun
 from harness.training.loop import Progress, train
+
+log = logging.getLogger(__name__)
 
 
 def execute(run: Run, watch: Watch) -> Record:
@@ -91,15 +95,15 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
         watch.working(run, f"wait for stage {stage_run.name}", 0, 1, "another job trains it")
     with hold_folder(stage_run.folder, world):
         # Nothing is left to do of a stage that diverged or is done.
-        diverged = stage_run.folder / "diverged.json"
-        if reason := world.on_main(lambda: read_json(diverged) if diverged.exists() else ""):
+        if reason := world.on_main(lambda: _divergence(stage_run)):
             raise Diverged(reason)
         if world.on_main(lambda: stage_run.done):
             return
 
         # Begin from the parent's weights, or from initial ones; those that `init` gives must be right on enough images.
         model = build.load_trained(run, stage_run.parent, device)
-        inputs = build.stage_inputs(run, stage_run.name, stage_run.stage, device)
+        parent = build.weights_digest(stage_run.parent)
+        inputs = build.stage_inputs(run, stage_run.name, stage_run.stage, device, parent)
         if run.init:
             build.check_accuracy(run, model)
 
@@ -116,11 +120,23 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
             train(stage_run.stage, model, inputs, stage_run.folder, run.config.checkpoint_seconds, hear)
         except Diverged as error:
             reason = f"stage {stage_run.name}: {error}"
-            world.on_main(lambda: write_json(diverged, reason))
+            world.on_main(lambda: write_checked(stage_run.folder / "diverged.json", {"reason": reason}))
             raise Diverged(reason) from error
 
         # Note what a step took, for plans of such stages.
         world.on_main(lambda: pace.note_stage(run, stage_run, device))
+
+
+def _divergence(stage_run: StageRun) -> str:
+    """Why a stage diverged; empty if it did not. A damaged note is removed: training on will come to it again."""
+    path = stage_run.folder / "diverged.json"
+    try:
+        content = read_json(path) if path.exists() else ""
+        return content if isinstance(content, str) else read_checked(path)["reason"]  # older versions wrote a string
+    except (ValueError, Damaged) as error:
+        log.warning("%s is damaged and removed (%s).", path, error)
+        path.unlink()
+        return ""
 
 
 def train_alone(run: Run, stage_run: StageRun) -> None:
@@ -133,8 +149,9 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
     """The record of a trained run, evaluated under its protocol."""
     evaluation, world = build.evaluation(run, device), join()
     with full_precision():
-        # Check on few images that the numbers will mean something.
+        # Check on few images that the numbers will mean something, and that pieces of an earlier attempt are sound.
         canaries = world.on_main(evaluation.canaries)
+        world.on_main(evaluation.remove_damaged)
 
         run_pieces(evaluation, build.evaluators(run, device), partial(build.evaluation_of, run.folder), hear)
 
@@ -152,6 +169,8 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
                 parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
                 cost=_cost(run, seconds, device),
                 selection={**run.config.selection, **evaluation.selections()},
+                extractors={name: features.digest for name, features in evaluation.subject.opened.items()},
+                data_used=data_digests(run.data),
             )
 
         return world.on_main(merge)
@@ -159,7 +178,7 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
 
 def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa: ANN401 - fields of Record
     """The record of a run with these results; uncommitted changes of the code are written beside it."""
-    config, diff = run.config, uncommitted_diff()
+    config, diff, now = run.config, uncommitted_diff(), changed.of_record(run)
     if diff:
         write_text(run.folder / "uncommitted.diff", diff + "\n")
     fields = {
@@ -175,6 +194,8 @@ def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa
         "study": config.study,
         "init": run.init or "",
         "protocol": run.protocol,
+        "code": now,
+        "mixed": code.mixed([now, *changed.made_by(run)]),
         "origin": origin(config.command, device),
     }
     return Record(**(fields | results))
@@ -183,12 +204,17 @@ def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa
 def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
     """What the training of all stages and an evaluation of so many seconds took."""
     stages = [
-        StageCost(name=stage_run.name, fingerprint=stage_run.fingerprint, **read_json(stage_run.folder / "done.json"))
+        _stage_cost(stage_run.name, stage_run.fingerprint, read_checked(stage_run.folder / "done.json"))
         for stage_run in run.stage_runs
     ]
     memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
     stage_run = sum(stage.seconds for stage in stages)
     return Cost(stages=stages, training_seconds=stage_run, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
+
+
+def _stage_cost(name: str, fingerprint: str, done: dict[str, Any]) -> StageCost:
+    known = {key: value for key, value in done.items() if key in StageCost.model_fields}
+    return StageCost(name=name, fingerprint=fingerprint, **known)
 
 
 @contextmanager

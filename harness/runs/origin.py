@@ -1,12 +1,16 @@
 """The origin of a run's numbers: commit, packages, hardware."""
 
+import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
+from difflib import unified_diff
+from functools import cache
 from importlib import metadata
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.core.files import read_json
 from harness.runs.record import Origin
@@ -29,13 +33,14 @@ def origin(command: str, device: "torch.device") -> Origin:
     return Origin(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=commit() or "unknown",
+        commit=commit() or f"version {version('ebm-harness')}",
         dirty=bool(uncommitted_diff()),
         python=platform.python_version(),
         packages={name: version(name) for name in PACKAGES},
         hardware=hardware(device),
         device=str(device),
         threads=torch.get_num_threads(),
+        capability=_capability(),
         precision="fp32",
     )
 
@@ -48,25 +53,68 @@ def code_version() -> str:
 
 def commit() -> str:
     """Commit of the checkout, or of the checkout that this code was copied from; empty if there is none."""
-    return _note("commit") if NOTED.exists() else _git("rev-parse", "HEAD")
+    return _note()["commit"] if NOTED.exists() else _git("rev-parse", "HEAD")
 
 
 def uncommitted_diff() -> str:
-    """Diff of that checkout against its commit; empty if there are no changes or there is no checkout."""
-    return _note("diff") if NOTED.exists() else _git("diff", "HEAD")
+    """Diff of that checkout against its commit, with the files that are not tracked and that this process imported.
+
+    Empty if there are no changes or there is no checkout.
+    """
+    diffs = _note().get("untracked", {}) if NOTED.exists() else untracked()
+    return "\n".join(filter(None, [tracked_diff(), *(diff for name, diff in diffs.items() if name in sys.modules)]))
 
 
-def _note(what: str) -> str:
-    return read_json(NOTED)[what]
+def tracked_diff() -> str:
+    """Diff of the files that git tracks."""
+    return _note()["diff"] if NOTED.exists() else _git("diff", "HEAD")
+
+
+def untracked() -> dict[str, str]:
+    """The checkout's Python files that git does not track, as diffs, by the names of their modules."""
+    diffs: dict[str, str] = {}
+    for name in _untracked_names():
+        inside = Path(name).with_suffix("").parts
+        module = ".".join(inside if inside[0] == "harness" else ("harness", *inside))
+        lines = (NOTED.parent / name).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        diffs[module] = "".join(unified_diff([], lines, "/dev/null", f"b/{name}"))
+    return diffs
+
+
+def edited_files() -> dict[str, str]:
+    """The checkout's Python files that differ from its commit, with their text there; empty if they are new."""
+    if NOTED.exists():
+        return _note().get("edited", {})
+    names = [*_git("diff", "--name-only", "HEAD", "--", "*.py").splitlines(), *_untracked_names()]
+    return {name: _git("show", f"HEAD:{name}") for name in names}
+
+
+def _untracked_names() -> list[str]:
+    folders = ("harness", "methods", "datasets", "reports")
+    names = _git("ls-files", "--others", "--exclude-standard", "--", *folders).splitlines()
+    return [name for name in names if name.endswith(".py")]
+
+
+@cache
+def _note() -> dict[str, Any]:
+    return read_json(NOTED)
 
 
 def _git(*arguments: str) -> str:
-    folder = Path(__file__).parent
-    try:
-        process = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or an installed package
+    """What git prints on the checkout; empty without git, or if the code is installed, even inside another checkout."""
+    if not _is_checkout():
         return ""
-    return process.stdout.strip()
+    process = subprocess.run(["git", "-C", str(NOTED.parent), *arguments], capture_output=True, text=True)
+    return process.stdout.strip() if process.returncode == 0 else ""
+
+
+@cache
+def _is_checkout() -> bool:
+    here = ["git", "-C", str(NOTED.parent), "ls-files", "--error-unmatch", "harness/__init__.py"]
+    try:
+        return subprocess.run(here, capture_output=True).returncode == 0
+    except OSError:  # no git
+        return False
 
 
 def version(package: str) -> str:
@@ -87,6 +135,14 @@ def hardware(device: "torch.device") -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _capability() -> str:
+    """The vector instructions that torch uses on this CPU, and the limit that is set for oneDNN's, if any."""
+    import torch
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
+    return torch.backends.cpu.get_cpu_capability() + (f", oneDNN at most {limit}" if limit else "")
 
 
 def _read(path: Path) -> str:

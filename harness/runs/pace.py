@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.core.files import read_json, write_json
+from harness.core.files import read_checked, read_json, write_json
 from harness.runs.origin import hardware
 from harness.runs.run import Run, StageRun, fingerprint, placeless
 
@@ -49,7 +49,7 @@ def note(folder: Path, key: str, device: torch.device, processes: int, **took: f
 
 def note_stage(run: Run, stage_run: StageRun, device: torch.device) -> None:
     """Keep what a step of a trained stage took."""
-    took = read_json(stage_run.folder / "done.json")
+    took = read_checked(stage_run.folder / "done.json")
     each, steps = took["seconds"] / took["steps"], took["steps"]
     note(stage_run.folder, stage_key(run, stage_run), device, took["processes"], seconds_per_step=each, steps=steps)
 

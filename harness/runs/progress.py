@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from harness.core.files import read_json, write_json, write_text
+from harness.core.files import write_json, write_text
 from harness.runs.run import Run
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def job() -> str | None:
 def count_attempt(run: Run) -> int:
     """Count one more attempt at a run, in its file `started`; the number of this attempt."""
     path = run.folder / "started"
-    attempt = 1 + (read_json(path) if path.exists() and path.stat().st_size else 0)
+    before = path.read_bytes().strip() if path.exists() else b""
+    attempt = 1 + (int(before) if before.isdigit() else 0)  # a damaged file counts as none
     write_text(path, f"{attempt}\n")
     return attempt

@@ -1,10 +1,10 @@
 """The typed result of a run, in a file that is written atomically."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, FiniteFloat
 
@@ -33,7 +33,8 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
 
     skipped: number of image files that could not be read. processes and accumulate: how batches were split.
     statistics: the images that batch normalisation computed its statistics over. made_with: all code versions that
-    trained it. joules: energy of the GPUs, including other work on them; null if they do not report it.
+    trained it. joules: energy of the GPUs, including other work on them; null if they do not report it. weights: digest
+    of the trained weights; empty if an older version trained them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
     statistics: str = ""
     made_with: list[str] = []
     joules: float | None = None
+    weights: str = ""
 
 
 class Cost(BaseModel, frozen=True, extra="forbid"):
@@ -68,7 +70,11 @@ class Cost(BaseModel, frozen=True, extra="forbid"):
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
-    """The command, code, packages and hardware that the numbers come from."""
+    """The command, code, packages and hardware that the numbers come from.
+
+    dirty: whether tracked files differ from the commit, or files were imported that git does not track. capability:
+    the CPU's vector instructions, as torch and oneDNN use them.
+    """
 
     command: str
     created: str
@@ -80,6 +86,27 @@ class Origin(BaseModel, frozen=True, extra="forbid"):
     device: str
     threads: int
     precision: str
+    capability: str = ""
+
+
+class Code(BaseModel, frozen=True, extra="forbid"):
+    """Digests by module: of the parts, and of the engine; edited: modules of the engine that differ from the commit."""
+
+    parts: dict[str, str]
+    engine: dict[str, str]
+    edited: list[str] = []
+
+    def changes(self, now: Self) -> list[str]:
+        """The modules of `now` that count and differ from these."""
+        return self.changed_parts(now.parts) + [
+            name
+            for name, digest in now.engine.items()
+            if name in {*self.edited, *now.edited} and self.engine.get(name) != digest
+        ]
+
+    def changed_parts(self, now: Mapping[str, str]) -> list[str]:
+        """The modules among `now` that differ from these."""
+        return [name for name, digest in now.items() if self.parts.get(name) != digest]
 
 
 class Record(BaseModel, frozen=True, extra="forbid"):
@@ -89,7 +116,9 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     overrides: changes to the recipe. selection: what was tuned, and on which splits. notes: deviations from the
     published setting, by topic. study: the factors of a study, by name. init: sha256 of the initial weights; empty if
     they were drawn from the seed. canaries: figures of the checks before the evaluation. outcomes: for each attack or
-    metric, one character per test image in test order, 1 for correct and 0 for wrong.
+    metric, one character per test image in test order, 1 for correct and 0 for wrong. code: digests of the code of the
+    evaluation; null if an older version made the record. mixed: modules that changed between parts of the run.
+    data_used: digest of each split. extractors: sha256 of the weights of each feature extractor.
     """
 
     schema_version: Literal[2] = 2
@@ -111,6 +140,10 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     protocol: ProtocolTag
     scores: dict[str, Score] = {}
     outcomes: dict[str, str] = {}
+    code: Code | None = None
+    mixed: list[str] = []
+    data_used: dict[str, str] = {}
+    extractors: dict[str, str] = {}
     cost: Cost | None = None
     origin: Origin
 

@@ -222,7 +222,8 @@ def placeless(part: Part) -> Part:
 
 
 def _named_protocol(protocol: Part) -> Part:
-    """A protocol in the canonical form that fingerprints use."""
+    """A protocol in the canonical form of fingerprints, with the sha256 of the shipped extractors that it uses."""
+    from harness.evaluation.features import shipped
     from harness.evaluation.samples import Sampling
     from harness.evaluation.selection import Steps
 
@@ -232,7 +233,10 @@ def _named_protocol(protocol: Part) -> Part:
         name: canonical(entry, find_class("metric", entry.get("metric", name)))
         for name, entry in part["metrics"].items()
     }
-    return {key: canonical(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
+    used = {str(entry.get("features")) for entry in (*part["metrics"].values(), part.get("selection") or {})}
+    extractors = {name: digest for name in sorted(used) if (digest := shipped(name))}
+    named = {key: canonical(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
+    return named | ({"extractors": extractors} if extractors else {})
 
 
 def load(folder: Path) -> Run:

@@ -1,7 +1,8 @@
 """The batches that a stage trains on: each stream's batch, and this rank's part of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +21,9 @@ class StageInputs:
 
     key: the root of all its random numbers. workers: data loader processes per stream. world: the processes that share
     each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version: description
-    of the running code. compile: whether to compile the net for training. recompute: whether to recompute activations
-    in the backward pass, which saves memory.
+    of the running code. code: the digests of it that are kept with the weights. parent: digest of the weights that the
+    stage begins from; empty if unknown. compile: whether to compile the net for training. recompute: whether to
+    recompute activations in the backward pass, which saves memory.
     """
 
     data: Dataset
@@ -32,6 +34,8 @@ class StageInputs:
     world: World = ALONE
     accumulate: int = 1
     code_version: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
     compile: bool = False
     recompute: bool = False
 

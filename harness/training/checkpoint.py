@@ -4,7 +4,9 @@ import hashlib
 import io
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
@@ -92,6 +94,14 @@ def newest(folder: Path) -> Path | None:
 def load(path: Path) -> dict[str, Any]:
     """Load a checkpoint's content onto the CPU, without executing code in it."""
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def peek(folder: Path) -> dict[str, Any]:
+    """The content of the newest checkpoint, its tensors not yet read; empty if there is none that can be opened."""
+    for path in reversed(list_checkpoints(folder)):
+        with suppress(RuntimeError, OSError, ValueError, EOFError, UnpicklingError):  # damage, which `newest` handles
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {}
 
 
 def copy_to_cpu(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.core.device import peak_memory_mb
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged
-from harness.core.files import append_line, read_lines, write_json, write_text
+from harness.core.files import append_line, read_lines, write_checked, write_text
 from harness.core.method import Stage, State
 from harness.core.signals import Leave, defer_signals
 from harness.core.tensors import save_tensors
@@ -61,10 +61,13 @@ def train(
 
     # Resume from the newest sound checkpoint, if there is one, and drop the points that were logged after it.
     saved = checkpoints.newest()
-    start, resumed, made_with = 0, 0, []
+    start, resumed, made_with, codes = 0, 0, [], []
     if saved is not None:
         step.restore(saved)
-        start, resumed, made_with = saved["step"], saved["resumed"] + 1, saved.get("made_with", [])
+        start, resumed = saved["step"], saved["resumed"] + 1
+        made_with, codes = saved.get("made_with", []), saved.get("codes", [{}])
+    if codes[-1:] != [inputs.code]:
+        codes = [*codes, inputs.code]
     if made_with[-1:] != [inputs.code_version]:
         made_with = [*made_with, inputs.code_version]
         if len(made_with) > 1 and world.rank == 0:
@@ -92,7 +95,8 @@ def train(
             save = save or leave  # to leave is to save first
             if save:
                 spent = {"seconds": meter.seconds, "joules": meter.joules()}
-                content = {"step": done, "resumed": resumed, "made_with": made_with, **spent}
+                content = {"step": done, "resumed": resumed, "made_with": made_with, "codes": codes, **spent}
+                content["parent"] = inputs.parent
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 
@@ -103,7 +107,7 @@ def train(
                 world.on_main(checkpoints.wait)
                 raise Leave
 
-        # Write the result. The cost comes last, because its file marks the stage as done; its keys are StageCost's.
+        # Write the result. The cost comes last, because its file marks the stage as done.
         checkpoints.wait()
         weights, state = step.result().state_dict(), step.whole_state()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
@@ -125,9 +129,11 @@ def train(
         }
 
         def write() -> None:
-            save_tensors(folder / "weights.safetensors", weights)
-            save_tensors(folder / "state.safetensors", state)
-            write_json(folder / "done.json", cost)
+            digests = {
+                "weights": save_tensors(folder / "weights.safetensors", weights),
+                "state": save_tensors(folder / "state.safetensors", state),
+            }
+            write_checked(folder / "done.json", {**cost, **digests, "codes": codes, "parent": inputs.parent})
             checkpoints.remove()
 
         world.on_main(write)

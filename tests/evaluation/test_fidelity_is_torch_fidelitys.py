@@ -1,5 +1,6 @@
-"""FD, KID, IS, precision and recall equal torch-fidelity's, in features that depend only on the training split."""
+"""FD, KID, IS, precision and recall equal torch-fidelity's, in features whose weights are known."""
 
+import hashlib
 from pathlib import Path
 from urllib.error import URLError
 
@@ -8,7 +9,6 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset as View
 from torch_fidelity import calculate_metrics
@@ -18,10 +18,14 @@ from harness.core.dataset import TensorView
 from harness.core.errors import UserError
 from harness.datasets.digits import Digits
 from harness.evaluation.features import digits as features
+from harness.evaluation.features import features as extractor
+from harness.evaluation.features import shipped
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.fidelity import Fidelity
 from harness.evaluation.reference import reference
 from harness.evaluation.samples import Samples, Sampling, eight_bits
+from harness.runs.compose import compose
+from harness.runs.run import tag
 
 CPU = torch.device("cpu")
 METRIC = Fidelity(features="digits", kid_subset=50, seed=4)
@@ -36,13 +40,11 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """The cache folder, where the extractor is trained once for this module."""
+    """The cache folder, where reference statistics are computed once for this module."""
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="module")
-def weights(digits, cache):
-    return features.weights(*digits.tensors("train"), cache)
+WEIGHTS = features.Digits().file()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def saved(images, folder):
     return Files(folder)
 
 
-def test_the_figures_are_those_of_direct_calls_on_stored_images(digits, cache, weights, noisy, tmp_path):
+def test_the_figures_are_those_of_direct_calls_on_stored_images(digits, cache, noisy, tmp_path):
     ours = figures(noisy, digits, cache)
     samples = saved(noisy, tmp_path / "samples")
     reference = saved(eight_bits(digits.tensors("train")[0]), tmp_path / "reference")
@@ -103,7 +105,7 @@ def test_the_figures_are_those_of_direct_calls_on_stored_images(digits, cache, w
             input1=samples,
             input2=reference,
             feature_extractor=features.NAME,
-            feature_extractor_weights_path=str(weights),
+            feature_extractor_weights_path=str(WEIGHTS),
             rng_seed=4,
             cuda=False,
             save_cpu_ram=True,
@@ -117,8 +119,8 @@ def test_the_figures_are_those_of_direct_calls_on_stored_images(digits, cache, w
             assert ours[key] == pytest.approx(scale * theirs[theirs_key], rel=1e-6), name
 
 
-def test_the_frechet_distance_is_its_formula(digits, cache, weights, noisy):
-    extractor = features.DigitsFeatures("x", ["features"], feature_extractor_weights_path=str(weights))
+def test_the_frechet_distance_is_its_formula(digits, cache, noisy):
+    extractor = features.DigitsFeatures("x", ["features"], feature_extractor_weights_path=str(WEIGHTS))
     reference = eight_bits(digits.tensors("train")[0])
     a, b = (extractor(images)[0].double().numpy() for images in (noisy, reference))
     of_a, of_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
@@ -146,37 +148,32 @@ def test_one_image_over_and_over_is_precise_but_recalls_nothing(digits, cache):
     assert collapsed["recall_digits"] < 0.05
 
 
-def test_the_extractor_is_trained_alike_each_time_whatever_the_global_seed(digits, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_train", features._train.__wrapped__)  # train each time, without the cache
-    torch.manual_seed(99)
-    again = features.weights(*digits.tensors("train"), tmp_path)
-    assert again.name == weights.name
-    first, second = load_file(weights), load_file(again)
-    assert set(first) == set(second)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_the_shipped_extractor_is_the_one_that_protocols_name():
+    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert shipped("digits") == digest == features.Digits.published
+    (config,) = compose(["data=digits"])
+    before = tag(config.protocol).hash
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.evaluation.features.shipped", lambda name: "0" * 64 if name == "digits" else "")
+        assert tag(config.protocol).hash != before
+    assert shipped("inception") == shipped("../digits") == ""
 
 
-def test_the_extractor_is_kept_under_the_hash_of_its_data(digits, weights, cache, monkeypatch):
-    images, labels = digits.tensors("train")
-
-    class Retrained(Exception):
-        pass
-
-    def refuse(*_):
-        raise Retrained
-
-    monkeypatch.setattr(features, "_train", refuse)
-    assert features.weights(images, labels, cache) == weights
-    other_image, other_label = images.clone(), labels.clone()
-    other_image[0, 0, 0, 0] += 0.5
-    other_label[0] = (other_label[0] + 1) % 10
-    for data in ((other_image, labels), (images, other_label)):
-        with pytest.raises(Retrained):
-            features.weights(*data, cache)
+def test_a_damaged_extractor_is_refused_and_another_is_told(digits, tmp_path, monkeypatch):
+    content = bytearray(WEIGHTS.read_bytes())
+    content[-1] ^= 1
+    damaged = tmp_path / "digits.safetensors"
+    damaged.write_bytes(content)
+    given = extractor("digits", digits, str(damaged), CPU)
+    assert given.warnings == [f"the extractor's weights (sha256 {given.digest[:12]}) are not the published ones"]
+    assert extractor("digits", digits, None, CPU).warnings == []
+    monkeypatch.setattr(features.Digits, "file", lambda self: damaged)
+    with pytest.raises(UserError, match=f"{damaged} is damaged"):
+        extractor("digits", digits, None, CPU)
 
 
-def test_the_extractor_tells_unseen_digits_apart(digits, weights):
-    extractor = features.DigitsFeatures("x", ["logits"], feature_extractor_weights_path=str(weights))
+def test_the_extractor_tells_unseen_digits_apart(digits):
+    extractor = features.DigitsFeatures("x", ["logits"], feature_extractor_weights_path=str(WEIGHTS))
     images, labels = digits.tensors("test")
     (logits,) = extractor(eight_bits(images))
     assert (logits.argmax(1) == labels).float().mean() > 0.95
@@ -413,8 +410,9 @@ def test_features_of_two_weights_are_never_mixed(digits, cache, noisy):
         METRIC.merge(subject, parts)
 
 
-def test_a_file_that_is_given_where_none_is_known_is_doubtful(digits, cache, weights, noisy):
-    own, given = scores(noisy, digits, cache), scores(noisy, digits, cache, weights={"digits": str(weights)})
+def test_a_file_that_is_given_where_none_is_known_is_doubtful(digits, cache, noisy, monkeypatch):
+    monkeypatch.setattr(features.Digits, "published", "")
+    own, given = scores(noisy, digits, cache), scores(noisy, digits, cache, weights={"digits": str(WEIGHTS)})
     assert own["fd_digits"].value == given["fd_digits"].value
     assert own["fd_digits"].warnings == []
     assert "origin cannot be checked" in given["fd_digits"].warnings[0]

@@ -1,15 +1,15 @@
 """The published protocols and their ids."""
 
 PUBLISHED = {
-    ("digits", "digits"): ("digits-2", "6a670b45c979"),
+    ("digits", "digits"): ("digits-3", "67bc3be6c2c0"),
     ("digits_stability", "digits"): ("digits-stability-1", "7efbbbd09018"),
     ("cifar", "cifar10"): ("cifar-1", "e3d55847e258"),
     ("cifar", "cifar100"): ("cifar-1", "6d472dd20e87"),
     ("imagenet256", "imagenet256"): ("imagenet256-2", "21865c5e2878"),
     ("dat-paper", "cifar10"): ("dat-paper-1", "540852b47303"),
     ("dat-paper", "cifar100"): ("dat-paper-1", "8907375923b8"),
-    ("quick", "digits"): ("quick-1", "8a45490d100c"),
-    ("quick", "cifar10"): ("quick-1", "62d679d044ea"),
-    ("quick", "imagenet256"): ("quick-1", "5a46e5a3401d"),
+    ("quick", "digits"): ("quick-2", "790b39f1cfbd"),
+    ("quick", "cifar10"): ("quick-2", "6e30087094a1"),
+    ("quick", "imagenet256"): ("quick-2", "245ffc68ecc7"),
 }
 """(protocol, data) → id and hash. If the test fails, give the changed protocol a new id and add it here."""

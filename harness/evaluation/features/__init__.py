@@ -25,7 +25,7 @@ class Source(ABC):
     extractor: its name in torch-fidelity. distance: the name of its Fréchet distance, and the key of that score.
     suffix, key: what is added to titles and keys of other figures. dims: number of features. layers: torch-fidelity's
     names of the features, and of the logits if it has any. channels: of its input images; grey ones are
-    repeated. published: the first digits of the sha256 of the field's standard weights file; empty if there is none.
+    repeated. published: the first digits of the sha256 of the standard weights file; empty if it is not known.
     """
 
     extractor: ClassVar[str]
@@ -42,8 +42,8 @@ class Source(ABC):
         """Fetch the weights, unless a file is given; UserError if they cannot be obtained."""
 
     @abstractmethod
-    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
-        """The weights file."""
+    def file(self) -> Path:
+        """The weights file that is used unless another is given."""
 
 
 class Features:
@@ -55,6 +55,11 @@ class Features:
         with file.open("rb") as stream:
             self.digest = hashlib.file_digest(stream, "sha256").hexdigest()
         self.source, self.device, self.given = source, device, given
+        if not (given or self.digest.startswith(source.published)):
+            raise UserError(
+                f"{file} is damaged: its sha256 is {self.digest[:12]}…, not {source.published[:12]}…. Remove a fetched "
+                "file, and it is fetched again; install the harness again where the file is its own."
+            )
         # Load the weights without executing anything in the file.
         try:
             if file.suffix != ".safetensors":
@@ -106,11 +111,20 @@ def source(name: str) -> Source:
     return find("features", name)()
 
 
-def features(name: str, data: Dataset, cache: Path, given: str | None, device: torch.device) -> Features:
+def features(name: str, data: Dataset, given: str | None, device: torch.device) -> Features:
     """The extractor with this name and its weights, on a device; UserError if they cannot be obtained."""
     extractor = source(name)
     extractor.ready(given, data)
-    return Features(extractor, extractor.file(given, data, cache), device, bool(given))
+    return Features(extractor, Path(given) if given else extractor.file(), device, bool(given))
+
+
+def shipped(name: str) -> str:
+    """The sha256 of an extractor's weights that are shipped beside this file; empty if none are.
+
+    It is read from a file, not from the extractor's class: a protocol contains it, and importing extractors is slow.
+    """
+    digests = {path.stem: path for path in Path(__file__).parent.glob("*.sha256")}
+    return digests[name].read_text().split()[0] if name in digests else ""
 
 
 def enough(of: Source, count: int, what: str) -> None:

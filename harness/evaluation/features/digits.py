@@ -1,31 +1,26 @@
-"""The digits features for fidelity metrics: a small classifier trained on the digits' training split.
+"""The digits features for fidelity metrics: a small classifier of the digits' training split, with shipped weights.
 
 The Inception network expects photographs of 299 pixels; its features are meaningless for 8x8 digits.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
-from harness.core.dataset import Dataset, TensorView
+from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.core.files import locked_file
-from harness.core.loader import batches
-from harness.core.tensors import save_tensors
-from harness.evaluation.features import Source
+from harness.core.tensors import load_tensors
+from harness.evaluation.features import Source, shipped
 
 NAME = "digits-features"
-STEPS, BATCH = 600, 64
 
 
 class Digits(Source):
-    """64 features of a small classifier that is trained when first needed."""
+    """64 features of a small classifier; benchmarks/digits_features.py made its weights."""
 
     extractor = NAME
     distance = ("FD (digits features)", "fd_digits")
@@ -33,18 +28,21 @@ class Digits(Source):
     dims = 64
     layers: ClassVar[dict[str, str]] = {"features": "features", "logits": "logits"}
     channels = 1
+    published = shipped("digits")
 
     def ready(self, given: str | None, data: Dataset) -> None:
         """UserError unless the data are grey 8x8 images in ten classes."""
         if (tuple(data.shape), len(data.classes)) != ((1, 8, 8), 10):
             raise UserError(f"The digits features know 8x8 digits, not images of {data.shape}: use inception's.")
 
-    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
-        """The given file, or weights trained on the training split."""
-        return Path(given) if given else weights(*data.tensors("train"), cache)
+    def file(self) -> Path:
+        """The shipped weights."""
+        return Path(__file__).with_suffix(".safetensors")
 
 
-class _Classifier(nn.Module):
+class Classifier(nn.Module):
+    """64 features of images, N x 1 x 8 x 8 in [0, 1], and a head of 10 logits."""
+
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -60,8 +58,9 @@ class DigitsFeatures(FeatureExtractorBase):
 
     def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
         super().__init__(name, features_list)
-        self.classifier = _Classifier()
-        self.classifier.load_state_dict(load_file(options["feature_extractor_weights_path"]))
+        self.classifier = Classifier()
+        weights = load_tensors(Path(options["feature_extractor_weights_path"]), torch.device("cpu"))
+        self.classifier.load_state_dict(weights)
         self.eval().requires_grad_(False)
 
     @staticmethod
@@ -89,32 +88,6 @@ class DigitsFeatures(FeatureExtractorBase):
         features = self.classifier.features(input.float() / 255)
         layers = {"features": features, "logits": self.classifier.head(features)}
         return tuple(layers[name] for name in self.features_list)
-
-
-def weights(images: Tensor, labels: Tensor, cache: Path) -> Path:
-    """The classifier's weights file, trained on these images once and cached under their hash."""
-    digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:12]
-    path = cache / f"{NAME}-{STEPS}-{digest}.safetensors"
-    with locked_file(path):
-        if not path.exists():
-            save_tensors(path, _train(images, labels).state_dict())
-    return path
-
-
-def _train(images: Tensor, labels: Tensor) -> _Classifier:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        classifier = _Classifier()
-    optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    view = TensorView(images, labels, pad=1)
-    for x, y in batches(view, len(view), BATCH, seed=0, start=0, stop=STEPS):
-        loss = nn.functional.cross_entropy(classifier.head(classifier.features(x)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return classifier
 
 
 register_feature_extractor(NAME, DigitsFeatures)

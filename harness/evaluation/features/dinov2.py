@@ -74,9 +74,9 @@ class DINOv2(Source):
         """Fetch the authors' file, unless another is given."""
         fetch("dinov2", given, URL)
 
-    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
-        """The given file, or the fetched one."""
-        return Path(given) if given else hub_file(URL)
+    def file(self) -> Path:
+        """The fetched file."""
+        return hub_file(URL)
 
 
 register_feature_extractor(NAME, DINOv2Features)

@@ -24,6 +24,6 @@ class Inception(Source):
         """Download the file into torch's cache, where torch-fidelity keeps it too."""
         fetch("inception", given, URL_INCEPTION_V3)
 
-    def file(self, given: str | None, data: Dataset, cache: Path) -> Path:
-        """The given file, or the fetched one."""
-        return Path(given) if given else hub_file(URL_INCEPTION_V3)
+    def file(self) -> Path:
+        """The fetched file."""
+        return hub_file(URL_INCEPTION_V3)
