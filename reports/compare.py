@@ -12,6 +12,7 @@ from harness.core.errors import UserError
 from harness.evaluation.intervals import LEVEL
 from harness.evaluation.score import Score, group_warnings
 from harness.runs import record
+from harness.runs.code import file_of
 from harness.runs.folder import state
 from harness.runs.record import Record
 from harness.runs.run import find
@@ -139,7 +140,11 @@ def doubts(first: Record, second: Record) -> list[str]:
     """Return a line for each reason to doubt scores, with the scores that it concerns."""
     scores = ((side, score) for side, run in (("A", first), ("B", second)) for score in run.scores.values())
     pairs = ((f"{score.title} of {side}", warning) for side, score in scores for warning in score.warnings)
-    return [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in group_warnings(pairs).items()]
+    lines = [f"Doubtful: {', '.join(titles)}: {warning}" for warning, titles in group_warnings(pairs).items()]
+    mixed = [(side, run.mixed) for side, run in (("A", first), ("B", second)) if run.mixed]
+    return lines + [
+        f"Doubtful: {side} was made by mixed code: {', '.join(map(file_of, names))}" for side, names in mixed
+    ]
 
 
 def _score(threat: str) -> str:

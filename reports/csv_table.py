@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.reports.series import barred
+from harness.reports.series import tuned_on_test
 from harness.runs.row import Row
 
 
@@ -24,7 +24,9 @@ def _facts(row: Row) -> dict[str, object]:
         "protocol_hash": row.protocol.hash,
         "protocol_label": row.protocol.label,
         **{key: getattr(row, key) for key in ("seed", "state", "reason", "parameters")},
-        "tuned_on_test": barred([row]),
+        "tuned_on_test": tuned_on_test([row]),
+        "doubts": "; ".join(row.doubts),
+        "code": row.code,
         "training_seconds": cost and cost.training_seconds,
         "evaluation_seconds": cost and cost.evaluation_seconds,
         "peak_memory_mb": cost and cost.peak_memory_mb,

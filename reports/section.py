@@ -9,10 +9,10 @@ from math import inf, isnan, nan
 from harness.evaluation.score import Score
 from harness.reports.columns import NET, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, judged, said, title
-from harness.reports.tables import FRONT, Cell, Table
+from harness.reports.tables import DOUBT, FRONT, Cell, Table
 from harness.runs.row import Row
 
-BARRED = "Not ranked: tuned on the test split"
+BARRED = "Not ranked"
 MAIN = ("", BARRED)
 """Titles of the main table, and of the main table of series that are not ranked."""
 
@@ -93,7 +93,13 @@ class Section:
 
     def footnotes(self) -> list[str]:
         """Return notes on the end of runs, on choices and their criteria, and on deviations from published settings."""
-        return list(dict.fromkeys(note for series in self.series for note in series.footnotes()))
+        notes = dict.fromkeys(note for series in self.series for note in series.footnotes())
+        over = [run for run in self.runs if run.state == "done"]
+        unknown = sum(not run.code for run in over)
+        return [
+            *notes,
+            *([f"The code of {unknown} of {len(over)} runs is unknown: it was not recorded"] if unknown else []),
+        ]
 
     def _tables(self, ranked: bool) -> Iterator[Table]:
         series = [one for one in self.series if one.barred != ranked]
@@ -124,7 +130,7 @@ def _table(
     title: str, series: list[Series], columns: Iterable[Column | Measured], note: str = "", front: Iterable[str] = ()
 ) -> Table:
     columns = list(columns)
-    names = [Cell(one.label, marks=FRONT if one.key in front else "") for one in series]
+    names = [Cell(one.label, marks=(FRONT if one.key in front else DOUBT if one.doubtful else "")) for one in series]
     rows = [[name, *(column.cell(one) for column in columns)] for name, one in zip(names, series, strict=True)]
     return Table(title, ["method", *(column.header for column in columns)], rows, note, series)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, nan, sqrt
@@ -74,6 +74,11 @@ class Series:
         return barred(self.runs)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether a run is of mixed code or out of date."""
+        return any(run.doubts for run in self.runs)
+
+    @property
     def warnings(self) -> Iterator[tuple[str, str]]:
         """Title of each doubtful score, and the reason."""
         scores = (score for run in self.done for score in run.scores.values())
@@ -97,8 +102,13 @@ def label(run: Row) -> str:
     return f"{method} ({overrides})" if overrides else method
 
 
-def barred(runs: Iterable[Row]) -> bool:
-    """Return whether something was chosen on the test split, which excludes the runs from ranking."""
+def barred(runs: Sequence[Row]) -> bool:
+    """Return whether runs are not ranked: something was chosen on the test split, or one of them is doubtful."""
+    return tuned_on_test(runs) or any(run.doubts for run in runs)
+
+
+def tuned_on_test(runs: Iterable[Row]) -> bool:
+    """Return whether something was chosen on the test split."""
     return any("test" in choice.split for run in runs for choice in run.selection.values())
 
 
@@ -130,7 +140,8 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
 
 
 def origin(run: Row) -> Iterator[str]:
-    """Yield what was chosen for a run and how, then its deviations from the published setting."""
+    """Yield why a run is doubtful, what was chosen for it and how, then its deviations from the published setting."""
+    yield from (f"† {label(run)}, {doubt}: not ranked" for doubt in run.doubts)
     yield from (f"{label(run)}, {what}: {_describe(choice)}" for what, choice in run.selection.items())
     yield from (f"{label(run)}, {what}: {note}" for what, note in run.notes.items())
 

@@ -11,9 +11,10 @@ from submitit.helpers import Checkpointable
 from harness.core.errors import Diverged
 from harness.runs.changed import set_aside
 from harness.runs.execute import execute, train_alone
-from harness.runs.run import Run, StageRun, load
-from harness.tracking.outbox import Multirun
+from harness.runs.run import Run, StageRun, folders, load
+from harness.tracking.outbox import Multirun, enqueue
 from harness.tracking.sender import sender
+from harness.tracking.store import enabled
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def freeze(runs: list[Run]) -> list[Run]:
     With redo=true, what other code made is set aside first, so that it is left to do.
     """
     for run in runs:
-        if run.config.redo and run.state != "running":
-            set_aside(run)
+        if run.config.redo:
+            _redo(run)
     left = [run for run in runs if run.state in ("new", "queued", "interrupted") or _is_retried(run)]
     for run in left:
         run.freeze()
@@ -92,6 +93,16 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
             shared.append(stage_run)
         of_runs.append(Job(RunJob(str(run.folder), parent), run.folder, after=shared))
     return [*stages.values(), *of_runs]
+
+
+def _redo(run: Run) -> None:
+    """Set aside what other code made of a run; other runs that stand on its stages are out of date in MLflow too."""
+    parts = set_aside(run)
+    replaced = {stage_run.fingerprint for stage_run in run.stage_runs if stage_run.folder in {p.folder for p in parts}}
+    for folder in folders(run.root) if replaced and enabled(run.config) else []:
+        path = folder / "record.json"
+        if path.exists() and any(name.encode() in path.read_bytes() for name in replaced):
+            enqueue(load(folder), None)
 
 
 def _is_retried(run: Run) -> bool:

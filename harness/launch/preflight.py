@@ -57,7 +57,9 @@ def check_code(runs: list[Run]) -> list[str]:
         if run.config.redo or run.state == "running":
             continue
         if parts := outdated(run):
-            line = f"{run.name} is {run.state}, but made by other code: {', '.join(map(str, parts))}."
+            roots = [str(part) for part in parts if not part.follows]
+            more = ", and what follows from it" if len(roots) < len(parts) else ""
+            line = f"{run.name} is {run.state}, but would not be the same now: {', '.join(roots)}{more}."
             if run.state in OVER:
                 over.append(
                     f"{line} To make that again, and keep the old record aside: the same command with redo=true."

@@ -1,16 +1,22 @@
 """Copy the code when runs are submitted, so that jobs import this copy and not later edits."""
 
 import hashlib
+import json
+import logging
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError
-from harness.core.files import write_json
+from harness.core.files import read_json, write_json
 from harness.runs.origin import NOTE, commit, edited_files, tracked_diff, untracked
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
 """The packages to copy; a checkout has them side by side, a copy has them nested in `harness`."""
@@ -20,28 +26,44 @@ SAFE = {"PYTHONSAFEPATH": "1"}
 
 
 def snapshot(root: Path) -> Path:
-    """Copy the present code to a folder below the runs, named by its content, unless it exists; return the folder.
+    """Copy the present code to a folder below the runs, named by its content, unless it is there; return the folder.
 
-    UserError if it cannot be written.
+    A folder whose content is not what its name says is moved aside, with a warning. UserError if none can be written.
     """
-    # Hash the code and its origin.
     files = _files()
     origin = {"commit": commit(), "diff": tracked_diff(), "untracked": untracked(), "edited": edited_files()}
-    whole = hashlib.sha256(repr(origin).encode())
-    for name, path in files.items():
-        whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-
-    folder = root / "code" / whole.hexdigest()[:12]
-    if not folder.exists():
-        try:
+    folder = root / "code" / _hash(files, origin)
+    try:
+        if folder.exists() and not _is_intact(folder):
+            aside = folder.with_name(f"{folder.name}-altered-{secrets.token_hex(4)}")
+            folder.rename(aside)
+            log.warning("%s did not hold the code that it is named for. It is now %s, and copied anew.", folder, aside)
+        if not folder.exists():
             _copy(files, origin, folder)
-        except OSError as error:
-            if not folder.exists():  # else another command has just written the same content
-                raise UserError(
-                    f"The code cannot be copied to {folder} ({error.strerror}). Make room or mend its folder, and type "
-                    "the same command again."
-                ) from None
+    except OSError as error:
+        if not folder.exists():  # else another command has just written the same content
+            raise UserError(
+                f"The code cannot be copied to {folder} ({error.strerror}). Make room or mend its folder, and type "
+                "the same command again."
+            ) from None
     return folder
+
+
+def _hash(files: dict[str, Path], origin: dict[str, Any]) -> str:
+    """Hash files, by their names in a copy, and their origin."""
+    whole = hashlib.sha256(json.dumps(origin, sort_keys=True).encode())
+    for name, path in sorted(files.items()):
+        whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether a copy holds what it is named for: no file changed, missing or added."""
+    files = {path.relative_to(folder).as_posix(): path for path in _inside(folder) if path != folder / NOTE}
+    try:
+        return _hash(files, read_json(folder / NOTE)) == folder.name
+    except (OSError, ValueError):
+        return False
 
 
 def _copy(files: dict[str, Path], origin: dict[str, Any], folder: Path) -> None:
@@ -62,13 +84,20 @@ def environment(code: Path) -> dict[str, str]:
 
 
 def _files() -> dict[str, Path]:
-    """The files of the packages by their names in a copy, sorted by name."""
+    """The files of the packages by their names in a copy."""
     files: dict[str, Path] = {}
     for package in PACKAGES:
         spec = find_spec(package)
         assert spec and spec.submodule_search_locations, package  # our own packages
         folder = Path(spec.submodule_search_locations[0])
-        for path in folder.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                files[f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"] = path
-    return dict(sorted(files.items()))
+        files |= {
+            f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": path for path in _inside(folder)
+        }
+    return files
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The files below a folder, without what Python compiles from them."""
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.relative_to(folder).parts:
+            yield path

@@ -23,8 +23,11 @@ WEIGHTS = "weights"
 BEFORE = "before"
 """The folder, inside that of a run or stage, for what was set aside: a numbered folder for each time."""
 
-STAYS = (BEFORE, "lock", "job.json", "config.yaml", "started", "mlflow.json")
-"""What is not set aside with the rest of a folder."""
+OF_RECORD = ("record.json", "uncommitted.diff", "failure.md", "mlflow.json")
+"""Files that are set aside with a record."""
+
+STAYS = (BEFORE, "lock", "job.json")
+"""What stays in the folder of a stage when the rest is set aside."""
 
 
 class Outdated(NamedTuple):
@@ -34,6 +37,8 @@ class Outdated(NamedTuple):
     reason: str
     folder: Path
     names: tuple[str, ...]
+    follows: bool = False
+    """Whether it is outdated only because another part is."""
 
     def __str__(self) -> str:
         return f"{self.what} ({self.reason})"
@@ -46,9 +51,9 @@ def outdated(run: Run, thorough: bool = False) -> list[Outdated]:
     """
     stages: list[Outdated] = []
     for stage_run in run.stage_runs:
-        reason = f"after {stages[0].what}" if stages else _stage_reason(run, stage_run, thorough)
-        if reason:
-            stages.append(Outdated(f"stage {stage_run.name}", reason, stage_run.folder, ()))
+        follows = f"after {stages[0].what}" if stages else ""
+        if reason := follows or _stage_reason(run, stage_run, thorough):
+            stages.append(Outdated(f"stage {stage_run.name}", reason, stage_run.folder, (), bool(follows)))
     return stages + list(_evaluation(run, stages))
 
 
@@ -61,12 +66,14 @@ def set_aside(run: Run) -> list[Outdated]:
     for folder in {run.folder, *(part.folder for part in parts)}:
         if is_locked(folder):
             raise UserError(f"A process works in {folder}: wait until it ends, or cancel it, before redo=true.")
+    stages = [part.folder for part in parts if part.folder != run.folder]
     if parts:
-        _move(run.folder, ["record.json", "failure.md", *(name for part in parts for name in part.names)])
-    for part in parts:
-        if part.folder != run.folder:
-            with lock(part.folder):
-                _move(part.folder, [path.name for path in part.folder.iterdir() if path.name not in STAYS])
+        names = [*OF_RECORD, *(name for part in parts for name in part.names), *(["metrics.jsonl"] if stages else [])]
+        _move(run.folder, names)
+    for folder in stages:
+        if folder.exists():
+            with lock(folder):
+                _move(folder, [path.name for path in folder.iterdir() if path.name not in STAYS])
     return parts
 
 
@@ -122,17 +129,16 @@ def _made(stage_run: StageRun) -> dict[str, Any]:
 
 def _evaluation(run: Run, stages: list[Outdated]) -> Iterator[Outdated]:
     """The outdated samples and metrics of a run, after its outdated stages."""
-    if not (path := run.folder / "record.json").exists():
-        reasons = _reasons_of_pieces(run)
-    else:
-        reasons = _reasons_of_record(run, record.read(path))
-    whole = f"after {stages[0].what}" if stages else ""
+    whole, path = f"after {stages[0].what}" if stages else "", run.folder / "record.json"
+    reasons: dict[str, str] = {}
+    if not stages:
+        reasons = _reasons_of_record(run, record.read(path)) if path.exists() else _reasons_of_pieces(run)
     if reason := whole or reasons.get(SAMPLES):
-        yield Outdated(SAMPLES, reason, run.folder, ("samples", "selection.json", "selection"))
+        yield Outdated(SAMPLES, reason, run.folder, ("samples", "selection.json", "selection"), bool(whole))
     for name, metric in metrics(run.config.protocol).items():
-        after = f"after {SAMPLES}" if metric.needs == "generate" and SAMPLES in reasons else ""
-        if reason := whole or reasons.get(name) or after:
-            yield Outdated(f"metric {name}", reason, run.folder, (f"parts/{name}",))
+        follows = whole or (f"after {SAMPLES}" if metric.needs == "generate" and SAMPLES in reasons else "")
+        if reason := follows or reasons.get(name):
+            yield Outdated(f"metric {name}", reason, run.folder, (f"parts/{name}",), bool(follows))
 
 
 def _reasons_of_record(run: Run, found: Record) -> dict[str, str]:

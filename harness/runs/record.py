@@ -1,5 +1,6 @@
 """The typed result of a run, in a file that is written atomically."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,11 @@ class Code(BaseModel, frozen=True, extra="forbid"):
     parts: dict[str, str]
     engine: dict[str, str]
     edited: list[str] = []
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of the digests of the parts."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def changes(self, now: Self) -> list[str]:
         """The modules of `now` that count and differ from these."""

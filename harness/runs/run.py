@@ -178,8 +178,7 @@ class Run:
         return StageRun(name, digest, self._stage_folder(name, digest), stage, parent)
 
     def _stage_folder(self, name: str, digest: str) -> Path:
-        name_of_folder = f"{name}-{self.config.data['name']}-s{self.config.seed}-{digest[:8]}"
-        return self.root / "stages" / valid_name(name_of_folder)
+        return stage_folder(self.root, name, self.config.data["name"], self.config.seed, digest)
 
     @property
     def state(self) -> RunState:
@@ -213,6 +212,11 @@ class Run:
 def run_name(method: str, data: str, seed: int, fingerprint: str) -> str:
     """The name of a run; UserError if it is not a valid folder name."""
     return valid_name(f"{method}-{data}-s{seed}-{fingerprint[:8]}")
+
+
+def stage_folder(root: Path, name: str, data: str, seed: int, fingerprint: str) -> Path:
+    """The folder of a stage below the folder of runs; UserError if its name is not a valid folder name."""
+    return root / "stages" / valid_name(f"{name}-{data}-s{seed}-{fingerprint[:8]}")
 
 
 def placeless(part: Part) -> Part:

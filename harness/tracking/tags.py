@@ -24,8 +24,8 @@ HIDDEN = "mlflow.harness."
 PARAM, TAG = 6000, 8000
 """Maximum number of characters of a parameter and of a tag."""
 
-TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init")
-JSON = ("seed", "parameters", "canaries", "notes", "study", "selection", "cost", "origin")
+TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init", "code")
+JSON = ("seed", "parameters", "doubts", "canaries", "notes", "study", "selection", "cost", "origin")
 """Fields of a row that are stored as plain text, and those that are stored as JSON."""
 
 Point = tuple[str, float, int, int]
@@ -102,7 +102,7 @@ def description(run: Run, row: Row, id: str) -> str:
     if row.cost and row.origin:
         stages = ", then ".join(f"{s.name} on {s.images:,} images in {s.seconds:.0f} s" for s in row.cost.stages)
         parts.append(f"Trained: {stages}. Judged in {row.cost.evaluation_seconds:.0f} s, on {row.origin.hardware}.")
-    parts += [f"† {warning}" for warning in _warnings(row)]
+    parts += [f"† {warning}" for warning in (*(f"Not ranked, {doubt}" for doubt in row.doubts), *_warnings(row))]
     parts += [f"Deviates from the paper, {topic}: {note}" for topic, note in row.notes.items()]
 
     parts.append(f"Folder: `{run.folder}`")
@@ -162,6 +162,7 @@ def row_of_tags(tags: dict[str, str], find: Find) -> Row:
         **{key: tags.get(key, "") for key in TEXTS},
         seed=int(tags["seed"]),
         parameters=int(tags.get("parameters", 0)),
+        doubts=json.loads(tags.get("doubts", "[]")),
         canaries=json.loads(tags.get("canaries", "{}")),
         protocol=ProtocolTag(id=tags["protocol"], hash=tags["protocol_hash"], label=tags.get("protocol_label", "")),
         notes=json.loads(tags["notes"]),
