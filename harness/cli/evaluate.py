@@ -9,6 +9,7 @@ from harness.core.errors import UserError, near
 from harness.core.registry import names
 from harness.core.settings import settings
 from harness.runs.build import require_trained
+from harness.runs.changed import outdated
 from harness.runs.reopen import UNSAID, reopen
 
 EXAMPLE = "run=atjem-digits-s0-8b9c10af protocol=digits"
@@ -30,4 +31,7 @@ def run(request: Request) -> int:
     if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
     require_trained(loaded, loaded.stage_runs)
+    if loaded.config.redo and (stages := [part.what for part in outdated(loaded) if part.folder != loaded.folder]):
+        again = f"{', '.join(stages)} again"
+        raise UserError(f"redo=true would train {again}, and evaluate never trains. This does: {loaded.config.command}")
     return run_all([replace(loaded, config=replace(loaded.config, command=command))])

@@ -13,7 +13,7 @@ from harness.cli.tables import console, relative, runs_table
 from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.price import Price, disk_needed, warnings
-from harness.launch.preflight import check_all
+from harness.launch.preflight import check_all, other_code
 from harness.launch.status import duration
 from harness.runs.build import prepare
 from harness.runs.pace import Paces
@@ -33,6 +33,8 @@ def run(request: Request) -> None:
     """Print the tables of runs, stages and costs."""
     runs = check_all([Run(config) for config in request.configs])
     console.print(runs_table(runs))
+    for sentence in other_code(runs).values():
+        console.print(sentence, markup=False, soft_wrap=True)
     paces = Paces(runs[0].root)
     if request.arguments.probe:
         from harness.cost.probe import probe

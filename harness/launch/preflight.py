@@ -47,31 +47,35 @@ def ready_to_judge(runs: list[Run]) -> None:
             selection.ready(run.data, weights)
 
 
+def other_code(runs: list[Run]) -> dict[str, str]:
+    """For each run that would not be the same if it were made now, by its name, a sentence on what changed."""
+    sentences: dict[str, str] = {}
+    for run in runs:
+        if run.state != "running" and (parts := outdated(run)):
+            roots = [str(part) for part in parts if not part.follows]
+            more = ", and what follows from it" if len(roots) < len(parts) else ""
+            sentences[run.name] = f"{run.name} is {run.state}, but would not be the same now: {', '.join(roots)}{more}."
+    return sentences
+
+
 def check_code(runs: list[Run]) -> list[str]:
     """A line on each run that is over and was made by other code than the present; none with redo=true.
 
     UserError if work that other code began would be continued, unless redo=true or mixed=true says how.
     """
-    over, begun = list[str](), list[str]()
-    for run in runs:
-        if run.config.redo or run.state == "running":
-            continue
-        if parts := outdated(run):
-            roots = [str(part) for part in parts if not part.follows]
-            more = ", and what follows from it" if len(roots) < len(parts) else ""
-            line = f"{run.name} is {run.state}, but would not be the same now: {', '.join(roots)}{more}."
-            if run.state in OVER:
-                over.append(
-                    f"{line} To make that again, and keep the old record aside: the same command with redo=true."
-                )
-            elif not run.config.mixed:
-                begun.append(line)
-    if begun:
+    sentences = other_code([run for run in runs if not run.config.redo and (run.state != "failed" or run.config.retry)])
+    over = {run.name for run in runs if run.state in OVER}
+    begun = [sentence for name, sentence in sentences.items() if name not in over]
+    if begun and not runs[0].config.mixed:
         raise UserError(
             "\n".join(begun) + "\nTo set this aside and make it again: the same command with redo=true. To go on from "
             "it with the present code: mixed=true; such runs are not ranked."
         )
-    return over
+    return [
+        f"{sentence} redo=true makes that again, and keeps the old record aside."
+        for name, sentence in sentences.items()
+        if name in over
+    ]
 
 
 def importable() -> None:
