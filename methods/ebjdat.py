@@ -23,6 +23,7 @@ def distance_from(clean: Tensor) -> Objective:
 class Adversary:
     """Adversarial images x̃: a walk in a ball around x, from x + U(−start, start), with the network in evaluation mode.
 
+    Its running statistics are then those of this step's labelled images, which passed just before.
     inner: what the walk maximises. ce: CE(f(x̃), y), an attack. energy_up: E(x̃) = −s(x̃), as the paper's text says.
     joint_down: E(x̃, y) = −f_y(x̃). released: f_y(x̃), as in the released code; it makes images easier to classify.
     perceptual: also maximise the distance of the normalised logits from those of x.
@@ -33,10 +34,12 @@ class Adversary:
     inner: Literal["ce", "energy_up", "joint_down", "released"] = "ce"
     perceptual: bool = True
 
-    def images(self, model: EnergyModel, x: Tensor, y: Tensor, shard: Shard) -> Tensor:
-        """Adversarial images of a labelled batch."""
-        uniform = 2 * shard.uniform(x) - 1
-        start = (x + self.start * uniform).clamp(0, 1)
+    def begin(self, x: Tensor, shard: Shard) -> Tensor:
+        """The images from which the walks begin."""
+        return (x + self.start * (2 * shard.uniform(x) - 1)).clamp(0, 1)
+
+    def images(self, model: EnergyModel, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
+        """Adversarial images of a labelled batch, by walks from `start`."""
         with frozen(model):
             clean = model(x)
         return walk(model, start, self.objective(clean, y), self.walk, centre=x)
@@ -76,15 +79,18 @@ class Joint(Persistent):
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
         """The two differences of mean scores plus the two cross-entropies."""
-        # Draw everything that both passes of a sharpness-aware step share: noise, attack and chains.
+        # Draw what both passes of a sharpness-aware step share: noise, chains and attack. The order of the passes is
+        # that of the released code: running statistics follow it, and the attack sees them.
         labelled, y = batch.images["labelled"], batch.labels["labelled"]
         x = batch.images["real"] + self.sigma * shard.normal(batch.images["real"])
-        attacked = self.adversary.images(model, labelled, y, shard)
+        start = self.adversary.begin(labelled, shard)
         s_real = marginal_score(model(x))
         chains = self.chains.draw(model, state, len(x), shard)
+        s_chains, logits = marginal_score(model(chains)), model(labelled)
+        attacked = self.adversary.images(model, labelled, y, start)
 
-        def compute_loss(s_real: Tensor) -> Loss:
-            s_chains, logits, logits_attacked = marginal_score(model(chains)), model(labelled), model(attacked)
+        def compute_loss(s_real: Tensor, s_chains: Tensor, logits: Tensor) -> Loss:
+            logits_attacked = model(attacked)
             s_attacked = marginal_score(logits_attacked)
             terms = {
                 "px": self.px * (s_chains.mean() - s_real.mean()),
@@ -97,7 +103,10 @@ class Joint(Persistent):
             means: dict[str, float | Tensor] = {name: s.detach().mean() for name, s in scores.items()}
             return Loss(terms, {**means, "accuracy": accuracy, "robust_accuracy": robust})
 
-        return replace(compute_loss(s_real), recompute=lambda: compute_loss(marginal_score(model(x))).terms)
+        def recompute() -> dict[str, Tensor]:
+            return compute_loss(marginal_score(model(x)), marginal_score(model(chains)), model(labelled)).terms
+
+        return replace(compute_loss(s_real, s_chains, logits), recompute=recompute)
 
 
 @settings

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from small_stages import ATTACK, CHAINS, INNER, LINF, PSGLD, TRAINING, B, buffer, rng
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from harness.core.energy import EnergyModel
 from harness.core.shard import Shard
 from harness.core.walk import confidence
 from harness.methods import ebjdat, jempp, sadajem
@@ -65,6 +67,22 @@ def test_ebjdat_without_its_two_terms_is_sadajem(net, batch):
     assert_same(ours, of(loss_of(STAGES["sadajem"], net, batch), net), rtol=1e-12, atol=1e-13)
 
 
+def test_ebjdats_attack_sees_the_statistics_of_this_steps_labelled_images(batch, monkeypatch):
+    """The labelled images pass in training mode just before the attack, which runs in evaluation mode."""
+    norm = nn.BatchNorm1d(12, momentum=1.0)  # the running mean is that of the last batch
+    net = EnergyModel(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), norm, nn.Linear(12, 5)), [0.5], [0.25]).double()
+    seen, images = [], ebjdat.Adversary.images
+
+    def look(*arguments):
+        seen.append(norm.running_mean.clone())
+        return images(*arguments)
+
+    monkeypatch.setattr(ebjdat.Adversary, "images", look)
+    loss_of(STAGES["ebjdat"], net, batch)
+    inside = net.net[:2]((batch.images["labelled"] - 0.5) / 0.25)
+    torch.testing.assert_close(seen, [inside.mean(0)])
+
+
 def test_the_confidence_is_zero_where_logits_are_constant_and_only_there():
     logits = torch.randn(50, 5, dtype=torch.double, generator=rng())
     assert confidence(torch.full((3, 5), 4.0).double()).abs().max() < 1e-12
@@ -117,7 +135,7 @@ def test_ratio_never_lowers_what_its_attacks_climb(net, batch):
 def test_ebjdat_moves_images_as_its_inner_loop_says_and_stays_in_the_ball(net, batch, inner):
     x, y = batch.images["labelled"], batch.labels["labelled"]
     adversary = replace(ADVERSARY, inner=inner)
-    attacked = adversary.images(net, x, y, Shard(rng()))
+    attacked = adversary.images(net, x, y, adversary.begin(x, Shard(rng())))
     assert (attacked - x).abs().max() <= LINF.eps * (1 + 1e-9)
     climb = adversary.objective(net(x), y)
     assert climb(net(attacked)).mean() > climb(net(x)).mean()
