@@ -103,7 +103,7 @@ def _check(run: Run) -> None:
     model = build.untrained(run, "meta")
     if run.config.init:
         path = Path(run.config.init)
-        foreign.check(foreign.read(path), model.net, path)
+        foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
     build.outliers(run).ready()
 
     if run.method.sampler.precision != "fp32":

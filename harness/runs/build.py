@@ -95,11 +95,12 @@ def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device, parent
 def fill(model: EnergyModel, path: str, expected: str) -> None:
     """Load a checkpoint of any known format into the net, strictly; UserError if it does not fit.
 
-    `expected` is the digest that was recorded when the run was frozen; a file with other content is refused.
+    `expected` is the run's `init`: the file's digest, and perhaps which weights to take. A file with other content is
+    refused.
     """
-    if digest(path) != expected:
+    if digest(path) != expected.partition(":")[0]:
         raise UserError(f"init={path} has changed since this run was begun: put the old file back, or begin a new run.")
-    weights.fit(weights.read(Path(path)), model.net, Path(path))
+    weights.fit(weights.read(Path(path), weights.marked(expected)), model.net, Path(path))
 
 
 def check_accuracy(run: Run, model: EnergyModel) -> None:
@@ -172,11 +173,6 @@ def _load(stage_run: StageRun, name: Literal["weights", "state"], device: torch.
         raise UserError(
             f"{error} Put a copy back, or train the stage again: the same command with redo=true."
         ) from None
-
-
-def weights_digest(stage_run: StageRun | None) -> str:
-    """Digest of the weights that a stage left; empty if it is unknown, or for initial weights."""
-    return "" if stage_run is None else read_checked(stage_run.folder / "done.json").get("weights", "")
 
 
 def evaluation(run: Run, device: torch.device) -> Evaluation:

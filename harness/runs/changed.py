@@ -87,9 +87,8 @@ def of_pieces(run: Run) -> dict[str, dict[str, str]]:
 
     The digests of its code, of the engine's modules that differ from the commit, and of the weights.
     """
-    from harness.runs.build import last_stage, weights_digest
-
-    shared = {name: code.engine()[name] for name in sorted(code.edited())} | {WEIGHTS: weights_digest(last_stage(run))}
+    weights = run.stage_runs[-1].weights if run.stage_runs else ""
+    shared = {name: code.engine()[name] for name in sorted(code.edited())} | {WEIGHTS: weights}
     return {name: parts | shared for name, parts in code.of_evaluation(run).items()}
 
 

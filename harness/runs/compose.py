@@ -320,7 +320,7 @@ def _changes(override: str) -> bool:
     """Whether an override changes a value of the recipe for its method and data."""
     key = override.lstrip("+~").partition("=")[0]
     group, _, field = key.partition(".")
-    kinds = (*IDENTITY, "init", "precision", "walk_precision")
+    kinds = (*IDENTITY, "init", "weights", "precision", "walk_precision")
     return group in kinds and key not in ("method", "data", "protocol", "seed") and field not in PLACES
 
 

@@ -64,10 +64,12 @@ class Config:
 
     init: str | None = None
     """A checkpoint to start from; it replaces all stages before the last."""
+    weights: Literal["averaged", "raw"] = "averaged"
+    """The set of weights to take from `init` if it holds both."""
     init_accuracy: float | None = None
     """Validation accuracy, in %, that `init` must reach; null: the larger of 20 and three times chance."""
     init_digest: str | None = None
-    """The sha256 of `init` when the run was frozen."""
+    """The sha256 of `init` when the run was frozen; ":raw" or ":averaged" follows if `weights` names the run."""
 
     precision: Precision = "fp32"
     """Numeric precision of nets in training."""

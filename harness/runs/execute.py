@@ -102,7 +102,7 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
 
         # Begin from the parent's weights, or from initial ones; those that `init` gives must be right on enough images.
         model = build.load_trained(run, stage_run.parent, device)
-        parent = build.weights_digest(stage_run.parent)
+        parent = stage_run.parent.weights if stage_run.parent else ""
         inputs = build.stage_inputs(run, stage_run.name, stage_run.stage, device, parent)
         if run.init:
             build.check_accuracy(run, model)

@@ -11,7 +11,7 @@ from harness.runs.compose import compose
 from harness.runs.config import Config
 from harness.runs.run import IDENTITY, Run, find, load
 
-FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "init_accuracy", "overrides")
+FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "weights", "init_accuracy", "overrides")
 """Keys that define a run and its history, so cannot be overridden; the others say where and how it runs."""
 
 UNSAID = {"protocol": {}}
@@ -40,7 +40,7 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
             f"{key}=… cannot be said of {run.name}, whose config is frozen. A run of another config is another run: "
             f"python -m harness {key}=…"
         )
-    if run.config.init and digest(run.config.init) != run.init:
+    if run.config.init and digest(run.config.init) != (run.init or "").partition(":")[0]:
         raise UserError(f"init={run.config.init} has changed since {run.name} was begun: put the old file back.")
 
     # Compose again with the run's data, and take over the overridden values.

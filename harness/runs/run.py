@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from harness.core.errors import UserError, near
-from harness.core.files import digest, read_lines, valid_name, write_text
+from harness.core.files import digest, read_checked, read_lines, valid_name, write_text
 from harness.core.registry import build
 from harness.core.registry import find as find_class
 from harness.core.settings import canonical
@@ -72,6 +72,11 @@ class StageRun:
         return (self.folder / "done.json").exists()
 
     @property
+    def weights(self) -> str:
+        """Digest of the trained weights; empty if an older version trained them. Damaged if it cannot be read."""
+        return read_checked(self.folder / "done.json").get("weights", "")
+
+    @property
     def ended(self) -> bool:
         """Whether nothing is left to train: the stage is done or has diverged."""
         return self.done or (self.folder / "diverged.json").exists()
@@ -105,9 +110,17 @@ class Run:
 
     @cached_property
     def init(self) -> str | None:
-        """Digest of the initial weights; None if they are drawn from the seed."""
+        """Digest of the file of initial weights; None if they are drawn from the seed.
+
+        If the file holds averaged and raw weights, and the run takes those that older versions did not take, then
+        ":raw" or ":averaged" follows the digest, here and wherever it is recorded.
+        """
         path = self.config.init
-        return path and (self.config.init_digest or digest(path))
+        if not path or self.config.init_digest:
+            return path and self.config.init_digest
+        from harness.training.weights import mark  # imports torch, which listing runs does not need
+
+        return digest(path) + mark(Path(path), self.config.weights)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -30,7 +30,7 @@ def mismatch(found: Weights, wanted: Weights) -> list[str]:
         if name in found and found[name].shape != tensor.shape
     ]
     wrong = {"Missing": missing, "Unexpected": unexpected, "Of another shape": reshaped}
-    lines = [f"  {what}: {_few(names)}" for what, names in wrong.items() if names]
+    lines = [f"  {what}: {few(names)}" for what, names in wrong.items() if names]
     return lines and [*lines, *_hints(found, wanted)]
 
 
@@ -74,7 +74,8 @@ def _count(weights: Weights, group: str) -> int:
     return len({name.removeprefix(group).partition(".")[0] for name in weights if name.startswith(group)})
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """The first three of some names, and how many there are."""
     return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
 
 

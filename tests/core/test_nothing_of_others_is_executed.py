@@ -93,7 +93,7 @@ def test_samples_and_parts_are_data(tmp_path):
     np.save(samples.path(0), trap, allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         samples[0]
-    write_part(tmp_path / "0.json", {"seconds": 1.0, "scores": np.zeros(3)})
+    write_part(tmp_path / "0.json", {"seconds": 1.0, "scores": np.zeros(3)}, {})
     np.savez(tmp_path / "0.npz", scores=trap, allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         read_part(tmp_path / "0.json")

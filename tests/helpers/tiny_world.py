@@ -100,5 +100,6 @@ def _no_files(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
     patch.setattr("harness.runs.run.digest", lambda path: path)
-    patch.setattr("harness.training.weights.read", lambda path: {})
+    patch.setattr("harness.training.weights.read", lambda path, choice="": {})
+    patch.setattr("harness.training.weights.mark", lambda path, choice: "")
     patch.setattr("harness.training.weights.check", lambda weights, net, path: None)

@@ -148,7 +148,8 @@ def test_the_others_are_planned(choice, planned):
 @pytest.mark.parametrize("choice", JUDGED_ONLY)
 def test_weights_that_are_only_judged_are_planned(choice, planned, monkeypatch):
     monkeypatch.setattr("harness.runs.run.digest", lambda path: path)  # the real weights are too large for a test
-    monkeypatch.setattr("harness.training.weights.read", lambda path: {})
+    monkeypatch.setattr("harness.training.weights.read", lambda path, choice="": {})
+    monkeypatch.setattr("harness.training.weights.mark", lambda path, choice: "")
     monkeypatch.setattr("harness.training.weights.check", lambda weights, net, path: None)
     (run,) = planned(choice, f"init={composed(choice).init}")
     assert run.init and not run.stage_runs

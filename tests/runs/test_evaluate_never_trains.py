@@ -50,7 +50,7 @@ def test_a_run_is_judged_under_another_protocol(run, type_):
     (new,) = {path.parent for path in run.root.glob("*/record.json")}
     assert new != run.folder and new.parent == run.root
     found, frozen = record.read(new / "record.json"), load(new).config
-    assert (found.protocol.id, found.protocol.label) == ("quick-1", "for trying out")
+    assert (found.protocol.id, found.protocol.label) == ("quick-2", "for trying out")
     bins = json.loads((new / "reliability.json").read_text())
     assert sum(one["count"] for one in bins) == found.scores["ece"].n
     assert found.scores["fd_digits"].n == 70 and "robust_accuracy/l2_0.5" not in found.scores

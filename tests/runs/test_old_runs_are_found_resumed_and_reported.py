@@ -1,4 +1,8 @@
-"""Runs that an earlier version trained keep their names: the same command finds, resumes and reports them."""
+"""Runs that an earlier version trained are found, resumed and reported by the same command.
+
+Their protocol was digits-2, and is digits-3 today: the command names a new run, which takes over their trained stages and
+checkpoints.
+"""
 
 import json
 import shutil
@@ -29,7 +33,8 @@ def overrides(name: str) -> list[str]:
 @pytest.mark.parametrize("name", [*NAMES.values(), FAILED])
 def test_the_same_command_finds_them(name: str, folder: Path) -> None:
     (run,) = harness.plan(*overrides(name), f"runs={folder}")
-    assert run.folder == folder / name and load(folder / name).name == name
+    assert run.folder != folder / name and load(folder / name).name == name
+    assert (run.protocol.id, load(folder / name).protocol.id) == ("digits-3", "digits-2")
     assert all(training.folder.is_dir() for training in run.stage_runs)
 
 
@@ -51,12 +56,17 @@ def test_an_interrupted_one_goes_on_where_it_stopped(folder: Path) -> None:
     assert [stage.resumed for stage in record.cost.stages] == [0, 1]
     logged = (folder / "stages" / run.stage_runs[1].folder.name / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in logged] == list(range(1, 61))
+    assert record.mixed == [], "what older code did is unknown, and taken as sound"
 
 
 def test_a_failed_one_is_tried_again_on_request(type_, folder: Path) -> None:
+    (run,) = harness.plan(*overrides(FAILED), f"runs={folder}")
+    (folder / FAILED).rename(run.folder)
+    status, *_ = type_(*overrides(FAILED), f"runs={folder}")
+    assert status == 1 and not (run.folder / "record.json").exists()
     status, *_ = type_(*overrides(FAILED), f"runs={folder}", "retry=true")
-    assert status == 0 and (folder / FAILED / "record.json").exists()
-    assert not (folder / FAILED / "failure.md").exists()
+    assert status == 0 and (run.folder / "record.json").exists()
+    assert not (run.folder / "failure.md").exists()
 
 
 def test_they_are_reported(folder: Path) -> None:
