@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 from harness.reports.tables import Cell, Table
 
-PREAMBLE = "% Made by `python -m harness report`; needs \\usepackage{booktabs, adjustbox}.\n"
+PREAMBLE = """\
+% Made by `python -m harness report`; needs \\usepackage{booktabs, adjustbox}.
+% What is cited stands in references.bib, beside this file: \\bibliography{references}.
+"""
 
 PLAIN = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -45,4 +48,5 @@ def _table(caption: str, table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text)
-    return (rf"\textbf{{{text}}}" if cell.best else text) + escape(cell.marks)
+    cite = rf"~\cite{{{cell.cite}}}" if cell.cite else ""
+    return (rf"\textbf{{{text}}}" if cell.best else text) + cite + escape(cell.marks)

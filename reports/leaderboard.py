@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.core.files import atomic_write, write_text
-from harness.reports import html, published, runpage
+from harness.reports import html, published, runpage, titles
 from harness.reports.csv_table import tidy
 from harness.reports.figures import figures
 from harness.reports.html import Figures
@@ -60,6 +60,7 @@ def _write(folder: Path, found: Sequence[Row]) -> None:
         write_text(folder / _page(study), _study_page(study, drawn[study.name]))
     write_text(folder / "published.md", _published_page())
     write_text(folder / "leaderboard.tex", latex(_all_tables(sections, varied)))
+    write_text(folder / "references.bib", titles.BIBLIOGRAPHY.read_text(encoding="utf-8"))
     with atomic_write(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
     write_text(folder / "LEADERBOARD.md", _overview(sections, varied))

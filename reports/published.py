@@ -12,10 +12,11 @@ from harness.reports.tables import Cell, Table
 HEADING = "Published, not run here"
 LEGEND = """\
 As the named sources give them, each under its own protocol: none is ranked, and none compares with a row of ours \
-unless protocol, net and data are the same. A number with ? is unverified, from memory; the others were read in the \
-named source, which is not always the paper itself."""
+unless protocol, net and data are the same. A number with ? is second-hand: it was read in a note or in a table of \
+others, so no figure shows it. The others were read in the code or the figures of their authors, or in RobustBench."""
 
-UNVERIFIED = "?"
+SECOND_HAND = "?"
+"""The mark of a number that was not read where its authors published it."""
 
 THREATS = {"l2_0.5": "L2 0.5", "l2_3": "L2 3", "linf_0.0313725": "Linf 8/255", "linf_0.0156863": "Linf 4/255"}
 """Norms and radii of AutoAttack accuracies, by the last part of our scores' keys."""
@@ -47,7 +48,11 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Published:
-    """One number. threat: norm and radius of an accuracy under AutoAttack, as in our scores' keys; else empty."""
+    """One number.
+
+    threat: norm and radius of an accuracy under AutoAttack, as in our scores' keys; else empty. trust: primary, if it
+    was read where its authors or RobustBench published it; second-hand, if in a note or a table of others.
+    """
 
     data: str
     method: str
@@ -57,7 +62,7 @@ class Published:
     threat: str
     protocol: str
     source: str
-    verified: bool
+    trust: str
 
     @property
     def column(self) -> str:
@@ -72,8 +77,8 @@ def everything() -> list[Published]:
         return [_parse(**line) for line in csv.DictReader(file)]
 
 
-def _parse(value: str, verified: str, **texts: str) -> Published:
-    return Published(**texts, value=float(value), verified=verified == "yes")
+def _parse(value: str, **texts: str) -> Published:
+    return Published(**texts, value=float(value))
 
 
 def datasets() -> list[str]:
@@ -87,9 +92,10 @@ def of(data: str) -> list[Published]:
 
 
 def points(data: str, robust: str) -> list[tuple[str, float, float]]:
-    """Return name, robust accuracy and FID of each result that has both; robust: the key of our score."""
+    """Return name, robust accuracy and FID of each primary result that has both; robust: the key of our score."""
     attacked = robust.replace("robust_accuracy", "robust_acc")
-    lines = [line for line in _lines(of(data)) if {attacked, "FID"} <= set(line.of)]
+    primary = [result for result in of(data) if result.trust == "primary"]
+    lines = [line for line in _lines(primary) if {attacked, "FID"} <= set(line.of)]
     return [(line.name, line.of[attacked].value, line.of["FID"].value) for line in lines]
 
 
@@ -145,7 +151,9 @@ def _row(line: _Line, metrics: Sequence[str], found: Sequence[Published]) -> lis
 
 
 def _cell(one: Published | None) -> Cell:
-    return Cell(f"{one.value:g}", one.value, marks="" if one.verified else UNVERIFIED) if one else Cell("–")
+    if not one:
+        return Cell("–")
+    return Cell(f"{one.value:g}", one.value, marks=SECOND_HAND if one.trust == "second-hand" else "")
 
 
 def _distinct(found: Sequence[Published], key: str) -> list[str]:

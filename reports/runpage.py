@@ -9,6 +9,7 @@ from harness.core.files import valid_name
 from harness.evaluation.score import Score
 from harness.reports.recipe import Change, changes, learn
 from harness.reports.sparklines import POINTS, charts
+from harness.reports.titles import title
 from harness.reports.webpage import embed, write_page
 from harness.reports.workers import beside
 from harness.runs.row import Row
@@ -60,6 +61,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
         path,
         "run.html",
         row=row,
+        method=title(row.method),
         siblings=siblings,
         tables=tables,
         failure=_text(row, "failure.md"),

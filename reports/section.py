@@ -44,10 +44,10 @@ class Section:
             repeats[run.series].append(run)
         robust = self.first("robust_accuracy")
 
-        def rank(series: Series) -> tuple[bool, bool, float, str, str, str]:
+        def rank(series: Series) -> tuple[bool, bool, float, str, str, str, str]:
             mean, run = series.mean(robust) if robust else nan, series.runs[0]
             place = 0.0 if isnan(mean) else -mean
-            return series.barred, isnan(mean), place, series.label, run.model, run.series
+            return series.barred, isnan(mean), place, run.method, run.overrides, run.model, run.series
 
         return sorted(map(Series, repeats.values()), key=rank)
 
@@ -130,7 +130,8 @@ def _table(
     title: str, series: list[Series], columns: Iterable[Column | Measured], note: str = "", front: Iterable[str] = ()
 ) -> Table:
     columns = list(columns)
-    names = [Cell(one.label, marks=(FRONT if one.key in front else DOUBT if one.doubtful else "")) for one in series]
+    marks = [FRONT if one.key in front else DOUBT if one.doubtful else "" for one in series]
+    names = [Cell(one.label, marks=mark, cite=one.cite) for one, mark in zip(series, marks, strict=True)]
     rows = [[name, *(column.cell(one) for column in columns)] for name, one in zip(names, series, strict=True)]
     return Table(title, ["method", *(column.header for column in columns)], rows, note, series)
 

@@ -9,6 +9,7 @@ from math import fsum, nan, sqrt
 from statistics import fmean
 
 from harness.evaluation.score import Score, Selection
+from harness.reports import titles
 from harness.runs.row import Row
 
 
@@ -25,8 +26,13 @@ class Series:
 
     @property
     def label(self) -> str:
-        """The method, and the changes to its recipe."""
+        """The title of the method, and the changes to its recipe."""
         return label(self.runs[0])
+
+    @property
+    def cite(self) -> str:
+        """The BibTeX key of the method's paper; empty if it names none."""
+        return titles.cite(self.runs[0].method)
 
     @cached_property
     def done(self) -> list[Row]:
@@ -97,9 +103,9 @@ class Series:
 
 
 def label(run: Row) -> str:
-    """Return the method of a run, and the changes to its recipe."""
-    method, overrides = run.method, run.overrides
-    return f"{method} ({overrides})" if overrides else method
+    """Return the title of a run's method, and the changes to its recipe."""
+    method = titles.title(run.method)
+    return f"{method} ({run.overrides})" if run.overrides else method
 
 
 def barred(runs: Sequence[Row]) -> bool:

@@ -12,6 +12,7 @@ import yaml
 from harness.core.registry import build, configs
 from harness.evaluation.intervals import share
 from harness.evaluation.score import Score
+from harness.reports import titles
 from harness.reports.columns import NONE
 from harness.reports.plots.maps import FATES, Map, maps
 from harness.reports.plots.style import MOST, told
@@ -56,7 +57,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """The method, and the changes to the study's recipe."""
+        """The title of the method, and the changes to the study's recipe."""
         return label(self.runs[0])
 
     def fate(self, run: Row) -> str | None:
@@ -90,7 +91,7 @@ class Arm:
         sound = [run.scores["clean_accuracy"].value for run in self.runs if self.fate(run) == "sound"]
         score, over = self.survival, self.fates.total()
         return [
-            Cell(self.label),
+            Cell(self.label, cite=titles.cite(self.runs[0].method)),
             Cell(f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]", score.value) if score else NONE,
             *(Cell(f"{self.fates[fate]}/{over}", self.fates[fate]) for fate in FATES),
             Cell(f"{fmean(sound):.1f} ({min(sound):.1f})", fmean(sound)) if sound else NONE,
@@ -107,8 +108,10 @@ class Study:
     @cached_property
     def arms(self) -> list[Arm]:
         """The methods: most stable first, then those of which no run is over, then those that are not ranked."""
-        names = sorted({label(run) for run in self.runs})
-        arms = [Arm([run for run in self.runs if label(run) == name], 2 * self.chance) for name in names]
+        groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for run in self.runs:
+            groups[run.method, run.overrides].append(run)
+        arms = [Arm(runs, 2 * self.chance) for _, runs in sorted(groups.items())]
         return sorted(arms, key=lambda arm: (barred(arm.runs), -arm.survival.value if arm.survival else 1))
 
     @property

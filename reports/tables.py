@@ -14,12 +14,16 @@ FRONT, DOUBT = "◆", "†"
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, and the number for sorting; best: whether it is the best of its column, ties included."""
+    """The text of a cell, and the number for sorting.
+
+    best: whether it is the best of its column, ties included. cite: the BibTeX key of what it names, for LaTeX.
+    """
 
     text: str
     value: float = nan
     best: bool = False
     marks: str = ""
+    cite: str = ""
 
 
 @dataclass(frozen=True)

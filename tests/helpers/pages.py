@@ -68,6 +68,7 @@ def row(folder: Path, method: str = "atjem", seed: int = 0, texts: dict[str, str
         "series": method,
         "state": "done",
         "parameters": 75434,
+        "code": "c0de",
         "protocol": ProtocolTag(id="digits-2", hash="0123"),
         "scores": scores(80 + seed, 2.0),
         "canaries": {"accuracy, untrained": 4.25},

@@ -73,8 +73,8 @@ def test_a_point_is_the_mean_over_seeds_with_its_sd_or_one_seeds_interval(run, d
     one = run("jem", 0, {"robust_accuracy/l2_0.5": 50, "fid": 5})
     points, references, x, y, said, caption = draw([*three, one])["tradeoff"]
     assert [(p.label, p.x.mean, p.x.low, p.x.high, p.front) for p in points] == [
-        ("at", 4, 2, 6, True),
-        ("jem", 5, -4, 13, False),
+        ("AT", 4, 2, 6, True),
+        ("JEM", 5, -4, 13, False),
     ]
     assert (points[0].y.low, points[1].y.high) == (60, 58)
     assert (x.title, y.title, references) == ("T", "T", [])
@@ -99,11 +99,11 @@ def test_accuracy_is_shown_by_radius_a_panel_for_each_norm(run, draw):
     }
     rows = [run("at", seed, {key: value + seed for key, value in keys.items()}) for seed in (0, 2)]
     (l2, linf), looks, _, _ = draw([*rows, run("jem", 0, {"clean_accuracy": 80})])["radius"]
-    assert (l2.x, linf.x, list(l2.lines)) == ("L2 radius", "L∞ radius", ["at"]), "jem was not attacked"
-    assert (l2.lines["at"].x, l2.lines["at"].mean) == ([0, 0.5, 1], [91, 61, 31])
-    assert l2.lines["at"].high[0] == pytest.approx(91 + 2**0.5)
-    assert linf.lines["at"].x == [0, 0.0313725]
-    assert set(looks) == {"at", "jem"}
+    assert (l2.x, linf.x, list(l2.lines)) == ("L2 radius", "L∞ radius", ["AT"]), "JEM was not attacked"
+    assert (l2.lines["AT"].x, l2.lines["AT"].mean) == ([0, 0.5, 1], [91, 61, 31])
+    assert l2.lines["AT"].high[0] == pytest.approx(91 + 2**0.5)
+    assert linf.lines["AT"].x == [0, 0.0313725]
+    assert set(looks) == {"AT", "JEM"}
 
 
 def test_the_steps_that_were_chosen_for_a_seed_are_filled(run, draw):
@@ -111,12 +111,12 @@ def test_the_steps_that_were_chosen_for_a_seed_are_filled(run, draw):
     second = {"steps": 5, "distances": {"5": 1.0, "10": 4.0, "30": 9.0}}
     rows = [run("at", 0, PLAIN, selection=first), run("at", 1, PLAIN, selection=second)]
     (panel,), _, _, caption = draw(rows)["steps"]
-    line = panel.lines["at"]
+    line = panel.lines["AT"]
     assert (line.x, line.mean, line.filled) == ([5, 10], [2.5, 3], [True, True]), "only what every seed has tried"
     assert line.low[1] == pytest.approx(3 - 2**0.5)
     assert panel.y == "FID" and "FID of 50 samples that are not reported, against the train split" in caption
     (panel,), *_ = draw(rows[:1])["steps"]
-    assert panel.lines["at"].filled == [False, True, False]
+    assert panel.lines["AT"].filled == [False, True, False]
 
 
 def test_curves_are_means_over_seeds_as_far_as_all_of_them_got(run, draw):
@@ -129,10 +129,10 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_got(run, draw):
     rows.append(run("at", 0, PLAIN, metrics=[{"images": 60, "robust/ce": 1.0}]))
     (t, ce), _, said, caption = draw(rows)["training"]
     assert (t.y, ce.y) == ("T", "ce"), "the curriculum must come first, and stages in order"
-    line = ce.lines["atjem"]
+    line = ce.lines["AT-JEM (DAT)"]
     assert list(line.mean) == [2, 3, 4] and line.high[0] == pytest.approx(2 + 2**0.5)
     assert list(line.x) == [58, 118, 178], "the middles of three of 60 intervals of 4 images"
-    assert list(t.lines["atjem"].mean) == [10]
+    assert list(t.lines["AT-JEM (DAT)"].mean) == [10]
     assert "T is" in caption and "terms" not in said
     assert ce.dense and ce.log == ""
 
@@ -147,7 +147,7 @@ def test_bins_of_all_seeds_are_taken_together(run, draw):
     ]
     ((diagram,), _, _) = draw(rows)["reliability"]
     assert [(b.low, b.high, b.count, b.right) for b in diagram.bins] == [(0, 0.5, 2, 1), (0.5, 1, 8, 7)]
-    assert (diagram.label, diagram.note) == ("at", "ECE 2.0 %")
+    assert (diagram.label, diagram.note) == ("AT", "ECE 2.0 %")
 
 
 def test_the_figure_says_of_how_many_series_it_shows_the_first(run, draw):
@@ -163,5 +163,5 @@ def test_series_of_one_label_are_told_apart_by_net_and_what_must_be_said_is_said
     told = {"protocol": ProtocolTag(id="quick-1", hash="HASH", label="for trying out")}
     nets = [replace(run("at", i, PLAIN), series=f"s{i}", model=net, **told) for i, net in enumerate("aabc")]
     points, *_, said, _ = draw(nets)["tradeoff"]
-    assert [point.label for point in points] == ["at, a, s0", "at, a, s1", "at, b", "at, c"]
+    assert [point.label for point in points] == ["AT, a, s0", "AT, a, s1", "AT, b", "AT, c"]
     assert len({point.look for point in points}) == 4 and said.startswith("for trying out; ")

@@ -99,7 +99,7 @@ def test_two_protocols_never_share_a_table(place: Path) -> None:
         (digest,) = [digest for digest in digests if f"(hash {digest})" in section]
         runs = [row for row in found if row.protocol.hash == digest]
         main, *others = tables(section).items()
-        barred = dict(others).get("Not ranked: tuned on the test split", {})
+        barred = dict(others).get("Not ranked", {})
         assert len(main[1]) + len(barred) == len({run.series for run in runs})
         assert ("99.0 [94" in str(main)) == any("ece" in run.scores and run.scores["ece"].value == 1 for run in runs)
 
@@ -108,9 +108,9 @@ def test_details_stand_in_tables_of_their_own_with_the_same_rows(place: Path) ->
     (_, main), *_ = tables(overview(place)[0]).items()
     found = tables(details(place))
     assert list(found["OOD detection"]) == list(found["Counterfactuals"]) == [name.rstrip(" ◆") for name in main]
-    assert found["OOD detection"]["at"] == ["digits", "**91.0 ± 1.0**"]
-    assert found["Counterfactuals"]["atjem"] == ["digits", "**70.5 ± 0.7**"]
-    assert found["Counterfactuals"]["at"] == ["digits", "–"]
+    assert found["OOD detection"]["AT"] == ["digits", "**91.0 ± 1.0**"]
+    assert found["Counterfactuals"]["AT-JEM (DAT)"] == ["digits", "**70.5 ± 0.7**"]
+    assert found["Counterfactuals"]["AT"] == ["digits", "–"]
     assert "91.0" not in str(main) and "70.5" not in str(main)
 
 
@@ -118,10 +118,10 @@ def test_what_was_tuned_on_the_test_split_is_shown_but_neither_ranked_nor_drawn(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (_, main), (title, barred) = tables(overview(place)[0]).items()
-    found, tuned, text = tables(details(place)), "atjem (method.sampler.steps=9)", details(place)
+    found, tuned, text = tables(details(place)), "AT-JEM (DAT) (method.sampler.steps=9)", details(place)
     assert tuned not in main and tuned not in found["OOD detection"]
-    assert main["atjem ◆"][1] == "**51.2 ± 0.4** †", "the best of the ranked ones must be bold"
-    assert title == "Not ranked: tuned on the test split"
+    assert main["AT-JEM (DAT) ◆"][1] == "**51.2 ± 0.4** †", "the best of the ranked ones must be bold"
+    assert title == "Not ranked"
     assert barred[tuned][1:4] == [
         "99.0 [94.0, 104.0] †",
         "0.100",
@@ -147,10 +147,24 @@ def test_a_reason_to_doubt_is_told_once_with_all_scores_and_methods_that_it_conc
     jem = [run("jem", 0, FID=["weights"], KID=["weights"], IS=["few"]), run("jem", 1, FID=[], KID=[], IS=[])]
     lost = replace(run("jem", 2, FID=["of no account"]), state="diverged")
     assert list(daggers([Series(at), Series([*jem, lost])])) == [
-        "† FID, KID: weights (at, jem)",
-        "† IS: few (at, jem)",
-        "† IS: weights (at)",
+        "† FID, KID: weights (AT, JEM)",
+        "† IS: few (AT, JEM)",
+        "† IS: weights (AT)",
     ]
+
+
+def test_runs_of_unknown_code_are_counted_and_doubtful_ones_are_not_ranked() -> None:
+    known = [a_row("at", seed, code="c0de", scores=scores(50.0, 20.0, 2.0)) for seed in range(2)]
+    assert Section(known).footnotes() == []
+    mixed = a_row("jem", code="c0de", scores=scores(99.0, 0.1, 0.1), doubts=["made by mixed code: core/walk.py"])
+    section = Section([*known, a_row("atjem", scores=scores(40.0, 9.0, 2.0)), mixed, a_row("ratio", state="failed")])
+    assert section.footnotes() == [
+        "† JEM, made by mixed code: core/walk.py: not ranked",
+        "The code of 1 of 4 runs is unknown: it was not recorded",
+    ]
+    assert [table.title for table in section.main()] == ["", "Not ranked"]
+    ((name, *_),) = section.main()[1].rows
+    assert (name.text, name.marks, section.front) == ("JEM", "†", {"at", "atjem"})
 
 
 def test_large_pictures_keep_their_size_and_long_titles_are_whole(tmp_path: Path) -> None:
@@ -184,7 +198,7 @@ def test_every_figure_is_shown_and_none_is_made_of_nothing(place: Path) -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in (place / "reports" / "pages").iterdir())
     assert len(made) == 6 and all(pages.count(name) == 1 for name in made)
     page = details(place, "digits-2-")
-    assert "| at " in page and "![" not in page
+    assert "| AT " in page and "![" not in page
 
 
 def test_grids_stand_side_by_side(place: Path) -> None:
@@ -199,5 +213,5 @@ def test_grids_stand_side_by_side(place: Path) -> None:
 
 def test_intervals_over_images_stand_below_where_seeds_hide_them(place: Path) -> None:
     shown = tables(details(place))["95 % intervals of a run, over images or samples: mean bounds of the seeds"]
-    assert shown["at"] == ["[46.0, 56.0]"], "from 50, 51 and 52, each ± 5"
-    assert set(shown) == {"at", "atjem"}, "for a single seed it stands beside the number"
+    assert shown["AT"] == ["[46.0, 56.0]"], "from 50, 51 and 52, each ± 5"
+    assert set(shown) == {"AT", "AT-JEM (DAT)"}, "for a single seed it stands beside the number"

@@ -91,8 +91,8 @@ def test_a_method_that_was_tuned_on_the_test_split_stands_last_with_the_reason(r
     best = [replace(run, selection=chosen) if run.overrides else run for run in rows]
     text = section(best, tmp_path)
     methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert methods == ["method", "atjem", "jem", "sadajem", "atjem (a=1\\"]
-    assert "- atjem (a=1|2), rate: chosen by clean accuracy, on test: not ranked" in text
+    assert methods == ["method", "AT-JEM (DAT)", "JEM", "SADA-JEM", "AT-JEM (DAT) (a=1\\"]
+    assert "- AT-JEM (DAT) (a=1|2), rate: chosen by clean accuracy, on test: not ranked" in text
 
 
 def test_what_must_be_said_of_a_protocol_ends_the_title(rows: list[Row], tmp_path: Path):
@@ -140,6 +140,6 @@ def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):
     outside = finish(make(tmp_path), accuracy(77.5))
     table, study, _ = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
     assert "77.5" in table and "12.5" not in table and "1/1" in table
-    assert study.startswith("Stability: digits") and "| at " in study and "1/2" in study
+    assert study.startswith("Stability: digits") and "| AT " in study and "1/2" in study
     page = tmp_path / "reports" / study.rpartition("(")[2].rstrip(")\n")
     assert (page.parent / page.read_text(encoding="utf-8").rpartition("(")[2].rstrip(")\n")).exists()

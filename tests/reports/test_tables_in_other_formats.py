@@ -100,4 +100,4 @@ def test_what_was_tuned_on_the_test_split_is_on_no_front() -> None:
 )
 def test_splits_are_said_once(by: str, split: list, said: str) -> None:
     (note,) = origin(a_row("at", selection={"steps": Selection(by=by, split=split)}))
-    assert note == f"at, steps: {said}"
+    assert note == f"AT, steps: {said}"

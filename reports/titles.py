@@ -1,0 +1,28 @@
+"""Titles and citations of methods, from the comments at the head of configs/method/<name>.yaml."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from harness.core.registry import configs
+
+BIBLIOGRAPHY = Path(__file__).parent / "references.bib"
+"""The BibTeX entries of the papers that methods cite."""
+
+HEAD = re.compile(r"^# (title|cite): (.*\S)", re.MULTILINE)
+
+
+def title(method: str) -> str:
+    """Return the title of a method; its name if the harness has no such method, or no title for it."""
+    return _heads().get(method, {}).get("title", method)
+
+
+def cite(method: str) -> str:
+    """Return the BibTeX key of a method's paper; empty if it names none."""
+    return _heads().get(method, {}).get("cite", "")
+
+
+@cache
+def _heads() -> dict[str, dict[str, str]]:
+    files = configs("method").glob("*.yaml")
+    return {file.stem: dict(HEAD.findall(file.read_text(encoding="utf-8"))) for file in files}
