@@ -5,12 +5,13 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
+import torchvision.datasets
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from harness.core.dataset import BatchView, Branch, Dataset, Items, Key, Split
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.datasets.augment import Augment
 from harness.datasets.cifar_archive import Archive
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
@@ -19,16 +20,16 @@ from harness.datasets.split import held_out
 ARCHIVE_10 = Archive(
     name="CIFAR10",
     folder="cifar-10-batches-py",
-    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
-    test=("test_batch",),
+    train=dict(torchvision.datasets.CIFAR10.train_list),
+    test=dict(torchvision.datasets.CIFAR10.test_list),
     key="labels",
     classes=CLASSES_10,
 )
 ARCHIVE_100 = Archive(
     name="CIFAR100",
     folder="cifar-100-python",
-    train=("train",),
-    test=("test",),
+    train=dict(torchvision.datasets.CIFAR100.train_list),
+    test=dict(torchvision.datasets.CIFAR100.test_list),
     key="fine_labels",
     classes=CLASSES_100,
 )
@@ -43,7 +44,7 @@ class _CIFAR(Dataset):
 
     root: the folder of the unpacked archive. download: fetch the archive if it is missing.
     validation: number of training images held out, stratified by class; split_seed: of that choice.
-    labelled, real, outliers: the augmentation of each branch.
+    labelled, real, outliers: the augmentation of each branch. check: whether the files must be the originals.
     """
 
     archive: ClassVar[Archive]
@@ -55,6 +56,7 @@ class _CIFAR(Dataset):
     labelled: Augment = STRONG
     real: Augment = MILD
     outliers: Augment = MILD
+    check: bool = later(default=True)
 
     def __post_init__(self) -> None:
         if self.validation < 0:
@@ -71,8 +73,10 @@ class _CIFAR(Dataset):
         return 3, 32, 32
 
     def ready(self) -> None:
-        """Fetch the archive if download is set; UserError if it is missing."""
+        """Fetch the archive if download is set; UserError if it is missing or not the original."""
         self.archive.ready(self.root, self.download, "data")
+        if self.check:
+            self.archive.check(self.root, "data")
 
     def view(self, split: Split, branch: Branch) -> Items:
         """A split in memory, augmented for the branch."""
@@ -89,10 +93,11 @@ class _CIFAR(Dataset):
         return self._augment(branch)(picture, seed)
 
     def _augment(self, branch: Branch) -> Augment:
-        return {"plain": Augment(), "labelled": self.labelled, "real": self.real, "outliers": self.outliers}[branch]
+        bare = {"plain": Augment(), "reference": Augment()}
+        return {**bare, "labelled": self.labelled, "real": self.real, "outliers": self.outliers}[branch]
 
     def _part(self, split: Split) -> tuple[Tensor, Tensor]:
-        self.ready()
+        self.archive.ready(self.root, self.download, "data")
         return self.archive.read(self.root, "test" if split == "test" else "train")
 
     def _rows(self, split: Split) -> Tensor:

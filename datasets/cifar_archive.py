@@ -13,6 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from harness.core.errors import UserError
+from harness.datasets.originals import require_originals
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -21,13 +22,14 @@ PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 class Archive:
     """One of the two archives (Krizhevsky 2009), "python version", unpacked.
 
-    name: its class in torchvision, which downloads it. key: the key of the labels in a batch file.
+    name: its class in torchvision, which downloads it. train, test: its files, each with its md5.
+    key: the key of the labels in a batch file.
     """
 
     name: Literal["CIFAR10", "CIFAR100"]
     folder: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+    train: dict[str, str]
+    test: dict[str, str]
     key: str
     classes: tuple[str, ...]
 
@@ -42,10 +44,16 @@ class Archive:
                 f"{Path(root).absolute()}, which {group}.root sets."
             )
 
+    def check(self, root: str, group: Literal["data", "outliers"]) -> None:
+        """UserError if a file is not the original."""
+        folder = Path(root).absolute() / self.folder
+        checksums = {folder / file: md5 for file, md5 in (self.train | self.test).items()}
+        require_originals(self.name, checksums, f"Remove {folder}, and fetch it again with {group}.download=true.")
+
     def read(self, root: str, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
         """All images of a part, N x 3 x 32 x 32, uint8, and their labels, int64; read once per process."""
         files = self.train if part == "train" else self.test
-        return _read(tuple(Path(root).absolute() / self.folder / file for file in files), self.key)
+        return _read(tuple(Path(root).absolute() / self.folder / file for file in files), self.key, len(self.classes))
 
     def _missing(self, root: str) -> list[Path]:
         files = [Path(root) / self.folder / file for file in (*self.train, *self.test)]
@@ -64,16 +72,22 @@ class Archive:
 
 
 @lru_cache(maxsize=4)
-def _read(files: tuple[Path, ...], key: str) -> tuple[Tensor, Tensor]:
+def _read(files: tuple[Path, ...], key: str, classes: int) -> tuple[Tensor, Tensor]:
     batches = [_unpickle(file) for file in files]
     try:
         pixels = np.concatenate([batch["data"] for batch in batches])
         labels = torch.tensor([label for batch in batches for label in batch[key]])
-        return torch.from_numpy(pixels).reshape(len(labels), 3, 32, 32), labels
+        images = torch.from_numpy(pixels).reshape(len(labels), 3, 32, 32)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{files[0].parent} holds no CIFAR batches ({error!r}). Remove it and fetch it again."
         ) from None
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(
+            f"The labels in {', '.join(file.name for file in files)} of {files[0].parent} are {labels.min()} to "
+            f"{labels.max()}, where 0 to {classes - 1} are expected. Remove the folder and fetch it again."
+        )
+    return images, labels
 
 
 def _unpickle(file: Path) -> dict[str, Any]:

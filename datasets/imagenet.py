@@ -1,6 +1,9 @@
 """ImageNet (ILSVRC 2012) at any size: 1.28 million training and 50,000 test photographs of 1,000 classes."""
 
+import filecmp
 import os
+import re
+from collections import defaultdict
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +17,20 @@ from torchvision.transforms.functional import InterpolationMode, to_tensor
 
 from harness.core.dataset import Branch, Dataset, Items, Key, OnBadImage, Split
 from harness.core.errors import UserError
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.datasets.augment import Frame, centre
+from harness.datasets.originals import ACCEPT
 from harness.datasets.pictures import named_as_image, open_rgb
 from harness.datasets.split import held_out
+
+COUNTS = {"classes": 1_000, "train": 1_281_167, "val": 50_000}
+"""Number of classes, of training images, and of images in val, which has the same number of each class."""
+
+LOOKED_INTO = 10
+"""Number of classes, evenly spaced, whose files are searched for copies."""
+
+COPIES = 0.02
+"""Largest share of copies among the files of a class; a few are in the original too."""
 
 
 @settings
@@ -27,6 +40,7 @@ class ImageNet(Dataset):
     root: contains train/<wnid>/*.JPEG and val/<wnid>/*.JPEG; val is the test split. size: side of the square images.
     validation: number of training images held out, stratified by class; split_seed: of that choice.
     labelled, real, outliers: how each branch crops and flips a photograph.
+    check: whether the folders must hold what ILSVRC 2012 does.
     """
 
     root: str = "data/imagenet"
@@ -37,6 +51,7 @@ class ImageNet(Dataset):
     labelled: Frame = Frame("random", flip=True)
     real: Frame = Frame("centre", flip=True)
     outliers: Frame = Frame("random", flip=True)
+    check: bool = later(default=True)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.validation < 0:
@@ -53,9 +68,10 @@ class ImageNet(Dataset):
         return 3, self.size, self.size
 
     def ready(self) -> None:
-        """Raise UserError if a split or a class has no images, or if the splits have different classes."""
-        self._listing("train")
-        self._listing("test")
+        """Raise UserError if a split or class has no images, the splits' classes differ, or it is not the original."""
+        train, test = self._listing("train"), self._listing("test")
+        if self.check:
+            _require_original(train.folder, test.folder)
 
     def view(self, split: Split, branch: Branch) -> Items:
         """The files of a split, prepared for a branch."""
@@ -66,13 +82,16 @@ class ImageNet(Dataset):
         return self._listing(split).labels[self._rows(split)]
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
-        """Prepare a photograph for a branch; plain is the test transform, bicubic at 256/224 of the size."""
+        """Prepare a photograph for a branch; plain is the test transform, bicubic at 256/224 of the size.
+
+        plain shows 77 % of the central square; the reference, like real, all of it.
+        """
         photograph = image.convert("RGB")
         if branch == "plain":
             short = int(256 / 224 * self.size)
             return to_tensor(centre(photograph, short, self.size, InterpolationMode.BICUBIC))
-        frame = {"labelled": self.labelled, "real": self.real, "outliers": self.outliers}[branch]
-        return frame(photograph, self.size, seed)
+        frames = {"labelled": self.labelled, "real": self.real, "outliers": self.outliers, "reference": Frame("centre")}
+        return frames[branch](photograph, self.size, seed)
 
     @property
     def _root(self) -> Path:
@@ -128,6 +147,10 @@ class _Listing(NamedTuple):
         """The path of a row's file."""
         return self.folder / self.classes[int(self.labels[row])] / str(self.names[row])
 
+    def of_class(self, label: int) -> list[Path]:
+        """The paths of a class's files."""
+        return [self.path(int(row)) for row in (self.labels == label).nonzero()]
+
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
     """The class folders of a part, sorted; UserError if there are none."""
@@ -153,6 +176,54 @@ def _list(folder: Path) -> _Listing:
         raise UserError(f"{empty} holds no images. Unpack the images of its class into it, or remove the folder.")
     labels = torch.arange(len(classes)).repeat_interleave(counts)
     return _Listing(folder, classes, np.array([name for of_class in names for name in of_class]), labels)
+
+
+@lru_cache(maxsize=4)
+def _require_original(train: Path, val: Path) -> None:
+    """Raise UserError unless both folders hold as many files and classes as the original, and hardly any copies.
+
+    There are no checksums of single files, so names, counts and copies are all that is checked; once per process.
+    """
+    listed, held_out = _list(train), _list(val)
+    found = {"classes": len(listed.classes), "train": len(listed.names), "val": len(held_out.names)}
+    remedy = f"Unpack ILSVRC2012 again. {ACCEPT}"
+    for name, count in COUNTS.items():
+        if found[name] != count:
+            what = "folders of classes" if name == "classes" else f"images in {name}"
+            raise UserError(f"{train.parent} is not ILSVRC 2012: {found[name]:,} {what}, not {count:,}. {remedy}")
+    # Folders are named by WordNet ids, whose order is that of the labels, and val has as many images of each class.
+    for name in listed.classes:
+        if not re.fullmatch(r"n\d{8}", name):
+            raise UserError(f"{train / name} is not the folder of a class of ILSVRC 2012, such as n01440764. {remedy}")
+    classes = COUNTS["classes"]
+    counts, each = held_out.labels.bincount(), COUNTS["val"] // classes
+    odd = int((counts - each).abs().argmax())
+    if counts[odd] != each:
+        raise UserError(
+            f"{val / held_out.classes[odd]} holds {counts[odd]} images, not {each}: the images of val are not sorted "
+            f"into their classes. {remedy}"
+        )
+    # Files of one class are seldom copies of one another, and those of train are none of val.
+    for label in range(0, classes, max(1, classes // LOOKED_INTO)):
+        files = [*listed.of_class(label), *held_out.of_class(label)]
+        if len(copies := _copies(files)) > COPIES * len(files):
+            raise UserError(
+                f"{len(copies)} of the {len(files)} images of {listed.classes[label]} in {train} and {val.name} are "
+                f"copies of others, such as {copies[0][0]} of {copies[0][1]}. {remedy}"
+            )
+
+
+def _copies(files: list[Path]) -> list[tuple[Path, Path]]:
+    """The files that have the content of an earlier one, each with that one; only files of one size are read."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    copies: list[tuple[Path, Path]] = []
+    for file in files:
+        known = by_size[file.stat().st_size]
+        if original := next((other for other in known if filecmp.cmp(file, other, shallow=False)), None):
+            copies.append((file, original))
+        else:
+            known.append(file)
+    return copies
 
 
 @lru_cache(maxsize=4)

@@ -42,8 +42,10 @@ class _CIFAR(Outliers):
                 )
 
     def ready(self) -> None:
-        """Fetch the archive if download is set; UserError if it is missing."""
+        """Fetch the archive if download is set; UserError if it is missing or not the original."""
         self.archive.ready(self.root, self.download, "outliers")
+        if self.data.check:
+            self.archive.check(self.root, "outliers")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -66,7 +68,7 @@ class _CIFAR(Outliers):
         return torch.isin(self._part("train")[1], excluded, invert=True).nonzero().flatten()
 
     def _part(self, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
-        self.ready()
+        self.archive.ready(self.root, self.download, "outliers")
         return self.archive.read(self.root, part)
 
     def _prepare(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:

@@ -17,9 +17,12 @@ from harness.core.dataset import Branch, Dataset, Key, Outliers
 from harness.core.errors import UserError
 from harness.core.random import derive
 from harness.core.settings import settings
+from harness.datasets.originals import require_originals
 
 PAGE = "http://ufldl.stanford.edu/housenumbers"
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+CHECKSUMS = {part: torchvision.datasets.SVHN.split_list[part][2] for part in FILES}
+"""The md5 of each part's file."""
 
 
 @settings
@@ -36,7 +39,13 @@ class SVHN(Outliers):
     seed: int = 0
 
     def ready(self) -> None:
-        """Fetch the files if download is set; UserError if they are missing."""
+        """Fetch the files if download is set; UserError if they are missing or not the originals."""
+        self._present()
+        if self.data.check:
+            checksums = {self._root / FILES[part]: md5 for part, md5 in CHECKSUMS.items()}
+            require_originals("SVHN", checksums, "Remove it, and fetch it again with outliers.download=true.")
+
+    def _present(self) -> None:
         if self._missing and self.download:
             self._fetch()
         if self._missing:
@@ -83,7 +92,7 @@ class SVHN(Outliers):
 
     def _pixels(self, part: Literal["train", "test"]) -> np.ndarray:
         """All images of a part, 32 x 32 x 3 x N, uint8."""
-        self.ready()
+        self._present()
         return _read(self._root / FILES[part])
 
     def _prepare(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:

@@ -14,9 +14,10 @@ from harness.core.errors import UserError
 from harness.core.random import derive
 
 Split = Literal["train", "validation", "test"]
-Branch = Literal["plain", "labelled", "real", "outliers"]
-"""How images are augmented: not at all, strongly (for cross-entropy), mildly (as real images for the energy), or as
-the outliers that contrastive walks start from."""
+Branch = Literal["plain", "labelled", "real", "outliers", "reference"]
+"""How images are framed and augmented: as a classifier is tested, strongly (for cross-entropy), mildly (as real images
+for the energy), as the outliers that contrastive walks start from, or as the real images that samples are compared
+with: framed like `real`, not augmented."""
 
 OnBadImage = Literal["fail", "skip"]
 """What training does with an image that cannot be read: stop and name it, or use the next one and count it."""
@@ -44,9 +45,11 @@ class Dataset(ABC):
 
     A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, if
     it has one, is the folder of its files, and `download` fetches them; neither is part of a run's identity.
+    `check`: whether files of published datasets, also those of outliers, must be the originals.
     """
 
     on_bad_image: OnBadImage = "fail"
+    check: bool = True
 
     @property
     @abstractmethod
@@ -58,8 +61,13 @@ class Dataset(ABC):
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a reader of the numbers must know of the files, by topic; footnotes of the leaderboard."""
+        return {} if self.check else {"files": "they were not compared with the published originals (data.check=false)"}
+
     def ready(self) -> None:
-        """Raise UserError if the files are missing, saying where they are expected and how to get them."""
+        """Raise UserError if files are missing or not the originals, saying where they belong and how to get them."""
         return
 
     @abstractmethod

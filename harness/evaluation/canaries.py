@@ -46,7 +46,7 @@ def check_reference(subject: Subject, features: Features, against: Reference) ->
     n ‖m − μ‖² / tr Σ is 1 on average for n images of the reference's distribution. This is the part of the Fréchet
     distance whose sampling error is known for any number of images and features.
     """
-    view, n = subject.data.view("train", "plain"), subject.data.length("train")
+    view, n = subject.data.view("train", "reference"), subject.data.length("train")
     rows = torch.cat([features(images)["features"] for images in load_images(view, [*evenly(n, REFERENCE)])]).double()
     mu, trace = torch.from_numpy(against.statistics["mu"]).double(), float(against.statistics["sigma"].trace())
     distance = len(rows) * float((rows.mean(0) - mu).square().sum()) / trace

@@ -6,6 +6,7 @@ torch-fidelity is imported inside the functions that use it: that takes a second
 import hashlib
 import logging
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as View
 
-from harness.core.dataset import Dataset, Items, Split
+from harness.core.dataset import Dataset, Items, Key, Split
 from harness.core.errors import Damaged, UserError
 from harness.core.files import locked_file
 from harness.core.tensors import load_tensors, save_tensors
@@ -56,11 +57,37 @@ class Pixels(View[Tensor]):
         return eight_bits(self.view[self.indices[place], 0][0])
 
 
+class _Given(View[tuple[Tensor, Tensor]]):
+    """Images of a reference file, N x H x W x C in uint8, as items without a class."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.images[key[0]]).permute(2, 0, 1) / 255, torch.tensor(-1)
+
+
 def reference(features: Features, data: Dataset, split: Split, cache: Path, of_class: int | None = None) -> Reference:
-    """The reference of a split, or of one class of it, from the cache; its file name covers all that it depends on."""
+    """The reference of a split, or of one class of it, in the view `reference`; from the cache."""
     labels = data.labels(split)
     indices = (labels == of_class).nonzero().flatten().tolist() if of_class is not None else list(range(len(labels)))
-    view = data.view(split, "plain")
+    return _cached(features, data.view(split, "reference"), indices, cache)
+
+
+def given(features: Features, path: Path, cache: Path) -> Reference:
+    """The reference of a file: its statistics, and the features of its images, from the cache, if it holds any."""
+    statistics = read_statistics(path, features.source.dims)
+    if image_shape(path) is None:
+        return Reference(statistics, None)
+    view = _Given(np.load(path)["arr_0"])
+    return Reference(statistics, _cached(features, view, list(range(len(view))), cache).features)
+
+
+def _cached(features: Features, view: Items, indices: list[int], cache: Path) -> Reference:
+    """The reference of some images, from a file whose name covers all that it depends on; computed if there is none."""
     path = cache / f"reference-{features.source.extractor}-{_digest(features, view, indices)}.safetensors"
     with locked_file(path):
         try:
@@ -80,13 +107,13 @@ def data_digests(data: Dataset) -> dict[str, str]:
     for split in get_args(Split):
         if n := data.length(split):
             digest = hashlib.sha256(f"{n} {data.labels(split).tolist()}".encode())
-            for images in load_images(data.view(split, "plain"), evenly(n, HASHED)):
+            for images in load_images(data.view(split, "reference"), evenly(n, HASHED)):
                 digest.update(images.numpy().tobytes())
             digests[split] = digest.hexdigest()[:16]
     return digests
 
 
-def read_given(path: Path, dims: int) -> Reference:
+def read_statistics(path: Path, dims: int) -> Statistics:
     """Read statistics in pytorch-fid's format (.npz with mu and sigma); UserError if they do not fit."""
     try:
         with np.load(path) as file:
@@ -97,7 +124,23 @@ def read_given(path: Path, dims: int) -> Reference:
         raise UserError(f"{path} holds statistics of {mu.shape} and {sigma.shape}, where {dims} features are compared.")
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise UserError(f"{path} holds statistics that are not finite.")
-    return Reference({"mu": mu, "sigma": sigma}, None)
+    return {"mu": mu, "sigma": sigma}
+
+
+def image_shape(path: Path) -> tuple[int, ...] | None:
+    """The shape of the images in a reference file of ADM (Dhariwal & Nichol 2021): arr_0, N x H x W x C, uint8.
+
+    None if it holds none. Only the header is read, for there are gigabytes of them.
+    """
+    with zipfile.ZipFile(path) as file:
+        if "arr_0.npy" not in file.namelist():
+            return None
+        with file.open("arr_0.npy") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    if kind != np.uint8 or len(shape) != 4:
+        raise UserError(f"{path}: arr_0 should be images, N x H x W x C in uint8, but is {kind} of {shape}.")
+    return shape
 
 
 def frechet(features: Tensor, against: Statistics) -> float:

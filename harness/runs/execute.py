@@ -190,7 +190,7 @@ def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa
         "seed": config.seed,
         "overrides": config.overrides,
         "selection": config.selection,
-        "notes": config.notes,
+        "notes": {**config.notes, **run.data.notes},
         "study": config.study,
         "init": run.init or "",
         "protocol": run.protocol,

@@ -22,7 +22,8 @@ const bar = document.querySelector(".filters");
 if (bar) {
   const { place, words, ranked, pareto, count } = bar.elements;
   const shown = all(".table tbody tr, .filtered figure").map(one => [
-    one, (one.cells ? one.cells[0].textContent + " " + one.cells[1].textContent : one.textContent).toLowerCase(),
+    one, [one.dataset.method, ...(one.cells ? [one.cells[0], one.cells[1]] : [one]).map(part => part.textContent ?? "")]
+      .join(" ").toLowerCase(),
   ]);
   const filter = () => {
     const wanted = words.value.toLowerCase().split(/\s+/);

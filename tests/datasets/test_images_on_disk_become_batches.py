@@ -1,5 +1,7 @@
 """CIFAR and ImageNet files are read as torchvision reads them, split by seed, and loaded in batches."""
 
+from typing import get_args
+
 import on_disk
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torchvision
 from omegaconf import OmegaConf
 from PIL import Image
 
+from harness.core.dataset import Branch
 from harness.core.errors import UserError
 from harness.core.loader import batches
 from harness.core.registry import build, configs
@@ -112,7 +115,7 @@ def test_files_that_are_no_images_are_passed_over(tmp_path):
     assert ImageNet(root=str(tmp_path), size=8, validation=0).labels("train").bincount().tolist() == [8] * 3
 
 
-@pytest.mark.parametrize("branch", ["plain", "labelled", "real", "outliers"])
+@pytest.mark.parametrize("branch", get_args(Branch))
 def test_batches_have_the_data_s_shape_on_every_branch(cifar, imagenet, branch):
     for data in (CIFAR10(root=str(cifar), validation=20), ImageNet(root=str(imagenet), size=24, validation=6)):
         view = data.view("train", branch)

@@ -163,7 +163,7 @@ def test_parts_survive_the_disk(model, digits, tmp_path):
     how, of = metric(pgd={"steps": 1, "step": 0.1, "eps": 0.1}), subject(model, digits)
     found = parts(how, of)
     for shard, part in enumerate(found):
-        write_part(tmp_path / f"{shard}.json", {"seconds": 1.5, **part})
+        write_part(tmp_path / f"{shard}.json", {"seconds": 1.5, **part}, {})
     stored = [read_part(tmp_path / f"{shard}.json") for shard in range(len(found))]
     assert how.merge(of, stored) == how.merge(of, found)
 

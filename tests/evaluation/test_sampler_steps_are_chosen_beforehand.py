@@ -58,7 +58,7 @@ def candidates(digits, tmp_path):
 
 def test_the_nearest_to_the_validation_split_is_chosen_and_recorded(digits, candidates, tmp_path):
     subject = Subject(None, digits, CPU, None, tmp_path / "cache")
-    STEPS.choose(subject, tmp_path, HOW, 7)
+    STEPS.choose(subject, tmp_path, HOW, 7, {})
     found = json.loads((tmp_path / "selection.json").read_text())
     features = subject.features("digits")
     against = reference(features, digits, "validation", tmp_path / "cache").statistics
@@ -74,7 +74,7 @@ def test_the_nearest_to_the_validation_split_is_chosen_and_recorded(digits, cand
 
 def test_what_was_chosen_once_is_kept(digits, tmp_path):
     (tmp_path / "selection.json").write_text(json.dumps({"steps": 14, "distances": {"14": 1.0}}))
-    STEPS.choose(None, tmp_path, HOW, 7)
+    STEPS.choose(None, tmp_path, HOW, 7, {})
     (run,) = harness.plan("method=at")
     assert with_chosen_steps(run.method, tmp_path).sampler == replace(run.method.sampler, steps=14)
     assert with_chosen_steps(run.method, tmp_path / "elsewhere") == run.method

@@ -1,5 +1,9 @@
-"""Tiny datasets in the file formats of the real ones; their contents depend only on the arguments."""
+"""Tiny datasets in the file formats of the real ones; their contents depend only on the arguments.
 
+In the process that writes them they are the originals from then on: `ready` accepts them, and notices a change.
+"""
+
+import hashlib
 import pickle
 import struct
 from pathlib import Path
@@ -9,7 +13,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
+from harness.datasets.imagenet import COUNTS
+from harness.datasets.outliers.svhn import CHECKSUMS
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
 """ImageNet's first classes: tench, goldfish, great white shark, tiger shark, hammerhead."""
@@ -23,6 +30,7 @@ def cifar10(folder: Path, n: int = 100) -> Path:
     for name, part in zip(names, parts, strict=True):
         labels = (part % 10).tolist()
         _dump(root / name, {"batch_label": name, "labels": labels, "data": _rows(rng, len(part)), "filenames": []})
+        (ARCHIVE_10.test if name == "test_batch" else ARCHIVE_10.train)[name] = _md5(root / name)
     _dump(root / "batches.meta", {"num_cases_per_batch": n // 5, "label_names": list(CLASSES_10), "num_vis": 3072})
     return folder
 
@@ -34,6 +42,7 @@ def cifar100(folder: Path, n: int = 200) -> Path:
         fine = [i % 100 for i in range(count)]
         content = {"fine_labels": fine, "coarse_labels": [i % 20 for i in fine], "data": _rows(rng, count)}
         _dump(root / name, {"filenames": [], "batch_label": name, **content})
+        (ARCHIVE_100.test if name == "test" else ARCHIVE_100.train)[name] = _md5(root / name)
     _dump(root / "meta", {"fine_label_names": list(CLASSES_100), "coarse_label_names": []})
     return folder
 
@@ -49,6 +58,8 @@ def imagenet(folder: Path, classes: int = 3, per_class: int = 8) -> Path:
             for number in range(count):
                 kind = ("RGB", "L", "CMYK", "PNG")[number % 4] if number < 4 else "RGB"
                 _save(folder / part / wnid / f"{wnid}_{number}.JPEG", _picture(rng), kind)
+        COUNTS[part] = classes * count
+    COUNTS["classes"] = classes
     return folder
 
 
@@ -67,6 +78,7 @@ def svhn(folder: Path, n: int = 30) -> Path:
         labels = (1 + np.arange(count, dtype=np.uint8) % 10)[:, None]  # 10 stands for the digit 0
         content = {"X": rng.integers(0, 256, (32, 32, 3, count), np.uint8), "y": labels}
         savemat(folder / f"{name}_32x32.mat", content, do_compression=True)
+        CHECKSUMS[name] = _md5(folder / f"{name}_32x32.mat")
     return folder
 
 
@@ -85,6 +97,10 @@ def openimages(folder: Path, n: int = 30, labels: tuple[str, ...] = ("Tree", "Go
     for name, lines in tables.items():
         (folder / f"oidv6-{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def _md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes()).hexdigest()
 
 
 def _rows(rng: np.random.Generator, n: int) -> np.ndarray:

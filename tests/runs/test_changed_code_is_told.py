@@ -187,7 +187,7 @@ def test_a_shared_stage_that_is_redone_leaves_the_other_run_out_of_date(checkout
     checkout.type("report")
     page = (checkout.folder / "reports" / "LEADERBOARD.md").read_text()
     ranked, _, unranked = page.partition("**Not ranked**")
-    assert "| at " in ranked and "| atjem " in unranked and "| at " not in unranked
+    assert "| AT " in ranked and "| AT-JEM (DAT) " in unranked and "| AT " not in unranked
     (details,) = (checkout.folder / "reports" / "pages").glob("*.md")
     assert "out of date: its stage robust was trained again since: not ranked" in details.read_text()
 

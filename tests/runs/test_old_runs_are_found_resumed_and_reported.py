@@ -1,7 +1,7 @@
 """Runs that an earlier version trained are found, resumed and reported by the same command.
 
-Their protocol was digits-2, and is digits-3 today: the command names a new run, which takes over their trained stages and
-checkpoints.
+Their protocol was digits-2, and is digits-3 today: the command names a new run, which takes over their trained stages
+and checkpoints.
 """
 
 import json

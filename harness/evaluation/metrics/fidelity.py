@@ -12,12 +12,21 @@ import torch
 from torch import Tensor
 
 from harness.core.dataset import Dataset
+from harness.core.errors import UserError
 from harness.core.settings import settings
 from harness.evaluation import canaries
 from harness.evaluation.features import Features, Source, enough, source
 from harness.evaluation.intervals import jackknife, mean_interval, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
-from harness.evaluation.reference import Reference, Statistics, frechet, read_given, reference
+from harness.evaluation.reference import (
+    Reference,
+    Statistics,
+    frechet,
+    given,
+    image_shape,
+    read_statistics,
+    reference,
+)
 from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
 
@@ -28,8 +37,9 @@ class Fidelity(Metric):
 
     features: the extractor; titles name it, because numbers of different extractors cannot be compared.
     kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
-    splits: number of sample splits that IS is averaged over. statistics: a file with the reference's mu and sigma, in
-    place of the training split; KID, precision and recall need images and are then left out.
+    splits: number of sample splits that IS is averaged over. statistics: a file in the folder `root` with the
+    reference's mu and sigma, in place of the training split. KID, precision and recall are then against the images
+    that the file holds, as those of ADM do (arr_0), and left out if it holds none.
     """
 
     features: str
@@ -37,6 +47,7 @@ class Fidelity(Metric):
     seed: int
     splits: int = 10
     statistics: str | None = None
+    root: str = "."
     needs: ClassVar[Literal["classify", "generate"]] = "generate"
 
     def __post_init__(self) -> None:
@@ -44,12 +55,24 @@ class Fidelity(Metric):
             raise ValueError("kid_subset and splits must be 2 or more")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """Check the extractor's weights, the number of samples, and given statistics."""
+        """Check the extractor's weights, the number of samples, and a given reference."""
         extractor = source(self.features)
         extractor.ready(weights.get(self.features), data)
         enough(extractor, samples.count, "protocol.samples.count")
         if self.statistics:
-            read_given(Path(self.statistics), extractor.dims)
+            if not self._file.is_file():
+                raise UserError(
+                    f"There is no reference file at {self._file.absolute()}. Put it there, or say in which folder it "
+                    "is: protocol.metrics.fidelity.root=FOLDER. Those of ADM are on "
+                    "https://github.com/openai/guided-diffusion/tree/main/evaluations."
+                )
+            read_statistics(self._file, extractor.dims)
+            _, height, width = data.shape
+            if (shape := image_shape(self._file)) and shape[1:3] != (height, width):
+                raise UserError(
+                    f"{self._file} holds images of {shape[1]} x {shape[2]} pixels, and the data's have {height} x "
+                    f"{width}: choose data of that size, or another protocol."
+                )
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Train against train: check that the reference is that of the training split, in these features."""
@@ -70,8 +93,7 @@ class Fidelity(Metric):
         features, against = self.compared(subject)
         features.require(parts)
         extractor, sampled = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
-        key = extractor.distance[1] + ("_given" if self.statistics else "")
-        scores = {key: self._distance(extractor, sampled, against.statistics)}
+        scores = {extractor.distance[1] + self._key: self._distance(extractor, sampled, against.statistics)}
         if against.features is not None:
             scores |= self._neighbours(extractor, sampled, against)
         if "logits" in extractor.layers:
@@ -83,8 +105,23 @@ class Fidelity(Metric):
         """The extractor, and the reference that samples are compared with."""
         features = subject.features(self.features)
         if self.statistics:
-            return features, read_given(Path(self.statistics), features.source.dims)
+            return features, given(features, self._file, subject.cache)
         return features, reference(features, subject.data, "train", subject.cache)
+
+    @property
+    def _file(self) -> Path:
+        """The file of the given reference."""
+        return Path(self.root, self.statistics or "")
+
+    @property
+    def _key(self) -> str:
+        """What is added to the keys of figures against a given reference."""
+        return "_given" if self.statistics else ""
+
+    @property
+    def _against(self) -> str:
+        """What is added to the titles of figures against a given reference."""
+        return f" (against {self._file.name})" if self.statistics else ""
 
     def _distance(self, of: Source, found: Tensor, against: Statistics) -> Score:
         def distance(rows: np.ndarray) -> float:
@@ -92,7 +129,7 @@ class Fidelity(Metric):
 
         value, n = distance(np.arange(len(found))), len(found)
         low, high = jackknife(n, distance, value)
-        title = of.distance[0] + (f" (against {Path(self.statistics).name})" if self.statistics else "")
+        title = of.distance[0] + self._against
         return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
 
     def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
@@ -106,16 +143,17 @@ class Fidelity(Metric):
         options = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
         kid = kid_features_to_metric(found, images, kid_subset_size=subset, **options)[KEY_METRIC_KID_MEAN]
         shares = prc_features_to_metric(found, images, **options)
-        title, n = f"KID × 1000{of.suffix}", len(found)
-        scores = {f"kid{of.key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
+        title, n = f"KID × 1000{of.suffix}{self._against}", len(found)
+        scores = {f"kid{of.key}{self._key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
         for name, key, count in (
             ("Precision", KEY_METRIC_PRECISION, n),
             ("Recall", KEY_METRIC_RECALL, len(images)),
         ):
             value = float(shares[key])
             low, high = wilson(round(value * count), count)
-            score = Score(title=name + of.suffix, value=value, low=low, high=high, n=count, better="higher")
-            scores[f"{name.lower()}{of.key}"] = score
+            title = name + of.suffix + self._against
+            score = Score(title=title, value=value, low=low, high=high, n=count, better="higher")
+            scores[f"{name.lower()}{of.key}{self._key}"] = score
         return scores
 
     def _inception_score(self, of: Source, logits: Tensor) -> Score:
