@@ -120,6 +120,30 @@ def test_the_figures_are_those_of_the_walked_images(subject):
     assert {score.table for score in found.values()} == {"Counterfactuals, L2 0.5", "Counterfactuals, L2 1.5"}
 
 
+def test_pictures_are_rounded_where_a_protocol_says_so(subject):
+    """DAT's authors round to 8 bits; samples, and pictures elsewhere, are truncated."""
+    shown = {rounded: metric(rounded=rounded).score(subject, 0)["shown"].astype(int) for rounded in (False, True)}
+    difference = shown[True] - shown[False]
+    assert set(np.unique(difference)) == {0, 1}
+    (walked,) = [
+        counterfactuals(subject.model, images, targets, metric().radii[0], metric().steps).images
+        for images, targets in [_first_chunk(subject)]
+    ]
+    places = [
+        place
+        for place, index in enumerate(metric()._indices(subject.data)[: len(walked)])
+        if index in metric()._picture_indices(subject.data)
+    ]
+    np.testing.assert_array_equal(shown[True], (255 * walked[places]).round().numpy().astype(int))
+
+
+def _first_chunk(subject):
+    how = metric()
+    indices = how._indices(subject.data)[: how.chunk]
+    images, _ = subject.images(how.split, indices)
+    return images, how.targets(subject.data, indices)
+
+
 def test_the_distance_is_that_of_each_class_by_hand(subject):
     ours = scores(metric(features="digits", radii=(0.5,), steps=2), subject)
     extract = subject.features("digits")

@@ -253,6 +253,18 @@ def of_low_rank(matrix, eigvals=np.linalg.eigvals):
     return eigvals(basis.T @ matrix @ basis)
 
 
+def test_pytorch_fids_resize_is_torchs_and_reaches_the_same_net(inception):
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen = []
+    for name in ("pytorchfid", "inception"):
+        net = extractor(name, Coloured(), str(inception), CPU)
+        net.net.Conv2d_1a_3x3.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        net(images)
+    resized = torch.nn.functional.interpolate(images / 255, (299, 299), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(seen[0], 2 * resized - 1, atol=1e-5, rtol=0)
+    assert (seen[0] - seen[1]).abs().max() > 0.1, "Inception's own resize is TensorFlow's"
+
+
 def test_inceptions_figures_are_those_of_a_direct_call_on_folders_of_pngs(inception, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "harness.evaluation.metrics.fidelity.jackknife", lambda n, statistic, value: (value, value)

@@ -222,3 +222,17 @@ def test_the_area_falls_under_attack(of):
             assert areas[0] > max(areas[1:])
             assert false[0] <= min(false[1:])
     assert scores["ood_auroc_attacked"].value < scores["ood_auroc"].value
+
+
+def test_alone_the_attacked_score_counts_even_where_the_clean_one_is_higher(of, monkeypatch):
+    """As in the authors' code of DAT, whose last iterate may have lost what the clean image had."""
+    monkeypatch.setattr(PGD, "attacked", lambda self, model, images, *_: 1 - images)  # an attack that fails
+    worst, alone = attacked(metric(), of), attacked(metric(alone=True), of)
+    lower = 0
+    for (name, key), values in alone.items():
+        scorer, _, attack = key.partition("/")
+        clean = alone[name, scorer]
+        expected = np.maximum(values, clean) if attack else values
+        np.testing.assert_array_equal(worst[name, key], expected)
+        lower += int((values < clean).sum())
+    assert lower > 0

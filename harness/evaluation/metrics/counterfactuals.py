@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.core.dataset import Dataset, Split
 from harness.core.errors import UserError
 from harness.core.random import derive
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.evaluation.counterfactual import counterfactuals, towards
 from harness.evaluation.features import Features, enough, source
 from harness.evaluation.intervals import bits, mean_interval, share
@@ -32,7 +32,8 @@ class Counterfactuals(Metric):
     steps: of each walk. features: the extractor in which the images walked into a class are compared with its training
     images, by a Fréchet distance averaged over classes; null for none, as when a class has no more images than there
     are features. confidence: the target confidence at which methods are compared. chunk: images per shard.
-    seed: of the targets. count: number of images, evenly spaced in the split's order; null for all of them.
+    seed: of the targets. count: number of images, evenly spaced in the split's order; null for all of them. rounded:
+    whether the walked images are rounded to 8 bits, as in the authors' code of DAT; else truncated, as samples are.
     """
 
     split: Split
@@ -43,6 +44,7 @@ class Counterfactuals(Metric):
     seed: int
     confidence: float = 0.9
     count: int | None = None
+    rounded: bool = later(default=False)
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class Counterfactuals(Metric):
         target = self.targets(subject.data, indices).to(subject.device)
         # Walk, and keep the images in 8 bits as other samples are.
         result = counterfactuals(subject.model, images, target, self.radii[radius_index], self.steps)
-        stored = eight_bits(result.images).cpu()
+        stored = eight_bits(result.images + 0.5 / 255 if self.rounded else result.images).cpu()
         part = {
             "confidence": result.after.cpu().numpy(),
             "reached": (result.predicted == target).cpu().numpy(),

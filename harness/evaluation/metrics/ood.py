@@ -12,7 +12,7 @@ from harness.core.dataset import Dataset, Outliers, Split
 from harness.core.errors import UserError
 from harness.core.random import derive
 from harness.core.registry import find, make
-from harness.core.settings import settings
+from harness.core.settings import later, settings
 from harness.evaluation.intervals import newcombe, wilson
 from harness.evaluation.metric import BATCH, Metric, Result, Subject
 from harness.evaluation.ood_scores import APGD, OF_LOGITS, PGD, Scorer, ood_score
@@ -28,7 +28,8 @@ class OOD(Metric):
     sets: by name, the fields of a source of outliers; the first `count` starts of each are used, not augmented.
     scores: what is compared; the first gives the headline. Only functions of the logits are attacked.
     chunk: outliers per shard. APGD draws its randomness per batch, so the chunk is part of the protocol.
-    pgd, apgd: the attacks; null for none. If an attack lowers an outlier's score, the clean score counts.
+    pgd, apgd: the attacks; null for none. If an attack lowers an outlier's score, the clean score counts, unless
+    `alone`: then the attacked score counts alone, as in the authors' code of DAT.
     """
 
     split: Split
@@ -39,6 +40,7 @@ class OOD(Metric):
     seed: int
     pgd: PGD | None = None
     apgd: APGD | None = None
+    alone: bool = later(default=False)
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
 
     def __post_init__(self) -> None:
@@ -102,7 +104,8 @@ class OOD(Metric):
             for attack, method in self._attacks.items() if scorer in OF_LOGITS else ():
                 subject.tell(f"{name}: {attack} on {scorer}")
                 attacked = method.attacked(subject.model, images, scorer, derive(self.seed, name, scorer, chunk))
-                part[f"{scorer}/{attack}"] = clean.maximum(ood_score(subject.model, attacked, scorer)).numpy()
+                scores = ood_score(subject.model, attacked, scorer)
+                part[f"{scorer}/{attack}"] = (scores if self.alone else clean.maximum(scores)).numpy()
         return part
 
     def _headlines(self, details: dict[str, Score]) -> dict[str, Score]:
