@@ -3,6 +3,9 @@
 The verb may be left out: python -m harness method=at seed=0. The same command resumes interrupted runs.
 """
 
+from collections.abc import Iterator
+from math import nan
+
 from harness import tracking
 from harness.cli.bars import Terminal
 from harness.cli.request import Request
@@ -10,6 +13,7 @@ from harness.cli.tables import console, runs_table, scores_table
 from harness.core.distributed import join
 from harness.launch.launchers import launch
 from harness.launch.preflight import check_all, check_code, ready_to_judge
+from harness.runs import record
 from harness.runs.folder import OVER
 from harness.runs.run import Run
 from harness.tracking.store import enabled
@@ -24,7 +28,7 @@ def run(request: Request) -> int:
 
 
 def run_all(runs: list[Run]) -> int:
-    """Do what is left of the runs and print their scores; return 1 if one failed."""
+    """Do what is left of the runs and print their scores; return 1 if one failed, or missed an expected score."""
     world = join()
     console.quiet = world.rank > 0  # only rank 0 prints
     # Check the runs, and download what their evaluation needs, on rank 0 alone.
@@ -37,6 +41,9 @@ def run_all(runs: list[Run]) -> int:
     console.print(runs_table(runs))
     status = launch(runs, Terminal())
     console.print(scores_table(runs))
+    for line, met in expectations(runs):
+        console.print(line, markup=False, soft_wrap=True)
+        status = status if met else 1
     where = "" if config.runs == "runs" else f" runs={config.runs}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
     if enabled(config):
@@ -45,3 +52,16 @@ def run_all(runs: list[Run]) -> int:
         if missing:
             console.print(f"MLflow misses {missing} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
     return status
+
+
+def expectations(runs: list[Run]) -> Iterator[tuple[str, bool]]:
+    """For each expected score of the runs that are done, a line that compares it, and whether it is met."""
+    for run in runs:
+        scores = record.read(run.folder / "record.json").scores if run.config.expected and run.state == "done" else {}
+        for key, (value, tolerance) in run.config.expected.items() if scores else ():
+            score = scores[key].value if key in scores else nan
+            met = abs(score - value) <= tolerance
+            yield (
+                f"{run.name}: {key} is {score:.4g}, expected {value:g} ± {tolerance:g}: {'met' if met else 'missed'}",
+                met,
+            )

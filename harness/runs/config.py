@@ -59,6 +59,8 @@ class Config:
     """Deviations from the published setting, by topic; footnotes of the leaderboard."""
     study: dict[str, float] = field(default_factory=dict)
     """Factors that a study varies, by name; a study's runs are reported as a map, not as leaderboard rows."""
+    expected: dict[str, list[float]] = field(default_factory=dict)
+    """Published scores by key, each with a tolerance: [value, tolerance]. The command says whether they are met."""
     customary: dict[str, str | float | None] = field(default_factory=dict)
     """Values that protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
 
@@ -118,6 +120,9 @@ class Config:
     """The command that was typed."""
 
     def __post_init__(self) -> None:
+        for key, pair in self.expected.items():
+            if len(pair) != 2 or pair[1] < 0:
+                raise ValueError(f"expected.{key} must be [value, tolerance], not {pair}")
         for key in ("threads", "evaluators", "microbatch"):
             value = getattr(self, key)
             if value is not None and value < 1:

@@ -10,6 +10,8 @@ PUBLISHED = {
     ("dat-paper", "cifar100"): ("dat-paper-2", "d1f038f9812d"),
     ("dat-paper-imagenet", "imagenet256"): ("dat-paper-imagenet-1", "f6b4b294147e"),
     ("adm", "imagenet256"): ("adm-1", "3ae9c12b54b7"),
+    ("acceptance", "cifar10"): ("acceptance-1", "6a3ecc8e0f46"),
+    ("acceptance", "imagenet256"): ("acceptance-1", "f02c6b0d276b"),
     ("quick", "digits"): ("quick-2", "790b39f1cfbd"),
     ("quick", "cifar10"): ("quick-2", "6e30087094a1"),
     ("quick", "imagenet256"): ("quick-3", "86d169c1e84d"),
