@@ -10,6 +10,7 @@ help:  ## these lines
 demo: .venv/installed  ## four methods on digits, trained, evaluated, compared
 	$(BIN)/python -m harness -m method=atjem,jem,at,generative launcher=processes
 	$(BIN)/python -m harness report
+	@$(BIN)/python benchmarks/demo_range.py
 
 test: .venv/installed  ## the tests, but for the slow ones that follow
 	$(BIN)/python -m pytest
