@@ -46,7 +46,12 @@ def test_the_record_is_that_of_one_process_and_whole_batches(trained, tmp_path):
     assert "train" not in out
     expected = found(trained)
     assert 0 < expected["outcomes"]["l2_0.3/square"].count("1") < 20, "some must be robust and some must not"
-    assert found(tmp_path) == expected
+    ours = found(tmp_path)
+    assert ours["outcomes"] == expected["outcomes"]
+    # A batch of another size may add numbers in another order, in the last bit, on some CPUs.
+    scores, others = ({key: score["value"] for key, score in side["scores"].items()} for side in (ours, expected))
+    assert scores == pytest.approx(others, rel=1e-3)
+    assert {**ours, "scores": 0} == {**expected, "scores": 0}
 
 
 def test_the_record_is_the_same_after_a_kill_in_each_chunk(trained, tmp_path):
