@@ -12,7 +12,7 @@ from harness.runs.build import require_trained
 from harness.runs.changed import outdated
 from harness.runs.reopen import UNSAID, reopen
 
-EXAMPLE = "run=atjem-digits-s0-8b9c10af protocol=digits"
+EXAMPLE = "run=atjem-digits-s0-c1a31312 protocol=digits"
 PARTS = UNSAID
 
 

@@ -18,7 +18,7 @@ from harness.evaluation.pictures import Cell, difference, short, table
 from harness.runs.reopen import UNSAID
 from harness.runs.trained import Trained
 
-EXAMPLE = "run=atjem-digits-s0-8b9c10af images=test target=3"
+EXAMPLE = "run=atjem-digits-s0-c1a31312 images=test target=3"
 PARTS = UNSAID
 
 

@@ -8,7 +8,7 @@ from harness.core.settings import settings
 from harness.launch.logs import job_of, tails
 
 WORDS = ("RUN",)
-EXAMPLE = "atjem-digits-s0-8b9c10af lines=100"
+EXAMPLE = "atjem-digits-s0-c1a31312 lines=100"
 
 
 @settings

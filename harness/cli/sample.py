@@ -30,7 +30,7 @@ WALKS = 5
 """Number of samples whose walks are shown."""
 
 
-EXAMPLE = "run=atjem-digits-s0-8b9c10af n=40 classes=3,5"
+EXAMPLE = "run=atjem-digits-s0-c1a31312 n=40 classes=3,5"
 PARTS = UNSAID
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness.core.errors import UserError
+from harness.core.errors import Damaged, UserError
 from harness.evaluation.parts import read_part, write_part
 from harness.evaluation.samples import Samples, Sampling
 from harness.runs import run as runs
@@ -95,6 +95,9 @@ def test_samples_and_parts_are_data(tmp_path):
         samples[0]
     write_part(tmp_path / "0.json", {"seconds": 1.0, "scores": np.zeros(3)}, {})
     np.savez(tmp_path / "0.npz", scores=trap, allow_pickle=True)
+    with pytest.raises(Damaged, match="sha256"):
+        read_part(tmp_path / "0.json")
+    (tmp_path / "0.json").write_text('{"seconds": 1.0}')  # of an older version, without digests
     with pytest.raises(ValueError, match="allow_pickle=False"):
         read_part(tmp_path / "0.json")
     assert not marker.exists()

@@ -129,8 +129,8 @@ def test_chunks_that_are_there_are_not_made_again(tmp_path):
     how = Sampling(count=10, chunk=4, seed=0)
     make(Recorder(), how, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.npy")) == ["0000000.npy", "0000004.npy", "0000008.npy"]
-    np.save(tmp_path / "0000004.npy", np.full((4, 1, 2, 2), 77, dtype=np.uint8))
-    (tmp_path / "0000008.npy").unlink()
+    Samples(tmp_path, how).write(1, torch.full((4, 1, 2, 2), 77.5 / 255))
+    (tmp_path / "0000008.json").unlink()
     recorder = Recorder()
     images = make(recorder, how, tmp_path)
     assert recorder.starts == [8.0, 9.0], "only the missing chunk must be drawn"
