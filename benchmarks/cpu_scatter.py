@@ -26,6 +26,9 @@ PLACE = Path(__file__).parents[1] / "docs" / "digits"
 LEVEL = 0.99
 """The share of new runs that should fall into the demo's range."""
 
+LEAST = 0.005
+"""The least reach of a range, as a share of the mean: scores such as an AUROC of 100 % hardly scatter."""
+
 Values = dict[str, dict[int, float]]
 """A score by the label of its folder and by seed."""
 
@@ -37,9 +40,10 @@ def rows(root: Path) -> list[Row]:
 
 
 def bounds(values: list[float]) -> tuple[float, float]:
-    """Return a prediction interval for one further value, by Student's t."""
+    """Return a prediction interval for one further value, by Student's t, of at least LEAST to either side."""
     n, mean = len(values), fmean(values)
     reach = scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * stdev(values) * sqrt(1 + 1 / n)
+    reach = max(float(reach), LEAST * abs(mean))
     return mean - reach, mean + reach
 
 
@@ -96,8 +100,8 @@ recipe, as another seed does.
 {lines}
 
 Cells are means over seeds ± their sd. "sd over CPUs" is at the same seed, pooled over seeds. "Range of a new run" is
-the 99 % prediction interval (Student's t) from all runs of the line: where one more seed on one more CPU should fall.
-The demo holds its scores against it.
+the 99 % prediction interval (Student's t) from all runs of the line, at least 0.5 % of the mean to either side: where
+one more seed on one more CPU should fall. The demo holds its scores against it.
 
 {table}
 """
