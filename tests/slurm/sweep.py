@@ -7,6 +7,7 @@ from commandline import QUICK, STAGES, harness, without
 from desk import Desk, power_cut
 
 from harness.launch import queue
+from harness.reports.titles import title
 
 METHODS = ("atjem", "jem", "at", "generative")
 STEPS = 150
@@ -37,7 +38,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     status, out, err = harness("report", folder=folder)
     assert status == 0, out + err
     board = (folder / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8")
-    missing = [method for method in METHODS if f"| {method}" not in board.lower() and method not in board.lower()]
+    missing = [method for method in METHODS if f"| {title(method)}" not in board]
     assert not missing, f"not on the leaderboard: {missing}"
     assert len(list(folder.glob("runs/*/record.json"))) == 12
     return "12 records, one leaderboard with the 4 methods"
