@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.core.distributed import ALONE, World
-from harness.core.files import atomic_write
+from harness.core.files import atomic_write, sha256
 
 log = logging.getLogger(__name__)
 
@@ -116,5 +116,4 @@ def copy_to_cpu(content: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint ho
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256(path)[:16]

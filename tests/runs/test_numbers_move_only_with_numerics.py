@@ -9,7 +9,10 @@ from commandline import STAGES
 from harness.runs.run import NUMERICS
 
 WRITTEN = json.loads(engine.FILE.read_text())
-WHAT = "the engine's numbers moved. If that is meant, raise NUMERICS and run python tests/helpers/numbers_of_engine.py"
+WHAT = (
+    "numbers moved. If the engine is meant to move them, raise NUMERICS; if one method changed, its digest says "
+    "so. In both cases write them anew: python tests/helpers/numbers_of_engine.py"
+)
 
 
 def close(found, prefix):

@@ -1,6 +1,5 @@
 """Feature extractors for comparing images: one file each; all are torch-fidelity's or registered with it."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
+from harness.core.files import sha256
 from harness.core.registry import find
 from harness.evaluation.parts import Part
 
@@ -52,8 +52,7 @@ class Features:
     def __init__(self, source: Source, file: Path, device: torch.device, given: bool = False) -> None:
         from torch_fidelity.utils import create_feature_extractor  # slow to import, and a plan does not need it
 
-        with file.open("rb") as stream:
-            self.digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.digest = sha256(file)
         self.source, self.device, self.given = source, device, given
         if not (given or self.digest.startswith(source.published)):
             raise UserError(
