@@ -21,7 +21,7 @@ from harness.core.dataset import Dataset, Items, Key, Split
 from harness.core.errors import Damaged, UserError
 from harness.core.files import locked_file
 from harness.core.tensors import load_tensors, save_tensors
-from harness.evaluation.features import BATCH, Features
+from harness.evaluation.features import BATCH, Features, Source
 from harness.evaluation.samples import eight_bits
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ def reference(features: Features, data: Dataset, split: Split, cache: Path, of_c
 
 def given(features: Features, path: Path, cache: Path) -> Reference:
     """The reference of a file: its statistics, and the features of its images, from the cache, if it holds any."""
-    statistics = read_statistics(path, features.source.dims)
-    if image_shape(path) is None:
+    statistics = read_statistics(path, features.source)
+    if image_shape(path) is None or not features.source.neighbours:
         return Reference(statistics, None)
     view = _Given(np.load(path)["arr_0"])
     return Reference(statistics, _cached(features, view, list(range(len(view))), cache).features)
@@ -113,13 +113,18 @@ def data_digests(data: Dataset) -> dict[str, str]:
     return digests
 
 
-def read_statistics(path: Path, dims: int) -> Statistics:
-    """Read statistics in pytorch-fid's format (.npz with mu and sigma); UserError if they do not fit."""
+def read_statistics(path: Path, of: Source) -> Statistics:
+    """Read statistics of an extractor's features in pytorch-fid's format (.npz); UserError if they do not fit."""
+    mean, covariance = of.statistics
     try:
         with np.load(path) as file:
-            mu, sigma = file["mu"].astype(np.float32), file["sigma"].astype(np.float64)
+            mu, sigma = file[mean].astype(np.float32), file[covariance].astype(np.float64)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} does not hold statistics: an .npz with mu and sigma is needed ({error}).") from None
+        needed = f"an .npz with {mean} and {covariance}"
+        raise UserError(
+            f"{path} does not hold statistics for {of.distance[0]}: {needed} is needed ({error})."
+        ) from None
+    dims = of.dims
     if mu.shape != (dims,) or sigma.shape != (dims, dims):
         raise UserError(f"{path} holds statistics of {mu.shape} and {sigma.shape}, where {dims} features are compared.")
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):

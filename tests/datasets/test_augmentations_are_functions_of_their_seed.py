@@ -24,6 +24,7 @@ AUGMENTS = st.builds(
     flip=st.booleans(),
     autoaugment=st.booleans(),
     cutout=st.integers(0, 20),
+    policy=st.sampled_from(["torchvision", "ratio"]),
 )
 
 

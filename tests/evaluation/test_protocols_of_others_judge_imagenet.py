@@ -12,6 +12,7 @@ from harness.core.tensors import save_tensors
 from harness.datasets.imagenet import ImageNet
 from harness.evaluation.evaluator import PHASES
 from harness.evaluation.features.inception import Inception
+from harness.evaluation.features.spatial import Spatial
 from harness.evaluation.metrics.fidelity import Fidelity
 from harness.evaluation.reference import frechet
 from harness.evaluation.samples import Sampling
@@ -31,10 +32,21 @@ class Projected:
     def __call__(self, images):
         weights = torch.randn(3 * SIZE**2, 10, generator=torch.Generator().manual_seed(0))
         rows = images.flatten(1).float() @ weights / 1000
-        return {"features": rows[:, :4].contiguous(), "logits": rows[:, 4:].contiguous()}
+        return {"features": rows[:, : self.source.dims].contiguous(), "logits": rows[:, 4:].contiguous()}
 
     def require(self, parts):
         assert {part["extractor"] for part in parts} == {self.digest}
+
+
+class ProjectedSpatial(Projected):
+    """The same in place of Inception's spatial features: fewer, and other statistics of the file."""
+
+    source = type("Source", (Spatial,), {"dims": 3, "ready": lambda *_: None})()
+    digest = "1" * 64
+
+
+STAND_INS = {"spatial": ProjectedSpatial()}
+"""The stand-ins by extractor; `Projected` for the others."""
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +73,15 @@ def write_reference(folder, rows):
     features = Projected()(images)["features"].double().numpy()
     (folder / "data" / "adm").mkdir(exist_ok=True)
     content = {"arr_0": images[rows].permute(0, 2, 3, 1).numpy(), "mu": features.mean(0)}
-    np.savez(folder / "data" / "adm" / ADM, sigma=np.cov(features, rowvar=False), **content)
+    spatial = {"mu_s": features[:, :3].mean(0), "sigma_s": np.cov(features[:, :3], rowvar=False)}
+    np.savez(folder / "data" / "adm" / ADM, sigma=np.cov(features, rowvar=False), **content, **spatial)
 
 
 @pytest.fixture
 def judged(disk, monkeypatch, tmp_path):
     """A function that judges weights under a protocol, with fewer images, and gives the evaluation and its result."""
     monkeypatch.chdir(disk)
-    monkeypatch.setattr("harness.evaluation.metric.features", lambda *_: Projected())
+    monkeypatch.setattr("harness.evaluation.metric.features", lambda name, *_: STAND_INS.get(name, Projected()))
 
     def judge(protocol, *more):
         small = [f"data.size={SIZE}", "data.validation=5", "outliers.reserve=4", "model=timm", "method.sampler.steps=2"]
@@ -106,9 +119,12 @@ def test_adm_s_protocol_compares_with_the_statistics_and_images_of_its_file(judg
     evaluation, figures, result = judged("adm")
     assert list(figures.values())[-1] < 1e-3, "train against train"
     file = np.load(disk / "data" / "adm" / ADM)
-    distance = frechet(samples_of(evaluation), {"mu": file["mu"].astype(np.float32), "sigma": file["sigma"]})
+    found = samples_of(evaluation)
+    distance = frechet(found, {"mu": file["mu"].astype(np.float32), "sigma": file["sigma"]})
+    spatial = frechet(found[:, :3], {"mu": file["mu_s"].astype(np.float32), "sigma": file["sigma_s"]})
     scores = {key: score for key, score in result.scores.items() if key.endswith("_given")}
-    assert scores.keys() == {"fid_given", "kid_given", "precision_given", "recall_given"}
+    assert scores.keys() == {"fid_given", "sfid_given", "kid_given", "precision_given", "recall_given"}
+    assert scores["sfid_given"].value == pytest.approx(spatial, rel=1e-4)
     assert scores["fid_given"].value == pytest.approx(distance, rel=1e-4)
     assert scores["recall_given"].n == len(file["arr_0"]) == 18, "against the images of the file"
     assert all(ADM in score.title for score in scores.values())

@@ -9,7 +9,7 @@ PUBLISHED = {
     ("dat-paper", "cifar10"): ("dat-paper-2", "e8c8532ec926"),
     ("dat-paper", "cifar100"): ("dat-paper-2", "d1f038f9812d"),
     ("dat-paper-imagenet", "imagenet256"): ("dat-paper-imagenet-1", "f6b4b294147e"),
-    ("adm", "imagenet256"): ("adm-1", "3ae9c12b54b7"),
+    ("adm", "imagenet256"): ("adm-2", "73a61f3567c7"),
     ("acceptance", "cifar10"): ("acceptance-1", "6a3ecc8e0f46"),
     ("acceptance", "imagenet256"): ("acceptance-1", "f02c6b0d276b"),
     ("quick", "digits"): ("quick-2", "790b39f1cfbd"),

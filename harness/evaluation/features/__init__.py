@@ -26,6 +26,8 @@ class Source(ABC):
     suffix, key: what is added to titles and keys of other figures. dims: number of features. layers: torch-fidelity's
     names of the features, and of the logits if it has any. channels: of its input images; grey ones are
     repeated. published: the first digits of the sha256 of the standard weights file; empty if it is not known.
+    statistics: the names of their mean and covariance in a given reference file. neighbours: whether KID, precision and
+    recall are taken in these features too.
     """
 
     extractor: ClassVar[str]
@@ -36,6 +38,8 @@ class Source(ABC):
     layers: ClassVar[dict[str, str]]
     channels: ClassVar[int] = 3
     published: ClassVar[str] = ""
+    statistics: ClassVar[tuple[str, str]] = ("mu", "sigma")
+    neighbours: ClassVar[bool] = True
 
     @abstractmethod
     def ready(self, given: str | None, data: Dataset) -> None:

@@ -38,8 +38,8 @@ class Fidelity(Metric):
     features: the extractor; titles name it, because numbers of different extractors cannot be compared.
     kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
     splits: number of sample splits that IS is averaged over. statistics: a file in the folder `root` with the
-    reference's mu and sigma, in place of the training split. KID, precision and recall are then against the images
-    that the file holds, as those of ADM do (arr_0), and left out if it holds none.
+    reference's mean and covariance, in place of the training split. KID, precision and recall are then against the
+    images that the file holds, as those of ADM do (arr_0), and left out if it holds none.
     """
 
     features: str
@@ -66,7 +66,7 @@ class Fidelity(Metric):
                     "is: protocol.metrics.fidelity.root=FOLDER. Those of ADM are on "
                     "https://github.com/openai/guided-diffusion/tree/main/evaluations."
                 )
-            read_statistics(self._file, extractor.dims)
+            read_statistics(self._file, extractor)
             _, height, width = data.shape
             if (shape := image_shape(self._file)) and shape[1:3] != (height, width):
                 raise UserError(
@@ -94,7 +94,7 @@ class Fidelity(Metric):
         features.require(parts)
         extractor, sampled = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
         scores = {extractor.distance[1] + self._key: self._distance(extractor, sampled, against.statistics)}
-        if against.features is not None:
+        if against.features is not None and extractor.neighbours:
             scores |= self._neighbours(extractor, sampled, against)
         if "logits" in extractor.layers:
             logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
