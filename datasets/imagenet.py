@@ -1,9 +1,6 @@
 """ImageNet (ILSVRC 2012) at any size: 1.28 million training and 50,000 test photographs of 1,000 classes."""
 
-import filecmp
-import os
 import re
-from collections import defaultdict
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +16,9 @@ from harness.core.dataset import Branch, Dataset, Items, Key, OnBadImage, Split
 from harness.core.errors import UserError
 from harness.core.settings import later, settings
 from harness.datasets.augment import Frame, centre
+from harness.datasets.copies import groups_of_copies
 from harness.datasets.originals import ACCEPT
-from harness.datasets.pictures import named_as_image, open_rgb
+from harness.datasets.pictures import listed, open_rgb
 from harness.datasets.split import held_out
 
 COUNTS = {"classes": 1_000, "train": 1_281_167, "val": 50_000}
@@ -154,8 +152,7 @@ class _Listing(NamedTuple):
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
     """The class folders of a part, sorted; UserError if there are none."""
-    entries = os.scandir(folder) if folder.is_dir() else ()
-    class_names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
+    class_names = tuple(sorted(listed(folder)[0])) if folder.is_dir() else ()
     if not class_names:
         raise UserError(
             f"ImageNet is expected at {folder}/<class>/*.JPEG, and there are no class folders. Get ILSVRC2012 from "
@@ -169,7 +166,7 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 def _list(folder: Path) -> _Listing:
     """All image files of a part, sorted by class and name; listed once per process."""
     classes = _class_folders(folder)
-    names = [sorted(entry.name for entry in os.scandir(folder / c) if named_as_image(entry.name)) for c in classes]
+    names = [sorted(listed(folder / name)[1]) for name in classes]
     counts = torch.tensor([len(of_class) for of_class in names])
     if not counts.all():
         empty = folder / classes[int(counts.argmin())]
@@ -206,24 +203,13 @@ def _require_original(train: Path, val: Path) -> None:
     # Files of one class are seldom copies of one another, and those of train are none of val.
     for label in range(0, classes, max(1, classes // LOOKED_INTO)):
         files = [*listed.of_class(label), *held_out.of_class(label)]
-        if len(copies := _copies(files)) > COPIES * len(files):
+        groups = groups_of_copies(files, lambda group: len(group) > 1)
+        copies = [(copy, original) for original, *others in groups for copy in others]
+        if len(copies) > COPIES * len(files):
             raise UserError(
                 f"{len(copies)} of the {len(files)} images of {listed.classes[label]} in {train} and {val.name} are "
                 f"copies of others, such as {copies[0][0]} of {copies[0][1]}. {remedy}"
             )
-
-
-def _copies(files: list[Path]) -> list[tuple[Path, Path]]:
-    """The files that have the content of an earlier one, each with that one; only files of one size are read."""
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    copies: list[tuple[Path, Path]] = []
-    for file in files:
-        known = by_size[file.stat().st_size]
-        if original := next((other for other in known if filecmp.cmp(file, other, shallow=False)), None):
-            copies.append((file, original))
-        else:
-            known.append(file)
-    return copies
 
 
 @lru_cache(maxsize=4)

@@ -12,8 +12,13 @@ from harness.core.dataset import BadImage, Branch, Dataset, Key, OnBadImage, Out
 from harness.core.errors import UserError
 from harness.core.random import derive
 from harness.core.settings import settings
+from harness.datasets.copies import groups_of_copies
+from harness.datasets.originals import ACCEPT
 from harness.datasets.outliers.openimages_labels import Labels
 from harness.datasets.pictures import images_below, open_rgb
+
+EXAMPLES = 3
+"""Number of pairs of copies that a message names."""
 
 
 @settings
@@ -42,8 +47,15 @@ class Folder(Outliers):
             raise ValueError("cap and reserve must be 1 or more")
 
     def ready(self) -> None:
-        """Raise UserError if the folder is missing or has too few images."""
-        _ = self._chosen
+        """Raise UserError if the folder is missing or has too few images, or if a start is a training outlier too.
+
+        The latter is not looked for where the data accept any files (check=false).
+        """
+        chosen = self._chosen
+        if self.data.check:
+            # Some data have no such field: the digits, and datasets of others.
+            accept = f" {ACCEPT}" if "check" in vars(self.data) else ""
+            _require_apart(self._root, tuple(chosen[: self.reserve]), tuple(chosen[self.reserve :]), accept)
 
     def __len__(self) -> int:
         return len(self._chosen) - self.reserve
@@ -101,6 +113,27 @@ def _folders(path: str) -> set[str]:
 
 def _normalise(name: str) -> str:
     return name.replace("_", " ").lower()
+
+
+@lru_cache(maxsize=4)
+def _require_apart(root: Path, reserved: tuple[str, ...], training: tuple[str, ...], accept: str) -> None:
+    """Raise UserError if a reserved image has the content of a training outlier; looked for once per process."""
+    starts = [root / path for path in reserved]
+    kept = set(starts)
+    files = [*starts, *(root / path for path in training)]
+    # Only groups of both kinds matter: the starts may be copies of one another, and so may the training outliers.
+    groups = groups_of_copies(files, lambda group: not kept.isdisjoint(group) and not kept.issuperset(group))
+    if not groups:
+        return
+
+    # The starts are the first files of each group, as they come first in all of it.
+    copied = sum(len(kept.intersection(group)) for group in groups)
+    examples = "\n".join(f"  {group[0]} = {group[-1]}" for group in groups[:EXAMPLES])
+    raise UserError(
+        f"{copied} of the {len(reserved)} images that outliers.reserve keeps as starting images of samples have copies "
+        f"among the training outliers, under other names:\n{examples}\nSamples must not start from images that were "
+        f"trained on. Remove all copies from {root} (fdupes -r {root} lists them), or choose other outliers.{accept}"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -79,7 +79,8 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
         images, _ = gather(data.view("test", "plain"), [(index, 0) for index in indices])
         return images, [f"test {index}" for index in indices], []
     folder = Path(source)
-    paths = [folder / name for name in sorted(images_below(folder))[:n]]
+    names = sorted(images_below(folder))[:n] if folder.is_dir() else []
+    paths = [folder / name for name in names]
     if not paths:
         raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
     prepared, resized = zip(*(_prepare(path, data) for path in paths), strict=True)

@@ -153,6 +153,42 @@ def test_a_folder_is_explained(run, photographs, type_, tmp_path):
     assert [len(entry["walks"]) for entry in found["images"]] == [3] * 5, "the default radii are 1, 2 and 4"
 
 
+def ways_to_save(grey):
+    """One grey picture, uint8, as it may come from elsewhere, by file name."""
+    black, wide = np.zeros_like(grey), Image.fromarray(grey.astype(np.uint16) * 257)
+    ink = Image.merge("RGBA", [Image.fromarray(channel) for channel in (black, black, black, 255 - grey)])
+    floats = Image.fromarray(grey.astype(np.float32) / 255)
+    plain = Image.fromarray(grey)
+    return {"8.png": plain, "16.png": wide, "ink.png": ink, "8.tif": plain, "16.tif": wide, "floats.tif": floats}
+
+
+def test_a_picture_is_explained_alike_in_whatever_way_it_was_saved(run, model, type_, tmp_path):
+    digits = eight_bits(model.run.data.tensors("test")[0][:4]).numpy()[:, 0]
+    for number, grey in enumerate(digits):
+        for name, picture in ways_to_save(grey).items():
+            picture.save(tmp_path / f"{number}_{name}")
+    arguments = (f"images={tmp_path}", "n=24", "target=7", "eps=1", "steps=1", f"out={tmp_path / 'out'}")
+    status, out, err = type_("explain", f"run={run.folder}", *arguments)
+    assert status == 0, out + err
+    found = json.loads((tmp_path / "out" / "explain.json").read_text())["images"]
+    predicted = model(torch.from_numpy(digits)[:, None] / 255).argmax(1).tolist()
+    assert [entry["predicted"] for entry in found] == [str(label) for label in predicted for _ in range(6)]
+    for i, entry in enumerate(found):
+        assert entry["confidence"] == pytest.approx(found[i - i % 6]["confidence"], rel=1e-5)
+
+
+def test_hidden_files_are_not_explained_and_floats_of_another_range_are_refused(model, tmp_path):
+    for name in ("._a.png", ".Trash/b.png", "__MACOSX/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    (tmp_path / "here").symlink_to(".")
+    with pytest.raises(UserError, match="no image file is in"):
+        explain.pictures(str(tmp_path), 8, model.run.data)
+    Image.fromarray(np.full((8, 8), 200, np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(UserError, match=r"f.tif cannot be read as an image .*floats must lie in \[0, 1\]"):
+        explain.pictures(str(tmp_path), 8, model.run.data)
+
+
 def test_images_that_are_too_small_or_unreadable_are_named(model, tmp_path):
     with pytest.raises(UserError, match=r"no image file is in .*images=test"):
         explain.pictures(str(tmp_path), 8, model.run.data)
