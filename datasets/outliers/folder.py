@@ -51,7 +51,7 @@ class Folder(Outliers):
 
         The latter is not looked for where the data accept any files (check=false).
         """
-        chosen = self._chosen
+        chosen = self._chosen.tolist()
         if self.data.check:
             # Some data have no such field: the digits, and datasets of others.
             accept = f" {ACCEPT}" if "check" in vars(self.data) else ""
@@ -115,7 +115,7 @@ def _normalise(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _require_apart(root: Path, reserved: tuple[str, ...], training: tuple[str, ...], accept: str) -> None:
     """Raise UserError if a reserved image has the content of a training outlier; looked for once per process."""
     starts = [root / path for path in reserved]
