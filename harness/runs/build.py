@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from torch import Tensor, nn
 
-from harness.core.dataset import Outliers, gather
+from harness.core.dataset import Dataset, Outliers, gather
 from harness.core.device import choose_device
 from harness.core.distributed import join
 from harness.core.energy import EnergyModel, InMicroBatches
-from harness.core.errors import Damaged, UserError
+from harness.core.errors import Damaged, UserError, first_line
 from harness.core.files import digest, read_checked
 from harness.core.method import Stage, State
 from harness.core.random import derive
-from harness.core.registry import build, make
+from harness.core.registry import build, configs, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
@@ -36,15 +37,69 @@ SEEN = 1000
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
     """The model with weights drawn from the run's seed; on the device "meta" it is only checked and takes no memory."""
-    channels, part = run.data.shape[0], dict(run.config.model)
+    model = _untrained(run.config.model, run.data, run.config.seed, device)
+    if reason := _wrong_constants(model, run.data):
+        raise UserError(f"{reason}.")
+    return model
+
+
+def _untrained(model_part: Part, data: Dataset, seed: int, device: str) -> EnergyModel:
+    part = dict(model_part)
     constants = {key: part.pop(key) for key in ("mean", "std") if key in part}
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(derive(run.config.seed, "initial weights"))
-        net = _net(part, classes=len(run.data.classes), channels=channels)
-        model = make(EnergyModel, "model", constants, net=net)
-    if model.mean.numel() != channels:
-        raise UserError(f"model.mean and model.std need {channels} values, one for each channel of the data.")
-    return model
+        torch.manual_seed(derive(seed, "initial weights"))
+        net = _net(part, classes=len(data.classes), channels=data.shape[0])
+        return make(EnergyModel, "model", constants, net=net)
+
+
+def _wrong_constants(model: EnergyModel, data: Dataset) -> str:
+    """What is wrong with the constants that standardise pixels; empty if nothing is."""
+    channels = data.shape[0]
+    right = model.mean.numel() == channels
+    return "" if right else f"model.mean and model.std need {channels} values, one for each channel of the data"
+
+
+def check_net(run: Run) -> EnergyModel:
+    """The model on the device "meta", after an image of the data's shape passed its net; UserError if it cannot.
+
+    The message names the nets of configs/model that take the image. They are tried in the same way, without weights.
+    """
+    data = run.data
+    model = _untrained(run.config.model, data, run.config.seed, "meta")
+    if not (reason := _refusal(model, data)):
+        return model
+    others = [f"model={name}" for name, part in _shipped_models().items() if _takes(part, data)]
+    raise UserError(
+        f"The net {run.config.model['name']} does not take images of {'x'.join(map(str, data.shape))}, those of "
+        f"data={run.config.data['name']}: {reason}. Nets that do: {', '.join(others)}."
+    )
+
+
+def _refusal(model: EnergyModel, data: Dataset) -> str:
+    """Why a model on the device "meta" gives no logits for an image; empty if it does, or if that cannot be tried."""
+    if reason := _wrong_constants(model, data):
+        return reason
+    try:
+        with torch.no_grad():
+            logits = model.eval().net(torch.empty(1, *data.shape, device="meta"))
+    except NotImplementedError:
+        return ""  # an operation that needs values
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        return "" if "meta" in str(error) else first_line(error).rstrip(".")
+    expected, given = (1, len(data.classes)), tuple(getattr(logits, "shape", ()))
+    return "" if given == expected else f"it gives {given} in place of logits, {expected}"
+
+
+def _takes(part: Part, data: Dataset) -> bool:
+    try:
+        return not _refusal(_untrained(part, data, 0, "meta"), data)
+    except UserError:  # as when its mean has another number of channels
+        return False
+
+
+def _shipped_models() -> dict[str, Part]:
+    """The contents of configs/model, by name."""
+    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(configs("model").glob("*.yaml"))}
 
 
 def initial(run: Run) -> EnergyModel:
