@@ -55,6 +55,11 @@ class _CIFAR(Outliers):
         training, _ = self._part("train")
         return torch.stack([self._prepare(training[self._rows[index]], seed) for index, seed in keys])
 
+    @property
+    def different_starts(self) -> int:
+        """The test images."""
+        return len(self._part("test")[0])
+
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test, _ = self._part("test")

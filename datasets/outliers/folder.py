@@ -64,6 +64,11 @@ class Folder(Outliers):
         """Training outliers, prepared by the dataset."""
         return torch.stack([self._prepare(self.reserve + index, seed) for index, seed in keys])
 
+    @property
+    def different_starts(self) -> int:
+        """The reserved images."""
+        return self.reserve
+
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         return torch.stack([self._start(index, branch) for index in indices])

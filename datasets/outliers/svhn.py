@@ -63,6 +63,11 @@ class SVHN(Outliers):
         training = self._pixels("train")
         return torch.stack([self._prepare(training[..., index], seed) for index, seed in keys])
 
+    @property
+    def different_starts(self) -> int:
+        """The test images."""
+        return self._pixels("test").shape[-1]
+
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Test images in order, each with its own augmentation; after the last, start again from the first."""
         test = self._pixels("test")

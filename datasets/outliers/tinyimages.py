@@ -53,6 +53,11 @@ class TinyImages(Outliers):
         """Training outliers, prepared by the dataset."""
         return torch.stack([self._prepare(index, seed) for index, seed in keys])
 
+    @property
+    def different_starts(self) -> int:
+        """The reserved images."""
+        return self.reserve
+
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
         places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]

@@ -121,6 +121,11 @@ class Outliers(ABC):
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, N x C x H x W; the seed in each key determines the augmentation, if any."""
 
+    @property
+    def different_starts(self) -> int | None:
+        """Number of starts before they begin again from the first; None if they never do."""
+        return None
+
     @abstractmethod
     def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
         """Starting images of samples: fixed, in order, disjoint from the training outliers; augmented for a branch."""

@@ -94,8 +94,23 @@ class Metric(ABC):
     needs: ClassVar[Literal["classify", "generate"]]
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """Raise UserError, before any training, if something that the metric needs is missing."""
+        """Raise UserError, before any training, if something that the metric needs is missing or too small.
+
+        What can be fetched is fetched. The message names fields of the metric's entry by their own names.
+        """
         return
+
+    def missing(self, weights: Mapping[str, str | None]) -> list[str]:
+        """What the metric needs and this machine lacks: what it is, where it belongs, how to get it; fetch nothing."""
+        return []
+
+    def keys(self, data: Dataset) -> list[str]:
+        """The keys of all scores that `merge` may give, known before training; those left out are compared at merge."""
+        return []
+
+    def largest_pass(self, data: Dataset) -> int:
+        """Number of images in the largest pass that has gradients, which is tried before training; 0 for none."""
+        return 0
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Check the conditions for meaningful numbers; return figures by name, CanaryFailed if one does not hold."""
@@ -116,6 +131,12 @@ class Metric(ABC):
     def summary(self, subject: Subject, parts: list[Part]) -> str:
         """A short text on the finished parts, for the progress bar."""
         return ""
+
+
+def require_images(data: Dataset, split: Split, setting: str, least: int = 1) -> None:
+    """UserError, naming the setting, if a split has fewer images than are needed."""
+    if (n := data.length(split)) < least:
+        raise UserError(f"{setting}: the {split} split has {n} images, and at least {least} are needed.")
 
 
 def check_logits(logits: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def read_statistics(path: Path, of: Source) -> Statistics:
     try:
         with np.load(path) as file:
             mu, sigma = file[mean].astype(np.float32), file[covariance].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         needed = f"an .npz with {mean} and {covariance}"
         raise UserError(
             f"{path} does not hold statistics for {of.distance[0]}: {needed} is needed ({error})."
@@ -137,12 +137,15 @@ def image_shape(path: Path) -> tuple[int, ...] | None:
 
     None if it holds none. Only the header is read, for there are gigabytes of them.
     """
-    with zipfile.ZipFile(path) as file:
-        if "arr_0.npy" not in file.namelist():
-            return None
-        with file.open("arr_0.npy") as stream:
-            np.lib.format.read_magic(stream)
-            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    try:
+        with zipfile.ZipFile(path) as file:
+            if "arr_0.npy" not in file.namelist():
+                return None
+            with file.open("arr_0.npy") as stream:
+                np.lib.format.read_magic(stream)
+                shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an .npz file ({error}).") from None
     if kind != np.uint8 or len(shape) != 4:
         raise UserError(f"{path}: arr_0 should be images, N x H x W x C in uint8, but is {kind} of {shape}.")
     return shape

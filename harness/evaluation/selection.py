@@ -10,7 +10,7 @@ import torch
 from harness.core.dataset import Dataset, Split
 from harness.core.method import Method
 from harness.core.settings import settings
-from harness.evaluation.features import enough, source
+from harness.evaluation.features import enough, missing, source
 from harness.evaluation.metric import Subject
 from harness.evaluation.parts import read_mark, write_mark
 from harness.evaluation.reference import frechet, reference
@@ -47,6 +47,10 @@ class Steps:
         extractor.ready(weights.get(self.features), data)
         enough(extractor, self.count, "protocol.selection.count")
         enough(extractor, data.length(self.against), f"images of the {self.against} split")
+
+    def missing(self, weights: Mapping[str, str | None]) -> list[str]:
+        """The extractor's weights, if they are not on this machine."""
+        return missing(self.features, weights.get(self.features))
 
     def candidates(self, steps: int) -> list[int]:
         """The candidate numbers of steps, ascending; empty if the sampler takes no step or there is only one."""

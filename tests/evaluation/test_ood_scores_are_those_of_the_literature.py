@@ -1,5 +1,7 @@
 """OOD detection: energy, MSP and approximate mass equal their formulas, AUROC and FPR95 their definitions."""
 
+from dataclasses import replace
+
 import by_hand
 import numpy as np
 import on_disk
@@ -223,10 +225,10 @@ def test_outliers_are_judged_as_they_are_whatever_a_method_trains_against(tmp_pa
     assert np.array_equal(how.score(plain, 1)["energy"], how.score(strong, 1)["energy"])
 
 
-def test_missing_files_of_a_set_are_found_beforehand(tmp_path):
-    how = metric(sets={"noise": {"name": "noise"}, "numbers": {"name": "svhn", "root": str(tmp_path)}})
+def test_missing_files_of_a_set_are_found_beforehand(digits, tmp_path):
+    how = metric(sets={"noise": {"name": "noise"}, "numbers": {"name": "svhn", "root": str(tmp_path)}}, count=15)
     with pytest.raises(UserError) as caught:
-        how.ready(CIFAR10(), None, {})
+        how.ready(digits, None, {})
     for part in (
         "OOD set 'numbers'",
         "protocol.metrics.ood.sets.numbers in place of outliers",
@@ -235,7 +237,9 @@ def test_missing_files_of_a_set_are_found_beforehand(tmp_path):
     ):
         assert part in str(caught.value)
     on_disk.svhn(tmp_path)
-    how.ready(CIFAR10(), None, {})
+    how.ready(digits, None, {})
+    with pytest.raises(UserError, match="count=16: the OOD set 'numbers' has 15 images"):
+        replace(how, count=16).ready(digits, None, {})
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Source(ABC):
     repeated. published: the first digits of the sha256 of the standard weights file; empty if it is not known.
     statistics: the names of their mean and covariance in a given reference file. neighbours: whether KID, precision and
     recall are taken in these features too.
+    url: where that file is fetched from; empty if it is shipped.
     """
 
     extractor: ClassVar[str]
@@ -40,6 +41,7 @@ class Source(ABC):
     published: ClassVar[str] = ""
     statistics: ClassVar[tuple[str, str]] = ("mu", "sigma")
     neighbours: ClassVar[bool] = True
+    url: ClassVar[str] = ""
 
     @abstractmethod
     def ready(self, given: str | None, data: Dataset) -> None:
@@ -119,6 +121,20 @@ def features(name: str, data: Dataset, given: str | None, device: torch.device) 
     extractor = source(name)
     extractor.ready(given, data)
     return Features(extractor, Path(given) if given else extractor.file(), device, bool(given))
+
+
+def missing(name: str, given: str | None) -> list[str]:
+    """What is missing of an extractor's weights: what it is, where it belongs, how to get it. Nothing is fetched."""
+    if shipped(name) and not given:
+        return []  # without importing the extractor, which is slow
+    extractor = source(name)
+    path = Path(given) if given else extractor.file()
+    if path.is_file():
+        return []
+    how = f"A run fetches {extractor.url}; where there is no network, bring that file and say extractors.{name}=PATH."
+    if given:
+        how = f"Put the file there, or correct extractors.{name}={given}."
+    return [f"the weights of the extractor '{name}', at {path.absolute()}. {how}"]
 
 
 def shipped(name: str) -> str:

@@ -69,6 +69,7 @@ class DINOv2(Source):
     suffix, key = " (DINOv2)", "_dinov2"
     dims = 1024
     layers: ClassVar[dict[str, str]] = {"features": "class_token"}
+    url = URL
 
     def ready(self, given: str | None, data: Dataset) -> None:
         """Fetch the authors' file, unless another is given."""

@@ -19,6 +19,7 @@ class Inception(Source):
     dims = 2048
     layers: ClassVar[dict[str, str]] = {"features": "2048", "logits": "logits_unbiased"}
     published = "6726825d"
+    url = URL_INCEPTION_V3
 
     def ready(self, given: str | None, data: Dataset) -> None:
         """Download the file into torch's cache, where torch-fidelity keeps it too."""

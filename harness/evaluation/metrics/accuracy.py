@@ -1,11 +1,13 @@
 """Clean accuracy."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from harness.core.dataset import Split
+from harness.core.dataset import Dataset, Split
 from harness.core.settings import settings
 from harness.evaluation.intervals import bits, share
-from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.metric import Metric, Part, Result, Subject, require_images
+from harness.evaluation.samples import Sampling
 
 
 @settings
@@ -14,6 +16,14 @@ class Accuracy(Metric):
 
     split: Split
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """Check that the split has images."""
+        require_images(data, self.split, f"split={self.split}")
+
+    def keys(self, data: Dataset) -> list[str]:
+        """One score."""
+        return ["clean_accuracy"]
 
     def shards(self, subject: Subject) -> int:
         """1: a single pass."""

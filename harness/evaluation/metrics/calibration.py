@@ -1,15 +1,17 @@
 """Calibration: is a prediction with 90 % confidence right in 90 % of cases?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.core.dataset import Split
+from harness.core.dataset import Dataset, Split
 from harness.core.settings import settings
-from harness.evaluation.metric import Metric, Result, Subject
+from harness.evaluation.metric import Metric, Result, Subject, require_images
 from harness.evaluation.parts import Part
 from harness.evaluation.pictures import reliability
+from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
 
 
@@ -24,6 +26,14 @@ class Calibration(Metric):
     def __post_init__(self) -> None:
         if self.bins < 1:
             raise ValueError(f"bins must be 1 or more, not {self.bins}")
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """Check that there are no more bins than images."""
+        require_images(data, self.split, f"bins={self.bins}", self.bins)
+
+    def keys(self, data: Dataset) -> list[str]:
+        """One score."""
+        return ["ece"]
 
     def shards(self, subject: Subject) -> int:
         """1: a single pass."""

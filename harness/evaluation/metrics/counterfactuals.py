@@ -12,14 +12,17 @@ from harness.core.errors import UserError
 from harness.core.random import derive
 from harness.core.settings import later, settings
 from harness.evaluation.counterfactual import counterfactuals, towards
-from harness.evaluation.features import Features, enough, source
+from harness.evaluation.features import Features, enough, missing, source
 from harness.evaluation.intervals import bits, mean_interval, share
-from harness.evaluation.metric import Metric, Result, Subject
+from harness.evaluation.metric import Metric, Result, Subject, require_images
 from harness.evaluation.parts import Part
 from harness.evaluation.pictures import Cell, difference, short, table
 from harness.evaluation.reference import evenly, frechet, reference
 from harness.evaluation.samples import Sampling, eight_bits
 from harness.evaluation.score import Score
+
+FEWEST = 2
+"""The fewest images that a mean has an interval for."""
 
 SHOWN = 10
 """Largest number of images in the picture: the first image of each of this many classes."""
@@ -54,11 +57,12 @@ class Counterfactuals(Metric):
             towards(eps, self.steps)
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence must be between 0 and 1, not {self.confidence}")
-        if self.chunk < 1 or (self.count is not None and self.count < 2):
+        if self.chunk < 1 or (self.count is not None and self.count < FEWEST):
             raise ValueError("chunk must be 1 or more, count 2 or more")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Check the extractor's weights, and that every class has enough walked and real images."""
+        require_images(data, self.split, f"split={self.split}", FEWEST)
         if self.features is None:
             return
         extractor = source(self.features)
@@ -70,6 +74,23 @@ class Counterfactuals(Metric):
                 enough(extractor, int(counts.min()), f"{what} class {data.classes[int(counts.argmin())]}")
             except UserError as error:
                 raise UserError(f"{error} Or say features=null in the protocol's entry, for no distance.") from None
+
+    def missing(self, weights: Mapping[str, str | None]) -> list[str]:
+        """The extractor's weights."""
+        return missing(self.features, weights.get(self.features)) if self.features else []
+
+    def keys(self, data: Dataset) -> list[str]:
+        """Three details for each radius; with an extractor a fourth, and the distance at the confidence."""
+        details = ["confidence", "reached", "distance"]
+        headlines: list[str] = []
+        if self.features is not None:
+            _, key = source(self.features).distance
+            details, headlines = [key, *details], [f"counterfactual_{key}"]
+        return headlines + [f"counterfactual_{detail}/l2_{eps:g}" for eps in self.radii for detail in details]
+
+    def largest_pass(self, data: Dataset) -> int:
+        """A chunk."""
+        return min(self.chunk, len(self._indices(data)))
 
     def shards(self, subject: Subject) -> int:
         """One shard for each chunk of images at each radius."""

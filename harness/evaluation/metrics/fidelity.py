@@ -15,7 +15,7 @@ from harness.core.dataset import Dataset
 from harness.core.errors import UserError
 from harness.core.settings import settings
 from harness.evaluation import canaries
-from harness.evaluation.features import Features, Source, enough, source
+from harness.evaluation.features import Features, Source, enough, missing, source
 from harness.evaluation.intervals import jackknife, mean_interval, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
 from harness.evaluation.reference import (
@@ -61,11 +61,7 @@ class Fidelity(Metric):
         enough(extractor, samples.count, "protocol.samples.count")
         if self.statistics:
             if not self._file.is_file():
-                raise UserError(
-                    f"There is no reference file at {self._file.absolute()}. Put it there, or say in which folder it "
-                    "is: protocol.metrics.fidelity.root=FOLDER. Those of ADM are on "
-                    "https://github.com/openai/guided-diffusion/tree/main/evaluations."
-                )
+                raise UserError(f"There is no {self._missing_file}")
             read_statistics(self._file, extractor)
             _, height, width = data.shape
             if (shape := image_shape(self._file)) and shape[1:3] != (height, width):
@@ -73,6 +69,33 @@ class Fidelity(Metric):
                     f"{self._file} holds images of {shape[1]} x {shape[2]} pixels, and the data's have {height} x "
                     f"{width}: choose data of that size, or another protocol."
                 )
+            images = shape[0] if shape else None
+        else:
+            images = data.length("train")
+            enough(extractor, images, "images of the train split")
+        # KID takes each of its subsets from both sides.
+        if images is not None and self.kid_subset > min(samples.count, images):
+            raise UserError(
+                f"kid_subset={self.kid_subset}: KID compares subsets of {samples.count} samples and {images} reference "
+                "images. Choose one no larger than either."
+            )
+        if "logits" in extractor.layers and 2 * self.splits > samples.count:
+            raise UserError(
+                f"splits={self.splits}: IS needs two samples in each, and there are {samples.count} samples."
+            )
+
+    def missing(self, weights: Mapping[str, str | None]) -> list[str]:
+        """The extractor's weights, and a given reference."""
+        lines = missing(self.features, weights.get(self.features))
+        return lines + ([self._missing_file] if self.statistics and not self._file.is_file() else [])
+
+    def keys(self, data: Dataset) -> list[str]:
+        """The Fréchet distance; KID, precision and recall where there are images to compare with; IS where logits."""
+        extractor = source(self.features)
+        keys = [extractor.distance[1] + self._key]
+        if not self.statistics or (self._file.is_file() and image_shape(self._file)):
+            keys += [f"{name}{extractor.key}{self._key}" for name in ("kid", "precision", "recall")]
+        return keys + [f"is{extractor.key}"] * ("logits" in extractor.layers)
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Train against train: check that the reference is that of the training split, in these features."""
@@ -112,6 +135,15 @@ class Fidelity(Metric):
     def _file(self) -> Path:
         """The file of the given reference."""
         return Path(self.root, self.statistics or "")
+
+    @property
+    def _missing_file(self) -> str:
+        """What the file is, where it belongs, and how to get it."""
+        return (
+            f"reference file at {self._file.absolute()}. Put it there, or say in which folder it is: "
+            "protocol.metrics.fidelity.root=FOLDER. Those of ADM are on "
+            "https://github.com/openai/guided-diffusion/tree/main/evaluations."
+        )
 
     @property
     def _key(self) -> str:

@@ -14,11 +14,17 @@ from harness.core.random import derive
 from harness.core.registry import find, make
 from harness.core.settings import later, settings
 from harness.evaluation.intervals import newcombe, wilson
-from harness.evaluation.metric import BATCH, Metric, Result, Subject
+from harness.evaluation.metric import BATCH, Metric, Result, Subject, require_images
 from harness.evaluation.ood_scores import APGD, OF_LOGITS, PGD, Scorer, ood_score
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
+
+CLEAN, ATTACKED = "ood_auroc", "ood_auroc_attacked"
+"""Keys of the means over all sets."""
+
+FIGURES = "auroc", "fpr95"
+"""The last part of the keys of each score on each set."""
 
 
 @settings
@@ -55,7 +61,8 @@ class OOD(Metric):
             raise ValueError(f"the first of scores is attacked, so it must be {' or '.join(OF_LOGITS)}")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
-        """Check the files of every set."""
+        """Check the files of every set, and that it has as many images as are used of it."""
+        require_images(data, self.split, f"split={self.split}")
         for name in self.sets:
             source = self._source(data, name)
             try:
@@ -64,6 +71,19 @@ class OOD(Metric):
                 raise UserError(
                     f"For the OOD set '{name}', with {_config_path(name)} in place of outliers: {error}"
                 ) from None
+            most = source.different_starts
+            if most is not None and self.count > most:
+                raise UserError(f"count={self.count}: the OOD set '{name}' has {most} images; choose no more.")
+
+    def keys(self, data: Dataset) -> list[str]:
+        """AUROC and FPR95 of each score on each set, clean and attacked, and the means of the first score's AUROC."""
+        figures = [f"ood/{name}/{key}/{figure}" for name in self.sets for key in self._keys for figure in FIGURES]
+        return [CLEAN, *[ATTACKED] * bool(self._attacks), *figures]
+
+    def largest_pass(self, data: Dataset) -> int:
+        """A chunk of outliers under attack; the gradient score also passes batches of the data."""
+        outliers = min(self.chunk, self.count)
+        return max(outliers, min(BATCH, data.length(self.split))) if "gradient" in self.scores else outliers
 
     def shards(self, subject: Subject) -> int:
         """One shard for the data, and one for each chunk of each set."""
@@ -112,13 +132,13 @@ class OOD(Metric):
         """The first score's AUROC, and its lowest under attack, averaged over the sets."""
         first = self.scores[0]
         clean = [details[f"ood/{name}/{first}/auroc"] for name in self.sets]
-        scores = {"ood_auroc": self._mean(f"OOD AUROC ({first})", clean)}
+        scores = {CLEAN: self._mean(f"OOD AUROC ({first})", clean)}
         if self._attacks:
             attacked = [
                 min((details[f"ood/{name}/{first}/{attack}/auroc"] for attack in self._attacks), key=lambda s: s.value)
                 for name in self.sets
             ]
-            scores["ood_auroc_attacked"] = self._mean("OOD AUROC, attacked", attacked)
+            scores[ATTACKED] = self._mean("OOD AUROC, attacked", attacked)
         return scores
 
     def _mean(self, title: str, scores: list[Score]) -> Score:
@@ -174,10 +194,11 @@ def _details(name: str, key: str, data: np.ndarray, outliers: np.ndarray) -> dic
     label = ", ".join(filter(None, [scorer, attack.upper()]))
     area, passed, n = auroc(data, outliers), accept(data, outliers), len(outliers)
     bounds = newcombe(area, len(data), n), wilson(passed, n)
-    return {
-        f"ood/{name}/{key}/auroc": _percent(f"AUROC {label}", name, area, bounds[0], n, "higher"),
-        f"ood/{name}/{key}/fpr95": _percent(f"FPR95 {label}", name, passed / n, bounds[1], n, "lower"),
-    }
+    scores = (
+        _percent(f"AUROC {label}", name, area, bounds[0], n, "higher"),
+        _percent(f"FPR95 {label}", name, passed / n, bounds[1], n, "lower"),
+    )
+    return {f"ood/{name}/{key}/{figure}": score for figure, score in zip(FIGURES, scores, strict=True)}
 
 
 def _percent(

@@ -1,7 +1,7 @@
 """Robust accuracy under AutoAttack (Croce & Hein 2020)."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Literal
 
@@ -9,12 +9,13 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor
 
-from harness.core.dataset import Split
+from harness.core.dataset import Dataset, Split
 from harness.core.settings import settings
 from harness.core.timing import section
 from harness.evaluation.intervals import bits, share
-from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.metric import Metric, Part, Result, Subject, require_images
 from harness.evaluation.reference import evenly
+from harness.evaluation.samples import Sampling
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of AutoAttack's standard version, in its order."""
@@ -49,6 +50,18 @@ class Robustness(Metric):
             raise ValueError(f"eps must be above 0, not {self.eps}")
         if any(number is not None and number < 1 for number in (self.chunk, self.targets, self.count)):
             raise ValueError("chunk, targets and count must be 1 or more")
+
+    def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
+        """Check that the split has images."""
+        require_images(data, self.split, f"split={self.split}")
+
+    def keys(self, data: Dataset) -> list[str]:
+        """One score, whose key has the norm and the radius."""
+        return [f"robust_accuracy/{self._key}"]
+
+    def largest_pass(self, data: Dataset) -> int:
+        """A chunk."""
+        return min(self.chunk, len(evenly(data.length(self.split), self.count)))
 
     def shards(self, subject: Subject) -> int:
         """One shard for each chunk."""
@@ -103,10 +116,14 @@ class Robustness(Metric):
         accuracy = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
         if accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
-        key = f"{self.norm.lower()}_{self.eps:g}"
         score = share(f"Robust accuracy ({self.norm} {self._radius})", after[STANDARD[-1]], warnings)
-        outcomes = {f"{key}/{name}": after[name] for name in STANDARD}
-        return Result({f"robust_accuracy/{key}": score}, outcomes)
+        outcomes = {f"{self._key}/{name}": after[name] for name in STANDARD}
+        return Result({f"robust_accuracy/{self._key}": score}, outcomes)
+
+    @property
+    def _key(self) -> str:
+        """Norm and radius, as in keys."""
+        return f"{self.norm.lower()}_{self.eps:g}"
 
     @property
     def _radius(self) -> str:
