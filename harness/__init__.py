@@ -39,15 +39,15 @@ def plan(*overrides: str) -> "list[Run]":
 def run(run: "Run") -> "Record":
     """Train and evaluate what is left of a run, and return its record."""
     from harness.launch.jobs import freeze
-    from harness.launch.preflight import check_code, importable, ready_to_judge
+    from harness.launch.preflight import check_code, importable, ready_to_judge, slow_precision
     from harness.runs.execute import execute
     from harness.runs.folder import OVER
     from harness.tracking.sender import sender
 
     importable()
-    if run.state not in OVER:
-        ready_to_judge([run])
-    for line in check_code([run]):
+    left = [run] if run.state not in OVER else []
+    ready_to_judge(left)
+    for line in check_code([run]) + slow_precision(left):
         warnings.warn(line, stacklevel=2)
     freeze([run])
     return execute(run, sender(run))

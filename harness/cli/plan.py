@@ -13,9 +13,10 @@ from harness.cli.tables import console, relative, runs_table
 from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.price import Price, disk_needed, warnings
-from harness.launch.preflight import check_all, other_code
+from harness.launch.preflight import check_all, missing, other_code
 from harness.launch.status import duration
 from harness.runs.build import prepare
+from harness.runs.folder import OVER
 from harness.runs.pace import Paces
 from harness.runs.run import Run
 
@@ -43,7 +44,8 @@ def run(request: Request) -> None:
     prices = [Price(run, paces) for run in runs]
     console.print(stages_table(prices))
     console.print(prices_table(prices))
-    for line in warnings(prices):
+    lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
+    for line in [*lacking, *warnings(prices)]:
         console.print(line, markup=False, soft_wrap=True)
 
 

@@ -12,7 +12,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console, runs_table, scores_table
 from harness.core.distributed import join
 from harness.launch.launchers import launch
-from harness.launch.preflight import check_all, check_code, ready_to_judge
+from harness.launch.preflight import check_all, check_code, ready_to_judge, slow_precision
 from harness.runs import record
 from harness.runs.folder import OVER
 from harness.runs.run import Run
@@ -35,8 +35,9 @@ def run_all(runs: list[Run]) -> int:
     names = world.on_main(lambda: [run.name for run in check_all(runs)])
     runs = list({run.name: run for run in runs if run.name in names}.values())
     config = runs[0].config
-    world.on_main(lambda: ready_to_judge([run for run in runs if run.state not in OVER]))
-    for line in world.on_main(lambda: check_code(runs)):
+    left = [run for run in runs if run.state not in OVER]
+    world.on_main(lambda: ready_to_judge(left))
+    for line in world.on_main(lambda: check_code(runs) + slow_precision(left)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(runs_table(runs))
     status = launch(runs, Terminal())
