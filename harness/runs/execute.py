@@ -24,6 +24,7 @@ from harness.runs.origin import origin, uncommitted_diff
 from harness.runs.previews import Previews
 from harness.runs.progress import Diary, Watch, Watches, count_attempt
 from harness.runs.record import Cost, Record, StageCost
+from harness.runs.rehearsal import rehearse
 from harness.runs.run import Run, StageRun
 from harness.training.loop import Progress, train
 
@@ -65,6 +66,8 @@ def _outcome(run: Run, watch: Watch) -> Record:
     device, world = build.prepare(run.config), join()
     if reason := run.method.skip(run.data):
         return world.on_main(lambda: record_of(run, device, state="skipped", reason=reason))
+    if rehearses(device):
+        rehearse(run, device)
     try:
         # Train the stages, each from the weights of the one before, and join their curves.
         for stage_run in run.stage_runs:
@@ -79,6 +82,11 @@ def _outcome(run: Run, watch: Watch) -> Record:
     except Diverged as error:
         reason = str(error)
         return world.on_main(lambda: record_of(run, device, state="diverged", reason=reason))
+
+
+def rehearses(device: torch.device) -> bool:
+    """Whether memory is tried before training: on a GPU, where that takes seconds; on a CPU it would take minutes."""
+    return device.type == "cuda"
 
 
 def _join_curves(run: Run) -> None:
@@ -142,6 +150,8 @@ def _divergence(stage_run: StageRun) -> str:
 def train_alone(run: Run, stage_run: StageRun) -> None:
     """Train one stage of a run and nothing else, with the signals and locks of `execute`."""
     with handle_signals():
+        if rehearses(device := build.prepare(run.config)):
+            rehearse(run, device)
         train_stage(run, stage_run, Watch())
 
 

@@ -41,16 +41,26 @@ def one_line(error: Exception) -> str:
     """An error in one line: the message alone if it is one for users, else with the error's type."""
     if isinstance(error, UserError | CanaryFailed):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        world = join()
-        which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
+    if out_of_memory(error):
         return (
-            f"Out of memory{which} ({first_line(error)}). Training holds less at a time with a larger "
-            "accumulate=N, sampling and evaluation with microbatch=N."
+            f"{no_memory(error)}. Training holds less at a time with a larger accumulate=N, sampling and evaluation "
+            "with microbatch=N."
         )
     if KILLED in str(error):
         return GONE
     return f"{type(error).__name__}: {error}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory, of a GPU or of the machine, did not do."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def no_memory(error: Exception) -> str:
+    """Such an error in a few words, with the process that met it if a run has several."""
+    world = join()
+    which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
+    return f"Out of memory{which} ({first_line(error)})"
 
 
 def _failure(run: Run, error: Exception) -> str:
