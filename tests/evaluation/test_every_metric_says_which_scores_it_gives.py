@@ -72,9 +72,15 @@ def test_the_keys_that_a_metric_says_are_those_that_it_gives(
     assert sorted(said) == sorted(given.scores)
 
 
-def test_an_extractor_without_logits_gives_no_inception_score(digits, digits_net, samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(Extractor, "layers", {"features": "features"})
+@pytest.mark.parametrize(
+    ("attribute", "value", "absent"),
+    [("layers", {"features": "features"}, {"is_digits"}), ("neighbours", False, {"kid_digits", "recall_digits"})],
+)
+def test_an_extractor_without_logits_or_neighbours_gives_fewer_scores(
+    digits, digits_net, samples, tmp_path, monkeypatch, attribute, value, absent
+):
+    monkeypatch.setattr(Extractor, attribute, value)
     metric = make(find("metric", "fidelity"), "fidelity", FIDELITY)
     subject = Subject(digits_net().eval(), digits, CPU, samples, tmp_path)
     given = metric.merge(subject, [metric.score(subject, shard) for shard in range(metric.shards(subject))])
-    assert sorted(metric.keys(digits)) == sorted(given.scores) and not any(key.startswith("is") for key in given.scores)
+    assert sorted(metric.keys(digits)) == sorted(given.scores) and not absent & given.scores.keys()

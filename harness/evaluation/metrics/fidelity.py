@@ -74,7 +74,7 @@ class Fidelity(Metric):
             images = data.length("train")
             enough(extractor, images, "images of the train split")
         # KID takes each of its subsets from both sides.
-        if images is not None and self.kid_subset > min(samples.count, images):
+        if images is not None and extractor.neighbours and self.kid_subset > min(samples.count, images):
             raise UserError(
                 f"kid_subset={self.kid_subset}: KID compares subsets of {samples.count} samples and {images} reference "
                 "images. Choose one no larger than either."
@@ -93,7 +93,8 @@ class Fidelity(Metric):
         """The Fréchet distance; KID, precision and recall where there are images to compare with; IS where logits."""
         extractor = source(self.features)
         keys = [extractor.distance[1] + self._key]
-        if not self.statistics or (self._file.is_file() and image_shape(self._file)):
+        images = not self.statistics or (self._file.is_file() and image_shape(self._file))
+        if images and extractor.neighbours:
             keys += [f"{name}{extractor.key}{self._key}" for name in ("kid", "precision", "recall")]
         return keys + [f"is{extractor.key}"] * ("logits" in extractor.layers)
 
