@@ -25,13 +25,14 @@ def choose_device(name: str) -> torch.device:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Use true fp32 (TF32 changes the decisions of attacks) and deterministic cuDNN algorithms within the context."""
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    cudnn: Any = torch.backends.cudnn  # Any, because torch's type hints lack the flags
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with _tf32(False):
             yield
     finally:
-        matmul.allow_tf32 = before
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def peak_memory_mb(device: torch.device) -> int:
@@ -44,18 +45,59 @@ def peak_memory_mb(device: torch.device) -> int:
 Precision = Literal["fp32", "tf32", "bf16"]
 """fp32: no reduced precision. tf32: matrix products on NVIDIA GPUs use ten mantissa bits; on other devices it equals
 fp32. bf16: products use eight bits, and images the channels-last order, which is faster in bf16; weights, sums, logits
-and losses stay fp32."""
+and losses stay fp32. On GPUs weights take the channels-last order, too, where nets learn in tf32 or bf16."""
 
 
 @contextmanager
 def computing(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute networks in this precision within the context; an inner context overrides an outer one."""
-    matmul: Any = torch.backends.cuda.matmul
-    cudnn: Any = torch.backends.cudnn  # Any, because torch's type hints lack the flag
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision != "fp32"
+    with _tf32(precision != "fp32"), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def precision_in_use(device: torch.device) -> Precision:
+    """The precision that the innermost `computing` asks for; fp32 outside of it."""
+    if torch.is_autocast_enabled(device.type):
+        return "bf16"
+    return "tf32" if _read(*_switches()[-1]) in (True, "tf32") else "fp32"
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Allow TF32 in matrix products, convolutions and recurrent layers within the context, or forbid it.
+
+    torch has two interfaces to these switches, and reading the old one raises where it disagrees with the new one. So
+    both are set, for the old one is still read by torch itself; on leaving, both are as they were.
+    """
+    before = [(part, name, _read(part, name)) for part, name in _switches()]
+    for part, name, _ in before:
+        setattr(part, name, allowed if name == OLD else "tf32" if allowed else "ieee")
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
+        yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        for part, name, value in before:
+            if value is not None:
+                setattr(part, name, value)
+
+
+OLD, NEW = "allow_tf32", "fp32_precision"
+"""The names of the switches in torch's two interfaces; NEW came with torch 2.9."""
+
+
+def _switches() -> list[tuple[Any, str]]:
+    """Each part of torch that has a switch for TF32, and the switch's name; that of matrix products is the last.
+
+    The old ones come first, because setting them also sets the new ones.
+    """
+    cudnn: Any = torch.backends.cudnn  # Any, because torch's type hints lack the parts
+    matmul = torch.backends.cuda.matmul
+    new = [cudnn.conv, cudnn.rnn, matmul] if hasattr(torch.backends, NEW) else []
+    return [(cudnn, OLD), (matmul, OLD), *((part, NEW) for part in new)]
+
+
+def _read(part: Any, name: str) -> bool | str | None:  # noqa: ANN401 - a module or an object of torch's
+    """The value of a switch; None for an old one that disagrees with a new one, which torch refuses to read."""
+    try:
+        return getattr(part, name)
+    except RuntimeError:
+        return None

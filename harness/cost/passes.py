@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from harness.core.device import Precision, computing
+from harness.core.device import Precision, computing, precision_in_use
 from harness.core.energy import EnergyModel
 from harness.core.walk import frozen
 
@@ -36,7 +36,7 @@ def count_passes(model: nn.Module) -> Iterator["Counter[Pass]"]:
         kind: Kind = "forward"
         if output.requires_grad:
             kind = "training" if any(p.requires_grad for p in module.parameters()) else "input gradient"
-        passes[Pass(kind, len(inputs[0]), not module.training, _precision(inputs[0].device))] += 1
+        passes[Pass(kind, len(inputs[0]), not module.training, precision_in_use(inputs[0].device))] += 1
 
     hook = model.register_forward_hook(note)
     try:
@@ -58,12 +58,6 @@ def bare(model: EnergyModel, passes: "Counter[Pass]", images: Tensor) -> Callabl
         model.zero_grad(set_to_none=True)
 
     return make
-
-
-def _precision(device: torch.device) -> Precision:
-    if torch.is_autocast_enabled(device.type):
-        return "bf16"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
 
 
 def _pass(model: EnergyModel, one: Pass, x: Tensor) -> None:
