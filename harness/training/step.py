@@ -209,7 +209,9 @@ def synchronise_norm(model: EnergyModel, world: World, accumulate: int, device: 
     if model.freeze_norm or not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return "frozen"
     if world.size > 1 and device.type == "cuda":
-        model.net = nn.SyncBatchNorm.convert_sync_batchnorm(model.net)
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's own drops activations of timm's norms
+
+        model.net = convert_sync_batchnorm(model.net)
     if accumulate > 1:
         return "of each piece"
     return "of each process" if world.size > 1 and device.type != "cuda" else "of all processes"
