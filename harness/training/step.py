@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.core.device import computing
+from harness.core.device import Precision, computing
 from harness.core.distributed import World
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
@@ -38,6 +38,7 @@ class Step:
         self.skipped: set[str] = set()
         check_shares(stage, self.world.size, inputs.accumulate)
         model.freeze_norm = how.freeze_norm
+        lay_out(model, how.precision, inputs.device)
         self.statistics = synchronise_norm(model, self.world, inputs.accumulate, inputs.device)
         self.optimizer = optimizer(list(model.parameters()), how)
         self.average = None if how.ema is None else average_model(model, how.ema)
@@ -174,6 +175,15 @@ def _to_cpu(tensors: list[Tensor]) -> list[Tensor]:
     """Tensors as doubles on the CPU, copied together."""
     flat = torch.cat([x.double().flatten() for x in tensors]).cpu()
     return [part.view(x.shape) for part, x in zip(flat.split([x.numel() for x in tensors]), tensors, strict=True)]
+
+
+def lay_out(model: EnergyModel, precision: Precision, device: torch.device) -> None:
+    """Keep convolutions' weights in channels-last order where a GPU learns in tf32 or bf16, whose kernels need it.
+
+    Otherwise the weights are laid out again in each pass. Names, shapes and values stay; in fp32 so does the order.
+    """
+    if device.type == "cuda" and precision != "fp32":
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def compile_net(model: EnergyModel, stage: Stage) -> None:
