@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import cos, pi
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import PARAM_LIST, AveragedModel
+from torch.optim.swa_utils import AveragedModel
 
 from harness.core.device import Precision
 from harness.core.settings import later, settings
+
+foreach: Any = torch
+"""torch's functions over lists of tensors, by which a GPU is asked once for a whole net; its type hints lack them."""
 
 
 @settings
@@ -102,14 +105,16 @@ def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in parameters]
-    scale = [p.detach().abs() if how.adaptive else torch.ones_like(p) for p in parameters]
-    scaled = [t * p.grad for t, p in zip(scale, parameters, strict=True) if p.grad is not None]
-    length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
     # Climb, and stop updates of the running statistics.
     with torch.no_grad():
-        for p, t, s in zip(parameters, scale, scaled, strict=True):
-            p.add_(how.sharpness * t * s / length)
+        move = foreach._foreach_abs(parameters) if how.adaptive else [torch.ones_like(p) for p in parameters]
+        scaled = foreach._foreach_mul(move, [p.grad for p in parameters])
+        length = torch.stack(foreach._foreach_norm(scaled)).norm() + 1e-12
+        foreach._foreach_mul_(move, how.sharpness)
+        foreach._foreach_mul_(move, scaled)
+        foreach._foreach_div_(move, length)
+        foreach._foreach_add_(parameters, move)
     for norm in norms:
         norm.track_running_stats = False
     try:
@@ -118,21 +123,34 @@ def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
         for norm in norms:
             norm.track_running_stats = True
         with torch.no_grad():
-            for p, value in zip(parameters, before, strict=True):
-                p.copy_(value)
+            foreach._foreach_copy_(parameters, before)
 
 
-def average_model(model: nn.Module, decay: float) -> AveragedModel:
+class Average(AveragedModel):
     """An exponential moving average of weights and normalisation statistics (DAT: decay 0.999).
 
     The first update copies; after n updates the decay is min(decay, (1 + n) / (10 + n)).
     """
 
-    def update(means: PARAM_LIST, values: PARAM_LIST, n: Tensor | int) -> None:
-        if means[0].is_floating_point():  # torch passes one dtype at a time
-            d = min(decay, (1 + float(n)) / (10 + float(n)))
-            torch._foreach_lerp_(means, values, 1 - d)  # pyright: ignore[reportPrivateImportUsage] - as swa_utils does
-        else:  # counters of batches
-            torch._foreach_copy_(means, values)  # pyright: ignore[reportPrivateImportUsage]
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the model's weights and statistics into the average.
+
+        torch's own method sends the number of updates through the device, for which the host would wait in each step.
+        """
+        n = int(self.n_averaged)  # a tensor on the CPU
+        d = min(self.decay, (1 + n) / (10 + n))
+        both = [[*one.parameters(), *one.buffers()] for one in (self.module, model)]
+        # Average floats; copy counters of batches, and in the first update everything.
+        for averaged in (True, False):
+            pairs = [pair for pair in zip(*both, strict=True) if (n > 0 and pair[0].is_floating_point()) == averaged]
+            means, values = [mean for mean, _ in pairs], [value for _, value in pairs]
+            if pairs and averaged:
+                foreach._foreach_lerp_(means, values, 1 - d)
+            elif pairs:
+                foreach._foreach_copy_(means, values)
+        self.n_averaged += 1

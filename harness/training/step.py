@@ -15,7 +15,7 @@ from harness.core.distributed import World
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
 from harness.core.method import Batch, Loss, Stage, State, Stream
-from harness.core.optim import average_model, optimizer, sharpest
+from harness.core.optim import Average, foreach, optimizer, sharpest
 from harness.core.random import generator
 from harness.core.shard import Shard
 from harness.core.timing import section
@@ -41,7 +41,7 @@ class Step:
         lay_out(model, how.precision, inputs.device)
         self.statistics = synchronise_norm(model, self.world, inputs.accumulate, inputs.device)
         self.optimizer = optimizer(list(model.parameters()), how)
-        self.average = None if how.ema is None else average_model(model, how.ema)
+        self.average = None if how.ema is None else Average(model, how.ema)
         if inputs.recompute:
             recompute_activations(model, self.statistics)
         if inputs.compile:
@@ -240,8 +240,7 @@ def average_gradients(model: EnergyModel, world: World) -> None:
         if isinstance(norm, _BatchNorm) and norm.training and not isinstance(norm, nn.SyncBatchNorm):
             shared += [value for value in (norm.running_mean, norm.running_var) if value is not None]
     flat = world.mean(_flatten_dense_tensors(shared))
-    for tensor, value in zip(shared, _unflatten_dense_tensors(flat, shared), strict=True):
-        tensor.copy_(value)
+    foreach._foreach_copy_(shared, _unflatten_dense_tensors(flat, shared))
 
 
 def same_weights(model: nn.Module, world: World) -> bool:

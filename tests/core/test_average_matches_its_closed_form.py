@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from harness.core.optim import average_model
+from harness.core.optim import Average
 
 
 def snapshots(model, n, seed=0):
@@ -36,7 +36,7 @@ def closed_form(values, decay):
 @pytest.mark.parametrize("decay", [0.999, 0.3, 0.0])
 def test_the_average_is_the_closed_form_after_each_update(digits_net, decay):
     model = digits_net().double()
-    average = average_model(model, decay)
+    average = Average(model, decay)
     seen = []
     for state in snapshots(model, 12):
         average.update_parameters(model)
@@ -49,7 +49,7 @@ def test_the_average_is_the_closed_form_after_each_update(digits_net, decay):
 
 def test_the_decay_reaches_its_limit_and_stays():
     weight = torch.nn.Linear(1, 1, bias=False).double()
-    average = average_model(weight, 0.5)  # (1 + n) / (10 + n) is a half at n = 8
+    average = Average(weight, 0.5)  # (1 + n) / (10 + n) is a half at n = 8
     values = []
     for step in range(20):
         weight.weight.data.fill_(float(step % 3))
@@ -62,7 +62,7 @@ def test_the_decay_reaches_its_limit_and_stays():
 
 def test_the_first_update_copies_and_shares_no_memory(digits_net):
     model = digits_net()
-    average = average_model(model, 0.999)
+    average = Average(model, 0.999)
     (state,) = snapshots(model, 1)
     average.update_parameters(model)
     assert all(torch.equal(value, state[name]) for name, value in average.module.state_dict().items())
@@ -72,7 +72,7 @@ def test_the_first_update_copies_and_shares_no_memory(digits_net):
 
 def test_normalisation_statistics_are_averaged_and_counters_copied(digits_net):
     model = digits_net().double()
-    average = average_model(model, 0.999)
+    average = Average(model, 0.999)
     first, second = (average.update_parameters(model) or state for state in snapshots(model, 2))
     after = average.module.state_dict()
     d = 2 / 11
@@ -83,10 +83,10 @@ def test_normalisation_statistics_are_averaged_and_counters_copied(digits_net):
 
 def test_an_average_continues_from_its_saved_state(digits_net):
     model = digits_net().double()
-    whole, first = average_model(model, 0.999), average_model(model, 0.999)
+    whole, first = Average(model, 0.999), Average(model, 0.999)
     for n, _ in enumerate(snapshots(model, 6)):
         if n == 3:
-            second = average_model(model, 0.999)
+            second = Average(model, 0.999)
             second.load_state_dict(first.state_dict())
             first = second
         whole.update_parameters(model)
