@@ -39,8 +39,13 @@ def gaussian(of: State, classes: Tensor, rng: torch.Generator) -> Tensor:
     """One flattened draw for each of the given classes, before clamping to [0, 1]."""
     means, roots = of["means"], of["roots"]
     x = torch.randn(len(classes), means.shape[1], generator=rng, device=means.device, dtype=means.dtype)
-    for c in classes.unique():
-        x[classes == c] = means[c] + x[classes == c] @ roots[c].T
+    # Sort the draws by class: their numbers are then all that the host must read from the device.
+    order, numbers = classes.argsort(stable=True), torch.arange(len(means), device=classes.device)
+    drawn = x[order]
+    for c, part in enumerate(drawn.split((classes[:, None] == numbers).sum(0).tolist())):
+        if len(part):
+            part.copy_(means[c] + part @ roots[c].T)
+    x[order] = drawn
     return x
 
 
@@ -78,9 +83,10 @@ class InformativeChains:
         chains = to_images(shard.take(buffer, places))
         # Replace a few chains by fresh draws from the Gaussians of random classes.
         restarts = torch.rand(total, generator=shard.rng, device=buffer.device) < self.restart
-        classes = torch.randint(len(state["means"]), (int(restarts.sum()),), generator=shard.rng, device=buffer.device)
+        (rows,) = restarts.nonzero(as_tuple=True)
+        classes = torch.randint(len(state["means"]), (len(rows),), generator=shard.rng, device=buffer.device)
         fresh = chains.new_zeros(total, *buffer.shape[1:])
-        fresh[restarts] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
+        fresh[rows] = gaussian(state, classes, shard.rng).clamp(0, 1).view(-1, *buffer.shape[1:])
         start = torch.where(shard.own(restarts)[:, None, None, None], shard.own(fresh), chains)
         # Continue all chains, and write them back.
         x = walk(model, start, marginal_score, self.walk, normal=shard.normal)

@@ -6,10 +6,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 READS = (
-    *(getattr(torch.Tensor, name) for name in ("item", "tolist", "cpu", "numpy")),
+    *(getattr(torch.Tensor, name) for name in ("item", "tolist", "cpu", "numpy", "nonzero", "unique")),
     *(getattr(torch.Tensor, name) for name in ("__bool__", "__int__", "__float__", "__index__")),
 )
-"""Functions that make the host wait for the device of a tensor."""
+"""Functions that make the host wait for the device of a tensor, some of them for the shape of their result."""
+
+INDEXING = (torch.Tensor.__getitem__, torch.Tensor.__setitem__)
+
+
+def masks(function, given):
+    """Whether this is indexing by a mask, for whose number of true entries the host waits."""
+    return function in INDEXING and any(x.dtype == torch.bool for x in tree_leaves(given[1]) if torch.is_tensor(x))
 
 
 class Reads(TorchFunctionMode):
@@ -25,7 +32,7 @@ class Reads(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         given = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)]
         at_home = bool(given) and all(id(x) in self.home for x in given)
-        self.count += function in READS and not at_home
+        self.count += (function in READS or masks(function, args)) and not at_home
         found = function(*args, **(kwargs or {}))
         if at_home or function is torch.Tensor.cpu:
             self.home |= {id(x): x for x in tree_leaves(found) if isinstance(x, torch.Tensor)}
