@@ -2,7 +2,7 @@
 
 A plain loop: every image batch passes through the net separately, walks run with weights that require gradients, the
 host reads the losses in every iteration, the curriculum's AUC takes its own passes, and averaged weights are updated
-parameter by parameter. All in fp32 and NCHW.
+parameter by parameter. All in NCHW, and in the precision that the caller sets.
 """
 
 from collections.abc import Callable

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
 
 import torch
 
+from harness.core.device import computing
 from harness.core.method import Batch
 from harness.core.timing import Clock
 from harness.cost.memory import peak
@@ -17,6 +18,9 @@ from harness.cost.plain_steps import LOSSES, PlainStep
 from harness.training.step import Step
 
 OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
+
+DEFAULTS = "reference, torch's defaults"
+"""The reference as it runs on a GPU where nothing is set: convolutions use TF32, so it is no fp32 code."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
     device = step.inputs.device
     waiting, batch = _fetch(step, rounds)
     plain = deepcopy(step.model)  # not compiled
+    usual = deepcopy(plain).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     before = deepcopy(plain.state_dict())
     numbers = cycle(range(step.steps))  # each number has its own random draws, so that no chain grows longer and longer
 
@@ -61,23 +66,36 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
         return step(next(numbers), batch)
 
     def afresh() -> None:
-        for model in (step.model, plain):
+        for model in (step.model, plain, usual):
             model.load_state_dict(before)
 
-    # Count the passes of our step; the floor repeats exactly these.
-    with count_passes(step.model) as passes:
-        ours()
+    # Count the passes of our step where nothing is compiled; the floor repeats exactly these.
+    uncompiled = copy(step)
+    uncompiled.model = plain
+    with count_passes(plain) as passes:
+        uncompiled(next(numbers), batch)
+    plain.zero_grad(set_to_none=True)
     variants: dict[str, Callable[[], object]] = {OURS: ours}
     if type(step.stage) in LOSSES:
         state = {key: value.clone() for key, value in step.state.items()}
-        reference = PlainStep(step.stage, plain, deepcopy(plain), state)
-        variants[REFERENCE] = lambda: reference.step(batch)
+        reference = PlainStep(step.stage, usual, deepcopy(usual), state)
+        variants |= references(lambda: reference.step(batch), device)
     variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
     seconds, sections = time_in_turn(variants, afresh, rounds, device)
     sections["data"] = median(waiting)
     return Timing(
         f"stage {name}", on, step.stage.training.batch, standin, seconds, sections, peak_bytes(variants, device)
     )
+
+
+def references(plain: Callable[[], object], device: torch.device) -> dict[str, Callable[[], object]]:
+    """Return plain code in true fp32, as ours is by default; on a GPU also as it runs by torch's defaults."""
+
+    def in_fp32() -> object:
+        with computing("fp32", device):
+            return plain()
+
+    return {REFERENCE: in_fp32} | ({DEFAULTS: plain} if device.type == "cuda" else {})
 
 
 def time_in_turn(

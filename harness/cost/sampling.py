@@ -6,7 +6,7 @@ from harness.core.random import generator
 from harness.core.walk import joint_logit
 from harness.cost.passes import bare, count_passes
 from harness.cost.plain_steps import plain_walk
-from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing, peak_bytes, time_in_turn
+from harness.cost.rounds import FLOOR, OURS, Timing, peak_bytes, references, time_in_turn
 from harness.cost.standin import stand_in_data, stand_in_outliers
 from harness.evaluation.samples import draw_of
 from harness.runs import pace
@@ -31,7 +31,7 @@ def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) ->
     # Count the passes of our sampler; the floor repeats exactly these.
     with count_passes(model) as passes:
         ours()
-    variants = {OURS: ours, REFERENCE: reference, FLOOR: bare(model, passes, starts)}
+    variants = {OURS: ours, **references(reference, device), FLOOR: bare(model, passes, starts)}
     seconds, sections = time_in_turn(variants, lambda: None, rounds, device)
     held_by = peak_bytes(variants, device)
     return Timing("sampling", pace.name(device), count, data is not run.data, seconds, sections, held_by)

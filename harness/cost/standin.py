@@ -1,6 +1,7 @@
 """Random images in place of a dataset or outliers whose files are missing: the net takes as long for them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -85,5 +86,6 @@ def _classes(data: Dataset) -> int:
         return CLASSES
 
 
+@lru_cache(1)  # at 256 pixels it takes seconds, and 0.8 GB
 def _noise(shape: tuple[int, int, int]) -> Tensor:
     return torch.rand(IMAGES, *shape, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from harness.core.files import write_json
 from harness.cost.disk import size
-from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing
+from harness.cost.rounds import DEFAULTS, FLOOR, OURS, REFERENCE, Timing
 from harness.runs.run import Run
 
 ORDER = (
@@ -55,6 +55,10 @@ def notes(cost: Timing) -> list[str]:
     lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
     if REFERENCE not in cost.seconds:
         lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
+    if DEFAULTS in cost.seconds:
+        lines.append(
+            "The reference is in fp32; by torch's defaults it uses TF32 in convolutions, as precision=tf32 does."
+        )
     if cost.standin:
         lines.append("Random images stand in for the data, whose files are not here: fetching them says nothing.")
     return lines
@@ -64,5 +68,7 @@ def keep(run: Run, costs: Sequence[Timing], folder: Path) -> Path:
     """Write the timings of a run as JSON; return the path of the file."""
     what = [run.config.method["name"], run.config.data["name"], run.config.model["name"], costs[0].what]
     path = folder / "bench" / (re.sub(r"\W+", "_", "-".join([*what, costs[0].device])) + ".json")
-    write_json(path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, FLOOR)}} for cost in costs])
+    write_json(
+        path, [asdict(cost) | {"ratios": {to: cost.ratio(to) for to in (REFERENCE, DEFAULTS, FLOOR)}} for cost in costs]
+    )
     return path
