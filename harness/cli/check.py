@@ -1,4 +1,4 @@
-"""Check a method on a dataset, at a tiny size, against the contract of all methods; exit status 1 if it breaks it."""
+"""Check a method on a dataset and a device, at a tiny size, against the contract; exit status 1 if it breaks it."""
 
 from harness.cli.request import Request
 from harness.cli.tables import console

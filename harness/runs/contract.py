@@ -7,15 +7,18 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from harness.core.device import full_precision
 from harness.core.method import Stage, State, Stream
 from harness.evaluation.samples import draw
-from harness.runs.build import initial, outliers, stage_inputs, untrained
+from harness.runs.build import initial, outliers, prepare, stage_inputs, untrained
 from harness.runs.run import Run
 from harness.training.checkpoint import copy_to_cpu
 from harness.training.step import Step
 
 BATCH, STEPS = 8, 4
-CPU = torch.device("cpu")
+
+Promise = Callable[[Run, torch.device], None]
+"""Checks a run's method on a device; raises what is wrong."""
 
 
 class Broken(Exception):
@@ -23,24 +26,26 @@ class Broken(Exception):
 
 
 def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
-    """Yield each promise with None if the method keeps it, or else with what is wrong."""
+    """Yield each promise with None if the method keeps it on the run's device, or else with what is wrong."""
     reason = run.method.skip(run.data)
     if reason:
         yield f"It declines this dataset, and says why: {reason}", None
         return
+    device = prepare(run.config)
     for promise in PROMISES:
-        yield str(promise.__doc__).rstrip("."), _problem(promise, run)
+        yield str(promise.__doc__).rstrip("."), _problem(promise, run, device)
 
 
-def _problem(promise: Callable[[Run], None], run: Run) -> str | None:
+def _problem(promise: Promise, run: Run, device: torch.device) -> str | None:
     try:
-        promise(run)
+        with full_precision():  # its algorithms are deterministic, which a comparison bit for bit needs on a GPU
+            promise(run, device)
     except Exception as error:  # any error of a new method is the verdict
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def stages_are_sound(run: Run) -> None:
+def stages_are_sound(run: Run, device: torch.device) -> None:
     """It has stages, and each asks for streams that there are."""
     if not run.method.stages and not run.init:
         raise Broken("`stages` is empty, and no init=PATH gives it weights")
@@ -49,9 +54,9 @@ def stages_are_sound(run: Run) -> None:
             raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
 
 
-def losses_are_sound(run: Run) -> None:
+def losses_are_sound(run: Run, device: torch.device) -> None:
     """The terms of each loss are finite scalars that reach the weights, and computing them leaves no gradient."""
-    for name, step in _steps(run):
+    for name, step in _steps(run, device):
         step.model.train()
         loss = step.loss(*next(step.batches()))
         for term, value in loss.terms.items():
@@ -64,12 +69,12 @@ def losses_are_sound(run: Run) -> None:
             raise Broken(f"stage {name}: no gradient reaches the weights")
 
 
-def training_resumes_exactly(run: Run) -> None:
+def training_resumes_exactly(run: Run, device: torch.device) -> None:
     """Training that was interrupted ends with the same weights and state as training that was not, bit for bit."""
     for name, stage in run.method.stages.items():
         (whole, state), (broken, state_of_broken) = (
-            _trained(run, name, stage, None),
-            _trained(run, name, stage, STEPS // 2),
+            _trained(run, name, stage, device, None),
+            _trained(run, name, stage, device, STEPS // 2),
         )
         if differing := [key for key in whole if not torch.equal(whole[key], broken[key])]:
             raise Broken(f"stage {name}: {differing[0]} differs after a resume")
@@ -77,24 +82,24 @@ def training_resumes_exactly(run: Run) -> None:
             raise Broken(f"stage {name}: state {differing[0]} differs after a resume")
 
 
-def samples_are_images(run: Run) -> None:
+def samples_are_images(run: Run, device: torch.device) -> None:
     """Its samples are finite images of the data's shape."""
-    images = _samples(run, 0, 4)
+    images = _samples(run, device, 0, 4)
     if images.shape != (4, *run.data.shape):
         raise Broken(f"samples have shape {tuple(images.shape)}, not {(4, *run.data.shape)}")
 
 
-def samples_depend_on_their_seed_alone(run: Run) -> None:
+def samples_depend_on_their_seed_alone(run: Run, device: torch.device) -> None:
     """A sample depends on its own seed, not on the batch it is made in."""
-    together, apart = _samples(run, 0, 4), torch.cat([_samples(run, 0, 1), _samples(run, 1, 4)])
+    together, apart = _samples(run, device, 0, 4), torch.cat([_samples(run, device, 0, 1), _samples(run, device, 1, 4)])
     if not torch.allclose(together, apart, atol=1e-4):
         raise Broken(f"samples differ by up to {(together - apart).abs().max():.3g} when made in other batches")
 
 
-def batches_can_be_shared(run: Run) -> None:
+def batches_can_be_shared(run: Run, device: torch.device) -> None:
     """In two pieces, as two processes share it, a batch gives the gradients of the whole, normalisation frozen."""
     for name, stage in run.method.stages.items():
-        whole, pieces = _gradients(run, name, stage, 1), _gradients(run, name, stage, 2)
+        whole, pieces = _gradients(run, name, stage, device, 1), _gradients(run, name, stage, device, 2)
         if not (whole - pieces).norm() <= 1e-3 * whole.norm():
             off = float((whole - pieces).norm() / whole.norm())
             raise Broken(f"stage {name}: the gradients of a batch in two pieces are {off:.0%} off those of the whole")
@@ -110,26 +115,28 @@ PROMISES = (
 )
 
 
-def _steps(run: Run) -> Iterator[tuple[str, Step]]:
+def _steps(run: Run, device: torch.device) -> Iterator[tuple[str, Step]]:
     for name, stage in run.method.stages.items():
-        yield name, _step(run, name, stage)
+        yield name, _step(run, name, stage, device)
 
 
-def _step(run: Run, name: str, stage: Stage, pieces: int = 1) -> Step:
+def _step(run: Run, name: str, stage: Stage, device: torch.device, pieces: int = 1) -> Step:
     """The `Step` of a stage at the tiny size, with untrained weights."""
     epochs = STEPS * BATCH / run.data.length("train")
     tiny = replace(stage, training=replace(stage.training, batch=BATCH, epochs=epochs))  # pyright: ignore[reportArgumentType]
-    inputs = replace(stage_inputs(run, name, tiny, CPU), key=(0, name), workers=0, accumulate=pieces, compile=False)
-    return Step(tiny, untrained(run), replace(inputs, recompute=False))
+    inputs = replace(stage_inputs(run, name, tiny, device), key=(0, name), workers=0, accumulate=pieces, compile=False)
+    return Step(tiny, untrained(run).to(device), replace(inputs, recompute=False))
 
 
-def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> tuple[dict[str, Tensor], State]:
+def _trained(
+    run: Run, name: str, stage: Stage, device: torch.device, interrupted_at: int | None
+) -> tuple[dict[str, Tensor], State]:
     """Weights and state after STEPS steps; with `interrupted_at`, restored into a new Step before that step."""
-    step = _step(run, name, stage)
+    step = _step(run, name, stage, device)
     for number, batch in step.batches():
         if number == interrupted_at:
             saved = copy_to_cpu(step.content())
-            step = _step(run, name, stage)
+            step = _step(run, name, stage, device)
             step.restore(saved)
             break
         step(number, batch)
@@ -139,9 +146,9 @@ def _trained(run: Run, name: str, stage: Stage, interrupted_at: int | None) -> t
     return dict(step.result().state_dict()), dict(step.state)
 
 
-def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
+def _gradients(run: Run, name: str, stage: Stage, device: torch.device, pieces: int) -> Tensor:
     """All gradients of the first step as one flat tensor, with the batch split into `pieces`."""
-    step = _step(run, name, stage, pieces)
+    step = _step(run, name, stage, device, pieces)
     step.model.freeze_norm = True
     step.model.train()
     number, batch = next(step.batches())
@@ -150,10 +157,10 @@ def _gradients(run: Run, name: str, stage: Stage, pieces: int) -> Tensor:
     return torch.cat([p.grad.flatten() for p in step.model.parameters() if p.grad is not None])
 
 
-def _samples(run: Run, first: int, last: int) -> Tensor:
+def _samples(run: Run, device: torch.device, first: int, last: int) -> Tensor:
     """Samples first … last − 1 of the model before training."""
-    model, state = initial(run), {}
-    for _, step in _steps(run):
+    model, state = initial(run).to(device), {}
+    for _, step in _steps(run, device):
         model, state = step.model, step.state
     classes = len(run.data.classes)
-    return draw(run.method, model.eval(), state, outliers(run), classes, 0, range(first, last), CPU)
+    return draw(run.method, model.eval(), state, outliers(run), classes, 0, range(first, last), device)
