@@ -39,8 +39,10 @@ def gpu_joules(device: torch.device) -> float:
     """Energy of a GPU since its driver was loaded, in joules, by all its users; NaN if it is not reported."""
     if device.type != "cuda":
         return nan
-    import pynvml  # from nvidia-ml-py; slow if there is no driver
-
+    try:
+        import pynvml  # from nvidia-ml-py, which benchmarks do without; slow if there is no driver
+    except ImportError:
+        return nan
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")

@@ -60,6 +60,13 @@ def test_a_gpu_that_does_not_tell_and_a_cpu_have_none(nvml):
     assert gpu_joules(torch.device("cpu")) != gpu_joules(torch.device("cpu")), "it must be NaN"
 
 
+def test_a_machine_without_the_library_of_drivers_tells_none(monkeypatch):
+    """A GPU is there; nvidia-ml-py is not, as where the step benchmark runs on torch, torchvision and timm alone."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # an import of it then fails
+    meter = Meter(GPU, ALONE)
+    assert meter.joules() is None and meter.seconds >= 0
+
+
 def test_a_run_has_the_energy_of_all_its_stages_or_none():
     stages = [STAGE.model_copy(update={"joules": joules}) for joules in (1.8e6, 3.6e6)]
     assert COST.model_copy(update={"stages": stages}).training_kwh == 1.5
