@@ -1,5 +1,6 @@
 """The device that a run computes on, and its numerical precision."""
 
+import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.index is not None and device.type == "cuda" and torch.cuda.is_available():
+            torch.cuda.set_device(device)  # before any other call, which would open the first GPU as well
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
@@ -35,8 +38,24 @@ def full_precision() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before
 
 
+def release_memory(device: torch.device) -> None:
+    """Return to the GPU what torch keeps of it for tensors to come, so that other processes can have it."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_mb` count from here on; on a CPU it always counts from the beginning of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mb(device: torch.device) -> int:
-    """Peak memory so far in MB: of the GPU for a CUDA device, else of this process."""
+    """Peak memory in MB: of the GPU since `reset_peak_memory` for a CUDA device, else of this process since it began.
+
+    An operating system does not reset the peak of a process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 10**6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import start_processes
 
-from harness.core.device import full_precision
+from harness.core.device import full_precision, release_memory
 from harness.core.distributed import World, join
 from harness.core.errors import Diverged
 from harness.core.files import read_json, write_json
@@ -78,6 +78,7 @@ def _run_shared(evaluation: Evaluation, pieces: list[Piece], world: World, hear:
 def _run_processes(
     evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, remake: Remake, hear: Hear
 ) -> None:
+    release_memory(evaluation.subject.device)  # of a GPU, that one of the processes shares with this one
     arguments = (remake, phase, processes)
     context = start_processes(_run_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None

@@ -263,10 +263,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
 def evaluation_of(folder: Path, rank: int) -> Evaluation:
     """The evaluation of the run in a folder, for worker process `rank`; workers are spread over the GPUs."""
     run = load(folder)
-    device = prepare(run.config)
-    if device.type == "cuda" and run.config.device == "auto":
-        device = torch.device("cuda", rank % torch.cuda.device_count())
-    return evaluation(run, device)
+    return evaluation(run, prepare(run.config, worker=rank))
 
 
 def evaluators(run: Run, device: torch.device) -> int:
@@ -275,14 +272,17 @@ def evaluators(run: Run, device: torch.device) -> int:
     return run.config.evaluators or (torch.cuda.device_count() if whole else 1)
 
 
-def prepare(config: Config) -> torch.device:
-    """Set this process's CPU threads and CUDA device from a run's config; return the device for this rank."""
+def prepare(config: Config, worker: int | None = None) -> torch.device:
+    """Set this process's CPU threads and CUDA device from a run's config; return the device for this rank.
+
+    worker: number of this process among those of an evaluation, which are spread over the GPUs with device=auto.
+    """
     if threads := config.threads or _cores_per_run(config.launcher):
         torch.set_num_threads(threads)
-    device = choose_device(join().device(config.device))
-    if device.index is not None and device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
+    name = join().device(config.device)
+    if worker is not None and name == "auto" and (gpus := torch.cuda.device_count()):
+        name = f"cuda:{worker % gpus}"
+    return choose_device(name)
 
 
 def _cores_per_run(launcher: dict[str, Any]) -> int | None:

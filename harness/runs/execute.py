@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.core.device import full_precision, peak_memory_mb
+from harness.core.device import full_precision, peak_memory_mb, release_memory, reset_peak_memory
 from harness.core.distributed import Lost, World, join
 from harness.core.errors import Damaged, Diverged
 from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
@@ -157,6 +157,9 @@ def train_alone(run: Run, stage_run: StageRun) -> None:
 
 def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
     """The record of a trained run, evaluated under its protocol."""
+    # Release what training has used, and measure the memory of the evaluation by itself.
+    release_memory(device)
+    reset_peak_memory(device)
     evaluation, world = build.evaluation(run, device), join()
     with full_precision():
         # Check on few images that the numbers will mean something, and that pieces of an earlier attempt are sound.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.device import peak_memory_mb
+from harness.core.device import peak_memory_mb, release_memory, reset_peak_memory
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged
 from harness.core.files import append_line, read_lines, write_checked, write_text
@@ -56,6 +56,9 @@ def train(
     model if the stage averages. Every process of `inputs.world` calls this; rank 0 writes. Raises Diverged, with the
     checkpoints kept, and Leave when a signal says so, with the last step saved.
     """
+    # Begin with the memory that the model takes, whatever this process has done before.
+    release_memory(inputs.device)
+    reset_peak_memory(inputs.device)
     world, curves = inputs.world, folder / "metrics.jsonl"
     step, checkpoints = Step(stage, model, inputs), Checkpoints(folder / "checkpoints", world)
 
