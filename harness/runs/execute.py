@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.core.device import full_precision, peak_memory_mb, release_memory, reset_peak_memory
-from harness.core.distributed import Lost, World, join
+from harness.core.distributed import Lost, World, in_step, join
 from harness.core.errors import Damaged, Diverged
 from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
 from harness.core.signals import handle_signals
@@ -39,7 +39,7 @@ def execute(run: Run, watch: Watch) -> Record:
     """
     world = join()
     watch = watch if world.rank == 0 else Watch()
-    with handle_signals(), hold_folder(run.folder, world), watch:
+    with in_step(), handle_signals(), hold_folder(run.folder, world), watch:
         # A run that has its record is over.
         path = run.folder / "record.json"
         if world.on_main(path.exists):
@@ -107,6 +107,7 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
             raise Diverged(reason)
         if world.on_main(lambda: stage_run.done):
             return
+        world.connect(device)
 
         # Begin from the parent's weights, or from initial ones; those that `init` gives must be right on enough images.
         model = build.load_trained(run, stage_run.parent, device)
@@ -149,7 +150,7 @@ def _divergence(stage_run: StageRun) -> str:
 
 def train_alone(run: Run, stage_run: StageRun) -> None:
     """Train one stage of a run and nothing else, with the signals and locks of `execute`."""
-    with handle_signals():
+    with in_step(), handle_signals():
         if rehearses(device := build.prepare(run.config)):
             rehearse(run, device)
         train_stage(run, stage_run, Watch())

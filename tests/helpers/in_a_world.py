@@ -1,9 +1,14 @@
-"""The script of the processes in distributed tests: torchrun in_a_world.py FAULT OVERRIDE… -- OVERRIDE…"""
+"""The script of the processes in distributed tests: torchrun in_a_world.py FAULT OVERRIDE… -- OVERRIDE…
+
+"FAULT on GPUs" is the same in a world that pretends to have GPUs.
+"""
 
 import os
 import signal
 import sys
 from itertools import groupby
+
+from pretended_nccl import pretend
 
 import harness
 from harness.core.distributed import join
@@ -40,7 +45,9 @@ def with_fault(loss, fault):
 
 if __name__ == "__main__":
     name, *words = sys.argv[1:]
-    Robust.loss = with_fault(Robust.loss, FAULTS[name])
+    if name.endswith(" on GPUs"):
+        pretend()
+    Robust.loss = with_fault(Robust.loss, FAULTS[name.removesuffix(" on GPUs")])
     sweeps = [harness.plan(*some) for between, some in groupby(words, "--".__eq__) if not between]
     for run in [run for sweep in sweeps for run in sweep]:
         join().on_main(run.freeze)
