@@ -92,7 +92,7 @@ class Config:
     threads: StrictInt | None = None
     """CPU threads of a run; null: torch's default, or with launcher=processes the run's share of the cores."""
     workers: StrictInt = 0
-    """Worker processes of the data loader of each stream."""
+    """Processes that load images, shared by the streams of a process; at least one for each stream, unless it is 0."""
     evaluators: StrictInt | None = None
     """Processes that share an evaluation; null: one for each GPU with launcher=local and device=auto, else one."""
     microbatch: StrictInt | None = None

@@ -19,11 +19,11 @@ from harness.core.random import derive
 class StageInputs:
     """The data, device and settings that a stage trains with.
 
-    key: the root of all its random numbers. workers: data loader processes per stream. world: the processes that share
-    each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version: description
-    of the running code. code: the digests of it that are kept with the weights. parent: digest of the weights that the
-    stage begins from; empty if unknown. compile: whether to compile the net for training. recompute: whether to
-    recompute activations in the backward pass, which saves memory.
+    key: the root of all its random numbers. workers: data loader processes, shared by the streams. world: the processes
+    that share each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version:
+    description of the running code. code: the digests of it that are kept with the weights. parent: digest of the
+    weights that the stage begins from; empty if unknown. compile: whether to compile the net for training. recompute:
+    whether to recompute activations in the backward pass, which saves memory.
     """
 
     data: Dataset
@@ -45,7 +45,8 @@ def batches(
 ) -> Iterator[tuple[int, Batch]]:
     """Yield steps start … steps − 1 with this rank's part of each batch; unreadable files are added to `skipped`."""
     streams: dict[Stream, Iterator[tuple[Tensor, Tensor]]] = {
-        name: _stream(name, stage, inputs, start, steps, skipped) for name in stage.streams
+        name: _stream(name, stage, inputs, workers, start, steps, skipped)
+        for name, workers in _workers_by_stream(stage, inputs.workers).items()
     }
     for step in range(start, steps):
         images: dict[Stream, Tensor] = {}
@@ -57,8 +58,17 @@ def batches(
         yield step, Batch(images, labels)
 
 
+def _workers_by_stream(stage: Stage, workers: int) -> dict[Stream, int]:
+    """The data loader processes of each stream: equal shares, where the first streams take what is left over.
+
+    Each stream has at least one, unless `workers` is 0, so that all images are loaded beside the training.
+    """
+    share, rest = divmod(workers, len(stage.streams))
+    return {stream: max(share + (place < rest), min(workers, 1)) for place, stream in enumerate(stage.streams)}
+
+
 def _stream(
-    stream: Stream, stage: Stage, inputs: StageInputs, start: int, steps: int, skipped: set[str]
+    stream: Stream, stage: Stage, inputs: StageInputs, workers: int, start: int, steps: int, skipped: set[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if stream == "outliers":
         if inputs.outliers is None:
@@ -71,9 +81,7 @@ def _stream(
     part = size // world.size
     own = range(world.rank * part, (world.rank + 1) * part)
     pinned = inputs.device.type == "cuda"
-    return loader.batches(
-        view, length, size, seed, start, steps, inputs.workers, source.on_bad_image, skipped, own, pinned
-    )
+    return loader.batches(view, length, size, seed, start, steps, workers, source.on_bad_image, skipped, own, pinned)
 
 
 def check_shares(stage: Stage, processes: int, pieces: int) -> None:
