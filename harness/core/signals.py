@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Literal
@@ -53,8 +53,11 @@ signals = Signals()
 
 
 @contextmanager
-def handle_signals() -> Iterator[None]:
-    """Inside, signals are handled; after a Leave, submitit's own handler has the job requeued where there is one."""
+def handle_signals(disconnect: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Inside, signals are handled; after a Leave, submitit's own handler has the job requeued where there is one.
+
+    disconnect: closes the connections to the other processes of a job, before that.
+    """
     numbers = ACTIONS[_place()] if in_main_thread() else {}
     before = {number: signal.signal(number, signals.handle) for number in numbers}
     try:
@@ -62,8 +65,6 @@ def handle_signals() -> Iterator[None]:
     except Leave:
         requeue = before.get(signal.SIGUSR2)
         if callable(requeue):
-            from harness.core.distributed import disconnect  # imports torch, which light commands do without
-
             # Disconnect first, or rank 0 might wait for the others and not see the signal. Rank 0 does not return.
             disconnect()
             requeue(signal.SIGUSR2, None)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.core.device import full_precision, peak_memory_mb, release_memory, reset_peak_memory
-from harness.core.distributed import Lost, World, in_step, join
+from harness.core.distributed import Lost, World, disconnect, in_step, join
 from harness.core.errors import Damaged, Diverged
 from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
 from harness.core.signals import handle_signals
@@ -39,7 +39,7 @@ def execute(run: Run, watch: Watch) -> Record:
     """
     world = join()
     watch = watch if world.rank == 0 else Watch()
-    with in_step(), handle_signals(), hold_folder(run.folder, world), watch:
+    with in_step(), handle_signals(disconnect), hold_folder(run.folder, world), watch:
         # A run that has its record is over.
         path = run.folder / "record.json"
         if world.on_main(path.exists):
@@ -150,7 +150,7 @@ def _divergence(stage_run: StageRun) -> str:
 
 def train_alone(run: Run, stage_run: StageRun) -> None:
     """Train one stage of a run and nothing else, with the signals and locks of `execute`."""
-    with in_step(), handle_signals():
+    with in_step(), handle_signals(disconnect):
         if rehearses(device := build.prepare(run.config)):
             rehearse(run, device)
         train_stage(run, stage_run, Watch())
