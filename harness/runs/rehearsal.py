@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from harness.core.device import full_precision
+from harness.core.device import full_precision, release_memory, reset_peak_memory
 from harness.core.distributed import join
 from harness.core.energy import InMicroBatches
 from harness.core.errors import Diverged, UserError
@@ -27,8 +27,9 @@ def rehearse(run: Run, device: torch.device) -> None:
     UserError, which names what to lower, if one does not fit in the device's memory. All processes of a run call this.
     No random state changes, and nothing is written.
     """
-    cuda, world = device.type == "cuda", join()
-    with torch.random.fork_rng([device] if cuda else []):
+    world = join()
+    world.connect(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         images = largest_chunk(run)
         remedy = "microbatch=N, the number of images that the net takes at a time; no result depends on it."
         with _explained(f"One attack step of the evaluation, on a chunk of {images} images,", remedy):
@@ -41,9 +42,8 @@ def rehearse(run: Run, device: torch.device) -> None:
                 with _explained(f"A training step of stage {stage_run.name}, on a batch of {batch},", remedy):
                     _train(run, stage_run, device)
     # The memory is free again, and does not count as the run's own peak.
-    if cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    release_memory(device)
+    reset_peak_memory(device)
 
 
 def largest_chunk(run: Run) -> int:
