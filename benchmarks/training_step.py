@@ -29,13 +29,20 @@ from harness.methods.atjem import Contrast, Joint  # noqa: E402
 from harness.training.batches import StageInputs  # noqa: E402
 from harness.training.step import Step  # noqa: E402
 
+PHOTOGRAPHS = ("resnet50", "convnext-base")
+"""The nets that take photographs of 256 pixels."""
+
 
 def net(name: str, classes: int) -> nn.Module:
-    """Build an untrained net of the papers: resnet50, or wrn-DEPTH-WIDTH."""
+    """Build an untrained net of the papers: one of PHOTOGRAPHS, or wrn-DEPTH-WIDTH."""
     if name == "resnet50":
         import timm
 
         return timm.create_model(name, num_classes=classes)
+    if name == "convnext-base":
+        from harness.models.convnext_cvst import ConvNeXtCvSt
+
+        return ConvNeXtCvSt(classes, 3, "base")
     from harness.models.wrn import WRN
 
     _, depth, widen = name.split("-")
@@ -44,7 +51,7 @@ def net(name: str, classes: int) -> nn.Module:
 
 def joint(asked: argparse.Namespace) -> Joint:
     """Build AT-JEM's second stage, as published except for the requested settings."""
-    photographs = asked.net == "resnet50"
+    photographs = asked.net in PHOTOGRAPHS
     walk = Walk(asked.T, 2.0 if photographs else 0.1, precision=asked.walk_precision)
     steps, step, eps = (3, 2.0, 3.0) if photographs else (10, 0.1, 0.5)
     attack = Walk(steps, step, eps, precision=asked.walk_precision)
@@ -56,7 +63,7 @@ def measured(asked: argparse.Namespace) -> Timing:
     """Measure the step on the requested device."""
     torch.manual_seed(0)
     device = torch.device(asked.device)
-    shape, classes = ((3, 256, 256), 1000) if asked.net == "resnet50" else ((3, 32, 32), 10)
+    shape, classes = ((3, 256, 256), 1000) if asked.net in PHOTOGRAPHS else ((3, 32, 32), 10)
     data = RandomImages(shape, classes)
     model = EnergyModel(net(asked.net, classes), (0.5,) * 3, (0.25,) * 3).to(device)
     inputs = StageInputs(data, RandomOutliers(data), ("benchmark",), device, compile=asked.compile)
@@ -71,7 +78,7 @@ def measured(asked: argparse.Namespace) -> Timing:
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("net", help="resnet50, at 256 pixels, or wrn-DEPTH-WIDTH, at 32")
+    parser.add_argument("net", help="resnet50 or convnext-base, at 256 pixels, or wrn-DEPTH-WIDTH, at 32")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--T", type=int, default=40, help="steps of the contrastive walk")
     for name in ("--precision", "--walk-precision"):
