@@ -60,6 +60,7 @@ LAWFUL = {
     "indices of the CPU": lambda x: x[torch.tensor([0, 1])] + x[:2],
     "a number at indices": lambda x: x.index_put_([torch.tensor([0, 1])], torch.tensor(1.0)),
     "its own generator": lambda x: torch.rand(3, device=GPU, generator=torch.Generator(GPU)) + x,
+    "a net in another type": lambda x: torch.nn.Linear(3, 3).to(GPU).double()(x.double()) / 10,
     "gradients": lambda x: torch.autograd.grad((x.requires_grad_() ** 2).sum(), x)[0] + x,
 }
 

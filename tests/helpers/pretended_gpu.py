@@ -2,12 +2,12 @@
 
     with PretendedGPU() as gpu:
         ...                       # torch.device("cuda") is there
-    assert gpu.waits == []
+    assert gpu.waits_in_walks() == []
 
 Operations on tensors of both devices, generators of the other device, and `.numpy()` of a tensor on the GPU raise
 WrongDevice. What makes the host wait for the GPU is noted in `waits`. Gradients go through torch's own engine, for
-which these tensors lie on "meta", a device that every build of torch knows. Kernels, memory and numerics of a GPU are
-not pretended.
+which these tensors lie on "meta", a device that every build of torch knows. Kernels, memory, autocast and numerics of a
+GPU are not pretended.
 """
 
 import sys
@@ -100,6 +100,15 @@ class OnGPU(Tensor):
     def __repr__(self, *, tensor_contents=None):
         return f"{self.here.detach()!r} on {GPU}"
 
+    @property
+    def data(self):
+        return self.detach()
+
+    @data.setter
+    def data(self, value):
+        Tensor.data.__set__(self, value)
+        self.here = value.here
+
     def __deepcopy__(self, memo):
         if id(self) not in memo:
             copy = OnGPU(self.here.detach().clone())
@@ -175,6 +184,7 @@ class PretendedGPU(TorchDispatchMode):
         self.patches.enter_context(mock.patch("safetensors.torch.load_file", load_file))
         self.patches.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "'pin_memory' argument is set as true")
+        warnings.filterwarnings("ignore", "CUDA is not available or torch_xla")
         self.patches.enter_context(FromPython())
         return super().__enter__()
 
