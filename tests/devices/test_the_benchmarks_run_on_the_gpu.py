@@ -1,4 +1,4 @@
-"""The sections of benchmarks/gpu.py, and the measurements of `bench` that they use, run on a GPU."""
+"""Sections of benchmarks/gpu.py, and the measurements of `bench` that they use, run on a GPU."""
 
 import importlib
 import sys
@@ -12,7 +12,6 @@ import harness
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SECTIONS = {
     "agreement": (),
-    "resume": (),
     "speed": ("wrn-34-10 tf32",),
     "levers": (),
     "attacks": (),
@@ -38,5 +37,3 @@ def test_a_section_runs(name, sections):
     assert figures
     if name == "agreement":
         assert figures["digits fp32"]["equal bytes of samples"] == 1
-    if name == "resume":
-        assert all(outcome == {"repeats": True, "resumes": True} for outcome in figures.values())
