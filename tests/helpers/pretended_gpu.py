@@ -52,6 +52,8 @@ CUDA = {
     "current_device": 0,
     "device_count": 1,
     "mem_get_info": (2**36, 2**37),
+    "get_rng_state": None,
+    "set_rng_state": None,
     "get_device_name": "Pretended GPU",
     "get_device_capability": (9, 0),
     "get_device_properties": SimpleNamespace(
@@ -304,21 +306,25 @@ def load_file(path, device="cpu"):
 
 @contextmanager
 def nccl(size=2):
-    """Pretend a group of `size` processes whose tensors are all equal, and whose collectives reach the GPU alone."""
+    """Pretend `size` processes with equal tensors: the default group reaches the GPU alone, another one the CPU."""
+    gloo = object()
 
-    def check(*tensors):
+    def check(group, *tensors):
         for x in tensors:
-            if not isinstance(x, OnGPU):
+            if isinstance(x, OnGPU) == (group is gloo):
                 raise WrongDevice(f"No backend for a collective of a tensor on {x.device} ({place()})")
 
-    def all_reduce(x, *_, **__):
-        check(x)
+    def all_reduce(x, group=None):
+        check(group, x)
         x.mul_(size)
 
-    def all_gather(results, x, *_, **__):
-        check(x, *results)
-        for result in results:
-            result.copy_(x)
+    def all_gather_into_tensor(rows, x, group=None):
+        check(group, rows, x)
+        rows.copy_(torch.cat([x] * size))
 
-    with mock.patch("torch.distributed.all_reduce", all_reduce), mock.patch("torch.distributed.all_gather", all_gather):
+    with (
+        mock.patch("torch.distributed.all_reduce", all_reduce),
+        mock.patch("torch.distributed.all_gather_into_tensor", all_gather_into_tensor),
+        mock.patch("harness.core.distributed._cpu_groups", [gloo]),
+    ):
         yield
