@@ -46,7 +46,7 @@ def record(state: str) -> Record:
 
 def fill(root: Path, folders: int) -> None:
     """Make the folders of runs and stages."""
-    config = yaml.safe_dump(compose([])[0], sort_keys=False)
+    config = yaml.safe_dump(compose([])[0].mapping(), sort_keys=False)
     progress = {
         "what": "train joint", "done": 120, "total": 540, "seconds_left": 33.1, "words": "bce 0.31 T 12", "host": "n1",
         "pid": 123, "job": None, "attempt": 1,

@@ -1,13 +1,12 @@
 """Training curves: means over seeds of what runs logged, in equal intervals of images seen."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from harness.core.reading import log_lines, parse_log
 from harness.reports.plots.lines import Line, Panel
 
 STRETCHES = 60
@@ -23,15 +22,14 @@ SPAN = 100
 """A term has a logarithmic axis if its largest mean is more than this many times its smallest."""
 
 
-def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
-    """Return a panel for each of the most logged terms, from the logs of each series' runs, and the number of terms.
+def panels(logs: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[list[Panel], int]:
+    """Return a panel for each of the most logged terms, from the tables of each series' runs, and the number of terms.
 
     A term is a name under which a stage logs values; the stages of a run follow one another.
     """
-    frames = {label: [_read(path) for path in paths] for label, paths in logs.items()}
-    longest = max((frame["images"].max() for tables in frames.values() for frame in tables), default=0)
+    longest = max((frame["images"].max() for tables in logs.values() for frame in tables), default=0)
     edges = np.linspace(0, longest, STRETCHES + 1)
-    curves = {label: _over_seeds(tables, edges) for label, tables in frames.items()}
+    curves = {label: _over_seeds(tables, edges) for label, tables in logs.items()}
     common = Counter(term for curve in curves.values() for term in curve)
     terms = sorted(common, key=lambda term: (term not in FIRST, -common[term]))[:MOST]
     return [_panel(term, {k: curve[term] for k, curve in curves.items() if term in curve}) for term in terms], len(
@@ -39,12 +37,17 @@ def panels(logs: Mapping[str, Sequence[Path]]) -> tuple[list[Panel], int]:
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """Read the log of a run as a table, a row for each value: images seen by then, term, value."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    lines = lines[:: -(-len(lines) // LINES) or 1]
-    table = pd.DataFrame([json.loads(line) for line in lines]).melt("images", var_name="term").dropna()
-    return table.assign(term=table["term"].str.rpartition("/")[2])
+def table(content: bytes) -> pd.DataFrame | None:
+    """The log of a run, a row for each value: images seen by then, term, value; None without a value.
+
+    ValueError if it is damaged.
+    """
+    lines = log_lines(content)
+    points = [point for point in parse_log(lines[:: -(-len(lines) // LINES) or 1]) if len(point) > 1]
+    if not points:
+        return None
+    melted = pd.DataFrame(points).melt("images", var_name="term").dropna()
+    return melted.assign(term=melted["term"].str.rpartition("/")[2])
 
 
 def _over_seeds(runs: Sequence[pd.DataFrame], edges: np.ndarray) -> dict[str, Line]:

@@ -2,16 +2,21 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from harness.core.files import read_json
-from harness.evaluation.score import Score
+import numpy as np
+from matplotlib.image import imread
+from pydantic import BaseModel, Field, TypeAdapter
+
+from harness.core.reading import png
+from harness.evaluation.score import Number, Score
 from harness.reports import curves, published
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines
@@ -25,6 +30,19 @@ T = TypeVar("T")
 
 STEPS = "sampler: number of steps"
 """The key in a record for the choice of the sampler's steps, as selection.Steps names it."""
+
+STEP_COUNT = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Choice(BaseModel):
+    """What figures need of selection.json: the distance at each number of steps, and the chosen one."""
+
+    steps: STEP_COUNT
+    distances: dict[STEP_COUNT, Number]
+
+
+BINS = TypeAdapter(list[Bin])
+"""Parser of reliability.json."""
 
 NORMS = {"l2": "L2 radius", "linf": "L∞ radius"}
 
@@ -159,19 +177,18 @@ def _steps(shown: Shown, path: Path) -> str:
 
 def _distances(series: Series) -> Line | None:
     """Return the distances at the candidates that all seeds tried; None if there are none."""
-    files = [file for run in series.done if (file := run.file("selection.json"))]
-    data = [read_json(file) for file in files]
-    steps = [step for step in (data[0]["distances"] if data else ()) if all(step in seed["distances"] for seed in data)]
-    values = [[seed["distances"][step] for seed in data] for step in steps]
+    data = [choice for run in series.done if (choice := run.read("selection.json", Choice.model_validate_json))]
+    steps = [step for step in (data[0].distances if data else ()) if all(step in seed.distances for seed in data)]
+    values = [[seed.distances[step] for seed in data] for step in steps]
     mean, sd = [fmean(row) for row in values], [stdev(row) if len(row) > 1 else nan for row in values]
     low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
-    chosen = {str(seed["steps"]) for seed in data}
+    chosen = {seed.steps for seed in data}
     return Line([int(step) for step in steps], mean, low, high, [step in chosen for step in steps]) if steps else None
 
 
 def _training(shown: Shown, path: Path) -> str:
     logs = shown.each(
-        lambda series: [file for run in series.done if (file := run.file("metrics.jsonl")) and file.stat().st_size]
+        lambda series: [log for run in series.done if (log := run.read("metrics.jsonl", curves.table)) is not None]
     )
     panels, terms = curves.panels(logs)
     if not panels:
@@ -194,11 +211,24 @@ def _reliability(shown: Shown, path: Path) -> str:
 
 def _bins(series: Series) -> list[Bin]:
     """Add up the bins of all seeds."""
-    files = [file for run in series.done if (file := run.file("reliability.json"))]
-    seeds: Sequence[list[Bin]] = [[Bin(**line) for line in read_json(file)] for file in files]
+    seeds: list[list[Bin]] = []
+    for run in series.done:
+        if bins := run.read("reliability.json", _parse_bins):
+            if seeds and [(bin.low, bin.high) for bin in bins] != [(bin.low, bin.high) for bin in seeds[0]]:
+                run.doubt("reliability.json", "it has other bins than those of the other seeds")
+            else:
+                seeds.append(bins)
     return [
         Bin(b[0].low, b[0].high, sum(x.count for x in b), sum(x.right for x in b)) for b in zip(*seeds, strict=True)
     ]
+
+
+def _parse_bins(content: bytes) -> list[Bin]:
+    """The bins of a reliability.json; ValueError if they are none."""
+    bins = BINS.validate_json(content)
+    if not all(0 <= bin.low < bin.high <= 1 and 0 <= bin.right <= bin.count <= 10**15 for bin in bins):
+        raise ValueError("it does not count the images in bins of confidence")
+    return bins
 
 
 def _ece(series: Series) -> str:
@@ -212,12 +242,20 @@ def _strips(shown: Shown, path: Path) -> str:
 
 def _pictures(name: str, what: str, columns: int = 4) -> Callable[[Shown, Path], str]:
     def draw(shown: Shown, path: Path) -> str:
-        pictures = shown.each(lambda series: series.done[0].file(f"{name}.png"))
+        pictures = {
+            label: image
+            for label, series in shown.series.items()
+            if (image := series.done[0].read(f"{name}.png", _decode)) is not None
+        }
         if pictures:
             grids(path, list(pictures.items()), shown.said(), columns)
         return f"{what} of each method, from its lowest seed that is done" if pictures else ""
 
     return draw
+
+
+def _decode(content: bytes) -> np.ndarray:
+    return imread(BytesIO(png(content)), "png")
 
 
 KINDS: dict[str, Callable[[Shown, Path], str]] = {

@@ -48,7 +48,10 @@ def write(
     drawn: Mapping[str, Figures],
 ) -> None:
     """Write the page; drawn: the figures of each section and study, by the name of the section or study."""
-    figures = {name: [(text, pack(folder / path)) for text, path in captioned] for name, captioned in drawn.items()}
+    figures = {
+        name: [(text, pack((folder / path).read_bytes())) for text, path in captioned]
+        for name, captioned in drawn.items()
+    }
     parts = [
         *(_section_part(section, figures[section.name]) for section in sections),
         *(_study_part(study, figures[study.name]) for study in studies),
@@ -58,8 +61,8 @@ def write(
 
 
 def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
-    files = ((series, series.done[0].file("samples.png")) for series in section.series if series.done)
-    grids = islice(((series, path) for series, path in files if path), SAMPLES)
+    packed = ((series, series.done[0].read("samples.png", pack)) for series in section.series if series.done)
+    grids = islice(((series, picture) for series, picture in packed if picture), SAMPLES)
     return Part(
         id=section.name,
         title=section.heading,
@@ -69,7 +72,7 @@ def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
         daggers=section.daggers(),
         footnotes=section.footnotes(),
         front=section.front,
-        samples=[(series, pack(path)) for series, path in grids],
+        samples=list(grids),
         figures=figures,
     )
 

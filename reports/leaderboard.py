@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.core.files import atomic_write, write_text
 from harness.reports import html, published, runpage, titles
@@ -11,12 +12,13 @@ from harness.reports.csv_table import tidy
 from harness.reports.figures import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
-from harness.reports.rows import rows
+from harness.reports.rows import find_rows
 from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
 from harness.runs.config import Config
+from harness.runs.folder import Fault
 from harness.runs.row import Row
 
 MADE = "Made by `python -m harness report`; do not edit."
@@ -29,14 +31,24 @@ page of details. Of a single seed it is the value, with its 95 % interval where 
 done of all; only those that are done enter a number. Why one with † is doubtful stands on the page of details too."""
 
 
-def write(config: Config, source: str = "folders") -> Path:
-    """Write all pages and return the path of the overview; source: folders or mlflow, which give the same bytes."""
+class Report(NamedTuple):
+    """What was written: the overview, and what could not be read of the runs."""
+
+    page: Path
+    faults: list[Fault]
+
+
+def write(config: Config, source: str = "folders") -> Report:
+    """Write all pages; source: folders or mlflow, which give the same bytes."""
     folder = Path(config.reports).absolute()
     with _without_collector():
-        all_rows = rows(config, source)
-        with runpage.pages(folder / "runs", all_rows, apart=source == "folders"):
-            _write(folder, all_rows)
-    return folder / "LEADERBOARD.md"
+        found, unread = find_rows(config, source)
+        with runpage.pages(folder / "runs", found, apart=source == "folders") as faults:
+            overview = _write(folder, found)
+    # What could not be read is known when all pages are written.
+    faults = [*unread, *faults]
+    write_text(folder / "LEADERBOARD.md", _join([*overview, *_unreadable(faults)]))
+    return Report(folder / "LEADERBOARD.md", faults)
 
 
 @contextmanager
@@ -49,8 +61,8 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _write(folder: Path, found: Sequence[Row]) -> None:
-    """Write all pages except those of runs."""
+def _write(folder: Path, found: Sequence[Row]) -> list[str]:
+    """Write all pages except those of runs; return the parts of the overview."""
     sections, varied = make_sections(found), studies(found)
     drawn = {section.name: list(figures(section, folder)) for section in sections}
     drawn |= {study.name: list(study.figures(folder)) for study in varied}
@@ -63,8 +75,8 @@ def _write(folder: Path, found: Sequence[Row]) -> None:
     write_text(folder / "references.bib", titles.BIBLIOGRAPHY.read_text(encoding="utf-8"))
     with atomic_write(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
-    write_text(folder / "LEADERBOARD.md", _overview(sections, varied))
     html.write(folder, sections, varied, drawn)
+    return _overview(sections, varied)
 
 
 def make_sections(found: Sequence[Row]) -> list[Section]:
@@ -83,8 +95,8 @@ def _all_tables(sections: list[Section], varied: list[Study]) -> list[tuple[str,
     return main + [(study.heading, study.table()) for study in varied]
 
 
-def _overview(sections: list[Section], varied: list[Study]) -> str:
-    """The overview: the main tables, each with a link to its details."""
+def _overview(sections: list[Section], varied: list[Study]) -> list[str]:
+    """The parts of the overview: the main tables, each with a link to its details."""
     parts = ["# Leaderboard", MADE, LEGEND]
     for section in sections:
         parts += [f"## {section.heading}", *(table.markdown() for table in section.main())]
@@ -97,7 +109,14 @@ def _overview(sections: list[Section], varied: list[Study]) -> str:
             f"[Footnotes and figure]({_page(study)})",
         ]
     parts += [f"## {published.HEADING}", "[What others report on CIFAR-10, CIFAR-100 and ImageNet](published.md)"]
-    return _join(parts)
+    return parts
+
+
+def _unreadable(faults: Sequence[Fault]) -> list[str]:
+    """A section that names what could not be read of the runs, as texts that markdown does not interpret."""
+    texts = ([text.replace("`", "'") for text in fault] for fault in faults)
+    lines = [f"`{name}`: unreadable: `{reason}`" for name, reason in texts]
+    return ["## Not readable", _bullets(lines)] if lines else []
 
 
 def _section_page(section: Section, drawn: Figures) -> str:

@@ -4,14 +4,13 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import yaml
-
 from harness.core.errors import UserError
+from harness.core.reading import parse_yaml
 from harness.core.registry import names
 from harness.core.settings import flatten
 from harness.runs.compose import compose
 from harness.runs.config import Config, config_of
-from harness.runs.run import YAML, placeless
+from harness.runs.run import placeless
 
 PARTS = ("method", "model", "outliers", "data")
 """The parts of a config that a recipe sets."""
@@ -29,12 +28,18 @@ class Change:
     here: str
 
 
-def changes(text: str) -> list[Change] | None:
-    """Return the fields of a frozen config that differ from its current recipe; None if either cannot be read."""
+def changes(content: bytes) -> list[Change] | None:
+    """Return the fields of a frozen config.yaml that differ from its current recipe.
+
+    None if there is no recipe, or if it is a config of another version; ValueError if it is damaged.
+    """
+    settings = parse_yaml(content)
+    if not isinstance(settings, dict):
+        raise ValueError("it is no mapping")
     try:
-        config = config_of({key: value for key, value in yaml.load(text, YAML).items() if key != "names"})
+        config = config_of({key: value for key, value in settings.items() if key != "names"})
         standard, frozen = recipe(config.method["name"], config.data["name"]), _fields(config)
-    except (yaml.YAMLError, UserError, AttributeError, KeyError, TypeError):
+    except (UserError, AttributeError, KeyError, TypeError):
         return None
     if standard is None:
         return None

@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.core.files import valid_name
+from harness.core.reading import LARGEST_CONFIG, text
 from harness.evaluation.score import Score
 from harness.reports.recipe import Change, changes, learn
 from harness.reports.sparklines import POINTS, charts
 from harness.reports.titles import title
 from harness.reports.webpage import embed, write_page
 from harness.reports.workers import beside
+from harness.runs.folder import Fault
 from harness.runs.row import Row
 
 PICTURES = {
@@ -24,11 +26,11 @@ PICTURES = {
 
 
 @contextmanager
-def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[None]:
+def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[list[Fault]]:
     """Write a page for each run into a folder, with links to the other seeds of its series, by the end of the body.
 
-    apart: copies of this process write the pages during the body; only for rows whose files need no connection, which
-    processes cannot share.
+    Yields a list, which names the files of runs that could not be read after the body. apart: copies of this process
+    write the pages during the body; only for rows whose files need no connection, which processes cannot share.
     """
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
@@ -36,19 +38,24 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[No
     learn({(row.method, row.data) for row in rows})  # copies of this process inherit the recipes
     alike = list(series.values())
 
-    def write(number: int) -> None:
+    def write(number: int) -> list[Fault]:
         siblings = alike[number]
-        config = _text(siblings[0], "config.yaml")
-        differences = changes(config) if config else None  # a recipe has no seed
+        differences = siblings[0].read("config.yaml", changes, LARGEST_CONFIG)  # a recipe has no seed
         for row in siblings:
             page(folder / f"{valid_name(row.name)}.html", row, siblings, differences)
+        return [fault for row in siblings for fault in row.faults.values()]
 
     # Write in copies of this process during the body, or here after it.
-    with beside(write, len(alike)) if apart else nullcontext():
-        yield
-        if not apart:
-            for number in range(len(alike)):
-                write(number)
+    faults: list[Fault] = []
+    if apart:
+        with beside(write, len(alike)) as results:
+            yield faults
+    else:
+        yield faults
+        results = [write(number) for number in range(len(alike))]
+    # A copy does not see what this process met.
+    known = [fault for row in rows for fault in row.faults.values()]
+    faults += sorted({*known, *(fault for found in results for fault in found)})
 
 
 def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:
@@ -56,7 +63,7 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
     tables: dict[str, list[Score]] = defaultdict(list)
     for score in row.scores.values():
         tables[score.table].append(score)
-    files = ((row.file(f"{name}.png"), text) for name, text in PICTURES.items())
+    pictures = [(row.read(f"{name}.png", embed), caption) for name, caption in PICTURES.items()]
     write_page(
         path,
         "run.html",
@@ -64,16 +71,10 @@ def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Ch
         method=title(row.method),
         siblings=siblings,
         tables=tables,
-        failure=_text(row, "failure.md"),
-        pictures=[(embed(picture), text) for picture, text in files if picture],
-        charts=charts(_text(row, "metrics.jsonl")),
+        failure=row.read("failure.md", text, LARGEST_CONFIG) or "",
+        pictures=[(picture, caption) for picture, caption in pictures if picture],
+        charts=row.read("metrics.jsonl", charts) or [],
         points=POINTS,
-        config=_text(row, "config.yaml"),
+        config=row.read("config.yaml", text, LARGEST_CONFIG) or "",
         changes=differences,
     )
-
-
-def _text(row: Row, name: str) -> str:
-    """Read a text file of the run's folder; empty if there is none."""
-    path = row.file(name)
-    return path.read_text(encoding="utf-8", errors="replace") if path else ""

@@ -8,7 +8,7 @@ from math import inf, isnan, nan
 
 from harness.evaluation.score import Score
 from harness.reports.columns import NET, STATES, Column, Measured, costs
-from harness.reports.series import Series, daggers, judged, said, title
+from harness.reports.series import Series, daggers, page_name, said, title
 from harness.reports.tables import DOUBT, FRONT, Cell, Table
 from harness.runs.row import Row
 
@@ -29,7 +29,7 @@ class Section:
     @property
     def name(self) -> str:
         """Stem of the names of its files."""
-        return "-".join(judged(self.runs[0]))
+        return page_name(self.runs[0])
 
     @property
     def heading(self) -> str:

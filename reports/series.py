@@ -8,6 +8,7 @@ from functools import cached_property
 from math import fsum, nan, sqrt
 from statistics import fmean
 
+from harness.core.files import valid_name
 from harness.evaluation.score import Score, Selection
 from harness.reports import titles
 from harness.runs.row import Row
@@ -121,6 +122,12 @@ def tuned_on_test(runs: Iterable[Row]) -> bool:
 def judged(run: Row) -> tuple[str, str, str]:
     """Return dataset, protocol and its hash: only runs that agree in these are compared."""
     return run.data, run.protocol.id, run.protocol.hash
+
+
+def page_name(run: Row) -> str:
+    """Return the stem of the file names of a run's section or study; UserError if it cannot name a file."""
+    factors = sorted(run.study)
+    return valid_name("-".join(["stability", *judged(run), *factors] if factors else judged(run)))
 
 
 def title(run: Row) -> str:

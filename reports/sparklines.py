@@ -1,11 +1,10 @@
 """Small charts of the values that a run logged in training, drawn as SVG on the run's page."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+
+from harness.core.reading import log_lines, parse_log
 
 POINTS = 60
 """About how many logged steps are drawn; all of them if there are fewer."""
@@ -26,21 +25,15 @@ class Chart:
     last: str
 
 
-def charts(text: str) -> list[Chart]:
-    """Return a chart for each logged name of a metrics.jsonl, in order of appearance; damaged lines are left out."""
-    lines = [line for line in text.splitlines() if line.endswith("}")]
+def charts(content: bytes) -> list[Chart]:
+    """Return a chart for each logged name of a metrics.jsonl, in order of appearance; ValueError if it is damaged."""
+    lines = log_lines(content)
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for line in _read(dict.fromkeys([*lines[:: max(1, len(lines) // POINTS)], *lines[-1:]])):
-        for key, value in line.items():
-            if key != "images" and isfinite(value):
-                values[key].append((line["images"], value))
+    for point in parse_log(list(dict.fromkeys([*lines[:: max(1, len(lines) // POINTS)], *lines[-1:]]))):
+        for key, value in point.items():
+            if key != "images":
+                values[key].append((point["images"], value))
     return [_chart(key, points) for key, points in values.items()]
-
-
-def _read(lines: Iterable[str]) -> Iterator[dict[str, float]]:
-    for line in lines:
-        with suppress(json.JSONDecodeError):
-            yield json.loads(line)
 
 
 def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:

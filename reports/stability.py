@@ -3,20 +3,21 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import fmean
 
 import yaml
 
-from harness.core.registry import build, configs
+from harness.core.errors import UserError, near
+from harness.core.registry import build, configs, names
 from harness.evaluation.intervals import share
 from harness.evaluation.score import Score
 from harness.reports import titles
 from harness.reports.columns import NONE
 from harness.reports.plots.maps import FATES, Map, maps
 from harness.reports.plots.style import MOST, told
-from harness.reports.series import barred, judged, label, origin, said, title
+from harness.reports.series import barred, judged, label, origin, page_name, said, title
 from harness.reports.tables import Cell, Table
 from harness.runs.row import Row
 
@@ -37,8 +38,18 @@ def studies(rows: Sequence[Row]) -> list["Study"]:
     return [Study(runs, chance(runs[0].data)) for _, runs in sorted(groups.items())]
 
 
+def check_outcome(row: Row) -> None:
+    """UserError if a run of a study has no outcome: its dataset is unknown, or it is done without clean accuracy."""
+    chance(row.data)
+    if row.state == "done" and "clean_accuracy" not in row.scores:
+        raise UserError("a run of a study needs the score clean_accuracy")
+
+
+@cache
 def chance(data: str) -> float:
-    """Return the clean accuracy, in %, of guessing on a dataset."""
+    """Return the clean accuracy, in %, of guessing on a dataset; UserError if there is no such dataset."""
+    if data not in names("data"):
+        raise UserError(f"There is no dataset called '{data}'. {near(data, names('data'))}")
     content = yaml.safe_load((configs("data") / f"{data}.yaml").read_text(encoding="utf-8"))
     return 100 / len(build("data", {**content["data"], "name": data}).classes)
 
@@ -122,7 +133,7 @@ class Study:
     @property
     def name(self) -> str:
         """Stem of the names of its files."""
-        return "-".join(["stability", *judged(self.runs[0]), *self.factors])
+        return page_name(self.runs[0])
 
     @property
     def heading(self) -> str:

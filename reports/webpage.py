@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from harness.core.files import write_text
+from harness.core.reading import png
 from harness.reports.columns import in_hours
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,15 +24,15 @@ def write_page(path: Path, template: str, **content: object) -> None:
         write_text(path, text, durable=False)
 
 
-def embed(picture: Path) -> Markup:
-    """Return a PNG as a data URI."""
-    return _uri("png", picture.read_bytes())
+def embed(picture: bytes) -> Markup:
+    """Return a PNG as a data URI; ValueError if it is none."""
+    return _uri("png", png(picture))
 
 
-def pack(picture: Path) -> Markup:
-    """Return a picture as a lossless data URI, a third of the PNG's size; takes some hundredths of a second."""
+def pack(picture: bytes) -> Markup:
+    """Return a PNG as a lossless data URI, a third of its size; takes some hundredths of a second."""
     buffer = BytesIO()
-    with Image.open(picture) as image:
+    with Image.open(BytesIO(png(picture)), formats=["PNG"]) as image:
         image.save(buffer, "WEBP", lossless=True)
     return _uri("webp", buffer.getvalue())
 

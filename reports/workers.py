@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AT_A_TIME = 16
 
@@ -16,18 +19,21 @@ _works: list[Callable[[int], object]] = []
 
 
 @contextmanager
-def beside(work: Callable[[int], object], count: int) -> Iterator[None]:
-    """Do the work for all numbers below `count` while the body runs; raise its errors at the end."""
+def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
+    """Do the work for all numbers below `count` while the body runs; raise its errors at the end.
+
+    Yields a list, which holds the results in order after the body.
+    """
     _works.append(work)
+    results: list[T] = []
     try:
         with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), os.nice, (YIELDING,)) as pool:
-            done = pool.map(_do, range(count), chunksize=AT_A_TIME)
-            yield
-            for _ in done:
-                pass
+            done: Iterator[Any] = pool.map(_do, range(count), chunksize=AT_A_TIME)
+            yield results
+            results.extend(done)
     finally:
         _works.pop()
 
 
-def _do(number: int) -> None:
-    _works[-1](number)
+def _do(number: int) -> object:
+    return _works[-1](number)

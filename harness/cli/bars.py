@@ -68,7 +68,7 @@ class Display(Bars):
 
     def finished(self, run: Run, result: record.Record) -> None:
         """Show the state and the scores of a run that has its record."""
-        console.print(f"{run.name}  {colour(result.state)}  {scores(result.model_dump())}", soft_wrap=True)
+        console.print(f"{run.name}  {colour(result.state)}  {scores(result)}", soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
         """Show why a run failed."""

@@ -22,7 +22,10 @@ HELPERS = ("__init__", "main", "request", "tables", "bars")
 
 
 def main() -> None:
-    """Run the command line and exit with 0, 1 if a run failed, 2 on a UserError, 143 on SIGTERM or 130 on Ctrl-C."""
+    """Run the command line and exit with 0, or with one of several numbers if something is wrong.
+
+    1 if a run failed, 2 on a UserError, 3 if some runs cannot be read, 143 on SIGTERM or 130 on Ctrl-C.
+    """
     try:
         status = command(sys.argv[1:])
     except UserError as error:

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli.request import Request
-from harness.cli.tables import console, relative, runs_table
+from harness.cli.tables import console, relative, runs_table, tell
 from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.price import Price, disk_needed, warnings
 from harness.launch.preflight import check_all, missing, other_code
 from harness.launch.status import duration
 from harness.runs.build import prepare
-from harness.runs.folder import OVER
+from harness.runs.folder import OVER, Fault, readable
 from harness.runs.pace import Paces
 from harness.runs.run import Run
 
@@ -30,23 +31,41 @@ class Arguments:
     probe: bool = False
 
 
-def run(request: Request) -> None:
-    """Print the tables of runs, stages and costs."""
-    runs = check_all([Run(config) for config in request.configs])
-    console.print(runs_table(runs))
-    for sentence in other_code(runs).values():
-        console.print(sentence, markup=False, soft_wrap=True)
-    paces = Paces(runs[0].root)
-    if request.arguments.probe:
+def run(request: Request) -> int:
+    """Print the tables of runs, stages and costs; return 3 if the folder of a run cannot be read."""
+    asked = check_all([Run(config) for config in request.configs])
+    paces = Paces(asked[0].root)
+    looked_at = [(run, readable(run.folder, lambda _, run=run: _look(run, paces))) for run in asked]
+    faults = [answer for _, answer in looked_at if isinstance(answer, Fault)]
+    runs = [run for run, answer in looked_at if not isinstance(answer, Fault)]
+
+    # What is known of each run, then what all of them need and cost.
+    table = runs_table(runs)
+    for fault in faults:
+        table.add_row("", "", "", "", "", "unreadable", Text(str(fault)))
+    console.print(table)
+    for _, answer in looked_at:
+        if answer and not isinstance(answer, Fault):
+            console.print(answer, markup=False, soft_wrap=True)
+    if request.arguments.probe and runs:
         from harness.cost.probe import probe
 
         probe([Price(run, paces) for run in runs])
-    prices = [Price(run, paces) for run in runs]
-    console.print(stages_table(prices))
-    console.print(prices_table(prices))
-    lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
-    for line in [*lacking, *warnings(prices)]:
-        console.print(line, markup=False, soft_wrap=True)
+    if runs:
+        prices = [Price(run, paces) for run in runs]
+        console.print(stages_table(prices))
+        console.print(prices_table(prices))
+        lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
+        for line in [*lacking, *warnings(prices)]:
+            console.print(line, markup=False, soft_wrap=True)
+    return tell(faults)
+
+
+def _look(run: Run, paces: Paces) -> str:
+    """Read all that the tables need of a run's folder and of those of its stages; return what changed since."""
+    price = Price(run, paces)
+    _ = run.state, price.stages, price.evaluation
+    return other_code([run]).get(run.name, "")
 
 
 def stages_table(prices: Sequence[Price]) -> Table:

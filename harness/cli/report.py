@@ -3,7 +3,7 @@
 from typing import Literal
 
 from harness.cli.request import Request
-from harness.cli.tables import console
+from harness.cli.tables import console, tell
 from harness.core.settings import settings
 from harness.reports import leaderboard
 
@@ -17,8 +17,9 @@ class Arguments:
     source: Literal["folders", "mlflow"] = "folders"
 
 
-def run(request: Request) -> None:
-    """Write the leaderboard and print its overview."""
-    page = leaderboard.write(request.config, request.arguments.source)
+def run(request: Request) -> int:
+    """Write the leaderboard and print its overview; return 3 if something could not be read."""
+    page, faults = leaderboard.write(request.config, request.arguments.source)
     console.print(page.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     console.print(f"Written: {page}", soft_wrap=True)
+    return tell(faults)

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.live import Live
 
 from harness.cli.request import Request
-from harness.cli.tables import console, status_table
+from harness.cli.tables import console, status_table, tell
 from harness.core.settings import settings
 from harness.launch.status import Jobs, StatusRow, rows, stage_folders, stages, summary
-from harness.runs.folder import OVER
+from harness.runs.folder import OVER, Fault
 from harness.runs.run import folders
 
 EVERY = 2
@@ -35,14 +35,17 @@ class Arguments:
     all: bool = False
 
 
-def run(request: Request) -> None:
-    """Show the runs once, or watch them."""
+def run(request: Request) -> int:
+    """Show the runs once, or watch them; return 3 if something cannot be read."""
     root = Path(request.config.runs)
-    watch(root) if request.arguments.watch else look(root, request.arguments.all)
+    return watch(root) if request.arguments.watch else look(root, request.arguments.all)
 
 
-def look(root: Path, every: bool = False) -> None:
-    """Show the progress of the runs of a folder; `every`: also those that are over, however many there are."""
+def look(root: Path, every: bool = False) -> int:
+    """Show the progress of the runs of a folder; `every`: also those that are over, however many there are.
+
+    Returns the exit status.
+    """
     jobs = _jobs(root)
     shared, runs = _rows(root, jobs)
     visible = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
@@ -51,10 +54,14 @@ def look(root: Path, every: bool = False) -> None:
         console.print(f"{len(runs) - len(visible):,} runs that are over are not shown: all=true shows them.")
     if jobs.silence:
         console.print(f"What SLURM knows is missing here: {jobs.silence}", markup=False, soft_wrap=True)
+    return tell(Fault(row.name, row.error) for row in (*shared, *runs) if row.state == "unreadable")
 
 
-def watch(root: Path) -> None:
-    """Show the runs that are still going, as many as fit, until there are none or until Ctrl-C."""
+def watch(root: Path) -> int:
+    """Show the runs that are still going, as many as fit, until there are none or until Ctrl-C; then show all.
+
+    Returns the exit status.
+    """
     with suppress(KeyboardInterrupt), Live(console=console, transient=True, auto_refresh=False) as live:
         jobs = Jobs()
         for turn in count():
@@ -65,7 +72,7 @@ def watch(root: Path) -> None:
                 break
             live.update(status_table(going[: console.height - 6], summary(runs)), refresh=True)
             time.sleep(EVERY)
-    look(root)
+    return look(root)
 
 
 def _jobs(root: Path) -> Jobs:

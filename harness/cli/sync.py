@@ -1,11 +1,12 @@
-"""Send MLflow the runs that it misses; exit status 1 if some could not be sent."""
+"""Send MLflow the runs that it misses; exit status 1 if some could not be sent, 3 if some cannot be read."""
 
 from pathlib import Path
 
 from harness import tracking
 from harness.cli.request import Request
-from harness.cli.tables import console
+from harness.cli.tables import console, tell
 from harness.core.settings import settings
+from harness.runs.folder import Fault, readable
 from harness.runs.run import folders, load
 from harness.tracking.outbox import enqueue
 
@@ -22,9 +23,13 @@ class Arguments:
 def run(request: Request) -> int:
     """Send the runs."""
     root = Path(request.config.runs).absolute()
-    if request.arguments.all:
-        for folder in folders(root):
-            enqueue(load(folder))
-    sent, remaining = tracking.sync(root, tracking=request.config.tracking)
+    faults = set(_enqueue_all(root) if request.arguments.all else [])
+    sent, remaining = tracking.sync(root, tracking=request.config.tracking, meet=faults.add)
     console.print(f"MLflow: {sent} runs sent, {remaining} still to be sent.", markup=False, soft_wrap=True)
-    return 1 if remaining else 0
+    return tell(sorted(faults)) or int(remaining > 0)
+
+
+def _enqueue_all(root: Path) -> list[Fault]:
+    """Mark all runs of a folder as still to be sent; return those that cannot be read."""
+    answers = [readable(folder, lambda path: enqueue(load(path))) for folder in folders(root)]
+    return [answer for answer in answers if answer is not None]

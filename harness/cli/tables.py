@@ -1,6 +1,7 @@
 """Tables of runs, and the console that they are printed on."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from harness.launch.status import RowState, StatusRow, duration
 from harness.runs import record
+from harness.runs.folder import Fault
 from harness.runs.run import Run
 
 console = Console(highlight=False)
@@ -61,6 +63,14 @@ def scores_table(runs: list[Run]) -> Table:
         cells = [f"{scores[key].value:.2f}{scores[key].unit}" if key in scores else "–" for key in titles]
         table.add_row(run.name, colour(run.state), *cells)
     return table
+
+
+def tell(faults: Iterable[Fault]) -> int:
+    """Print a line on stderr for each thing that cannot be read; return the exit status: 3 if there is one, else 0."""
+    lines = [str(fault) for fault in faults]
+    for line in lines:
+        print(line, file=sys.stderr)
+    return 3 if lines else 0
 
 
 def relative(path: Path) -> str:

@@ -2,17 +2,26 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import PurePath
 
 
 class UserError(Exception):
     """An error that the user can fix; its message says what, where and how. No traceback is shown; exit status 2."""
 
 
-class Damaged(UserError):
+class Unreadable(UserError):
+    """A file of a run cannot be read as what it should be; `path` and `reason` say which and why."""
+
+    def __init__(self, path: object, reason: object, remedy: str = "", fault: str = "cannot be read") -> None:
+        super().__init__(f"{path} {fault}: {reason}.{remedy and ' '}{remedy}")
+        self.path, self.reason = PurePath(str(path)), str(reason)
+
+
+class Damaged(Unreadable):
     """A file of ours is not what was written: cut short, emptied, or changed by as little as a bit."""
 
     def __init__(self, path: object, reason: object, remedy: str = "") -> None:
-        super().__init__(f"{path} is damaged: {reason}.{remedy and ' '}{remedy}")
+        super().__init__(path, reason, remedy, "is damaged")
 
 
 class Diverged(Exception):
@@ -26,6 +35,24 @@ class CanaryFailed(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; empty if it has none."""
     return str(error).partition("\n")[0]
+
+
+def printable(text: str, most: int = 300) -> str:
+    """A text of others in one line of at most `most` characters, without any that moves a terminal's cursor."""
+    line = " ".join(text[: 4 * most].split())
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return safe if len(safe) <= most else f"{safe[: most - 1]}…"
+
+
+def why(error: BaseException) -> str:
+    """Why something cannot be read, in one line."""
+    if isinstance(error, Unreadable):
+        return printable(error.reason)
+    if isinstance(error, UserError):
+        return printable(first_line(error))
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror)
+    return printable(f"{type(error).__name__}: {error}")
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -15,20 +15,27 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness.core.errors import Damaged, UserError
+from harness.core.errors import Damaged, UserError, printable
+from harness.core.reading import LARGEST_LOG, parse_json, parsed, read_file
 
 log = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
 """The name of a temporary file; it contains the pid and host of its writer."""
 
+LONGEST = 128
+"""Bytes of the longest name; a file system allows 255, of which suffixes and temporary files need some."""
+
 
 def valid_name(name: str) -> str:
-    """Check a name for one file or folder; UserError if, as part of a path, it would lead elsewhere."""
+    """Check a name for one file or folder; UserError if, as part of a path, it would lead elsewhere or is too long."""
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise UserError(
-            f"'{name}' cannot name a file or folder: letters, digits and . _ + - can, after a letter or digit."
+            f"{printable(name, LONGEST)!r} cannot name a file or folder: letters, digits and . _ + - can, after a "
+            "letter or digit."
         )
+    if len(name.encode()) > LONGEST:
+        raise UserError(f"'{name[:LONGEST]}…' cannot name a file or folder: it is longer than {LONGEST} bytes.")
     return name
 
 
@@ -67,7 +74,7 @@ def remove_stale(folder: Path) -> list[Path]:
     stale = [
         path
         for path in folder.rglob(".*")
-        if (match := TEMPORARY.fullmatch(path.name)) and _is_dead(**match.groupdict())
+        if (match := TEMPORARY.fullmatch(path.name)) and not path.is_dir() and _is_dead(**match.groupdict())
     ]
     for path in stale:
         path.unlink(missing_ok=True)
@@ -79,7 +86,7 @@ def _is_dead(pid: str, host: str) -> bool:
         return True
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter of a number that no process can have
         return True
     except PermissionError:  # the process exists and belongs to another user
         return False
@@ -117,8 +124,8 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever jso
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a JSON file; FileNotFoundError if there is none, Unreadable if it is not JSON."""
+    return parsed(path, parse_json)
 
 
 def write_checked(path: Path, content: dict[str, Any]) -> None:
@@ -127,14 +134,11 @@ def write_checked(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checked(path: Path) -> dict[str, Any]:
-    """The content of a file of `write_checked`; Damaged if it is not what was written.
+    """The content of a file of `write_checked`; Unreadable, mostly Damaged, if it is not what was written.
 
     Files that older versions wrote hold no digest; of them only the form is checked.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise Damaged(path, f"it is no JSON ({error})") from None
+    content = parsed(path, parse_json)
     if not isinstance(content, dict):
         raise Damaged(path, "it holds no JSON object")
     if content.pop("sha256", None) not in (None, _sha256_of(content)):
@@ -166,14 +170,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
     Lines that are damaged are left out too, with a warning: curves are looked at, and no score depends on them.
     """
-    if not path.exists():
+    try:
+        text = read_file(path, LARGEST_LOG)
+    except FileNotFoundError:
         return []
     lines: list[dict[str, Any]] = []
-    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(text.split(b"\n")[:-1], start=1):
         try:
-            content = json.loads(text or b"null")
-        except ValueError:
-            content = text
+            content = json.loads(line or b"null")
+        except (ValueError, RecursionError):
+            content = line
         if isinstance(content, dict):
             lines.append(content)
         elif content is not None:

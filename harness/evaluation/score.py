@@ -2,9 +2,18 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, FiniteFloat
+from pydantic import BaseModel, Field
+
+HUGE = 1e100
+"""Bound of every number in a record: far beyond any score, and the squares of thousands of them have a finite sum."""
+
+Number = Annotated[float, Field(ge=-HUGE, le=HUGE, allow_inf_nan=False)]
+"""A finite number that can be averaged."""
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+"""A number of items, bytes or steps."""
 
 
 class Score(BaseModel, frozen=True, extra="forbid"):
@@ -15,10 +24,10 @@ class Score(BaseModel, frozen=True, extra="forbid"):
     """
 
     title: str
-    value: FiniteFloat
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
-    n: int
+    value: Number
+    low: Number | None = None
+    high: Number | None = None
+    n: Count
     unit: Literal["%", ""] = ""
     better: Literal["higher", "lower"]
     table: str = ""
@@ -36,7 +45,7 @@ class Selection(BaseModel, frozen=True, extra="forbid"):
 
 
 def selections(content: dict[str, Any]) -> dict[str, Selection]:
-    """The selections of a record; in schema 1 each was a text that named the splits."""
+    """The selections of a record; in schema 1 each was a text that named the splits. ValueError if they are neither."""
     typed = {what: _parse_selection(how) if isinstance(how, str) else how for what, how in content.items()}
     return {what: Selection.model_validate(how) for what, how in typed.items()}
 

@@ -10,26 +10,30 @@ from pathlib import Path
 import psutil
 
 from harness.core.errors import UserError
-from harness.core.files import read_json
 from harness.launch import queue as slurm
 from harness.launch.queue import Queued
 from harness.launch.status import stage_folders
-from harness.runs.folder import is_locked, state
+from harness.runs.folder import Fault, has_record, is_locked, readable, state
+from harness.runs.progress import read_note
 from harness.runs.run import find, folders, load
 
 PATIENCE = 10
 """Seconds that processes have to save and exit before they are reported as still running."""
 
 
-def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
-    """Cancel runs given by name or folder, or every one; return a line on each. UserError if none is named."""
+def cancel(words: Sequence[str], root: Path, every: bool) -> list[str | Fault]:
+    """Cancel runs given by name or folder, or every one; return a line on each, and what could not be read.
+
+    UserError if none is named.
+    """
     if words and every:
         raise UserError("Name the runs, or say all=true; not both.")
 
     # Find the named runs, and those that are queued or running.
     named, unfinished = _find(words, root)
     queue = slurm.queue() if any(map(slurm.submitted, [*named, *unfinished])) else {}
-    going = [folder for folder in unfinished if slurm.find(folder, queue) or is_locked(folder)]
+    active = {folder: readable(folder, lambda path: _is_active(path, queue)) for folder in unfinished}
+    going = [folder for folder, answer in active.items() if answer is True]
     if not words and not every:
         raise UserError(_what_to_type(going))
 
@@ -41,12 +45,17 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str]:
 
     lines = [f"{folder.name}: job {job.id} is cancelled, it was {job.state}" for folder, job in jobs.items()]
     lines += [f"stage {folder.name}: job {job.id} is cancelled, no other run waits" for folder, job in shared.items()]
-    return lines + _stop_processes([folder for folder in chosen if folder not in jobs])
+    unread = [answer for folder, answer in active.items() if isinstance(answer, Fault) and folder not in chosen]
+    return [*lines, *_stop_processes([folder for folder in chosen if folder not in jobs]), *unread]
+
+
+def _is_active(folder: Path, queue: slurm.Queue) -> bool:
+    return slurm.find(folder, queue) is not None or is_locked(folder)
 
 
 def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
     """The folders of the named runs, and of all runs that have no record yet."""
-    unfinished = [folder.resolve() for folder in folders(root) if not (folder / "record.json").exists()]
+    unfinished = [folder.resolve() for folder in folders(root) if not has_record(folder)]
     return list(dict.fromkeys(find(word, root) for word in words)), unfinished
 
 
@@ -73,25 +82,27 @@ def _same_data_and_seed(run: Path, stage: Path) -> bool:
 
 
 def _needs(run: Path, stage: Path) -> bool:
-    """Whether a run needs a stage; only runs of the same data and seed are loaded, as loading imports torch."""
-    return _same_data_and_seed(run, stage) and any(
-        stage_run.folder.name == stage.name for stage_run in load(run).stage_runs
-    )
+    """Whether a run needs a stage, or may need it; only runs of the same data and seed are loaded, with torch."""
+    if not _same_data_and_seed(run, stage):
+        return False
+    names = readable(run, lambda folder: [stage_run.folder.name for stage_run in load(folder).stage_runs])
+    return isinstance(names, Fault) or stage.name in names
 
 
-def _stop_processes(chosen: Sequence[Path]) -> list[str]:
+def _stop_processes(chosen: Sequence[Path]) -> list[str | Fault]:
     """Send SIGTERM to the processes that work on runs, and wait for them; return a line on each run."""
-    answers = {folder: _stop(folder) for folder in chosen}
+    answers = {folder: readable(folder, _stop) for folder in chosen}
     end = time.monotonic() + PATIENCE
     while (
         any(isinstance(answer, int) and is_locked(folder) for folder, answer in answers.items())
         and time.monotonic() < end
     ):
         time.sleep(0.1)
-    return [
-        f"{folder.name}: {answer if isinstance(answer, str) else _result(folder, answer)}"
-        for folder, answer in answers.items()
-    ]
+    lines: list[str | Fault] = []
+    for folder, answer in answers.items():
+        text = _result(folder, answer) if isinstance(answer, int) else answer
+        lines.append(text if isinstance(text, Fault) else f"{folder.name}: {text}")
+    return lines
 
 
 def _result(folder: Path, pid: int) -> str:
@@ -104,10 +115,10 @@ def _stop(folder: Path) -> int | str:
     """Send SIGTERM to the process of a run; return its id, or the reason why none was signalled."""
     if not is_locked(folder):
         return f"it is {state(folder)}: no job and no process works on it"
-    progress = read_json(folder / "progress.json") if (folder / "progress.json").exists() else {}
-    host, pid = progress.get("host"), progress.get("pid", 0)
-    if not host:
+    note = read_note(folder)
+    if note is None:
         return "a process has just begun it: try again in a few seconds"
+    host, pid = note.host, note.pid
     if host != socket.gethostname():
         return f"process {pid} works on it on {host}, which is another machine, and no job: end it there, kill {pid}"
     if not _has_open(pid, folder / "lock"):

@@ -1,5 +1,6 @@
 """The jobs of a sweep, each with its own processes: stages that runs share, and the runs."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
@@ -9,12 +10,16 @@ from pathlib import Path
 from submitit.helpers import Checkpointable
 
 from harness.core.errors import Diverged
+from harness.runs import record
 from harness.runs.changed import set_aside
 from harness.runs.execute import execute, train_alone
+from harness.runs.folder import Fault, has_record, readable
 from harness.runs.run import Run, StageRun, folders, load
 from harness.tracking.outbox import Multirun, enqueue
 from harness.tracking.sender import sender
 from harness.tracking.store import enabled
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,16 @@ def _redo(run: Run) -> None:
     parts = set_aside(run)
     replaced = {stage_run.fingerprint for stage_run in run.stage_runs if stage_run.folder in {p.folder for p in parts}}
     for folder in folders(run.root) if replaced and enabled(run.config) else []:
-        path = folder / "record.json"
-        if path.exists() and any(name.encode() in path.read_bytes() for name in replaced):
-            enqueue(load(folder), None)
+        answer = readable(folder, lambda path: _enqueue_if(path, replaced))
+        if isinstance(answer, Fault):
+            log.warning("%s", answer)
+
+
+def _enqueue_if(folder: Path, replaced: Collection[str]) -> None:
+    """Mark a run as still to be sent to MLflow if its record names one of the stages that were replaced."""
+    cost = record.read(folder / "record.json").cost if has_record(folder) else None
+    if cost and any(stage.fingerprint in replaced for stage in cost.stages):
+        enqueue(load(folder), None)
 
 
 def _is_retried(run: Run) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.core.errors import UserError
-from harness.core.files import read_json, write_json
+from harness.core.files import read_json, valid_name, write_json
 
 NAMES = "harness-"
 """Prefix of the names of our jobs."""
@@ -76,8 +76,9 @@ def submitted(work: Path) -> Submitted | None:
     """The job that a run's or stage's folder was submitted as; None if it never was, or job.json is unreadable."""
     try:
         note = read_json(work / "job.json")
-        return Submitted(str(note["name"]), int(note["task"]), str(note["folder"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        folder = "/".join(map(valid_name, str(note["folder"]).split("/")))
+        return Submitted(str(note["name"]), int(note["task"]), folder)
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
 
 

@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from harness.core.errors import UserError
-from harness.core.files import read_json, read_lines
+from harness.core.errors import UserError, printable
+from harness.core.files import read_lines
+from harness.core.reading import LARGEST_CONFIG, read_file, text
+from harness.evaluation.score import Score
 from harness.launch import queue
 from harness.launch.queue import Ended, Queued, Submitted, submitted
-from harness.runs.folder import OVER, RunState, is_locked, state
-from harness.runs.record import read_state
+from harness.runs import record
+from harness.runs.folder import OVER, Fault, RunState, has_record, is_locked, readable, state
+from harness.runs.progress import read_note
+from harness.runs.record import Record
 
 RowState = RunState | Literal["unreadable"]
 
@@ -48,7 +52,7 @@ class Jobs:
     @classmethod
     def asked(cls, folders: Sequence[Path]) -> "Jobs":
         """Query SLURM once, and only if some folder's work was submitted to it."""
-        jobs = [submitted(folder) for folder in folders if not (folder / "record.json").exists()]
+        jobs = [submitted(folder) for folder in folders if not has_record(folder)]
         names = {job.name for job in jobs if job}
         if not names:
             return cls()
@@ -74,17 +78,15 @@ class Jobs:
 
 def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
     """One row for each run's folder."""
-    return [_row(folder, jobs) for folder in folders]
+    found = [readable(folder, lambda path: _row(path, jobs)) for folder in folders]
+    return [_unreadable(row) if isinstance(row, Fault) else row for row in found]
 
 
 def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
     """One row for each shared stage below a folder of runs whose job is queued or running."""
-    rows = []
-    for folder in stage_folders(root):
-        job = submitted(folder)
-        if jobs.has(job) or is_locked(folder):
-            rows.append(_stage(folder, job, jobs))
-    return rows
+    found = [readable(folder, lambda path: _stage(path, jobs)) for folder in stage_folders(root)]
+    rows = [_unreadable(row, "stage ") if isinstance(row, Fault) else row for row in found]
+    return [row for row in rows if row is not None]
 
 
 def stage_folders(root: Path) -> list[Path]:
@@ -113,46 +115,47 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def scores(content: dict[str, Any], most: int | None = None) -> str:
-    """One line on a record's JSON: why there are no scores, or the protocol's label and the first `most` scores."""
-    texts = [f"{s['title']} {s['value']:.2f}{s['unit']}" for s in content["scores"].values() if not s.get("table")]
-    return content["reason"] or ": ".join(filter(None, [content["protocol"].get("label"), "  ".join(texts[:most])]))
+def scores(result: Record, most: int | None = None) -> str:
+    """One line on a record: why there are no scores, or the protocol's label and the first `most` scores."""
+    main: list[Score] = [score for score in result.scores.values() if not score.table]
+    texts = [f"{score.title} {score.value:.2f}{score.unit}" for score in main[:most]]
+    return result.reason or ": ".join(filter(None, [result.protocol.label, "  ".join(texts)]))
 
 
 def _row(folder: Path, jobs: Jobs) -> StatusRow:
-    try:
-        if (folder / "record.json").exists():
-            record = read_state(folder / "record.json")
-            return StatusRow(folder.name, record["state"], scores(record, 3))
-        run_state = state(folder)
-        job = submitted(folder)
-        text = jobs.told(job, run_state) if job else ""
-        going = run_state == "running" or jobs.has(job) or (run_state == "queued" and text != WAITING)
-        error = _failure(folder) if run_state == "failed" else ""
-        return _with_progress(folder, StatusRow(folder.name, run_state, job=text, error=error, going=going))
-    except UserError as error:
-        return StatusRow(folder.name, "unreadable", error=str(error).partition("\n")[0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file with other contents
-        return StatusRow(folder.name, "unreadable", error=f"{type(error).__name__}: {error}")
+    if has_record(folder):
+        result = record.read(folder / "record.json")
+        return StatusRow(printable(folder.name), result.state, scores(result, 3))
+    run_state = state(folder)
+    job = submitted(folder)
+    told = jobs.told(job, run_state) if job else ""
+    going = run_state == "running" or jobs.has(job) or (run_state == "queued" and told != WAITING)
+    error = _failure(folder) if run_state == "failed" else ""
+    return _with_progress(folder, StatusRow(printable(folder.name), run_state, job=told, error=error, going=going))
+
+
+def _unreadable(fault: Fault, kind: str = "") -> StatusRow:
+    return StatusRow(f"{kind}{fault.name}", "unreadable", error=fault.reason)
 
 
 def _with_progress(folder: Path, row: StatusRow) -> StatusRow:
     """The row with the run's progress added, if the run was started."""
-    path = folder / "progress.json"
-    if row.state == "queued" or not path.exists():
+    note = read_note(folder) if row.state != "queued" else None
+    if note is None:
         return row
-    note = read_json(path)
-    attempts = f"  (begun {note['attempt']} times)" if note.get("attempt", 1) > 1 else ""
-    row = replace(
-        row, progress=f"{note['what']} {note['done']:,}/{note['total']:,}  {note['words']}".rstrip() + attempts
-    )
+    attempts = f"  (begun {note.attempt} times)" if note.attempt > 1 else ""
+    row = replace(row, progress=f"{note.what} {note.done:,}/{note.total:,}  {note.words}".rstrip() + attempts)
     if row.state != "running":
         return row
-    return replace(row, left=note["seconds_left"], job=row.job or f"{note['host']}:{note['pid']}")
+    return replace(row, left=note.seconds_left, job=row.job or f"{note.host}:{note.pid}")
 
 
-def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> StatusRow:
-    lines, going = read_lines(folder / "metrics.jsonl"), is_locked(folder)
+def _stage(folder: Path, jobs: Jobs) -> StatusRow | None:
+    """The row of a shared stage; None if no job works on it, and none will."""
+    job, going = submitted(folder), is_locked(folder)
+    if not jobs.has(job) and not going:
+        return None
+    lines = read_lines(folder / "metrics.jsonl")
     stage_state: RunState = "running" if going else "interrupted" if lines else "queued"
     progress = f"step {lines[-1]['step']:,}" if lines else ""
     return StatusRow(
@@ -161,5 +164,5 @@ def _stage(folder: Path, job: Submitted | None, jobs: Jobs) -> StatusRow:
 
 
 def _failure(folder: Path) -> str:
-    lines = (folder / "failure.md").read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = text(read_file(folder / "failure.md", LARGEST_CONFIG)).split("\n")
     return lines[2] if len(lines) > 2 else "failure.md does not say why"

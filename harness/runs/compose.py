@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import yaml
 
 from harness.core.errors import UserError, near
+from harness.core.reading import YAML
 from harness.core.registry import configs, names
 from harness.core.settings import flatten
 from harness.runs.config import Config, Part, config_of
-from harness.runs.run import IDENTITY, PLACES, YAML
+from harness.runs.run import IDENTITY, PLACES
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

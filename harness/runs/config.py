@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, StrictBool, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
 from harness.core.registry import make
 from harness.core.settings import settings
@@ -50,7 +50,7 @@ class Config:
     """How the run is evaluated, from configs/protocol."""
     launcher: Part = field(default_factory=lambda: {"name": "local"})
     """Where the run executes, from configs/launcher."""
-    seed: StrictInt = 0
+    seed: Annotated[StrictInt, Field(ge=-(10**18), le=10**18)] = 0
     """The root of all randomness."""
 
     selection: Annotated[dict[str, Selection], BeforeValidator(_parse_selections)] = field(default_factory=dict)

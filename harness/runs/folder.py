@@ -1,13 +1,21 @@
-"""A run's folder as other processes see it: its state, read from the disk alone, and its lock. Imports no torch."""
+"""A run's folder as other processes see it: its state, read from the disk alone, and its lock. Imports no torch.
+
+Anybody may have written it: `readable` lets no folder hide another.
+"""
 
 import fcntl
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from filelock import FileLock
 
+from harness.core.errors import Unreadable, UserError, printable, why
 from harness.runs import record
+
+T = TypeVar("T")
 
 RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
 
@@ -15,10 +23,34 @@ OVER: tuple[RunState, ...] = record.OVER
 """The states of a run that has its record."""
 
 
+class Fault(NamedTuple):
+    """What cannot be read of a run: the name of its folder, and the reason, which begins with the name of a file."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: unreadable: {self.reason}"
+
+
+def readable(folder: Path, read: Callable[[Path], T]) -> T | Fault:
+    """What `read` makes of a run's folder, or why it fails: whatever a folder holds, the others are still read."""
+    try:
+        return read(folder)
+    except Exception as error:  # each kind of damage has an error of its own, and all are shown
+        file = f"{error.path.name}: " if isinstance(error, Unreadable) else ""
+        return Fault(printable(folder.name), f"{file}{why(error)}")
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a run's folder has a record, readable or not."""
+    return os.path.lexists(folder / "record.json")
+
+
 def state(folder: Path) -> RunState:
-    """The state of a run folder, read from the disk alone."""
-    if (folder / "record.json").exists():
-        return record.read_state(folder / "record.json")["state"]
+    """The state of a run folder, read from the disk alone; Unreadable if its record is."""
+    if has_record(folder):
+        return record.read(folder / "record.json").state
     if not (folder / "config.yaml").exists():
         return "new"
     if (folder / "failure.md").exists():  # a new attempt removes it first
@@ -28,19 +60,34 @@ def state(folder: Path) -> RunState:
     return "interrupted" if (folder / "started").exists() else "queued"
 
 
-def lock(folder: Path) -> FileLock:
-    """The lock of a run's or stage's folder; the operating system releases it when its process dies."""
+def lock(folder: Path, name: str = "lock") -> FileLock:
+    """A lock of a run's or stage's folder; the operating system releases it when its process dies.
+
+    name: that of its file. UserError if that is something else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "lock")
+    path = folder / name
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise UserError(f"{path} is no file, so it cannot be locked: remove it.")
+    return FileLock(path)
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock; writes nothing, so it works in other users' folders too."""
+    """Whether a living process holds the folder's lock; writes nothing, so it works in other users' folders too.
+
+    Unreadable if the lock is no regular file.
+    """
+    path = folder / "lock"
     try:
-        file = os.open(folder / "lock", os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise Unreadable(path, error.strerror) from None
+    # Try to share the lock for a moment.
     try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise Unreadable(path, "it is no regular file")
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # the latter on NFS
         return True

@@ -1,14 +1,19 @@
 """Measured run times: written to pace.json beside a result, and read to predict the cost of planned runs."""
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
-from harness.core.files import read_checked, read_json, write_json
+from harness.core.errors import Unreadable
+from harness.core.files import read_checked, write_json
+from harness.core.reading import read_file
+from harness.evaluation.score import Count, Number
 from harness.runs.origin import hardware
 from harness.runs.run import Run, StageRun, fingerprint, placeless
 
@@ -60,19 +65,28 @@ def name(device: torch.device) -> str:
     return hardware(device) + (f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else "")
 
 
+class Noted(BaseModel):
+    """What pace.json holds: a measurement of a stage or of an evaluation."""
+
+    key: str
+    device: str
+    processes: Count
+    seconds_per_step: Number | None = None
+    seconds: Number | None = None
+    upper: bool = False
+
+
 class Paces:
     """Paces by key: all in a folder of runs, and those that are added to `known` later."""
 
     def __init__(self, root: Path) -> None:
         self.known: dict[str, list[Pace]] = defaultdict(list)
         for path in (*root.glob("stages/*/pace.json"), *root.glob("bench/*/pace.json"), *root.glob("*/pace.json")):
-            try:
-                content = read_json(path)
-                seconds = content["seconds_per_step"] if "seconds_per_step" in content else content["seconds"]
-                upper = bool(content.get("upper"))
-                self.known[content["key"]].append(Pace(seconds * content["processes"], content["device"], upper))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # ignore files with other contents
+            with suppress(OSError, ValueError, Unreadable):  # ignore files with other contents
+                noted = Noted.model_validate_json(read_file(path))
+                seconds = noted.seconds if noted.seconds_per_step is None else noted.seconds_per_step
+                if seconds is not None:
+                    self.known[noted.key].append(Pace(seconds * noted.processes, noted.device, noted.upper))
 
     def find(self, key: str, device: str | None) -> Pace | None:
         """Median pace for a key on a device; if the device is None, on the one with the most measurements."""

@@ -76,7 +76,8 @@ def glimpses(run: Run) -> list[tuple[int, Path]]:
     grids: list[tuple[int, Path]] = []
     before = 0
     for stage_run in run.stage_runs:
-        paths = sorted((stage_run.folder / "glimpses").glob("[0-9]*.png"))
+        folder = stage_run.folder / "glimpses"
+        paths = [] if folder.is_symlink() else sorted(folder.glob("[0-9]*.png"))
         grids += [(before + int(path.stem), path) for path in paths]
         logged = read_lines(stage_run.folder / "metrics.jsonl")
         before += logged[-1]["images"] if logged else 0

@@ -4,10 +4,17 @@ import os
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
+from pydantic import BaseModel, Field
+
+from harness.core.errors import Damaged, Unreadable
 from harness.core.files import write_json, write_text
+from harness.core.reading import read_file
+from harness.evaluation.score import Count, Number
+from harness.runs.record import explain
 from harness.runs.run import Run
 
 if TYPE_CHECKING:
@@ -15,6 +22,34 @@ if TYPE_CHECKING:
 
 OFTEN = 2.0
 """Seconds between two notes of progress."""
+
+
+class Note(BaseModel):
+    """What progress.json holds: what is being done, `done` of `total`, a short remark, and by which process.
+
+    attempt: the number of this attempt at the run.
+    """
+
+    host: str
+    pid: Annotated[int, Field(ge=1, le=2**22)]
+    what: str = ""
+    done: Count = 0
+    total: Count = 0
+    seconds_left: Number | None = None
+    words: str = ""
+    job: str | None = None
+    attempt: Count = 1
+
+
+def read_note(folder: Path) -> Note | None:
+    """The progress of a run's folder; None if it has none, Unreadable if progress.json holds anything else."""
+    path = folder / "progress.json"
+    try:
+        return Note.model_validate_json(read_file(path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise Damaged(path, explain(error)) from None
 
 
 class Watch:
@@ -70,11 +105,7 @@ class Watches(Watch):
 
 
 class Diary(Watch):
-    """Writes a run's progress to progress.json.
-
-    The file holds what is being done, `done` of `total`, seconds_left, a short remark, host, pid, the SLURM job, and
-    the number of this attempt at the run.
-    """
+    """Writes a run's progress to progress.json, as a `Note`."""
 
     def __init__(self, run: Run, attempt: int) -> None:
         self.run, self.attempt = run, attempt
@@ -99,18 +130,18 @@ class Diary(Watch):
         self.noted_at = now
         new = done - self.begun_with
         left = (total - done) * (now - self.begun_at) / new if new > 0 else None
-        content = {
-            "what": what,
-            "done": done,
-            "total": total,
-            "seconds_left": None if left is None else round(left, 1),
-            "words": words,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "job": job(),
-            "attempt": self.attempt,
-        }
-        write_json(self.run.folder / "progress.json", content)
+        note = Note(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            what=what,
+            done=done,
+            total=total,
+            seconds_left=None if left is None else round(left, 1),
+            words=words,
+            job=job(),
+            attempt=self.attempt,
+        )
+        write_json(self.run.folder / "progress.json", note.model_dump())
 
 
 def job() -> str | None:
@@ -122,7 +153,10 @@ def job() -> str | None:
 def count_attempt(run: Run) -> int:
     """Count one more attempt at a run, in its file `started`; the number of this attempt."""
     path = run.folder / "started"
-    before = path.read_bytes().strip() if path.exists() else b""
-    attempt = 1 + (int(before) if before.isdigit() else 0)  # a damaged file counts as none
+    try:
+        before = read_file(path).strip()
+    except (FileNotFoundError, Unreadable):
+        before = b""
+    attempt = 1 + (int(before) if before.isdigit() and len(before) < 10 else 0)  # a damaged file counts as none
     write_text(path, f"{attempt}\n")
     return attempt

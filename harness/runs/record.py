@@ -2,20 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, FiniteFloat
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from harness.core.errors import UserError
-from harness.core.files import write_text
-from harness.evaluation.score import Score, Selection, selections
+from harness.core.errors import Unreadable, UserError
+from harness.core.files import valid_name, write_text
+from harness.core.reading import parse_json, read_file
+from harness.evaluation.score import Count, Number, Score, Selection, selections
 
 State = Literal["done", "diverged", "skipped"]
 OVER: tuple[State, ...] = get_args(State)
 """The states of a run that has its record."""
+
+REMEDY = "Remove it and run again to make a new one."
+
+
+def _name(text: str) -> str:
+    """Check a text that becomes part of a path."""
+    try:
+        return valid_name(text)
+    except UserError as error:
+        raise ValueError(error) from None
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A text that becomes part of a path."""
+
+Seed = Annotated[int, Field(ge=-(10**18), le=10**18)]
 
 
 class ProtocolTag(BaseModel, frozen=True, extra="forbid"):
@@ -24,8 +40,8 @@ class ProtocolTag(BaseModel, frozen=True, extra="forbid"):
     label: a remark that is shown wherever its numbers appear, such as "for trying out".
     """
 
-    id: str
-    hash: str
+    id: Name
+    hash: Name
     label: str = ""
 
 
@@ -38,20 +54,20 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
     of the trained weights; empty if an older version trained them.
     """
 
-    name: str
-    fingerprint: str
-    steps: int
-    images: int
-    seconds: float
-    images_per_second: float
-    peak_memory_mb: int
-    resumed: int
-    skipped: int = 0
-    processes: int = 1
-    accumulate: int = 1
+    name: Name
+    fingerprint: Name
+    steps: Count
+    images: Count
+    seconds: Number
+    images_per_second: Number
+    peak_memory_mb: Count
+    resumed: Count
+    skipped: Count = 0
+    processes: Count = 1
+    accumulate: Count = 1
     statistics: str = ""
     made_with: list[str] = []
-    joules: float | None = None
+    joules: Number | None = None
     weights: str = ""
 
 
@@ -59,9 +75,9 @@ class Cost(BaseModel, frozen=True, extra="forbid"):
     """Cost of a run: seconds of training (all stages) and of evaluation, and the peak memory of both."""
 
     stages: list[StageCost]
-    training_seconds: float
-    evaluation_seconds: float
-    peak_memory_mb: int
+    training_seconds: Number
+    evaluation_seconds: Number
+    peak_memory_mb: Count
 
     @property
     def training_kwh(self) -> float | None:
@@ -128,21 +144,21 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     """
 
     schema_version: Literal[2] = 2
-    fingerprint: str
+    fingerprint: Name
     series: str
     state: State
     reason: str = ""
-    method: str
-    data: str
+    method: Name
+    data: Name
     model: str
-    parameters: int = 0
-    seed: int
+    parameters: Count = 0
+    seed: Seed
     init: str = ""
-    canaries: dict[str, FiniteFloat] = {}
+    canaries: dict[str, Number] = {}
     overrides: list[str] = []
     selection: dict[str, Selection] = {}
     notes: dict[str, str] = {}
-    study: dict[str, float] = {}
+    study: dict[Name, Number] = {}
     protocol: ProtocolTag
     scores: dict[str, Score] = {}
     outcomes: dict[str, str] = {}
@@ -164,26 +180,26 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read a record of this schema or the one before; UserError if it is neither."""
-    with _explain_errors(path):
-        return Record.model_validate(_upgrade(json.loads(path.read_bytes()), path))
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Read a record's JSON, checking only its state (fast: thousands per second); UserError if the state is invalid."""
-    with _explain_errors(path):
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict) or content.get("state") not in OVER:
-            raise ValueError(f"its state is none of {', '.join(OVER)}")
-        return content
-
-
-@contextmanager
-def _explain_errors(path: Path) -> Iterator[None]:
+    """Read a record of this schema or the one before; Unreadable if it is neither."""
+    content = read_file(path)
     try:
-        yield
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable record: {error}\nRemove it and run again to make it anew.") from None
+        return Record.model_validate_json(content)  # checks and parses at once, in less time than json.loads parses
+    except ValidationError:
+        pass
+    # It is of the schema before, or it is wrong: find out.
+    try:
+        return Record.model_validate(_upgrade(parse_json(content), path))
+    except ValueError as error:
+        raise Unreadable(path, explain(error), REMEDY, "is not a readable record") from None
+
+
+def explain(error: ValueError) -> str:
+    """What is wrong, of several things the first, and where."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_context=False)[0]
+    where, text = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
 
 
 def _upgrade(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json holds
@@ -192,9 +208,10 @@ def _upgrade(content: Any, path: Path) -> Any:  # noqa: ANN401 - whatever json h
         return content
     version = content.get("schema_version")
     if version not in (1, 2):
-        raise UserError(
-            f"{path} has schema version {version}, but this harness reads 1 and 2. Read it with the harness that wrote "
-            "it, or a later one; or remove it and run again to make it anew."
-        )
-    notes = content.get("notes") or {}  # the first records had an empty list
-    return {**content, "schema_version": 2, "selection": selections(content.get("selection", {})), "notes": notes}
+        remedy = f"Read it with the harness that wrote it, or a later one. {REMEDY}"
+        reason = f"it has schema version {version}, but this harness reads 1 and 2"
+        raise Unreadable(path, reason, remedy, "is not a readable record")
+    chosen, notes = content.get("selection") or {}, content.get("notes") or {}  # the first records had an empty list
+    if isinstance(chosen, dict):  # else pydantic refuses it
+        chosen = selections(chosen)
+    return {**content, "schema_version": 2, "selection": chosen, "notes": notes}

@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.core.errors import Damaged
+from harness.core.errors import UserError, why
 from harness.core.files import read_checked
-from harness.evaluation.score import Score, Selection
+from harness.core.reading import LARGEST, read_file
+from harness.evaluation.score import Count, Number, Score, Selection
 from harness.runs import record
 from harness.runs.code import file_of
-from harness.runs.folder import OVER, RunState
+from harness.runs.folder import OVER, Fault, RunState, has_record
 from harness.runs.folder import state as state_of
-from harness.runs.record import Cost, Origin, ProtocolTag
+from harness.runs.record import Cost, Name, Origin, ProtocolTag, Seed
 from harness.runs.run import Run, load, run_name, stage_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+
 Find = Callable[[str], Path | None]
-"""Function from a file name in a run's folder to a readable path; None if there is no such file."""
+"""Function from a file name in a run's folder to a path on this machine; None if there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -31,33 +35,52 @@ class Row:
     why it is not ranked, besides its selection. scores: their warnings are shortened.
     """
 
-    name: str
-    fingerprint: str
+    name: Name
+    fingerprint: Name
     series: str
-    method: str
-    data: str
+    method: Name
+    data: Name
     model: str
-    seed: int
-    state: str
+    seed: Seed
+    state: RunState
     protocol: ProtocolTag
     reason: str = ""
     overrides: str = ""
-    parameters: int = 0
+    parameters: Count = 0
     init: str = ""
     code: str = ""
     doubts: list[str] = field(default_factory=list)
-    canaries: dict[str, float] = field(default_factory=dict)
+    canaries: dict[str, Number] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    study: dict[str, float] = field(default_factory=dict)
+    study: dict[Name, Number] = field(default_factory=dict)
     selection: dict[str, Selection] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     cost: Cost | None = None
     origin: Origin | None = None
     find: Find = field(default=lambda _: None, compare=False, repr=False)
 
-    def file(self, name: str) -> Path | None:
-        """Path of a file of the run's folder, such as samples.png, downloaded if need be; None if there is none."""
-        return self.find(name)
+    def read(self, name: str, parse: Callable[[bytes], T], largest: int = LARGEST) -> T | None:
+        """What `parse` makes of a file of the run's folder, downloaded if need be; None if there is none.
+
+        None too, with a note in `faults`, if it cannot be read: a figure may lack a run, and no file hides the others.
+        """
+        try:
+            path = self.find(name)
+            return None if path is None else parse(read_file(path, largest))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # each kind of damage has an error of its own
+            self.doubt(name, why(error))
+            return None
+
+    def doubt(self, name: str, reason: str) -> None:
+        """Note why a file of the run's folder is not used."""
+        self.faults[name] = Fault(self.name, f"{name}: {reason}")
+
+    @cached_property
+    def faults(self) -> dict[str, Fault]:
+        """The files of the run's folder that could not be read, by name."""
+        return {}
 
 
 def frame(found: list[Row]) -> "pd.DataFrame":
@@ -73,15 +96,14 @@ SAME = ({part.name for part in fields(Row)} & record.Record.model_fields.keys())
 
 def row_of(folder: Path) -> Row:
     """The row of a run's folder, from its record, or from its frozen config if there is no record yet."""
-    path = folder / "record.json"
-    if not path.exists() and (state := state_of(folder)) not in OVER:
+    if not has_record(folder) and (state := state_of(folder)) not in OVER:
         return _from_config(load(folder), state, _file_finder(folder))
-    found = record.read(path)
+    found = record.read(folder / "record.json")
     return _from_record(found, _doubts(found, folder.absolute().parent), _file_finder(folder))
 
 
 def _file_finder(folder: Path) -> Find:
-    return lambda name: path if (path := folder / name).exists() else None
+    return lambda name: folder / name
 
 
 def _doubts(found: record.Record, root: Path) -> list[str]:
@@ -98,7 +120,7 @@ def _weights_in(folder: Path) -> str:
     """The digest of the weights in a stage's folder; empty if it has none, or one cannot tell."""
     try:
         return read_checked(folder / "done.json").get("weights", "")
-    except (OSError, Damaged):
+    except (OSError, UserError):
         return ""
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,14 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from harness.core.errors import UserError, near
+from harness.core.errors import Unreadable, UserError, near, why
 from harness.core.files import digest, read_checked, read_lines, valid_name, write_text
+from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
 from harness.core.registry import build
 from harness.core.registry import find as find_class
 from harness.core.settings import canonical
 from harness.runs import record
 from harness.runs.config import Config, Part, config_of
-from harness.runs.folder import RunState, state
+from harness.runs.folder import RunState, has_record, state
 
 if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no torch
     from harness.core.dataset import Dataset
@@ -28,9 +31,6 @@ IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
 
 PLACES = ("root", "download")
 """Fields that say where files are, not what they contain."""
-
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Safe yaml loader; ten times as fast as `yaml.safe_load` if libyaml is installed."""
 
 NUMERICS = 1
 """Part of every fingerprint; increase it when a code change alters the numbers of an unchanged config."""
@@ -257,28 +257,44 @@ def _named_protocol(protocol: Part) -> Part:
 
 
 def load(folder: Path) -> Run:
-    """The run of a folder with its frozen config, even if the folder was moved; UserError if there is none."""
-    path = folder / "config.yaml"
+    """The run of a folder with its frozen config, even if the folder was moved; UserError if there is none.
+
+    Unreadable if it has a record that cannot be read.
+    """
+    path, recorded = folder / "config.yaml", _recorded_stages(folder)
     try:
-        content = {**yaml.load(path.read_bytes(), YAML), "runs": str(folder.absolute().parent)}
+        content = {**parse_yaml(read_file(path, LARGEST_CONFIG)), "runs": str(folder.absolute().parent)}
         names = content.pop("names", None)
         known = {part.name for part in fields(Config)}  # ignore fields that only other versions have
         config = config_of({key: value for key, value in content.items() if key in known})
-        return Run(config, names and Names(**names), _recorded_stages(folder / "record.json"))
-    except (OSError, ValueError, TypeError, UserError, yaml.YAMLError) as error:
-        raise UserError(f"{folder} is not a run folder: cannot read {path.name} ({error}).") from None
+        run = Run(config, names and Names(**names), recorded)
+        _check_names(run)
+    except (OSError, ValueError, TypeError, LookupError, UserError) as error:
+        raise Unreadable(path, why(error), fault="cannot be read, so this is not a run folder") from None
+    return run
 
 
-def _recorded_stages(path: Path) -> dict[str, str]:
+def _check_names(run: Run) -> None:
+    """Raise an error now if names in a frozen config cannot be part of a path."""
+    for part in (run.config.method, run.config.data, run.config.model):
+        valid_name(part["name"])
+    for name in run.names or ():
+        valid_name(name)
+    if run.names:
+        run_name(run.config.method["name"], run.config.data["name"], run.config.seed, run.names.run)
+        _ = run.protocol
+
+
+def _recorded_stages(folder: Path) -> dict[str, str]:
     """Fingerprints of the stages in a record, by name; empty if there is no record."""
-    cost = (record.read_state(path).get("cost") if path.exists() else None) or {}
-    return {stage["name"]: stage["fingerprint"] for stage in cost.get("stages", [])}
+    cost = record.read(folder / "record.json").cost if has_record(folder) else None
+    return {stage.name: stage.fingerprint for stage in (cost.stages if cost else [])}
 
 
 def find(word: str, root: Path) -> Path:
     """The folder of a run, given by its path or by its name below a root; UserError with similar names if not found."""
     for folder in (Path(word), root / word):
-        if state(folder) != "new":
+        if has_record(folder) or os.path.lexists(folder / "config.yaml"):
             return folder.resolve()
     close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
     raise UserError(
@@ -291,5 +307,8 @@ def folders(root: Path) -> list[Path]:
     """The run folders below a root, oldest first; UserError if the root is no folder."""
     if not root.is_dir():
         raise UserError(f"There is no folder of runs at {root}. Run something first, or say where: runs=FOLDER.")
-    begun = {path.parent: path.stat().st_mtime for path in root.glob("*/config.yaml")}
+    begun: dict[Path, float] = {}
+    for entry in os.scandir(root):
+        with suppress(OSError):  # most are no folder of a run
+            begun[root / entry.name] = os.lstat(f"{entry.path}/config.yaml").st_mtime
     return sorted(begun, key=lambda folder: (begun[folder], folder.name))

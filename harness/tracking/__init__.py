@@ -3,19 +3,22 @@
 What could not be sent, because the server was unreachable, stays in the outbox (outbox.py) and is sent later, once.
 """
 
+import logging
 import math
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from harness.runs.config import Config
+from harness.runs.folder import Fault, lock, readable
 from harness.runs.run import Run, fingerprint
 from harness.tracking import outbox
-from harness.tracking.outbox import Multirun, tracked_at
+from harness.tracking.outbox import Multirun, Owed, tracked_at
 from harness.tracking.retry import away, best_effort
 from harness.tracking.store import LOCKED, connect, experiment, uri
+
+log = logging.getLogger(__name__)
 
 
 def prepare(config: Config) -> None:
@@ -38,7 +41,7 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
 
     # Send under a lock, and clear the outbox entry unless the run is still running.
     def send() -> bool:
-        with FileLock(run.folder / "mlflow.lock", timeout=LOCKED):
+        with lock(run.folder, "mlflow.lock").acquire(timeout=LOCKED):
             owed = outbox.pending(outbox.mark(run))
             state = run.state
             Mirror(run).send(multirun or (owed and owed.multirun))
@@ -51,25 +54,39 @@ def push(run: Run, multirun: Multirun | None = None, last: bool = False) -> bool
     )
 
 
-def sync(root: Path, seconds: float = math.inf, tracking: str | None = None) -> tuple[int, int]:
+def warn(fault: Fault) -> None:
+    """Log a warning on a run that cannot be read."""
+    log.warning("%s", fault)
+
+
+def sync(
+    root: Path, seconds: float = math.inf, tracking: str | None = None, meet: Callable[[Fault], object] = warn
+) -> tuple[int, int]:
     """Send the runs in the outbox of a folder of runs; return how many were sent, and how many were not.
 
     tracking: the store to send to, if not each run's own. An unreachable store is tried once, and after `seconds` no
-    further run is started. Active runs are skipped, as their own processes send them.
+    further run is started. Active runs are skipped, as their own processes send them. meet: called with each run that
+    cannot be read, which stays in the outbox.
     """
     sent, left, until = 0, 0, time.monotonic() + seconds
     for path in outbox.marks(root):
         # Skip entries that were sent meanwhile, and runs that send themselves.
-        if (owed := outbox.pending(path)) is None:
-            continue
-        run = tracked_at(owed.run, tracking) if tracking else owed.run
-        if run.state == "running":
+        owed = readable(root / path.stem, lambda _, path=path: _idle(outbox.pending(path)))
+        if isinstance(owed, Fault):
+            meet(owed)
+        if owed is None or isinstance(owed, Fault):
             continue
 
         # Send, unless the time is over or the store is unreachable.
+        run = tracked_at(owed.run, tracking) if tracking else owed.run
         done = time.monotonic() < until and not away(uri(run.config)) and push(run, owed.multirun)
         sent, left = sent + done, left + (not done)
     return sent, left
+
+
+def _idle(owed: Owed | None) -> Owed | None:
+    """What is owed; None if the run sends itself."""
+    return None if owed is None or owed.run.state == "running" else owed
 
 
 def ui_command(config: Config) -> str:

@@ -1,16 +1,21 @@
 """A run's copy in MLflow, and the note in the run's folder (mlflow.json) of what was sent."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
 from PIL import Image
+from pydantic import BaseModel
 
-from harness.core.files import read_json, read_lines, write_json
+from harness.core.errors import Unreadable, why
+from harness.core.files import read_lines, write_json
+from harness.core.reading import parsed, png, read_file, regular
+from harness.evaluation.score import Count
 from harness.runs import row as rows
 from harness.runs.folder import OVER
 from harness.runs.run import Run
@@ -18,6 +23,8 @@ from harness.tracking import store
 from harness.tracking import tags as shown
 from harness.tracking.outbox import Multirun
 from harness.tracking.tags import Point
+
+log = logging.getLogger(__name__)
 
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 """Maximum number of items of each kind in one MLflow request."""
@@ -33,6 +40,19 @@ PREVIEW = 256
 """Longer side, in pixels, of an image in MLflow's charts."""
 
 
+class Note(BaseModel):
+    """What was sent to the MLflow run `run_id`: numbers of points, digests of files, names of images, the model."""
+
+    uri: str = ""
+    run_id: str = ""
+    points: Count = 0
+    usage: Count = 0
+    files: dict[str, str] = {}
+    images: list[str] = []
+    multirun: str | None = None
+    model: bool = False
+
+
 class Mirror:
     """Sends what MLflow lacks of a run, noting each step, so that an interrupted push can continue."""
 
@@ -41,12 +61,10 @@ class Mirror:
         begun = _modified(run.folder / "started")
         self.image = store.find(self.client, run.config, "fingerprint", run.fingerprint, run.name, begun)
         self.id, self.begun = self.image.info.run_id, self.image.info.start_time
-        path = run.folder / "mlflow.json"
-        self.note = {"points": 0, "usage": 0, "files": {}, "images": [], "multirun": None, "model": False}
-        note = read_json(path) if path.exists() else {}
-        if note.get("run_id") == self.id:  # else another database, or the run was deleted there
-            self.note |= note
-        self.note |= {"uri": store.uri(run.config), "run_id": self.id}
+        note = _read_note(run.folder / "mlflow.json")
+        if note.run_id != self.id:  # another database, or the run was deleted there
+            note = Note()
+        self.note: dict[str, Any] = note.model_dump() | {"uri": store.uri(run.config), "run_id": self.id}
 
     def send(self, multirun: Multirun | None) -> None:
         """Send everything in the folder that MLflow lacks."""
@@ -103,11 +121,12 @@ class Mirror:
         if grids := glimpses(self.run):
             tags["mlflow.loggedImages"] = "True"
         for step, path in grids:
-            name = f"train~samples+step+{step}+timestamp+{self.begun}+{UUID(_digest(path)[:32])}"
+            content = parsed(path, png)
+            name = f"train~samples+step+{step}+timestamp+{self.begun}+{UUID(hashlib.sha256(content).hexdigest()[:32])}"
             if name in self.note["images"]:
                 continue
             # MLflow needs the full image and a small preview.
-            with TemporaryDirectory() as folder, Image.open(path) as image:
+            with TemporaryDirectory() as folder, Image.open(BytesIO(content), formats=["PNG"]) as image:
                 whole, preview = Path(folder, f"{name}.png"), Path(folder, f"{name}+compressed.webp")
                 image.save(whole)
                 image.thumbnail((PREVIEW, PREVIEW))
@@ -116,11 +135,24 @@ class Mirror:
             self._remember(images=[*self.note["images"], name])
 
     def _send_file(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            digest = _digest(path)
-            if digest != self.note["files"].get(path.name):
-                self.client.log_artifact(self.id, str(path))
-                self._remember(files={**self.note["files"], path.name: digest})
+        """Send a file of the run's folder, unless it was sent as it is; one that cannot be read is left out."""
+        try:
+            content = read_file(path)
+            if path.suffix == ".png":
+                png(content)
+        except FileNotFoundError:
+            return
+        except (Unreadable, ValueError) as error:
+            log.warning("%s is not sent to MLflow: %s.", path, why(error))
+            return
+        # Send the bytes that were read, whatever has become of the file.
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self.note["files"].get(path.name):
+            with TemporaryDirectory() as folder:
+                copy = Path(folder, path.name)
+                copy.write_bytes(content)
+                self.client.log_artifact(self.id, str(copy))
+            self._remember(files={**self.note["files"], path.name: digest})
 
     def _send_model(self) -> None:
         """Send the weights, once, as an MLflow model that executes no code when it is loaded."""
@@ -131,7 +163,7 @@ class Mirror:
         with TemporaryDirectory() as folder:
             describe(self.run, Path(folder))
             self.client.log_artifacts(self.id, folder, "model")
-        self.client.log_artifact(self.id, str(path), "model/data")
+        self.client.log_artifact(self.id, str(regular(path)), "model/data")
         self._remember(model=True)
 
     def _log(self, kind: str, items: Sequence[tuple[Any, ...]]) -> None:
@@ -162,5 +194,12 @@ def _modified(path: Path) -> int | None:
     return int(path.stat().st_mtime * 1000) if path.exists() else None
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _read_note(path: Path) -> Note:
+    """What mlflow.json says was sent; nothing if there is none, or it cannot be read: sending twice does no harm."""
+    try:
+        return Note.model_validate_json(read_file(path))
+    except FileNotFoundError:
+        pass
+    except (ValueError, Unreadable) as error:
+        log.warning("%s cannot be read, so the run is sent again (%s).", path, why(error))
+    return Note()

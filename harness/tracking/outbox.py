@@ -3,14 +3,21 @@
 The content to send is in the run's folder, and the folder's mlflow.json notes what was already sent.
 """
 
+import logging
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.core.errors import UserError
-from harness.core.files import read_json, write_json
+from pydantic import BaseModel
+
+from harness.core.errors import Unreadable, UserError, why
+from harness.core.files import valid_name, write_json
+from harness.core.reading import read_file
 from harness.runs.run import Run, load
+
+log = logging.getLogger(__name__)
 
 
 class Multirun(NamedTuple):
@@ -18,6 +25,13 @@ class Multirun(NamedTuple):
 
     fingerprint: str
     title: str
+
+
+class Mark(BaseModel):
+    """What a mark holds: the store to send to, and the parent."""
+
+    tracking: str | None
+    multirun: Multirun | None
 
 
 class Owed(NamedTuple):
@@ -41,31 +55,51 @@ def mark(run: Run) -> Path:
 def enqueue(run: Run, multirun: Multirun | None = None) -> None:
     """Mark a run as still to be sent, with its store; keep the parent of an earlier mark if none is given."""
     path = mark(run)
-    before = read_json(path)["multirun"] if path.exists() else None
+    parent = multirun or _read(path, run).multirun
     with suppress(UserError):  # disk not writable: the work itself will stop there, with a message
-        write_json(path, {"tracking": run.config.tracking, "multirun": multirun or before})
+        write_json(path, {"tracking": run.config.tracking, "multirun": parent})
 
 
 def pending(path: Path) -> Owed | None:
-    """Read a mark; None if another process removed it meanwhile, or the run's folder is gone."""
+    """Read a mark; None if another process removed it meanwhile, or the run's folder is gone.
+
+    A mark that cannot be read counts as new: the run is sent to its own store. Unreadable if the run cannot be read.
+    """
+    folder = path.parents[1] / valid_name(path.stem)
     try:
-        age, note = path.stat().st_mtime_ns, read_json(path)
-        run = load(path.parents[1] / path.stem)
-    except (FileNotFoundError, UserError):
+        age = path.lstat().st_mtime_ns
+    except FileNotFoundError:
         return None
-    multirun = Multirun(*note["multirun"]) if note["multirun"] else None
-    return Owed(tracked_at(run, note["tracking"]), multirun, age)
+    if not os.path.lexists(folder / "config.yaml"):
+        return None
+    run = load(folder)
+    note = _read(path, run)
+    return Owed(tracked_at(run, note.tracking), note.multirun, age)
+
+
+def _read(path: Path, run: Run) -> Mark:
+    """The content of a mark; that of a new one if there is none, or it cannot be read."""
+    try:
+        return Mark.model_validate_json(read_file(path))
+    except FileNotFoundError:
+        pass
+    except (ValueError, Unreadable) as error:
+        log.warning("%s cannot be read, so the run is sent again (%s).", path, why(error))
+    return Mark(tracking=run.config.tracking, multirun=None)
 
 
 def done(owed: Owed) -> None:
     """Remove a run's mark, unless it was written again meanwhile."""
     path = mark(owed.run)
-    with suppress(FileNotFoundError):
-        if path.stat().st_mtime_ns == owed.marked:
+    with suppress(FileNotFoundError, IsADirectoryError):
+        if path.lstat().st_mtime_ns == owed.marked:
             path.unlink()
 
 
 def marks(root: Path) -> list[Path]:
     """The marks in a folder of runs, oldest first."""
-    aged = {path: path.stat().st_mtime_ns for path in (root / "owed").glob("*.json") if path.exists()}
+    aged: dict[Path, int] = {}
+    for path in (root / "owed").glob("*.json"):
+        with suppress(FileNotFoundError):  # sent meanwhile
+            aged[path] = path.lstat().st_mtime_ns
     return sorted(aged, key=lambda path: (aged[path], path.name))

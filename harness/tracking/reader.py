@@ -1,12 +1,14 @@
 """Read the rows of a report from MLflow instead of from run folders."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from harness.core.errors import UserError
+from harness.core.errors import UserError, why
 from harness.runs.config import Config
+from harness.runs.folder import Fault, readable
 from harness.runs.row import Find, Row
 from harness.tracking import store, tags
 from harness.tracking.tags import row_of_tags
@@ -16,20 +18,31 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def read_rows(config: Config) -> list[Row]:
-    """One row for each run in MLflow, newest first; UserError if MLflow does not answer."""
-    from mlflow.exceptions import MlflowException
+def read_rows(config: Config, check: Callable[[Row], Row]) -> list[Row | Fault]:
+    """One row for each run in MLflow, newest first, or why it cannot be read; UserError if MLflow does not answer.
 
+    check: raises an error if a row cannot be shown.
+    """
     where = store.uri(config)
-    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).exists():
-        return []
+    if where.startswith("sqlite:///") and not Path(where.removeprefix("sqlite:///")).is_file():
+        raise UserError(
+            f"There is no MLflow database at {where.removeprefix('sqlite:///')}. Run something first, or say where it "
+            "is: runs=FOLDER or tracking=URI."
+        )
     copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that use it
     try:
         client = store.connect(config)
         runs = [run for run in _all_runs(client) if "state" in run.data.tags]  # parents of multiruns have none
-    except MlflowException as error:
-        raise UserError(f"MLflow at {where} does not answer: {error}\nStart it, or say tracking=URI.") from None
-    return [row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)) for run in runs]
+    except Exception as error:  # MLflow raises those of its database, of the network and its own
+        raise UserError(
+            f"MLflow at {where} does not answer: {why(error)}\nStart it, wait until nobody holds its lock, or say "
+            "tracking=URI."
+        ) from None
+
+    def row(run: "ml.Run") -> Row:
+        return check(row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)))
+
+    return [readable(Path(run.info.run_name or run.info.run_id), lambda _, run=run: row(run)) for run in runs]
 
 
 def _all_runs(client: "MlflowClient") -> list["ml.Run"]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from harness.core.energy import EnergyModel
+from harness.core.reading import read_file
 from harness.core.tensors import load_tensors
 from harness.runs.build import untrained
 from harness.runs.run import Run, load
@@ -51,4 +52,4 @@ def describe(run: Run, folder: Path) -> None:
     pyfunc.add_to_model(described, loader_module=__name__, data="data")
     described.save(folder / "MLmodel")
     (folder / "data").mkdir()
-    (folder / "data" / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
+    (folder / "data" / "config.yaml").write_bytes(read_file(run.folder / "config.yaml"))

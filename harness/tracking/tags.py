@@ -2,16 +2,20 @@
 
 import getpass
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from harness.core.reading import parse_json
 from harness.core.settings import flatten
 from harness.evaluation.score import Score, group_warnings
 from harness.runs import record
-from harness.runs.record import Cost, Origin, ProtocolTag
+from harness.runs.record import ProtocolTag
 from harness.runs.row import Find, Row
 from harness.runs.run import Run, fingerprint, placeless
 
@@ -27,6 +31,9 @@ PARAM, TAG = 6000, 8000
 TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init", "code")
 JSON = ("seed", "parameters", "doubts", "canaries", "notes", "study", "selection", "cost", "origin")
 """Fields of a row that are stored as plain text, and those that are stored as JSON."""
+
+ROW = TypeAdapter(Row)
+"""Makes a row of facts whose types and names it checks."""
 
 Point = tuple[str, float, int, int]
 """A metric's name, its value, the time in ms, and the step."""
@@ -126,7 +133,7 @@ def inputs(run: Run) -> list["DatasetInput"]:
 
 
 def _plain(key: str) -> bool:
-    return key in ("seed", "parameters") or not (key in (*JSON, "scores") or key.startswith("score."))
+    return key in ("seed", "parameters") or not (key in JSON or key.startswith(("score.", "scores")))
 
 
 def _line(score: Score) -> str:
@@ -149,27 +156,67 @@ def row_tags(row: Row) -> Iterator[tuple[str, str]]:
     yield from (("protocol", row.protocol.id), ("protocol_hash", row.protocol.hash))
     yield "protocol_label", row.protocol.label
     for key in JSON:
-        yield key, to_json(getattr(row, key)).decode()
-    yield "scores", json.dumps(list(row.scores))
-    yield from ((f"score.{key}", score.model_dump_json()) for key, score in row.scores.items())
+        yield key, shorten(json.loads(to_json(getattr(row, key))))
+    # The names of the scores, in as many tags as they need.
+    for number, names in enumerate(_pieces(list(row.scores))):
+        yield f"scores.{number}" if number else "scores", json.dumps(names)
+    yield from ((f"score.{key}", shorten(json.loads(score.model_dump_json()))) for key, score in row.scores.items())
+
+
+def shorten(value: Any) -> str:  # noqa: ANN401 - whatever json holds
+    """The JSON of a value in at most TAG characters: long texts are cut, then long lists; null if that is too little.
+
+    No mapping of ours has more than 16 fields, so all of them stay.
+    """
+    text, most = _compact(value), TAG
+    while len(text) > TAG and most > 16:
+        most //= 2
+        text = _compact(_cut(value, most))
+    return text if len(text) <= TAG else "null"
+
+
+def _compact(value: Any) -> str:  # noqa: ANN401 - whatever json holds
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cut(value: Any, most: int) -> Any:  # noqa: ANN401 - whatever json holds
+    """A value with at most `most` characters in each text and as many entries in each list and mapping."""
+    if isinstance(value, str):
+        return value if len(value) <= most else f"{value[: most - 1]}…"
+    if isinstance(value, list):
+        return [_cut(part, most) for part in value[:most]]
+    if isinstance(value, dict):
+        return {_cut(key, most): _cut(part, most) for key, part in islice(value.items(), most)}
+    return value
+
+
+def _pieces(names: list[str]) -> list[list[str]]:
+    """Names in lists whose JSON fits into a tag each; one empty list if there are none."""
+    pieces: list[list[str]] = [[]]
+    length = 0
+    for name in names:
+        length += len(json.dumps(name)) + 2
+        if length > TAG - 2 and pieces[-1]:
+            pieces.append([])
+            length = len(json.dumps(name)) + 2
+        pieces[-1].append(name)
+    return pieces
 
 
 def row_of_tags(tags: dict[str, str], find: Find) -> Row:
-    """The row stored in tags; fields that older versions did not store get their defaults."""
-    # Tags that older versions did not write have defaults.
-    cost, origin = tags.get("cost", "null"), tags.get("origin", "null")
-    return Row(
+    """The row stored in tags; fields that older versions did not store get their defaults.
+
+    Errors of several kinds if they hold anything else.
+    """
+    content = {key: parse_json(tags[key].encode()) for key in JSON if key in tags}
+    more = sorted((key for key in tags if re.fullmatch(r"scores\.[0-9]{1,4}", key)), key=lambda key: int(key[7:]))
+    names = [name for key in ("scores", *more) for name in parse_json(tags[key].encode())]
+    facts = {
         **{key: tags.get(key, "") for key in TEXTS},
-        seed=int(tags["seed"]),
-        parameters=int(tags.get("parameters", 0)),
-        doubts=json.loads(tags.get("doubts", "[]")),
-        canaries=json.loads(tags.get("canaries", "{}")),
-        protocol=ProtocolTag(id=tags["protocol"], hash=tags["protocol_hash"], label=tags.get("protocol_label", "")),
-        notes=json.loads(tags["notes"]),
-        study=json.loads(tags["study"]),
-        selection=record.selections(json.loads(tags["selection"])),
-        scores={key: Score.model_validate_json(tags[f"score.{key}"]) for key in json.loads(tags["scores"])},
-        cost=None if cost == "null" else Cost.model_validate_json(cost),
-        origin=None if origin == "null" else Origin.model_validate_json(origin),
-        find=find,
-    )
+        **content,
+        "selection": record.selections(content["selection"]),
+        "protocol": ProtocolTag(id=tags["protocol"], hash=tags["protocol_hash"], label=tags.get("protocol_label", "")),
+        "scores": {key: parse_json(tags[f"score.{key}"].encode()) for key in names},
+        "find": find,
+    }
+    return ROW.validate_python(facts)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from matplotlib.image import imread
+import numpy as np
 
 from harness.reports.plots.style import DPI, drawing
 
@@ -15,12 +15,12 @@ GAP, LINE, LETTER = 16, 24, 11
 """Pixels between pictures, height of a line of a title, and width of its letters."""
 
 
-def grids(path: Path, pictures: Sequence[tuple[str, Path]], said: str = "", columns: int = 4) -> None:
+def grids(path: Path, pictures: Sequence[tuple[str, np.ndarray]], said: str = "", columns: int = 4) -> None:
     """Write pictures in columns, each below its title, pixel by pixel where they fit.
 
-    said: the remark above the pictures.
+    pictures: each a title and what matplotlib's `imread` returns. said: the remark above the pictures.
     """
-    images = [imread(picture) for _, picture in pictures]
+    images = [image for _, image in pictures]
     widest = max(image.shape[1] for image in images)
     wide = min(widest * max(1, NARROW // widest), WIDE)
     high = max(round(image.shape[0] * wide / image.shape[1]) for image in images)

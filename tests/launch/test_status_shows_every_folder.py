@@ -12,19 +12,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded import some_record, some_score
 from slurm_of_paper import asked, install, submitted
 
 from harness.launch.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
 from harness.runs import folder as run_folder
 from harness.runs import run as runs
 
-RECORD = {
-    "state": "done", "reason": "", "protocol": {"id": "digits-2", "hash": "0"},
-    "scores": {
-        "clean_accuracy": {"title": "Clean accuracy", "value": 97.5, "unit": "%"},
-        "auroc": {"title": "A detail", "value": 1.0, "unit": "", "table": "ood"},
-    },
-}  # fmt: skip
+MAIN = some_score(title="Clean accuracy", value=97.5)
+DETAIL = some_score(title="A detail", value=1.0, unit="", table="ood")
+RECORD = json.loads(some_record(scores={"clean_accuracy": MAIN, "auroc": DETAIL}).model_dump_json())
 PROGRESS = {
     "what": "train joint", "done": 120, "total": 1540, "seconds_left": 3700.2, "words": "bce 0.31 T 12", "host": "n1",
     "pid": 123, "job": None, "attempt": 2,
@@ -105,7 +102,7 @@ def test_no_content_of_a_file_hides_the_other_runs(tmp_path_factory, name, conte
 
 def test_a_foreign_record_says_so_in_its_row(folder):
     row = one(folder("a", record={"state": "winning"}))
-    assert row.state == "unreadable" and "record.json is not a readable record" in row.error
+    assert row.state == "unreadable" and row.error.startswith("record.json: it has schema version None")
 
 
 def test_a_job_is_shown_with_its_id_its_state_and_why_it_waits(folder, cluster, tmp_path):

@@ -81,28 +81,33 @@ def test_the_config_is_told_against_the_recipe(shown: dict[str, str]) -> None:
 
 def test_a_frozen_recipe_differs_from_itself_in_nothing() -> None:
     (config,) = compose(["method=atjem", "data=digits"])
-    assert changes(yaml.safe_dump(config.mapping())) == []
+    assert changes(yaml.safe_dump(config.mapping()).encode()) == []
     config.method["joint"]["contrast"]["curriculum"] = None
-    assert [(one.key, one.recipe, one.here) for one in changes(yaml.safe_dump(config.mapping())) or []] == [
+    assert [(one.key, one.recipe, one.here) for one in changes(yaml.safe_dump(config.mapping()).encode()) or []] == [
         ("method.joint.contrast.curriculum", "–", "null"),
         ("method.joint.contrast.curriculum.auc", "0.7", "–"),
         ("method.joint.contrast.curriculum.start", "0", "–"),
         ("method.joint.contrast.curriculum.images", "1000", "–"),
     ]
     config.method["name"] = "of_another_harness"
-    assert changes(yaml.safe_dump(config.mapping())) is changes("damaged: [") is changes("damaged") is None
+    assert changes(yaml.safe_dump(config.mapping()).encode()) is None
+    for damaged in (b"damaged: [", b"damaged"):
+        with pytest.raises(ValueError, match="it is no"):
+            changes(damaged)
 
 
-def test_curves_are_drawn_from_end_to_end_and_survive_damaged_lines_and_numbers_that_are_none() -> None:
+def test_curves_are_drawn_from_end_to_end_without_numbers_that_are_none_and_damaged_ones_are_refused() -> None:
     lines = [{"images": step, "a": float(step)} for step in range(1, 1001)]
-    (chart,) = charts("".join(f"{json.dumps(line)}\n" for line in lines) + '{"im{"a": 7}\n{"images": 10')
+    (chart,) = charts("".join(f"{json.dumps(line)}\n" for line in lines).encode() + b'{"images": 10')
     assert (chart.low, chart.first) == ("1", "1") and 980 < float(chart.high) <= 1000
     points = [tuple(map(float, point.split(","))) for point in chart.points.split()]
     assert POINTS / 2 < len(points) < 2 * POINTS
     assert points[0] == (0, 90) and points[-1] == (240, 0) and points == sorted(points)
-    assert charts("") == []
-    (chart,) = charts('{"images": 1, "a": 2.0}\n{"images": 2, "a": NaN}\n')
+    assert charts(b"") == []
+    (chart,) = charts(b'{"images": 1, "a": 2.0}\n{"images": 2, "a": NaN}\n')
     assert (chart.points, chart.high) == ("0.0,0.0", "2")
+    with pytest.raises(ValueError, match="it is no JSON"):
+        charts(b'{"images": 1, "a": 2.0}\n{"im{"a": 7}\n')
 
 
 def test_a_run_that_failed_says_how_and_the_other_seeds_are_linked(shown: dict[str, str]) -> None:

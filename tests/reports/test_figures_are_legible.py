@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.text import Text
 
 from harness.core.registry import names
@@ -49,8 +48,8 @@ def draw(folder: Path) -> None:
     lines(path["dense"], [Panel("images seen", f"robust_{i}", curves, True, "y") for i in range(4)], LOOKS, SAID)
     bins = [Bin(i / 10, (i + 1) / 10, 10 * (i % 3), 5 * (i % 3)) for i in range(10)]
     reliability(path["reliability"], [Diagram(label, "ECE 10.5 %", bins) for label in LABELS[-7:]], SAID)
-    imsave(folder / "picture", np.indices((40, 60)).sum(0) % 9 / 8, cmap="gray", format="png")
-    grids(path["grids"], [(label, folder / "picture") for label in LABELS[-5:]], SAID)
+    picture = np.indices((40, 60)).sum(0) % 9 / 8
+    grids(path["grids"], [(label, picture) for label in LABELS[-5:]], SAID)
     cells = {(x, y): Counter(sound=2, collapsed=1, diverged=1) for x in (0.5, 1.0) for y in (1.0, 2.0)}
     maps(path["maps"], [Map(label, cells) for label in LABELS[-5:]], ["rate", "step"], SAID)
 

@@ -171,7 +171,7 @@ def test_large_pictures_keep_their_size_and_long_titles_are_whole(tmp_path: Path
     imsave(tmp_path / "large.png", np.zeros((600, 750)), cmap="gray", vmin=0, vmax=1)
     heights = {}
     for title in ("at", "at " + "(method.robust.training.lr=0.1) " * 20):
-        grids(tmp_path / "grid.png", [(title, tmp_path / "large.png")] * 2)
+        grids(tmp_path / "grid.png", [(title, imread(tmp_path / "large.png"))] * 2)
         grid = imread(tmp_path / "grid.png")[..., 0]
         assert grid.shape[1] == 3 * GAP + 1500
         assert (grid < 0.02).sum(1).max() == 1500

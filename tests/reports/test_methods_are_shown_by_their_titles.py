@@ -59,7 +59,7 @@ def test_tables_in_latex_cite_and_no_other_form_does() -> None:
 
 def test_the_bibliography_lies_beside_the_tables_that_cite_it(tmp_path: Path) -> None:
     run = finish(make(tmp_path, method=ATJEM), scores(50, 2.0, 1))
-    folder = leaderboard.write(run.config).parent
+    folder = leaderboard.write(run.config).page.parent
     cited = re.findall(r"\\cite\{(\w+)\}", (folder / "leaderboard.tex").read_text(encoding="utf-8"))
     assert cited and set(cited) <= ENTRIES
     assert (folder / "references.bib").read_bytes() == titles.BIBLIOGRAPHY.read_bytes()

@@ -70,7 +70,7 @@ def test_points_of_the_trade_off_are_primary_and_under_the_same_attack(monkeypat
 def test_a_page_of_the_same_data_shows_them_apart_and_ranks_our_runs_alone(tmp_path: Path) -> None:
     run = finish(make(tmp_path, data={"name": "cifar10"}), scores(10.0, 300.0, 40.0))
     finish(make(tmp_path), scores(10.0, 300.0, 40.0))
-    page = leaderboard.write(run.config)
+    page = leaderboard.write(run.config).page
     ours = page.read_text(encoding="utf-8").split("\n## ")[1]
     assert "| AT ◆" in ours and "**10.0 [5.0, 15.0]**" in ours, "the best of ours must be bold, however poor"
     others = {path.name: path.read_text(encoding="utf-8") for path in (page.parent / "pages").iterdir()}

@@ -138,7 +138,7 @@ def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):
     finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])
     finish(make(tmp_path, 2, **study), {}, state="diverged", study=study["study"])
     outside = finish(make(tmp_path), accuracy(77.5))
-    table, study, _ = leaderboard.write(outside.config).read_text(encoding="utf-8").split("\n## ")[1:]
+    table, study, _ = leaderboard.write(outside.config).page.read_text(encoding="utf-8").split("\n## ")[1:]
     assert "77.5" in table and "12.5" not in table and "1/1" in table
     assert study.startswith("Stability: digits") and "| AT " in study and "1/2" in study
     page = tmp_path / "reports" / study.rpartition("(")[2].rstrip(")\n")

@@ -69,7 +69,7 @@ def test_a_record_of_schema_1_is_read_as_one_of_today(tmp_path):
 
 @pytest.mark.parametrize("version", [0, 3, "two", None])
 def test_a_record_of_an_unknown_schema_is_named_with_what_to_do(tmp_path, version):
-    with pytest.raises(UserError, match=rf"record\.json has schema version {version}, .* 1 and 2.*\. Read it with"):
+    with pytest.raises(UserError, match=rf"record\.json .*it has schema version {version}, .* 1 and 2\. Read it with"):
         record.read(on_disk(tmp_path, schema_version=version))
 
 
