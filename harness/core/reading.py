@@ -1,4 +1,4 @@
-"""Read files of run folders, whoever wrote them: bounded in size and depth, and never through a link that leads out."""
+"""Read files of run folders, which may come from anybody: bounded in size and depth, through no link that leads out."""
 
 import errno
 import json
@@ -107,13 +107,10 @@ def parsed(path: Path, parse: Callable[[bytes], T], largest: int = LARGEST) -> T
         raise Damaged(path, error) from None
 
 
-def parse_json(content: bytes, constant: Callable[[str], float] = float) -> Any:  # noqa: ANN401 - whatever json holds
-    """The value of a JSON text; ValueError if it is none, is nested too deep, or has half a character.
-
-    constant: converts NaN, Infinity and -Infinity.
-    """
+def parse_json(content: bytes) -> Any:  # noqa: ANN401 - whatever json holds
+    """The value of a JSON text; ValueError if it is none, is nested too deep, or has half a character."""
     try:
-        value = json.loads(content.decode(), parse_constant=constant)
+        value = json.loads(content.decode())
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} deep") from None
     except ValueError as error:
@@ -128,11 +125,6 @@ def parse_json(content: bytes, constant: Callable[[str], float] = float) -> Any:
     if HALF_PAIR.search(content):
         json.dumps(value, ensure_ascii=False).encode()
     return value
-
-
-def finite(text: str) -> float:
-    """Refuse a constant of JSON that is no finite number: for `parse_json`."""
-    raise ValueError(f"{text} is no finite number")
 
 
 def parse_yaml(content: bytes) -> Any:  # noqa: ANN401 - whatever yaml holds

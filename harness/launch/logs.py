@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.core.reading import LARGEST_CONFIG, read_file, text
 from harness.launch.queue import submitted
 from harness.runs.folder import state
 from harness.runs.run import find
@@ -41,7 +42,7 @@ def tails(folder: Path, lines: int) -> Iterator[str]:
         yield f"Its files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
     if (folder / "config.yaml").exists() and state(folder) == "failed":
         yield f"{folder / 'failure.md'}:"
-        yield from (folder / "failure.md").read_text(encoding="utf-8", errors="replace").splitlines()[:3]
+        yield from text(read_file(folder / "failure.md", LARGEST_CONFIG)).splitlines()[:3]
 
 
 def _by_call(name: str, root: Path) -> Iterator[Path]:

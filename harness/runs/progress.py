@@ -31,7 +31,7 @@ class Note(BaseModel):
     """
 
     host: str
-    pid: Annotated[int, Field(ge=1, le=2**22)]
+    pid: Annotated[int, Field(strict=True, ge=1, le=2**22)]
     what: str = ""
     done: Count = 0
     total: Count = 0

@@ -276,7 +276,7 @@ def load(folder: Path) -> Run:
 
 def _check_names(run: Run) -> None:
     """Raise an error now if names in a frozen config cannot be part of a path."""
-    for part in (run.config.method, run.config.data, run.config.model):
+    for part in (run.config.method, run.config.data):
         valid_name(part["name"])
     for name in run.names or ():
         valid_name(name)

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from harness.core.errors import UserError, why
 from harness.runs.config import Config
@@ -40,7 +42,7 @@ def read_rows(config: Config, check: Callable[[Row], Row]) -> list[Row | Fault]:
         ) from None
 
     def row(run: "ml.Run") -> Row:
-        return check(row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info.run_id, copies)))
+        return check(row_of_tags(tags.plain_tags(run.data.tags), _artifacts(client, run.info, copies)))
 
     return [readable(Path(run.info.run_name or run.info.run_id), lambda _, run=run: row(run)) for run in runs]
 
@@ -53,7 +55,13 @@ def _all_runs(client: "MlflowClient") -> list["ml.Run"]:
     return [run for page in pages for run in page]
 
 
-def _artifacts(client: "MlflowClient", run: str, copies: "TemporaryDirectory[str]") -> Find:
+def _artifacts(client: "MlflowClient", info: "ml.RunInfo", copies: "TemporaryDirectory[str]") -> Find:
+    """The finder of a run's files: in its folder of artifacts if that is on this machine, else downloaded."""
+    run, where = info.run_id, urlsplit(info.artifact_uri or "")
+    if where.scheme in ("", "file"):
+        here = Path(url2pathname(where.path))
+        return lambda name: here / name  # not copied, so that nobody's links are followed
+
     @cache
     def names() -> set[str]:
         return {file.path for file in client.list_artifacts(run)}

@@ -1,4 +1,4 @@
-"""A file of a run's folder is read if it is a regular file of a bounded size that lies in the folder; else it is named."""
+"""A file of a run's folder is read if it is a regular file in that folder, of a bounded size; else it is named."""
 
 import os
 import sys
@@ -80,7 +80,7 @@ def test_yaml_is_read_as_its_own_loader_reads_it(value: object) -> None:
     "text", ["[" * 10**6, "- " * 5 * 10**5, "{a: " * 10**5, "? " * 10**5, "a: &a [*a]", "*a", "1:" * 10**5 + "1"]
 )
 def test_yaml_that_would_end_the_process_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="it is"):
+    with pytest.raises(ValueError, match=r"^(it|its) "):
         parse_yaml(text.encode())
 
 

@@ -1,9 +1,11 @@
 """Whatever a run's folder holds costs that run's row, or a picture of it; it is named, and all others are shown."""
 
 import json
+import re
 import subprocess
 import sys
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -209,3 +211,16 @@ def test_the_bad_folders_are_as_bad_as_they_say(place: Path) -> None:
     (config,) = (place / "runs").glob(f"at-digits-s{1000 + number}-*/config.yaml")
     assert subprocess.run([sys.executable, "-c", code, config], capture_output=True).returncode < 0
     assert json.loads('{"a": NaN}')["a"] != 0
+
+
+def test_the_documentation_counts_the_kinds() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "what-a-run-survives.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (\d+) \|", page, re.MULTILINE)
+    counted: Counter[str] = Counter()
+    for files, count in rows:
+        counted[min(re.findall(r"`([^`]*)`", files))] += int(count)
+    kinds = Counter(
+        "metrics.jsonl" if kind.file in ("reliability.json", "selection.json") else kind.file for kind in KINDS
+    )
+    kinds["reliability.png"] += kinds.pop("samples.png")
+    assert {file: counted[file] for file in kinds} == dict(kinds)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import finish, log, make, mirrored, robust
+from recorded import finish, log, make, mirrored, paint, robust
 
 from harness import tracking
 from harness.core.errors import UserError
@@ -27,7 +27,7 @@ def test_all_of_a_run_is_mirrored(root: Path) -> None:
     finish(run, robust(40, low=30.0, high=50.0, warnings=["ε" * 400] * 40))
     pictures = {"samples.png", "reliability.png", "counterfactuals.png"}
     for name in pictures:
-        (run.folder / name).write_bytes(b"png")
+        paint(run, 0.5, Path(name).stem)
     assert tracking.push(run)
     there = mirrored(run)
     assert there["params"]["method.robust.training.lr"] == "0.1"
