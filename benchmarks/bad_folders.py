@@ -1,7 +1,7 @@
 """Time `report` and `status` beside bad folders, and without them: python benchmarks/bad_folders.py [RUNS].
 
 Prints a markdown table. The good runs are those of leaderboard.py; the bad folders are one of each kind that the tests
-know (tests/helpers/bad_folders.py), each of which is named.
+know (tests/helpers/bad_kinds.py), each of which is named.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from pathlib import Path
 from leaderboard import fill
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-from bad_folders import KINDS, bad
+from bad_kinds import KINDS, bad
 
 COMMANDS = ("report", "status")
 TIMES = 3

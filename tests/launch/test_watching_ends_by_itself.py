@@ -1,6 +1,5 @@
 """status --watch ends when no more changes can come, or at Ctrl-C, without a traceback."""
 
-import json
 import os
 import pty
 import signal
@@ -9,8 +8,10 @@ import sys
 
 import pytest
 from commandline import start
+from recorded import some_record
 
 from harness.runs import folder as run_folder
+from harness.runs import record
 
 HOLD = """
 import sys
@@ -43,7 +44,7 @@ def test_it_goes_on_while_a_run_is_worked_on_and_ends_with_it(run, tmp_path):
 
 
 def test_it_does_not_wait_for_what_nobody_works_on(run, tmp_path):
-    (run / "record.json").write_text(json.dumps({"state": "skipped", "reason": "why", "scores": {}, "protocol": {}}))
+    record.write(run / "record.json", some_record(state="skipped", reason="why", scores={}))
     out, err = start("status", "--watch", folder=tmp_path).communicate(timeout=60)
     assert "1 skipped" in out, err
 

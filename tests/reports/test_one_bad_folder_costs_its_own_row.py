@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from bad_folders import KINDS, SECRET, Kind, bad, good
+from bad_kinds import KINDS, SECRET, Kind, bad, good
 from commandline import harness
 from recorded import finish, make, paint, robust
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bad_folders import BOMB, SECRET
+from bad_kinds import BOMB, SECRET
 from commandline import harness
 from recorded import a_row, database, finish, make, paint, robust
 
