@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from harness.core.dataset import Dataset
 from harness.core.errors import UserError
 from harness.core.files import sha256
 from harness.core.registry import find
+from harness.core.tensors import load_tensors
 from harness.evaluation.parts import Part
 
 BATCH = 64
@@ -65,18 +66,20 @@ class Features:
                 f"{file} is damaged: its sha256 is {self.digest[:12]}…, not {source.published[:12]}…. Remove a fetched "
                 "file, and it is fetched again; install the harness again where the file is its own."
             )
-        # Load the weights without executing anything in the file.
+        # torch-fidelity executes what a pickle holds, and a file can be safetensors and a pickle at once. So it gets the
+        # weights in a stream that torch.save has just written of them.
         try:
-            if file.suffix != ".safetensors":
-                torch.load(file, weights_only=True)  # fails on code, which torch-fidelity's own loading would execute
+            weights = BytesIO()
+            torch.save(read_weights(file), weights)
+            weights.seek(0)
             net = create_feature_extractor(
                 source.extractor,
                 list(source.layers.values()),
                 cuda=False,
-                feature_extractor_weights_path=str(file),
+                feature_extractor_weights_path=weights,
                 verbose=False,
             )
-        except (RuntimeError, OSError, EOFError, KeyError, UnpicklingError) as error:
+        except Exception as error:  # damage: anything may be raised
             reason = str(error).split("\n")[0][:200]
             raise UserError(f"{file} does not hold weights of the extractor '{source.extractor}': {reason}") from None
         self.net = net.to(device)
@@ -109,6 +112,20 @@ class Features:
                 outputs.append(tuple(layer.float().cpu() for layer in self.net(batch)))
         layers = [torch.cat(layer) for layer in zip(*outputs, strict=True)]
         return dict(zip(self.source.layers, layers, strict=True))
+
+
+def read_weights(file: str | Path | BytesIO) -> Any:  # noqa: ANN401 - tensors, in whatever containers the file has
+    """The content of a weights file, or of the stream that an extractor gets; executes nothing.
+
+    The format, torch.save's or safetensors, is detected from the content, not from the file name.
+    """
+    if isinstance(file, BytesIO):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with Path(file).open("rb") as stream:
+        if stream.read(9)[8:] == b"{":  # safetensors: a header in JSON, after its length in 8 bytes
+            return load_tensors(Path(file), torch.device("cpu"))
+        stream.seek(0)
+        return torch.load(stream, map_location="cpu", weights_only=True)  # of a path, torch.load would ask its ending
 
 
 def source(name: str) -> Source:

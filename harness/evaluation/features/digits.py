@@ -13,8 +13,7 @@ from torch_fidelity.registry import register_feature_extractor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.core.tensors import load_tensors
-from harness.evaluation.features import Source, shipped
+from harness.evaluation.features import Source, read_weights, shipped
 
 NAME = "digits-features"
 
@@ -59,8 +58,7 @@ class DigitsFeatures(FeatureExtractorBase):
     def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
         super().__init__(name, features_list)
         self.classifier = Classifier()
-        weights = load_tensors(Path(options["feature_extractor_weights_path"]), torch.device("cpu"))
-        self.classifier.load_state_dict(weights)
+        self.classifier.load_state_dict(read_weights(options["feature_extractor_weights_path"]))
         self.eval().requires_grad_(False)
 
     @staticmethod

@@ -12,7 +12,7 @@ from torch_fidelity.registry import register_feature_extractor
 from torchvision.transforms.functional import normalize
 
 from harness.core.dataset import Dataset
-from harness.evaluation.features import Source
+from harness.evaluation.features import Source, read_weights
 from harness.evaluation.features.download import fetch, hub_file
 
 NAME = "dinov2-vit-l-14-timm"
@@ -31,7 +31,7 @@ class DINOv2Features(FeatureExtractorBase):
         super().__init__(name, features_list)
         self.net = timm.create_model(ARCHITECTURE, num_classes=0, img_size=SIDE)
         assert isinstance(self.net, VisionTransformer)
-        weights = timm.models.load_state_dict(options["feature_extractor_weights_path"], weights_only=True)
+        weights = read_weights(options["feature_extractor_weights_path"])
         self.net.load_state_dict(checkpoint_filter_fn(weights, self.net))
         self.eval().requires_grad_(False)
 
