@@ -10,7 +10,8 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig, Node
 
-WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(\w+\.)+root")
+WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(data|outliers|protocol)\.(\w+\.)*root")
 """Keys that hold paths of files."""
 
 QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
@@ -37,8 +38,23 @@ QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spa
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """Accepted spellings of a bool on the command line."""
 
+OURS = re.compile(r"UserError raised while resolving interpolation: (.+)")
+"""OmegaConf's message of an error that a resolver of ours raised."""
+
 OCTAL = re.compile(r"[-+]?0[0-9_]+")
 """A yaml number with a leading zero, which yaml reads as octal."""
+
+
+@dataclass
+class Target:
+    """The key whose value is being resolved; used: whether the environment gave something to it."""
+
+    key: str
+    used: bool = False
+
+
+_target: ContextVar[Target | None] = ContextVar("_target", default=None)
+"""What is being resolved; None while a config is still composed."""
 
 
 class Flags(argparse.ArgumentParser):
@@ -165,6 +181,8 @@ def _choices(overrides: Iterable["Override"], places: Sequence[Path]) -> list[st
         group, value = override.key_or_group, override.value()
         if not (override.is_delete() or override.is_sweep_override() or isinstance(value, str | None)):
             raise UserError(f"{override.input_line}: {group} is chosen by its name. {near(str(value), names(group))}")
+        if "oc.env:" in str(value):
+            raise UserError(f"{override.input_line}: {group} cannot be chosen by the environment: write its name.")
     return [str(override.input_line) for override in choices]
 
 
@@ -215,7 +233,39 @@ def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Pa
         OmegaConf.update(config, key, _respell(value, like, text, key), merge=True, force_add=True)
 
     whole = OmegaConf.create({**cast(Part, OmegaConf.to_container(config)), **parts})
-    return cast(Part, OmegaConf.to_container(whole, resolve=True))
+    return _resolve(whole)
+
+
+def _resolve(config: Any, path: str = "") -> Any:  # noqa: ANN401 - whatever yaml holds
+    """A config, or a part of it at a path, as plain values: interpolations are resolved one key at a time."""
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_dict(config):
+        return {key: _resolve_key(config, key, f"{path}.{key}".removeprefix(".")) for key in config}
+    if OmegaConf.is_list(config):
+        return [_resolve_key(config, at, f"{path}[{at}]") for at in range(len(config))]
+    return config
+
+
+def _resolve_key(config: Any, key: Any, path: str) -> Any:  # noqa: ANN401 - whatever yaml holds
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if OmegaConf.is_missing(config, key):
+        return "???"
+    target = Target(path)
+    token = _target.set(target)
+    try:
+        value = config[key]
+    except OmegaConfBaseException as error:
+        if not target.used or OURS.match(str(error)):
+            raise
+        raise UserError(
+            f"{path} cannot be resolved with what the environment holds, which is not shown. Write the value itself."
+        ) from None
+    finally:
+        _target.reset(token)
+    return _resolve(value, path)
 
 
 def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401 - whatever yaml holds
@@ -303,17 +353,22 @@ def _refuse_hydra_settings(words: Iterable[str]) -> None:
 def _environment(variable: str, *default: str | None, _node_: "Node") -> str | None:
     """An environment variable, for keys that hold paths; UserError for other keys, as the value may be a secret.
 
-    Configs are written to config.yaml and shown by MLflow.
+    Configs are written to config.yaml and shown by MLflow. What counts is the key that gets the value, by whatever
+    interpolations: notes.x=${runs} is refused if `runs` comes from the environment. No message has the value.
     """
-    key = str(_node_._get_full_key(None))
+    target = _target.get()
+    key = target.key if target else str(_node_._get_full_key(None))
     if not WHERE.fullmatch(key):
         raise UserError(
             f"{key} cannot be taken from the environment (${{oc.env:{variable}}}): it would stand in config.yaml and "
             "in MLflow for all to read. Write the value itself; only places of files may come from the environment. "
             "MLflow reads its own secrets there: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
         )
+    if target is None:
+        return ""  # only the type of a value that an override replaces is looked at
     if variable not in os.environ and not default:
         raise UserError(f"{key} is to be {variable} of the environment, where there is none: set it, or give {key}=…")
+    target.used = True
     return os.environ.get(variable, *default)
 
 
@@ -331,7 +386,7 @@ def _command(verb: str, arguments: Sequence[str]) -> str:
 
 def _explain(message: str) -> str:
     """Rewrite an error message of Hydra or OmegaConf: add similar names, and leave out search paths."""
-    if match := re.match(r"UserError raised while resolving interpolation: (.+)", message):
+    if match := OURS.match(message):
         return match[1]
     if match := re.search(r"Could not find '(\w+)/([^']+)'", message):
         group, name = match.groups()

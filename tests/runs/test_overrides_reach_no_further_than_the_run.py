@@ -111,6 +111,56 @@ def test_a_secret_of_the_environment_is_refused_and_not_told(key, monkeypatch):
     assert "hunter2" not in str(error.value) and "environment" in str(error.value)
 
 
+ROUTES = [
+    ["runs=${oc.env:SECRET}", "+notes.x=${runs}"],
+    ["runs=${oc.env:SECRET}", "+notes.x=${customary.y}", "+customary.y=${runs}"],
+    ["init=${oc.env:SECRET}", "notes=${extractors}", "extractors.dinov2=${init}"],
+    ["data=cifar10", "data.root=${oc.env:SECRET}", "+notes.x=root ${data.root}"],
+    ["data=cifar10", "data.root=${oc.env:SECRET}", "notes=${data}"],
+    ["+notes.root=${oc.env:SECRET}"],
+    ["+notes.a.root=${oc.env:SECRET}"],
+    ["+method.root=${oc.env:SECRET}"],
+    ["runs=${oc.env:SECRET}", "seed=${runs}"],
+    ["runs=${oc.env:SECRET}", "tracking=${runs}"],
+    ["runs=${oc.env:SECRET}", "protocol.id=${oc.decode:${runs}}"],
+    ["runs=${oc.env:SECRET}", "protocol.id=${times:${runs},2}"],
+    ["method=${oc.env:SECRET}"],
+    ["launcher=${oc.env:SECRET}"],
+]
+"""Ways of an environment variable to keys that others read."""
+
+BROKEN = ["${times:${oc.env:SECRET},2}", "${${oc.env:SECRET}}", "${oc.decode:'[${oc.env:SECRET}'}"]
+"""What cannot be resolved, and would say with which value."""
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_a_secret_is_refused_whatever_interpolation_it_comes_by(route, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    with pytest.raises(UserError) as error:
+        compose([f"{key}='{value}'" for key, _, value in (word.partition("=") for word in route)])
+    assert "hunter2" not in str(error.value) and "environment" in str(error.value)
+
+
+@pytest.mark.parametrize("value", BROKEN)
+def test_a_place_that_cannot_be_resolved_is_refused_without_its_value(value, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    with pytest.raises(UserError) as error:
+        compose([f'runs="{value}"'])
+    assert "hunter2" not in str(error.value) and "runs" in str(error.value)
+
+
+def test_a_place_may_come_from_another_place(monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    typed = ["data=cifar10", "data.root=${oc.env:SCRATCH}/data", "outliers.root=${data.root}", "runs=${data.root}/runs"]
+    (config,) = compose(typed)
+    assert (config.data["root"], config.outliers["root"], config.runs) == (
+        "/scratch/data",
+        "/scratch/data",
+        "/scratch/data/runs",
+    )
+    assert config.protocol["metrics"]["ood"]["sets"]["svhn"]["root"] == "/scratch/data"
+
+
 def test_places_may_come_from_the_environment_and_overrides_are_kept_as_typed(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     weights = tmp_path / "w.safetensors"
