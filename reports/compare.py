@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 from scipy.stats import binomtest, bootstrap
 
@@ -109,18 +108,17 @@ def table(first: Record, second: Record) -> Table:
     """Table of the comparison, a row for each score that both runs have, except scores of further tables."""
     protocol, tested = first.protocol, pairs(first, second)
     title = ": ".join(filter(None, [f"{first.data}, protocol {protocol.id} (hash {protocol.hash})", protocol.label]))
-    comparison = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=escape(title))
+    comparison = Table("score", "A", "B", "A − B", "only A right", "only B right", "p", "n", title=title)
     # Scores with outcomes per image are paired and tested.
     for pair in tested.values():
         low, high = pair.interval
         shares, alone = (f"{share:.2f} %" for share in pair.shares), map(str, pair.only)
         difference = f"{pair.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-        comparison.add_row(escape(pair.title), *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
+        comparison.add_row(pair.title, *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
     for key, score in first.scores.items():
         if key in second.scores and key not in tested and not score.table:
-            comparison.add_row(
-                escape(score.title), _value(score), _value(second.scores[key]), "–", "–", "–", "–", str(score.n)
-            )
+            values = _value(score), _value(second.scores[key])
+            comparison.add_row(score.title, *values, "–", "–", "–", "–", str(score.n))
     return comparison
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from harness.core.text import one_line
 from harness.reports.tables import Cell, Table
 
 PREAMBLE = """\
@@ -20,9 +21,10 @@ PLAIN = {
 
 
 def escape(text: str) -> str:
-    """Escape a text for LaTeX; characters that LaTeX may not know become a ?."""
-    escaped = "".join(PLAIN.get(char, char) for char in text)
-    return re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", escaped)
+    """Escape a text for LaTeX; characters that LaTeX may not know become a ?, and ends of lines a space."""
+    escaped = "".join(PLAIN.get(char, char) for char in one_line(text))
+    escaped = re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", escaped)
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped  # after \\ it would be an argument
 
 
 def latex(tables: Sequence[tuple[str, Table]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.core.files import atomic_write, write_text
+from harness.core.text import markdown, markdown_line
 from harness.reports import html, published, runpage, titles
 from harness.reports.csv_table import tidy
 from harness.reports.figures import figures
@@ -99,11 +100,11 @@ def _overview(sections: list[Section], varied: list[Study]) -> list[str]:
     """The parts of the overview: the main tables, each with a link to its details."""
     parts = ["# Leaderboard", MADE, LEGEND]
     for section in sections:
-        parts += [f"## {section.heading}", *(table.markdown() for table in section.main())]
+        parts += [f"## {markdown(section.heading)}", *(table.markdown() for table in section.main())]
         parts += [f"[Details, intervals, cost, footnotes and figures]({_page(section)})"]
     for study in varied:
         parts += [
-            f"## {study.heading}",
+            f"## {markdown(study.heading)}",
             study.legend,
             study.table().markdown(),
             f"[Footnotes and figure]({_page(study)})",
@@ -134,13 +135,13 @@ def _study_page(study: Study, drawn: Figures) -> str:
 
 
 def _top(of: Section | Study) -> list[str]:
-    return [f"# {of.heading}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
+    return [f"# {markdown(of.heading)}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
 
 
 def _published_page() -> str:
     parts = [f"# {published.HEADING}", MADE]
     for data in published.datasets():
-        parts += [f"## {data}", *_block(published.of(data))]
+        parts += [f"## {markdown(data)}", *_block(published.of(data))]
     return _join(parts)
 
 
@@ -150,11 +151,12 @@ def _block(found: list[published.Published]) -> list[str]:
 
 
 def _images(drawn: Figures) -> list[str]:
-    return [f"![{text}](../{path})" for text, path in drawn]
+    round_ones = str.maketrans("[]", "()")  # brackets would end the caption
+    return [f"![{markdown(text.translate(round_ones))}](../{path})" for text, path in drawn]
 
 
 def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {markdown_line(line)}" for line in lines)
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from math import nan
 
 import pandas as pd
 
+from harness.core.text import markdown, markdown_line
 from harness.reports.series import Series
 
 FRONT, DOUBT = "◆", "†"
@@ -42,11 +43,13 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in markdown, with its title and its note."""
-        body = self.frame(_markdown).to_markdown(index=False, disable_numparse=True)
-        return "\n\n".join(filter(None, [self.title and f"**{self.title}**", body, self.note]))
+        frame = self.frame(_markdown).set_axis([markdown(header) for header in self.headers], axis="columns")
+        body = frame.to_markdown(index=False, disable_numparse=True)
+        title = self.title and f"**{markdown(self.title)}**"
+        return "\n\n".join(filter(None, [title, body, markdown_line(self.note)]))
 
 
 def _markdown(cell: Cell) -> str:
-    text = cell.text.replace("|", "\\|").replace("\n", " ")
+    text = markdown(cell.text)
     text = f"**{text}**" if cell.best else text
     return " ".join(filter(None, [text, cell.marks]))

@@ -18,8 +18,9 @@ def title(method: str) -> str:
 
 
 def cite(method: str) -> str:
-    """Return the BibTeX key of a method's paper; empty if it names none."""
-    return _heads().get(method, {}).get("cite", "")
+    """Return the BibTeX key of a method's paper; empty if it names none, or what can be no key."""
+    key = _heads().get(method, {}).get("cite", "")
+    return key if re.fullmatch(r"[\w.:+/-]+", key, re.ASCII) else ""
 
 
 @cache

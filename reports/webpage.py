@@ -12,6 +12,7 @@ from PIL import Image
 
 from harness.core.files import write_text
 from harness.core.reading import png
+from harness.core.text import visible
 from harness.reports.columns import in_hours
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,6 +52,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         auto_reload=False,
         trim_blocks=True,
@@ -63,6 +65,10 @@ def _environment() -> Environment:
         "policy": "; ".join(f"{kind} {source}" for kind, source in policy.items()),
     }
     return environment
+
+
+def _visible(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _source(text: str) -> str:

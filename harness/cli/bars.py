@@ -43,8 +43,8 @@ class Display(Bars):
         self.run: Run | None = None
         self.what = ""
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"), console=console, transient=True,
+            TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), RateColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[figures]}", markup=False), console=console, transient=True,
         )  # fmt: skip
         self.task = self.progress.add_task("", figures="")
 
@@ -68,11 +68,13 @@ class Display(Bars):
 
     def finished(self, run: Run, result: record.Record) -> None:
         """Show the state and the scores of a run that has its record."""
-        console.print(f"{run.name}  {colour(result.state)}  {scores(result)}", soft_wrap=True)
+        line = Text.assemble(run.name, "  ", colour(result.state), "  ", scores(result))
+        console.print(line, soft_wrap=True)
 
     def failed(self, run: Run, reason: str) -> None:
         """Show why a run failed."""
-        console.print(f"{colour('failed')}  {reason}\n  see {relative(run.folder / 'failure.md')}", soft_wrap=True)
+        line = Text.assemble(colour("failed"), f"  {reason}\n  see {relative(run.folder / 'failure.md')}")
+        console.print(line, soft_wrap=True)
 
     def _show(self, run: Run, what: str, done: int, total: int, figures: str) -> None:
         if (run, what) != (self.run, self.what):
@@ -112,7 +114,7 @@ class Reporter:
             if self.seen.get(run.name) != run.state:
                 self.seen[run.name] = run.state
                 if not console.is_terminal:
-                    console.print(f"{run.name}  {colour(run.state)}", soft_wrap=True)
+                    console.print(Text.assemble(run.name, "  ", colour(run.state)), soft_wrap=True)
 
 
 class Terminal(Show):

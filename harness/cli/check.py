@@ -11,7 +11,7 @@ def run(request: Request) -> int:
     """Check each run against each promise of the contract; return 1 if one is broken."""
     failed = 0
     for run in check_all([Run(config) for config in request.configs]):
-        console.print(f"[bold]{run.config.method['name']} on {run.config.data['name']}[/bold]")
+        console.print(f"{run.config.method['name']} on {run.config.data['name']}", style="bold")
         for promise, problem in verdicts(run):
             failed += problem is not None
             console.print(f"  {'ok  ' if problem is None else 'FAIL'} {promise}", markup=False, soft_wrap=True)

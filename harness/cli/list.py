@@ -9,6 +9,6 @@ def run(request: Request) -> None:
     """Print one line for each choice."""
     for group in CHOICES:
         if members := names(group):
-            console.print(f"[bold]{group}=[/bold]")
+            console.print(f"{group}=", style="bold")
             for name, line in members.items():
                 console.print(f"  {name:<12} {line}", markup=False, soft_wrap=True)

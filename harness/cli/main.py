@@ -6,38 +6,118 @@ last one that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see 
 """
 
 import ast
+import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from harness.cli.request import CHOICES, read
-from harness.core.errors import UserError, near
+from harness.core.errors import OutputLost, UserError, near
 from harness.core.registry import names
 from harness.core.signals import Leave
+from harness.core.text import visible
 from harness.runs.compose import Flags, show
 
 HELPERS = ("__init__", "main", "request", "tables", "bars")
 """Files of this folder that are not verbs."""
 
 
-def main() -> None:
-    """Run the command line and exit with 0, or with one of several numbers if something is wrong.
+class Output:
+    """Standard output, but what cannot be written raises OutputLost."""
 
-    1 if a run failed, 2 on a UserError, 3 if some runs cannot be read, 143 on SIGTERM or 130 on Ctrl-C.
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length."""
+        with self._guarded():
+            return self.stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with self._guarded():
+            self.stream.flush()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _drop_rest(self.stream)
+            raise OutputLost(error) from None
+
+
+class Visible(logging.Formatter):
+    """Shows control characters of messages, so that none reaches the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as it is printed."""
+        return visible(super().format(record))
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    The status is 0; 1 if a run failed; 2 on a UserError, or where the output cannot be written; 3 if some runs cannot
+    be read; 141 if the reader of the output is gone, as with `| head`; 143 on SIGTERM; 130 on Ctrl-C.
     """
+    with _streams():
+        sys.exit(_status())
+
+
+def _status() -> int:
+    """Run the command line; return the exit status, and say on stderr why it is not 0."""
     try:
         status = command(sys.argv[1:])
+        sys.stdout.flush()
+        return status
     except UserError as error:
-        print(error, file=sys.stderr)
-        status = 2
+        return _say(str(error), 2)
+    except OutputLost as error:
+        return 141 if error.reader_gone else _say(str(error), 2)
     except Leave:
-        print("\nTold to leave: what was done is saved. The same command goes on from here.", file=sys.stderr)
-        status = 143
+        return _say("\nTold to leave: what was done is saved. The same command goes on from here.", 143)
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return _say("\nInterrupted. The same command goes on from here.", 130)
+
+
+def _say(text: str, status: int) -> int:
+    try:
+        print(visible(text), file=sys.stderr, flush=True)
+    except OSError:
+        _drop_rest(sys.stderr)
+    return status
+
+
+def _drop_rest(stream: TextIO) -> None:
+    """Let Python write what it still holds for a stream to nowhere, or it complains of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Standard streams of which none is closed, as files would get its number, and which print any character."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if logging.lastResort:  # the handler of programs that set up none
+        logging.lastResort.setFormatter(Visible())
+    stdout, sys.stdout = sys.stdout, cast(TextIO, Output(sys.stdout))
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
 
 
 def command(typed: Sequence[str]) -> int:

@@ -78,7 +78,7 @@ def stages_table(prices: Sequence[Price]) -> Table:
             if n := uses.pop(stage_run.fingerprint, 0):
                 optim = stage_run.stage.training
                 steps = optim.steps(price.run.data.length("train"))
-                done = "[green]done[/]" if stage_run.done else "[dim]to do[/]"
+                done = Text("done", "green") if stage_run.done else Text("to do", "dim")
                 row = (
                     stage_run.name,
                     f"{steps:,}",

@@ -4,16 +4,31 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
+from harness.core.text import one_line, visible
 from harness.launch.status import RowState, StatusRow, duration
 from harness.runs import record
 from harness.runs.folder import Fault
 from harness.runs.run import Run
 
-console = Console(highlight=False)
+
+class PlainConsole(Console):
+    """A console that shows texts as they are: none is markup, and control characters act on nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render something; all that is printed comes by here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
+
+
+console = PlainConsole()
 if not console.is_terminal:
     console.width = 160  # lines of a log file need not fit a screen
 
@@ -24,9 +39,9 @@ COLOURS: dict[RowState, str] = {
 }  # fmt: skip
 
 
-def colour(of: RowState) -> str:
-    """Return a state as coloured markup."""
-    return f"[{COLOURS[of]}]{of}[/]"
+def colour(of: RowState) -> Text:
+    """Return a state in its colour."""
+    return Text(of, COLOURS[of])
 
 
 def runs_table(runs: list[Run]) -> Table:
@@ -44,7 +59,7 @@ def status_table(rows: Sequence[StatusRow], title: str) -> Table:
     table = Table("run", "state", "progress", "left", "job", "last error", title=title)
     for row in rows:
         left = "" if row.left is None else duration(row.left)
-        table.add_row(row.name, colour(row.state), *map(Text, (row.progress, left, row.job, row.error)))
+        table.add_row(one_line(row.name), colour(row.state), *map(one_line, (row.progress, left, row.job, row.error)))
     return table
 
 

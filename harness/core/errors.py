@@ -1,5 +1,6 @@
 """Exceptions with a meaning of their own: user errors, divergence, and failed checks of the evaluation."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -26,6 +27,14 @@ class Damaged(Unreadable):
 
 class Diverged(Exception):
     """A loss, weight or sample is not finite or exceeds its bound: an outcome of the run, not a fault in the code."""
+
+
+class OutputLost(BaseException):
+    """Standard output takes no more: its reader is gone, or its disk is full. It ends the command, but fails no run."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"The output cannot be written: {error.strerror}.")
+        self.reader_gone = error.errno == errno.EPIPE
 
 
 class CanaryFailed(Exception):

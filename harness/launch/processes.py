@@ -2,10 +2,13 @@
 
 import os
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import submitit
@@ -13,11 +16,15 @@ import torch
 from submitit.helpers import environment_variables
 
 from harness.core.settings import settings
+from harness.core.signals import in_main_thread
 from harness.launch.jobs import Job, freeze, jobs
 from harness.launch.show import Show
 from harness.launch.snapshot import environment, snapshot
 from harness.runs.run import Run
 from harness.tracking.outbox import Multirun
+
+AGAIN = 2
+"""Seconds until a job that has not ended is told again to leave; while it starts, it does not hear it."""
 
 A_WEEK = 7 * 24 * 60
 """Time limit of a job, in minutes; the default of submitit's local executor is 5."""
@@ -43,7 +50,7 @@ class Processes:
             raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
-        """Do the remaining work of the runs."""
+        """Do the remaining work of the runs; if this process is interrupted, its jobs save and leave."""
         root, left = runs[0].root, freeze(runs)
         if not left:
             return
@@ -51,17 +58,42 @@ class Processes:
         waiting, gpus = jobs(left, parent), visible_gpus()
         going: list[tuple[submitit.Job[None], str | None]] = []
         with show.states(left) as refresh, environment_variables(**environment(snapshot(root))):
-            while waiting or going:
-                going = [(job, gpu) for job, gpu in going if not job.done()]
-                # If a stage's job failed, its runs start anyway, and report the fault themselves.
-                ready = [job for job in waiting if job.ready] or ([] if going else waiting)
-                for job in ready[: self.parallel - len(going)]:
-                    waiting.remove(job)
-                    used = [gpu for _, gpu in going]
-                    gpu = min(gpus, key=used.count) if gpus and job.work.folder in spread else None
-                    going.append((_start(job, folder, gpu), gpu))
-                refresh()
-                time.sleep(0.5)
+            try:
+                while waiting or going:
+                    going = [(job, gpu) for job, gpu in going if not job.done()]
+                    # If a stage's job failed, its runs start anyway, and report the fault themselves.
+                    ready = [job for job in waiting if job.ready] or ([] if going else waiting)
+                    for job in ready[: self.parallel - len(going)]:
+                        waiting.remove(job)
+                        used = [gpu for _, gpu in going]
+                        gpu = min(gpus, key=used.count) if gpus and job.work.folder in spread else None
+                        with _without_interrupts():
+                            going.append((_start(job, folder, gpu), gpu))
+                    refresh()
+                    time.sleep(0.5)
+            except BaseException:
+                _end([job for job, _ in going])
+                raise
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started inside ignore Ctrl-C, which a terminal sends to all: this process tells them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _end(going: Sequence[submitit.Job[Any]]) -> None:
+    """Have jobs save and leave, and wait for that; a job's id is that of the process which passes signals on to it."""
+    while going := [job for job in going if not job.done()]:
+        for job in going:
+            with suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+        time.sleep(AGAIN)
 
 
 def visible_gpus() -> list[str]:

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from harness.core.reading import parse_json
 from harness.core.settings import flatten
+from harness.core.text import code_block, markdown, markdown_line
 from harness.evaluation.score import Score, group_warnings
 from harness.runs import record
 from harness.runs.record import ProtocolTag
@@ -98,19 +99,22 @@ def plain_tags(tags: dict[str, str]) -> dict[str, str]:
 
 def description(run: Run, row: Row, id: str) -> str:
     """A run in markdown: the command, the main scores, warnings, and where to find the rest."""
-    parts = [f"**{row.method}** on **{row.data}**, net {row.model}, seed {row.seed}: {row.state}", row.reason]
-    parts.append(f"```\n{run.config.command}\n```")
+    method, data, model = map(markdown, (row.method, row.data, row.model))
+    parts = [f"**{method}** on **{data}**, net {model}, seed {row.seed}: {row.state}", markdown_line(row.reason)]
+    parts.append(code_block(run.config.command))
     if main := [score for score in row.scores.values() if not score.table]:
         parts.append("\n".join(["| score | value | 95 % interval | of |", "|:--|--:|:-:|--:|", *map(_line, main)]))
 
     # How the scores came about, and what to be careful about.
     if row.protocol.label:
-        parts.append(f"**{row.protocol.label}**")
+        parts.append(f"**{markdown(row.protocol.label)}**")
     if row.cost and row.origin:
         stages = ", then ".join(f"{s.name} on {s.images:,} images in {s.seconds:.0f} s" for s in row.cost.stages)
-        parts.append(f"Trained: {stages}. Judged in {row.cost.evaluation_seconds:.0f} s, on {row.origin.hardware}.")
-    parts += [f"† {warning}" for warning in (*(f"Not ranked, {doubt}" for doubt in row.doubts), *_warnings(row))]
-    parts += [f"Deviates from the paper, {topic}: {note}" for topic, note in row.notes.items()]
+        judged = f"Judged in {row.cost.evaluation_seconds:.0f} s, on {row.origin.hardware}."
+        parts.append(markdown(f"Trained: {stages}. {judged}"))
+    warnings = (*(f"Not ranked, {doubt}" for doubt in row.doubts), *_warnings(row))
+    parts += [markdown(f"† {warning}") for warning in warnings]
+    parts += [markdown(f"Deviates from the paper, {topic}: {note}") for topic, note in row.notes.items()]
 
     parts.append(f"Folder: `{run.folder}`")
     if row.state == "done":
@@ -139,9 +143,8 @@ def _plain(key: str) -> bool:
 def _line(score: Score) -> str:
     arrow, unit = {"higher": "↑", "lower": "↓"}[score.better], f" {score.unit}" if score.unit else ""
     bounds = f"{score.low:.4g} … {score.high:.4g}" if score.low is not None and score.high is not None else ""
-    return (
-        f"| {score.title} {arrow}{' †' if score.warnings else ''} | {score.value:.4g}{unit} | {bounds} | {score.n:,} |"
-    )
+    title = f"{markdown(score.title)} {arrow}{' †' if score.warnings else ''}"
+    return f"| {title} | {score.value:.4g}{unit} | {bounds} | {score.n:,} |"
 
 
 def _warnings(row: Row) -> list[str]:

@@ -22,6 +22,7 @@ DPI = 150
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "font.size": 9,
+    "text.parse_math": False,  # a $ in a name is a $
     "axes.titlesize": 10,
     "figure.titlesize": 9,
     "legend.frameon": False,

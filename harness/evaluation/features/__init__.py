@@ -66,8 +66,8 @@ class Features:
                 f"{file} is damaged: its sha256 is {self.digest[:12]}…, not {source.published[:12]}…. Remove a fetched "
                 "file, and it is fetched again; install the harness again where the file is its own."
             )
-        # torch-fidelity executes what a pickle holds, and a file can be safetensors and a pickle at once. So it gets the
-        # weights in a stream that torch.save has just written of them.
+        # torch-fidelity executes what a pickle holds, and a file can be safetensors and a pickle at once. So it gets
+        # the weights in a stream that torch.save has just written of them.
         try:
             weights = BytesIO()
             torch.save(read_weights(file), weights)
