@@ -18,9 +18,9 @@ from harness.evaluation.metric import Metric
 from harness.launch.launchers import launcher
 from harness.runs import build
 from harness.runs.changed import outdated
-from harness.runs.folder import OVER
+from harness.runs.folder import OVER, check_locks
 from harness.runs.run import Run, fingerprint
-from harness.tracking import store
+from harness.tracking import store, tags
 from harness.training import weights as foreign
 from harness.training.batches import check_shares
 
@@ -107,8 +107,11 @@ def other_code(runs: list[Run]) -> dict[str, str]:
 def check_code(runs: list[Run]) -> list[str]:
     """A line on each run that is over and was made by other code than the present; none with redo=true.
 
-    UserError if work that other code began would be continued, unless redo=true or mixed=true says how.
+    UserError if work that other code began would be continued, unless redo=true or mixed=true says how, or if two
+    processes could write one run, as the file system takes no locks.
     """
+    if any(run.state not in OVER for run in runs):
+        check_locks(runs[0].root)
     sentences = other_code([run for run in runs if not run.config.redo and (run.state != "failed" or run.config.retry)])
     over = {run.name for run in runs if run.state in OVER}
     begun = [sentence for name, sentence in sentences.items() if name not in over]
@@ -216,7 +219,8 @@ def _check(run: Run) -> None:
     """Build the parts of a run that are cheap to build; UserError if one is wrong."""
     chosen = launcher(run.config)
     if store.enabled(run.config):
-        store.uri(run.config)  # refused where it holds a password
+        store.uri(run.config)  # refused where it holds a password, or is none
+        tags.check_names(run)
     if not chosen.elsewhere:
         choose_device(run.config.device)
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
 """The packages to copy; a checkout has them side by side, a copy has them nested in `harness`."""
 
+LOCAL = "harness/configs/local/"
+"""Where a user's own paths and addresses stand. A job has its frozen config, and a copy is kept for others to read."""
+
 SAFE = {"PYTHONSAFEPATH": "1"}
 """Environment that keeps Python from importing from the working folder, which may be a checkout."""
 
@@ -84,7 +87,7 @@ def environment(code: Path) -> dict[str, str]:
 
 
 def _files() -> dict[str, Path]:
-    """The files of the packages by their names in a copy."""
+    """The files of the packages by their names in a copy, without the user's own."""
     files: dict[str, Path] = {}
     for package in PACKAGES:
         spec = find_spec(package)
@@ -93,7 +96,7 @@ def _files() -> dict[str, Path]:
         files |= {
             f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": path for path in _inside(folder)
         }
-    return files
+    return {name: path for name, path in files.items() if not name.startswith(LOCAL)}
 
 
 def _inside(folder: Path) -> Iterator[Path]:

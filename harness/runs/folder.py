@@ -3,10 +3,15 @@
 Anybody may have written it: `readable` lets no folder hide another.
 """
 
+import errno
 import fcntl
+import logging
 import os
 import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -14,6 +19,8 @@ from filelock import FileLock
 
 from harness.core.errors import Unreadable, UserError, printable, why
 from harness.runs import record
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -47,6 +54,14 @@ def has_record(folder: Path) -> bool:
     return os.path.lexists(folder / "record.json")
 
 
+LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of flock on file systems that have no locks."""
+
+NO_LOCKS = """\
+{place} is on a file system that takes no locks (flock: {reason}), so nothing keeps two processes from writing one run\
+"""
+
+
 def state(folder: Path) -> RunState:
     """The state of a run folder, read from the disk alone; Unreadable if its record is."""
     if has_record(folder):
@@ -63,19 +78,36 @@ def state(folder: Path) -> RunState:
 def lock(folder: Path, name: str = "lock") -> FileLock:
     """A lock of a run's or stage's folder; the operating system releases it when its process dies.
 
-    name: that of its file. UserError if that is something else.
+    name: that of its file. UserError if that is something else, or if the file system takes no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    check_locks(folder)
     path = folder / name
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UserError(f"{path} is no file, so it cannot be locked: remove it.")
     return FileLock(path)
 
 
+def check_locks(folder: Path) -> None:
+    """Raise UserError if the file system of a folder, which need not exist yet, takes no locks."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    with suppress(PermissionError), tempfile.TemporaryFile(dir=place) as file:  # what may not be written says so later
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in LOCKLESS:
+                raise
+            raise UserError(
+                f"{NO_LOCKS.format(place=place, reason=error.strerror)}. Have it mounted with locks (Lustre: the "
+                "option flock; NFS: lockd, and no option nolock), or keep the runs elsewhere: runs=FOLDER."
+            ) from None
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a living process holds the folder's lock; writes nothing, so it works in other users' folders too.
 
-    Unreadable if the lock is no regular file.
+    False, with a warning, where the file system takes no locks: no process of ours works there. Unreadable if the lock
+    is no regular file.
     """
     path = folder / "lock"
     try:
@@ -91,7 +123,18 @@ def is_locked(folder: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # the latter on NFS
         return True
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        _tell(NO_LOCKS.format(place=folder.parent, reason=error.strerror))
+        return False
     else:
         return False
     finally:
         os.close(file)  # releases the lock, which was held for microseconds; waiting processes try again
+
+
+@cache
+def _tell(fault: str) -> None:
+    """Say once what the states of runs are worth."""
+    log.warning("%s: none is shown as running, even if a machine that has locks there runs it.", fault)

@@ -16,7 +16,7 @@ from harness.runs.run import Run, fingerprint
 from harness.tracking import outbox
 from harness.tracking.outbox import Multirun, Owed, tracked_at
 from harness.tracking.retry import away, best_effort
-from harness.tracking.store import LOCKED, connect, experiment, uri
+from harness.tracking.store import LOCKED, connect, enabled, experiment, uri
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,9 @@ def sync(
         if isinstance(owed, Fault):
             meet(owed)
         if owed is None or isinstance(owed, Fault):
+            continue
+        if not enabled(owed.run.config):  # older versions put runs with tracking=off there too
+            outbox.done(owed)
             continue
 
         # Send, unless the time is over or the store is unreachable.

@@ -43,6 +43,9 @@ SECRET = re.compile(
 """Matches a URI that may hold a password or token."""
 
 
+STORE = re.compile(r"(?!file:)[a-z][\w+.-]*://.|(databricks|databricks-uc|uc)$", re.IGNORECASE)
+"""Matches the beginning of a URI of a server or a database that holds runs."""
+
 OFF = "off"
 """tracking=off: nothing is sent to MLflow, and it is not imported."""
 
@@ -55,7 +58,7 @@ def enabled(config: Config) -> bool:
 def uri(config: Config) -> str:
     """The URI of the MLflow store: as configured, or else of a database in the runs folder.
 
-    UserError if the URI may hold a password, or if tracking is off.
+    UserError if the URI may hold a password, is none of a server or a database, or if tracking is off.
     """
     if not enabled(config):
         raise UserError("tracking=off says that there is no MLflow. Leave it out, or say where it is: tracking=URI.")
@@ -66,7 +69,20 @@ def uri(config: Config) -> str:
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a database where its client looks for it "
             "(PGPASSWORD, ~/.pgpass, ~/.my.cnf)."
         )
+    if config.tracking and not STORE.match(config.tracking):
+        raise UserError(_instead(config.tracking))
     return config.tracking or f"sqlite:///{Run(config).root / 'mlflow.db'}"
+
+
+def _instead(given: str) -> str:
+    """What to write in place of a text that is no URI of a server or a database."""
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", given):
+        return f"tracking={given} lacks how to speak to it. For an MLflow server there, write tracking=http://{given}"
+    path = Path(given.removeprefix("file://").removeprefix("file:") or ".").absolute()
+    return (
+        f"tracking={given} is neither a server nor a database. Write tracking=http://HOST:5000 for a server, "
+        f"tracking=sqlite:///{path / 'mlflow.db'} for a database there, or leave it out for one in the folder of runs."
+    )
 
 
 def connect(config: Config) -> "MlflowClient":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from harness.core.errors import UserError
 from harness.core.reading import parse_json
 from harness.core.settings import flatten
 from harness.core.text import code_block, markdown, markdown_line
@@ -35,6 +36,9 @@ JSON = ("seed", "parameters", "doubts", "canaries", "notes", "study", "selection
 
 ROW = TypeAdapter(Row)
 """Makes a row of facts whose types and names it checks."""
+
+NAME = re.compile(r"[\w.\-: /]+")
+"""A name that MLflow takes for a parameter, a metric or a tag."""
 
 Point = tuple[str, float, int, int]
 """A metric's name, its value, the time in ms, and the step."""
@@ -72,6 +76,16 @@ def scores(row: Row, time: int) -> list[Point]:
 def params(run: Run) -> list[tuple[str, str]]:
     """The parts of the config that determine the numbers, flat: method.joint.training.lr and so on."""
     return [(key, str(value)[:PARAM]) for key, value in flatten(run.identity)]
+
+
+def check_names(run: Run) -> None:
+    """UserError if MLflow would refuse a name of the run's parameters, of which its metrics and tags are made."""
+    for key, _ in params(run):
+        if not NAME.fullmatch(key):
+            raise UserError(
+                f"{key} is no name for MLflow, which takes letters, digits, spaces and . _ - : / in names. Rename it, "
+                "or go without MLflow: tracking=off."
+            )
 
 
 def tags(run: Run, row: Row, id: str) -> dict[str, str]:
