@@ -15,7 +15,7 @@ from pages import COST, ORIGIN, row
 
 from harness.core.text import markdown, markdown_line, one_line, visible
 from harness.evaluation.score import Score, Selection
-from harness.reports import leaderboard
+from harness.reports import leaderboard, titles
 from harness.reports.csv_table import tidy
 from harness.reports.latex import latex
 from harness.reports.runpage import page
@@ -201,3 +201,11 @@ def test_the_page_of_all_runs_has_only_our_links(reports: Path) -> None:
     assert {link.partition("/")[0] for link in found.links if link[0] != "#"} <= {"runs", "data:image", "data:,"}
     assert sum(tag == "script" for tag, *_ in found.tags) == 1
     assert not any(name.startswith("on") for _, *names in found.tags for name in names)
+
+
+@every
+def test_a_citation_is_a_key_or_none(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(titles, "_heads", lambda: {"at": {"cite": text}, "jem": {"cite": "grathwohl2020:jem-1"}})
+        assert re.fullmatch(r"[\w.:+/-]*", titles.cite("at"), re.ASCII)
+        assert titles.cite("jem") == "grathwohl2020:jem-1"
