@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan, nan
 
-from harness.core.text import file_stem
 from harness.evaluation.score import Score
 from harness.reports.columns import NET, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, page_name, said, title

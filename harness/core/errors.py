@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import PurePath
 
+from harness.core.text import one_line
+
 
 class UserError(Exception):
     """An error that the user can fix; its message says what, where and how. No traceback is shown; exit status 2."""
@@ -48,9 +50,8 @@ def first_line(error: BaseException) -> str:
 
 def printable(text: str, most: int = 300) -> str:
     """A text of others in one line of at most `most` characters, without any that moves a terminal's cursor."""
-    line = " ".join(text[: 4 * most].split())
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-    return safe if len(safe) <= most else f"{safe[: most - 1]}…"
+    line = one_line(text[: 4 * most])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def why(error: BaseException) -> str:

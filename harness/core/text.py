@@ -1,6 +1,5 @@
 """Texts of others, such as names, notes and reasons, for where they are shown: there they act on nothing."""
 
-import hashlib
 import re
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -55,12 +54,6 @@ def code_block(text: str) -> str:
     """Markdown that shows the text as lines of code."""
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
     return f"{fence}\n{visible(text)}\n{fence}"
-
-
-def file_stem(text: str) -> str:
-    """A name for a file: the text if it is letters, digits and . _ + -, else what it has of them, and a digest."""
-    name = re.sub(r"[^\w.+-]+", "_", text)[:150]
-    return text if name == text else f"{name}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
 
 def _picture(code: int) -> str:
