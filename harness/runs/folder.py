@@ -10,7 +10,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -91,7 +90,11 @@ def lock(folder: Path, name: str = "lock") -> FileLock:
 def check_locks(folder: Path) -> None:
     """Raise UserError if the file system of a folder, which need not exist yet, takes no locks."""
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    with suppress(PermissionError), tempfile.TemporaryFile(dir=place) as file:  # what may not be written says so later
+    try:
+        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - closed below
+    except OSError:
+        return  # what cannot be written says so when it is written
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
