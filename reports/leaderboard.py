@@ -114,10 +114,8 @@ def _overview(sections: list[Section], varied: list[Study]) -> list[str]:
 
 
 def _unreadable(faults: Sequence[Fault]) -> list[str]:
-    """A section that names what could not be read of the runs, as texts that markdown does not interpret."""
-    texts = ([text.replace("`", "'") for text in fault] for fault in faults)
-    lines = [f"`{name}`: unreadable: `{reason}`" for name, reason in texts]
-    return ["## Not readable", _bullets(lines)] if lines else []
+    """A section that names what could not be read of the runs."""
+    return ["## Not readable", _bullets(map(str, faults))] if faults else []
 
 
 def _section_page(section: Section, drawn: Figures) -> str:

@@ -83,7 +83,15 @@ def test_status_prints_no_escape_sequence_of_a_record_or_of_progress(type_, tmp_
     for number, text in enumerate(("\x1b]0;title\x07", "[/bold] a[red]b", "\x9b31m")):
         folder = tmp_path / "runs" / f"at-digits-s{number}-0123abcd"
         folder.mkdir(parents=True)
-        note = {"what": f"train {text}", "done": 1, "total": 2, "words": text, "seconds_left": 1, "attempt": 1}
+        note = {
+            "host": "here",
+            "pid": 1,
+            "what": f"train {text}",
+            "done": 1,
+            "total": 2,
+            "words": text,
+            "seconds_left": 1,
+        }
         (folder / "progress.json").write_text(json.dumps(note))
         (folder / "failure.md").write_text(f"# it failed\n\nbecause {text}\n")
         (folder / "config.yaml").write_text("{}")
