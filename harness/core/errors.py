@@ -1,11 +1,19 @@
 """Exceptions with a meaning of their own: user errors, divergence, and failed checks of the evaluation."""
 
 import errno
+import re
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import PurePath
 
 from harness.core.text import one_line
+
+LONGEST = 80
+"""The most characters of a value that a message shows."""
+
+PLAIN = re.compile(r"[\w./-]+", re.ASCII)
+"""A value that Hydra and shells read as it is typed."""
 
 
 class UserError(Exception):
@@ -63,6 +71,30 @@ def why(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return printable(error.strerror)
     return printable(f"{type(error).__name__}: {error}")
+
+
+def short(value: object) -> str:
+    """A value for a message, as Python shows it, cut after 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python shows no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return cut(text, LONGEST)
+
+
+def cut(text: str, most: int) -> str:
+    """A text, cut after so many characters."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def typed(key: str, value: object) -> str:
+    """An override as it can be pasted into a shell: quoted for Hydra and for the shell where either needs it."""
+    text = str(value)
+    if not PLAIN.fullmatch(text):
+        # Hydra takes a backslash as it is, except before a quote.
+        text = re.sub(r'(\\+)(?="|\Z)', r"\1\1", text).replace('"', '\\"')
+        text = f'"{text}"'
+    return shlex.quote(f"{key}={text}")
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -6,9 +6,20 @@ A config that does not change keeps its name, whatever fields come and go: see `
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Lt
 
 T = TypeVar("T")
+
+TYPES = {"arbitrary_types_allowed": True, "allow_inf_nan": False}
+"""How pydantic reads the fields of all classes that are built from a config: no float is infinite or NaN."""
+
+Factor = Annotated[float, Ge(0)]
+"""The weight of a loss term, or a standard deviation: 0 or more."""
+
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+"""A seed that numpy's generators take; torch's take all of 64 bits."""
 
 LATER = "later"
 """Marks, in a field's metadata, a field that came after runs had been named without it."""
@@ -21,12 +32,12 @@ def later(*, default: T) -> T:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, later))
 def settings(cls: type[T]) -> type[T]:
-    """A frozen dataclass; built from a config, it refuses fields that it does not have.
+    """A frozen dataclass; built from a config, it refuses fields that it does not have, and floats that are not finite.
 
     A class that lost fields has `removed: ClassVar[dict[str, Any]]`, with the value of each that all runs had: a config
     that has a field at that value is built without it, and named as if the field were still there.
     """
-    cls.__pydantic_config__ = {"extra": "forbid", "arbitrary_types_allowed": True}  # pyright: ignore[reportAttributeAccessIssue]
+    cls.__pydantic_config__ = {"extra": "forbid", **TYPES}  # pyright: ignore[reportAttributeAccessIssue]
     return dataclass(frozen=True)(cls)
 
 
