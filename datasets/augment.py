@@ -32,8 +32,8 @@ class Augment:
     policy: Literal["torchvision", "ratio"] = later(default="torchvision")
 
     def __post_init__(self) -> None:
-        if min(self.crop, self.cutout) < 0:
-            raise ValueError("crop and cutout must be 0 or more")
+        if not (0 <= self.crop <= 4096 and 0 <= self.cutout <= 4096):
+            raise ValueError("crop and cutout must be between 0 and 4,096 pixels")
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
         """Augment an image, C x H x W: uint8 → float in [0, 1]."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from harness.core.dataset import BatchView, Branch, Dataset, Items, Key, Split
-from harness.core.settings import later, settings
+from harness.core.settings import Seed, later, settings
 from harness.datasets.augment import Augment
 from harness.datasets.cifar_archive import Archive
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
@@ -52,7 +52,7 @@ class _CIFAR(Dataset):
     root: str = "data"
     download: bool = False
     validation: int = 5000
-    split_seed: int = 0
+    split_seed: Seed = 0
     labelled: Augment = STRONG
     real: Augment = MILD
     outliers: Augment = MILD

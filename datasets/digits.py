@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from harness.core.dataset import Branch, Dataset, Items, Split, TensorView
-from harness.core.settings import settings
+from harness.core.settings import Seed, settings
 
 IMAGES = 1_797
 """The number of images in all splits together."""
+
+SIDE = 8
+"""The height and width of an image, in pixels."""
 
 
 @settings
@@ -23,14 +26,14 @@ class Digits(Dataset):
 
     validation: int = 180
     test: int = 360
-    split_seed: int = 0
+    split_seed: Seed = 0
     pad: int = 1
 
     def __post_init__(self) -> None:
         if min(self.validation, self.test) < 10 or self.validation + self.test > IMAGES - 10:
             raise ValueError("validation and test need 10 images or more each, and so does what they leave of 1,797")
-        if self.pad < 0:
-            raise ValueError(f"pad must be 0 or more, not {self.pad}")
+        if not 0 <= self.pad <= SIDE:
+            raise ValueError(f"pad must be between 0 and {SIDE}, the side of an image, not {self.pad}")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -40,7 +43,7 @@ class Digits(Dataset):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grey images, 8 x 8."""
-        return 1, 8, 8
+        return 1, SIDE, SIDE
 
     def view(self, split: Split, branch: Branch) -> Items:
         """A split in memory; only the labelled branch is augmented."""

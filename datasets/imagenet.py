@@ -14,7 +14,7 @@ from torchvision.transforms.functional import InterpolationMode, to_tensor
 
 from harness.core.dataset import Branch, Dataset, Items, Key, OnBadImage, Split
 from harness.core.errors import UserError
-from harness.core.settings import later, settings
+from harness.core.settings import Seed, later, settings
 from harness.datasets.augment import Frame, centre
 from harness.datasets.copies import groups_of_copies
 from harness.datasets.originals import ACCEPT
@@ -44,7 +44,7 @@ class ImageNet(Dataset):
     root: str = "data/imagenet"
     size: int = 256
     validation: int = 10_000
-    split_seed: int = 0
+    split_seed: Seed = 0
     on_bad_image: OnBadImage = "fail"
     labelled: Frame = Frame("random", flip=True)
     real: Frame = Frame("centre", flip=True)
@@ -52,8 +52,8 @@ class ImageNet(Dataset):
     check: bool = later(default=True)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.validation < 0:
-            raise ValueError("size must be 1 or more, and validation 0 or more")
+        if not 1 <= self.size <= 4096 or self.validation < 0:
+            raise ValueError("size must be between 1 and 4,096, and validation 0 or more")
 
     @property
     def classes(self) -> tuple[str, ...]:

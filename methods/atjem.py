@@ -11,7 +11,7 @@ from harness.core.dataset import Dataset
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.at import Robust
@@ -32,8 +32,8 @@ class Curriculum:
     def __post_init__(self) -> None:
         if not 0 <= self.auc <= 1:
             raise ValueError(f"auc must be in [0, 1], not {self.auc}")
-        if self.start < 0 or self.images < 1:
-            raise ValueError("start must be 0 or more, images 1 or more")
+        if self.start < 0 or not 1 <= self.images <= 100_000_000:
+            raise ValueError("start must be 0 or more, images between 1 and 100,000,000")
 
     def window(self, batch: int) -> int:
         """Number of steps that a window spans."""
@@ -146,9 +146,9 @@ class Joint(Contrastive):
     contrast: Contrast
     attack: Walk
     training: Training
-    bce: float = 1.0
-    ce: float = 1.0
-    r1: float = 0.0
+    bce: Factor = 1.0
+    ce: Factor = 1.0
+    r1: Factor = 0.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, State, Stream
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Objective, Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.jempp import Continued, Persistent
@@ -30,7 +30,7 @@ class Adversary:
     """
 
     walk: Walk
-    start: float
+    start: Factor
     inner: Literal["ce", "energy_up", "joint_down", "released"] = "ce"
     perceptual: bool = True
 
@@ -70,11 +70,11 @@ class Joint(Persistent):
     """
 
     adversary: Adversary
-    sigma: float = 0.0
-    px: float = 1.0
-    ce: float = 1.0
+    sigma: Factor = 0.0
+    px: Factor = 1.0
+    ce: Factor = 1.0
     gap: float = 0.1
-    robust_ce: float = 1.0
+    robust_ce: Factor = 1.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

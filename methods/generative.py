@@ -8,7 +8,7 @@ from torch import Tensor
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, State, Stream
 from harness.core.optim import Training
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, joint_logit
 from harness.methods.at import Robust
@@ -27,7 +27,7 @@ class Generate(Contrastive):
 
     contrast: Contrast
     training: Training
-    r1: float = 0.0
+    r1: Factor = 0.0
     streams: ClassVar[tuple[Stream, ...]] = ("real", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

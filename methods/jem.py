@@ -10,10 +10,10 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.random import PerImage
-from harness.core.settings import later, settings
+from harness.core.settings import Factor, later, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, marginal_score, walk
-from harness.methods.replay import Stored, to_images, to_stored
+from harness.methods.replay import LARGEST_BUFFER, Stored, to_images, to_stored
 
 
 @settings
@@ -32,8 +32,8 @@ class Chains:
     stored: Stored = later(default="float32")
 
     def __post_init__(self) -> None:
-        if self.buffer < 1 or not 0 <= self.restart <= 1:
-            raise ValueError("buffer must be 1 or more, restart in [0, 1]")
+        if not (1 <= self.buffer <= LARGEST_BUFFER and 0 <= self.restart <= 1):
+            raise ValueError(f"buffer must be between 1 and {LARGEST_BUFFER:,}, restart in [0, 1]")
 
     def draw(self, model: EnergyModel, state: State, n: int, shard: Shard) -> Tensor:
         """Take n chains from distinct places of the buffer, continue them by one walk, and write them back."""
@@ -58,9 +58,9 @@ class Energy(Stage):
 
     chains: Chains
     training: Training
-    sigma: float = 0.0
-    px: float = 1.0
-    ce: float = 1.0
+    sigma: Factor = 0.0
+    px: Factor = 1.0
+    ce: Factor = 1.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
     sharded: ClassVar[tuple[str, ...]] = ("buffer",)
 

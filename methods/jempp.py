@@ -11,10 +11,10 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
 from harness.core.random import PerImage
-from harness.core.settings import later, settings
+from harness.core.settings import Factor, later, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, marginal_score, walk
-from harness.methods.replay import Stored, to_images, to_stored
+from harness.methods.replay import LARGEST_BUFFER, Stored, to_images, to_stored
 
 JITTER = 1e-4 / 4
 """Added to each pixel's variance (1e-4 on [−1, 1]): constant pixels would otherwise make a covariance singular."""
@@ -65,8 +65,8 @@ class InformativeChains:
     stored: Stored = later(default="float32")
 
     def __post_init__(self) -> None:
-        if self.buffer < 1 or not 0 <= self.restart <= 1:
-            raise ValueError("buffer must be 1 or more, restart in [0, 1]")
+        if not (1 <= self.buffer <= LARGEST_BUFFER and 0 <= self.restart <= 1):
+            raise ValueError(f"buffer must be between 1 and {LARGEST_BUFFER:,}, restart in [0, 1]")
 
     def state(self, data: Dataset, rng: torch.Generator) -> State:
         """The replay buffer, initialised with draws from the class Gaussians."""
@@ -157,9 +157,9 @@ class Energy(Persistent):
     training mode. x and x_lab carry Gaussian noise of standard deviation `sigma`.
     """
 
-    sigma: float = 0.0
-    px: float = 1.0
-    ce: float = 1.0
+    sigma: Factor = 0.0
+    px: Factor = 1.0
+    ce: Factor = 1.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

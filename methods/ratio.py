@@ -7,7 +7,7 @@ import torch
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, confidence, cross_entropy, walk
 
@@ -26,7 +26,7 @@ class InOut(Stage):
     attack: Walk
     outlier_attack: Walk
     training: Training
-    outliers: float = 1.0
+    outliers: Factor = 1.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

@@ -5,6 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+LARGEST_BUFFER = 10_000_000
+"""The most images of a replay buffer, a thousand times as many as the published ones."""
+
 Stored = Literal["float32", "uint8"]
 
 

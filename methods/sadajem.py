@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, State, Stream
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, marginal_score
 from harness.methods.jempp import Continued, Persistent
@@ -23,8 +23,8 @@ class Energy(Persistent):
     Only x_lab is augmented; no image carries noise. The same x, x̂ and x_lab are used at θ and at θ + ε.
     """
 
-    px: float = 1.0
-    ce: float = 1.0
+    px: Factor = 1.0
+    ce: Factor = 1.0
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

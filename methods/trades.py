@@ -8,7 +8,7 @@ from torch.nn.functional import kl_div, log_softmax
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
-from harness.core.settings import settings
+from harness.core.settings import Factor, settings
 from harness.core.shard import Shard
 from harness.core.walk import Objective, Walk, cross_entropy, frozen, walk
 
@@ -33,8 +33,8 @@ class Tradeoff(Stage):
 
     attack: Walk
     training: Training
-    beta: float = 6.0
-    noise: float = 0.001
+    beta: Factor = 6.0
+    noise: Factor = 0.001
     streams: ClassVar[tuple[Stream, ...]] = ("labelled",)
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:

@@ -11,6 +11,9 @@ from harness.core.dataset import Dataset, Key
 from harness.core.settings import settings
 from harness.datasets.outliers import Synthetic
 
+LARGEST = 10_000_000
+"""The most training outliers: 2.6 GB of images of 8 x 8."""
+
 
 @settings
 class Fields(Synthetic):
@@ -28,8 +31,12 @@ class Fields(Synthetic):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.grid < 1:
-            raise ValueError("count and grid must be 1 or more")
+        _, height, width = self.data.shape
+        if not (1 <= self.count <= LARGEST and 1 <= self.grid <= max(height, width)):
+            raise ValueError(
+                f"count must be between 1 and {LARGEST:,}, as all are kept in memory, and grid between 1 and the "
+                f"images' side, {max(height, width)}"
+            )
 
     def images(self, keys: Sequence[Key]) -> Tensor:
         """Training outliers, from a table that is computed once."""

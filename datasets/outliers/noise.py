@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.settings import settings
-from harness.datasets.outliers import Synthetic
+from harness.datasets.outliers import STARTS, Synthetic
 
 
 @settings
@@ -19,8 +19,8 @@ class Noise(Synthetic):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be 1 or more, not {self.count}")
+        if not 1 <= self.count <= STARTS:
+            raise ValueError(f"count must be between 1 and {STARTS:,}, not {self.count}")
 
     def make(self, numbers: Sequence[int]) -> Tensor:
         """Noise of the data's shape."""

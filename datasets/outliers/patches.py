@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.settings import settings
-from harness.datasets.outliers import Synthetic
+from harness.datasets.outliers import STARTS, Synthetic
 
 
 @settings
@@ -24,8 +24,8 @@ class Patches(Synthetic):
         _, height, width = self.data.shape
         if self.tile < 1 or height % self.tile or width % self.tile:
             raise ValueError(f"tile={self.tile} must divide the image's sides, {height} and {width}")
-        if self.count < 1:
-            raise ValueError("count must be 1 or more")
+        if not 1 <= self.count <= STARTS:
+            raise ValueError(f"count must be between 1 and {STARTS:,}, not {self.count}")
 
     @cached_property
     def _sources(self) -> Tensor:

@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         if device.index is not None and device.type == "cuda" and torch.cuda.is_available():
             torch.cuda.set_device(device)  # before any other call, which would open the first GPU as well
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()  # meta has no values
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
     return device

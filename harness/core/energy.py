@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+FAR = 1e6
+"""Pixels lie in [0, 1]; a larger mean or std, or a smaller std than its inverse, leaves nothing of them in fp32."""
+
 
 class EnergyModel(nn.Module):
     """A classifier's logits f(x) as energies: E(x, y) = −f_y(x) and E(x) = −logsumexp_y f_y(x) (JEM, section 3).
@@ -16,8 +19,10 @@ class EnergyModel(nn.Module):
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        if len(mean) != len(std) or min(std) <= 0:
+        if len(mean) != len(std) or not std or min(std) <= 0:
             raise ValueError(f"mean and std need one value per channel, std above 0: got {mean} and {std}")
+        if max(map(abs, mean)) > FAR or not 1 / FAR < min(std) <= max(std) < FAR:
+            raise ValueError(f"mean and std are those of pixels in [0, 1], not {mean} and {std}")
         self.net = net
         self.freeze_norm = False
         self.mean: Tensor

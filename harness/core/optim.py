@@ -13,6 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 from harness.core.device import Precision
 from harness.core.settings import later, settings
 
+MOST_EPOCHS = 1_000_000
+"""The most passes over the training split, far more than anyone takes."""
+
 foreach: Any = torch
 """torch's functions over lists of tensors, by which a GPU is asked once for a whole net; its type hints lack them."""
 
@@ -62,6 +65,12 @@ class Training:
             raise ValueError(f"real_batch must be 1 or more, or null for batch, not {self.real_batch}")
         if min(self.weight_decay, self.warmup, self.sharpness) < 0:
             raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
+        if self.epochs > MOST_EPOCHS:
+            raise ValueError(f"epochs must be at most {MOST_EPOCHS:,}, not {self.epochs}")
+        if not all(0 <= decay < 1 for decay in (self.momentum, *self.betas)):
+            raise ValueError(f"momentum and betas must be in [0, 1), not {self.momentum} and {list(self.betas)}")
+        if not (self.gamma > 0 and all(epoch >= 0 for epoch in self.milestones)):
+            raise ValueError("gamma must be above 0, and milestones 0 or more")
 
     def size(self, stream: str) -> int:
         """The number of images of a stream per step."""

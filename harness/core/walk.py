@@ -21,6 +21,9 @@ Objective = Callable[[Tensor], Tensor]
 Normal = Callable[[Tensor], Tensor]
 """An image batch → standard normal noise of the same shape."""
 
+MOST_STEPS = 1_000_000
+"""The most steps of a walk, far more than anyone takes."""
+
 
 @settings
 class Walk:
@@ -53,8 +56,8 @@ class Walk:
     precision: Precision = later(default="fp32")
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"steps must be 0 or more, not {self.steps}")
+        if not 0 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps must be 0 or more, and at most {MOST_STEPS:,}, not {self.steps}")
         if not self.step > 0:
             raise ValueError(f"step must be above 0, not {self.step}")
         if self.eps is not None and not self.eps > 0:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.core.errors import Diverged
 from harness.core.random import seed_global
 from harness.core.settings import settings
-from harness.core.walk import Objective, Walk, confidence, frozen, marginal_score, slope, walk
+from harness.core.walk import MOST_STEPS, Objective, Walk, confidence, frozen, marginal_score, slope, walk
 
 Scorer = Literal["energy", "msp", "gradient"]
 """s(x) = logsumexp f(x); the largest softmax probability; −‖∇ s(x)‖, the approximate mass of JEM, section 5.3."""
@@ -52,6 +52,7 @@ class PGD:
     def __post_init__(self) -> None:
         if self.steps < 1 or not (self.step > 0 and self.eps > 0):
             raise ValueError("steps must be 1 or more, step and eps above 0")
+        Walk(self.steps, self.step, self.eps)  # raises what it refuses
 
     def attacked(self, model: nn.Module, images: Tensor, scorer: Scorer, seed: int) -> Tensor:
         """The last iterates of the walk, which draws no random numbers."""
@@ -70,8 +71,8 @@ class APGD:
     eps: float
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.restarts) < 1 or not self.eps > 0:
-            raise ValueError("steps and restarts must be 1 or more, eps above 0")
+        if not (1 <= self.steps <= MOST_STEPS and 1 <= self.restarts <= MOST_STEPS and self.eps > 0):
+            raise ValueError(f"steps and restarts must be 1 or more, and at most {MOST_STEPS:,}, eps above 0")
 
     def attacked(self, model: nn.Module, images: Tensor, scorer: Scorer, seed: int) -> Tensor:
         """The best images; the random starts depend on the seed and on the whole batch."""

@@ -17,6 +17,9 @@ from harness.evaluation.reference import frechet, reference
 from harness.evaluation.samples import Samples, Sampling
 from harness.evaluation.score import Selection
 
+MOST = 100
+"""The most candidates, each of which draws samples."""
+
 
 @settings
 class Steps:
@@ -40,6 +43,8 @@ class Steps:
             raise ValueError("factors or offsets must name candidates")
         if any(factor <= 0 for factor in self.factors):
             raise ValueError(f"factors must be above 0, not {list(self.factors)}")
+        if len(self.factors) + len(self.offsets) > MOST:
+            raise ValueError(f"factors and offsets may name {MOST} candidates at most")
 
     def ready(self, data: Dataset, weights: Mapping[str, str | None]) -> None:
         """UserError if there are too few images to compare candidates, or the extractor is unavailable."""

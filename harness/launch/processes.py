@@ -29,6 +29,9 @@ AGAIN = 2
 A_WEEK = 7 * 24 * 60
 """Time limit of a job, in minutes; the default of submitit's local executor is 5."""
 
+MOST = 1024
+"""The most processes at a time."""
+
 
 @settings
 class Processes:
@@ -46,8 +49,8 @@ class Processes:
         return 1
 
     def __post_init__(self) -> None:
-        if self.parallel < 1:
-            raise ValueError(f"parallel must be 1 or more, not {self.parallel}")
+        if not 1 <= self.parallel <= MOST:
+            raise ValueError(f"parallel must be 1 or more, and at most {MOST:,}, not {self.parallel}")
 
     def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
         """Do the remaining work of the runs; if this process is interrupted, its jobs save and leave."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.core.settings import settings
+from harness.core.settings import Seed, settings
 from harness.evaluation import canaries
 from harness.evaluation.features import Features, Source, enough, missing, source
 from harness.evaluation.intervals import jackknife, mean_interval, wilson
@@ -44,7 +44,7 @@ class Fidelity(Metric):
 
     features: str
     kid_subset: int
-    seed: int
+    seed: Seed
     splits: int = 10
     statistics: str | None = None
     root: str = "."
