@@ -1,17 +1,56 @@
 """The typed settings of a run, as config.yaml holds them, with the meaning of each field."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, StringConstraints
 
+from harness.core.errors import LONGEST, UserError, short
 from harness.core.registry import make
 from harness.core.settings import settings
 from harness.evaluation.score import Selection, selections
 
 Part = dict[str, Any]
 """A component's config as its yaml has it; the component's class checks the fields when it is built."""
+
+LARGEST = 2**63
+"""Whole numbers lie in [-LARGEST, LARGEST): 64 bits, as tensors, generators and databases have them."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+"""A text with at least one character, such as a path."""
+
+AtMost1024 = Annotated[StrictInt, Field(ge=1, le=1024)]
+"""A number of threads or processes of one machine."""
+
+
+@settings
+class Protocol:
+    """The fields of a protocol; its metrics, samples and selection are checked by the classes that they describe."""
+
+    id: Annotated[StrictStr, StringConstraints(min_length=1)]
+    metrics: dict[str, Part]
+    samples: Part
+    selection: Part | None = None
+    label: StrictStr = ""
+
+
+def _check_name(part: Part) -> Part:
+    """Check that a component says which class it is."""
+    if not (isinstance(part.get("name"), str) and part["name"]):
+        raise ValueError("its field `name` must be a text that says which one it is")
+    return part
+
+
+def _check_protocol(part: Part) -> Part:
+    """Check a protocol's own fields."""
+    make(Protocol, "protocol", part)
+    return part
+
+
+Component = Annotated[Part, AfterValidator(_check_name)]
+"""The config of a class, whose field `name` says which."""
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -38,17 +77,17 @@ class Config:
     Numbers and bools are strict, so that a value has one spelling: true is no number, and 1 is not true.
     """
 
-    method: Part
+    method: Component
     """The method and its hyperparameters, from configs/method and configs/recipe; `name` says which method."""
-    data: Part
+    data: Component
     """The dataset, from configs/data."""
-    model: Part
+    model: Component
     """The net, and the mean and std that standardise pixels, from configs/model."""
-    outliers: Part
+    outliers: Component
     """The images from which walks start, from configs/outliers."""
-    protocol: Part
+    protocol: Annotated[Part, AfterValidator(_check_protocol)]
     """How the run is evaluated, from configs/protocol."""
-    launcher: Part = field(default_factory=lambda: {"name": "local"})
+    launcher: Component = field(default_factory=lambda: {"name": "local"})
     """Where the run executes, from configs/launcher."""
     seed: Annotated[StrictInt, Field(ge=-(10**18), le=10**18)] = 0
     """The root of all randomness."""
@@ -64,11 +103,11 @@ class Config:
     customary: dict[str, str | float | None] = field(default_factory=dict)
     """Values that protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
 
-    init: str | None = None
+    init: Text | None = None
     """A checkpoint to start from; it replaces all stages before the last."""
     weights: Literal["averaged", "raw"] = "averaged"
     """The set of weights to take from `init` if it holds both."""
-    init_accuracy: float | None = None
+    init_accuracy: Annotated[float, Field(ge=0, le=100)] | None = None
     """Validation accuracy, in %, that `init` must reach; null: the larger of 20 and three times chance."""
     init_digest: str | None = None
     """The sha256 of `init` when the run was frozen; ":raw" or ":averaged" follows if `weights` names the run."""
@@ -78,34 +117,34 @@ class Config:
     walk_precision: Precision = "fp32"
     """Numeric precision of nets on the walks of training. Samples and scores always use fp32."""
 
-    runs: str = "runs"
+    runs: Text = "runs"
     """The folder of all runs."""
-    reports: str = "reports"
+    reports: Text = "reports"
     """The folder of leaderboards and figures."""
-    tracking: Annotated[str | None, BeforeValidator(_off)] = None
+    tracking: Annotated[Text | None, BeforeValidator(_off)] = None
     """The MLflow store: a URI; null: a sqlite file in the folder of runs; off: none."""
     tracking_model: StrictBool = True
     """Whether the weights of finished runs are sent to MLflow."""
 
     device: str = "auto"
     """auto, cpu, cuda, or one GPU such as cuda:1."""
-    threads: StrictInt | None = None
+    threads: AtMost1024 | None = None
     """CPU threads of a run; null: torch's default, or with launcher=processes the run's share of the cores."""
-    workers: StrictInt = 0
+    workers: Annotated[StrictInt, Field(ge=0, le=1024)] = 0
     """Processes that load images, shared by the streams of a process; at least one for each stream, unless it is 0."""
-    evaluators: StrictInt | None = None
+    evaluators: AtMost1024 | None = None
     """Processes that share an evaluation; null: one for each GPU with launcher=local and device=auto, else one."""
-    microbatch: StrictInt | None = None
+    microbatch: Annotated[StrictInt, Field(ge=1)] | None = None
     """Images per forward pass in evaluation; null: a whole chunk."""
     extractors: dict[str, str | None] = field(default_factory=dict)
     """Weights files of feature extractors; null: downloaded once, into torch's cache."""
-    accumulate: StrictInt = 1
+    accumulate: Annotated[StrictInt, Field(ge=1)] = 1
     """Gradient accumulation: number of pieces into which a process splits its part of a training batch."""
     compile: StrictBool = False
     """Whether nets are compiled with torch.compile for training."""
     recompute: StrictBool = False
     """Whether activations are recomputed in the backward pass instead of stored (saves memory)."""
-    checkpoint_seconds: float = 60
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """Seconds between checkpoints: the most training time that a killed process loses."""
     retry: StrictBool = False
     """Whether failed runs are run again."""
@@ -123,16 +162,6 @@ class Config:
         for key, pair in self.expected.items():
             if len(pair) != 2 or pair[1] < 0:
                 raise ValueError(f"expected.{key} must be [value, tolerance], not {pair}")
-        for key in ("threads", "evaluators", "microbatch"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ValueError(f"{key} must be 1 or more, or null, not {value}")
-        if self.init_accuracy is not None and not 0 <= self.init_accuracy <= 100:
-            raise ValueError(f"init_accuracy must be in [0, 100] %, or null, not {self.init_accuracy}")
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate must be 1 or more, not {self.accumulate}")
-        if self.workers < 0 or self.checkpoint_seconds < 0:
-            raise ValueError("workers and checkpoint_seconds must be 0 or more")
 
     def mapping(self) -> Part:
         """The settings as a mapping for yaml; `init_digest` is left out if it is not set."""
@@ -143,4 +172,28 @@ class Config:
 
 def config_of(content: Mapping[str, Any]) -> Config:
     """Config from a mapping; UserError if a key is unknown, missing or of the wrong type."""
+    _check_values(content, "")
     return make(Config, "", dict(content))
+
+
+def _check_values(value: Any, key: str) -> None:  # noqa: ANN401 - whatever yaml holds
+    """UserError, with the key, for a value at any depth that cannot be named, written or computed with."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise UserError(f"{key}: a key must be a text, not {short(name)}: put quotes around it")
+            _check_values(part, f"{key}.{name[:LONGEST]}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            _check_values(part, f"{key}.{index}")
+    elif isinstance(value, str):
+        if "\0" in value or value.encode(errors="ignore").decode() != value:
+            raise UserError(f"{key}: a text must be of Unicode characters other than NUL, not {short(value)}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{key}: a finite number is expected, not {value}")
+    elif isinstance(value, int):
+        if not -LARGEST <= value < LARGEST:
+            raise UserError(f"{key}: a number of 64 bits is expected, not {short(value)}")
+    elif value is not None and not isinstance(value, Selection):
+        raise UserError(f"{key}: a text, a number, true, false or null is expected, not {short(value)}")

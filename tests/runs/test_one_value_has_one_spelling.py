@@ -78,7 +78,7 @@ def test_what_is_checked_is_what_is_used(typed: str, field: str, value: object) 
         ("compile=2", "true or false"),
         ("compile=maybe", "true or false"),
         ("seed=first", "seed"),
-        ("evaluators=0", "evaluators must be 1 or more"),
+        ("evaluators=0", "evaluators: Input should be greater than or equal to 1"),
         ("method=5", "method is chosen by its name"),
         ("launcher=0.5", "launcher is chosen by its name"),
         ("study=1", "study is chosen by its name"),
