@@ -6,6 +6,7 @@ last one that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see 
 """
 
 import ast
+import errno
 import logging
 import os
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from harness.cli.request import CHOICES, read
-from harness.core.errors import OutputLost, UserError, near
+from harness.core.errors import OutputLost, UserError, near, short
 from harness.core.registry import names
 from harness.core.signals import Leave
 from harness.core.text import visible
@@ -146,7 +147,12 @@ def command(typed: Sequence[str]) -> int:
         print(show([word for at, word in enumerate(rest) if not _is_cfg(rest, at)]), end="")
         return 0
     module = import_module(f"harness.cli.{verb}")
-    return module.run(read(verb, module, rest)) or 0
+    try:
+        return module.run(read(verb, module, rest)) or 0
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"No file has such a long name: {short(error.filename)}") from None
+        raise
 
 
 def verbs() -> dict[str, Path]:

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import islice, product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
-from harness.core.errors import UserError, near
+from harness.core.errors import UserError, first_line, near, short, typed
 from harness.core.reading import YAML
 from harness.core.registry import configs, names
 from harness.core.settings import flatten
@@ -34,6 +35,12 @@ WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(data|outliers|protocol)\
 """Keys that hold paths of files."""
 
 QUOTING = "Overrides are key=value; a value with brackets, braces, commas or spaces is quoted twice: 'key=\"a, b\"'."
+
+LONGEST_KEY = 500
+"""The most characters of an override's key."""
+
+MOST_RUNS = 10_000
+"""The most runs of one command."""
 
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """Accepted spellings of a bool on the command line."""
@@ -76,6 +83,9 @@ class Flags(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse arguments with flags at any position; UserError for an unknown flag."""
+        for word in arguments:
+            if word.encode(errors="ignore").decode() != word:
+                raise UserError(f"{short(word)} is not text in Unicode: type it again.")
         given, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             raise UserError(f"There is no flag {unknown[0]}. The flags are {', '.join(self.flags())}.")
@@ -83,17 +93,16 @@ class Flags(argparse.ArgumentParser):
 
 
 def compose(
-    arguments: Sequence[str], verb: str = "run", typed: Sequence[str] | None = None, parts: Part | None = None
+    arguments: Sequence[str], verb: str = "run", whole: Sequence[str] | None = None, parts: Part | None = None
 ) -> list[Config]:
     """Compose the configs of a command line, one for each run of a sweep; each config records the command.
 
-    arguments: overrides, -m and --config-dir. typed: all arguments of the command, if it has others besides these.
+    arguments: overrides, -m and --config-dir. whole: all arguments of the command, if it has others besides these.
     parts: replacements for parts of the config, set before interpolations are resolved. UserError if the arguments do
     not fit the config.
     """
     import hydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException, OverrideParseException
+    from hydra.errors import HydraException
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
@@ -105,30 +114,32 @@ def compose(
     for place in places:
         if not place.is_dir():
             raise UserError(f"--config-dir={given.config_dir}: there is no such folder.")
-    parser = OverridesParser.create()
 
     @cache
     def composed(*choices: str) -> "DictConfig":
         """Compose the chosen config groups; cached, as runs of a sweep often share their choices."""
         search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in places[1:])}]"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = hydra.compose("config", [*choices, *search], return_hydra_config=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                config = hydra.compose("config", [*choices, *search], return_hydra_config=True)
+        except HydraException:
+            raise
+        except (ValueError, OSError) as error:  # a name that cannot be one of a file, or null where one is needed
+            raise UserError(f"{short(' '.join(choices))}: {short(first_line(error))}") from None
         _check_spelling(config, places)
         return config
 
     try:
         with hydra.initialize_config_dir(str(places[0]), version_base="1.3"):
-            overrides = parser.parse_overrides(given.words)
+            overrides = _parse(given.words)
             # Compose without the swept keys first: an experiment file may itself define a sweep.
             fixed = [override for override in overrides if not override.is_sweep_override()]
             hydra_config = composed(*_choices(fixed, places)).hydra
             swept = given.multirun or hydra_config.mode == RunMode.MULTIRUN
 
             if swept:
-                params = parser.parse_overrides(
-                    [f"{key}={value}" for key, value in (hydra_config.sweeper.params or {}).items()]
-                )
+                params = _parse([f"{key}={value}" for key, value in (hydra_config.sweeper.params or {}).items()])
                 runs = _grid([*params, *overrides])
             else:
                 runs = [given.words]
@@ -137,18 +148,18 @@ def compose(
                         raise UserError(f"{override.input_line}: several values are a sweep, which -m does. {QUOTING}")
 
             # Compose one config for each run.
-            command = _command(verb, typed if typed is not None else arguments)
+            command = _command(verb, whole if whole is not None else arguments)
             found: list[Config] = []
             for words in runs:
-                overrides = parser.parse_overrides(words)
+                overrides = _parse(words)
                 config = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
                 changes = [word for word in words if _changes(word)]
                 found.append(replace(config_of(config), overrides=changes, command=command))
             return found
-    except OverrideParseException as error:
-        raise UserError(f"{error.override}: {error.message.splitlines()[0]}. {QUOTING}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(str(error))) from None
+    except RecursionError:
+        raise UserError("The overrides hold values inside values, too deep to be read.") from None
 
 
 def show(arguments: Sequence[str]) -> str:
@@ -156,6 +167,28 @@ def show(arguments: Sequence[str]) -> str:
     return "---\n".join(
         yaml.safe_dump(config.mapping(), sort_keys=False, allow_unicode=True) for config in compose(arguments)
     )
+
+
+def _parse(words: Sequence[str]) -> list["Override"]:
+    """Parse overrides; UserError, with the value in quotes where it may be a text, for one that cannot be parsed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, overrides = OverridesParser.create(), []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key.lstrip("+~") == "init_digest":
+            raise UserError(f"{word}: a run notes the digest of init itself; say only init=PATH.")
+        if len(key) > LONGEST_KEY:
+            raise UserError(f"There is no key of {len(key):,} letters: {short(key)}")
+        try:
+            overrides.append(parser.parse_override(word))
+        except (HydraException, ValueError) as error:  # the latter for a number of thousands of digits
+            reason = first_line(error).partition(". See ")[0]
+            is_text = equals and len(value) <= LONGEST_KEY and re.fullmatch(r"[+~]*[\w.]+", key)
+            hint = f"Overrides are key=value; as a text, this value is {typed(key, value)}" if is_text else QUOTING
+            raise UserError(f"{short(word)[1:-1]}: {short(reason)[1:-1]}. {hint}") from None
+    return overrides
 
 
 def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
@@ -167,10 +200,16 @@ def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
             raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
         try:
-            texts = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
-        except ValueError as error:  # such as a range whose step is 0
+            texts = (
+                list(islice(override.sweep_string_iterator(), MOST_RUNS + 1))
+                if swept
+                else [override.get_value_element_as_str()]
+            )
+        except (ValueError, OverflowError) as error:  # such as a range whose step is 0
             raise UserError(f"{override.input_line}: {error}.") from None
         values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in texts]
+    if prod(map(len, values.values())) > MOST_RUNS:
+        raise UserError(f"The sweep has more than {MOST_RUNS:,} runs: give fewer values to its keys.")
     return [list(words) for words in product(*values.values())]
 
 
@@ -215,6 +254,8 @@ def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Pa
         if override.is_delete():
             if before is None:
                 raise UserError(f"{override.input_line}: there is no {key}. {_near_key(key, plain)}")
+            if path and not OmegaConf.is_dict(OmegaConf.select(config, path)):
+                raise UserError(f"{override.input_line}: give the whole list, {path}=[…]")
             with open_dict(config):
                 del (OmegaConf.select(config, path) if path else config)[last]
             continue
