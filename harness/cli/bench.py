@@ -7,7 +7,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console
 from harness.core.settings import settings
 from harness.cost import attacks, bench, sampling, table
-from harness.launch.preflight import check_passes
+from harness.launch.preflight import check_settings
 from harness.runs.build import prepare
 from harness.runs.run import Run
 
@@ -36,7 +36,7 @@ def run(request: Request) -> None:
     """Measure, print the figures, and write them to a file."""
     arguments: Arguments = request.arguments
     run = Run(request.config)
-    check_passes(run)
+    check_settings(run)
     device = prepare(run.config)
     if arguments.fit:
         for stage, most in bench.fits(run, device, arguments.stage):

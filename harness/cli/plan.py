@@ -14,7 +14,7 @@ from harness.cli.tables import console, relative, runs_table, tell
 from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.price import Price, disk_needed, warnings
-from harness.launch.preflight import check_all, missing, other_code
+from harness.launch.preflight import check_all, long_warmups, missing, other_code
 from harness.launch.status import duration
 from harness.runs.build import prepare
 from harness.runs.folder import OVER, Fault, readable
@@ -56,7 +56,7 @@ def run(request: Request) -> int:
         console.print(stages_table(prices))
         console.print(prices_table(prices))
         lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
-        for line in [*lacking, *warnings(prices)]:
+        for line in [*lacking, *long_warmups(runs), *warnings(prices)]:
             console.print(line, markup=False, soft_wrap=True)
     return tell(faults)
 

@@ -11,8 +11,16 @@ from harness.cli.bars import Terminal
 from harness.cli.request import Request
 from harness.cli.tables import console, runs_table, scores_table
 from harness.core.distributed import join
+from harness.core.errors import typed
 from harness.launch.launchers import launch
-from harness.launch.preflight import check_all, check_code, ready_to_judge, slow_precision
+from harness.launch.preflight import (
+    check_all,
+    check_code,
+    failed_before,
+    long_warmups,
+    ready_to_judge,
+    slow_precision,
+)
 from harness.runs import record
 from harness.runs.folder import OVER
 from harness.runs.run import Run
@@ -37,7 +45,9 @@ def run_all(runs: list[Run]) -> int:
     config = runs[0].config
     left = [run for run in runs if run.state not in OVER]
     world.on_main(lambda: ready_to_judge(left))
-    for line in world.on_main(lambda: check_code(runs) + slow_precision(left)):
+    for line in world.on_main(
+        lambda: check_code(runs) + failed_before(runs) + long_warmups(left) + slow_precision(left)
+    ):
         console.print(line, markup=False, soft_wrap=True)
     console.print(runs_table(runs))
     status = launch(runs, Terminal())
@@ -45,7 +55,7 @@ def run_all(runs: list[Run]) -> int:
     for line, met in expectations(runs):
         console.print(line, markup=False, soft_wrap=True)
         status = status if met else 1
-    where = "" if config.runs == "runs" else f" runs={config.runs}"
+    where = "" if config.runs == "runs" else f" {typed('runs', config.runs)}"
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
     if enabled(config):
         _, missing = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))

@@ -7,18 +7,23 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
 from harness.core.device import choose_device, computing
-from harness.core.errors import UserError
+from harness.core.errors import UserError, short
 from harness.core.settings import flatten
 from harness.evaluation import evaluator
 from harness.evaluation.metric import Metric
+from harness.evaluation.selection import with_steps
 from harness.launch.launchers import launcher
 from harness.runs import build
 from harness.runs.changed import outdated
+from harness.runs.execute import described
+from harness.runs.failure import read_reason
 from harness.runs.folder import OVER, check_locks
+from harness.runs.record import Origin, Record
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store, tags
 from harness.training import weights as foreign
@@ -26,6 +31,12 @@ from harness.training.batches import check_shares
 
 SLOWER = 1.5
 """How many times as long as fp32 a pass in bf16 must take on a CPU to be warned of."""
+
+MEANT_OTHERWISE = ("?", "#", "%", "\n")
+"""Characters that part a URI, or stand for something else in one, or in the paths of SLURM's logs."""
+
+NAME = 100 * "x"
+"""A name as long as those of runs may be."""
 
 PROBE_SECONDS = 0.5
 """Seconds that each of the two precisions is timed for."""
@@ -133,11 +144,58 @@ def importable() -> None:
         raise UserError('In a script, put what runs below: if __name__ == "__main__":')
 
 
-def check_passes(run: Run) -> None:
-    """Check what a pass of a run's net needs besides files; UserError if the net does not take the images."""
-    build.check_net(run)
+def check_settings(run: Run) -> None:
+    """Build all that a run builds, down to its record, but for what needs files; UserError if one is wrong."""
+    chosen = launcher(run.config)
+    _check_places(run)
+    if store.enabled(run.config):
+        store.uri(run.config)  # refused where it holds a password, or is none
+        tags.check_names(run)
+    if not chosen.elsewhere:
+        choose_device(run.config.device)
+
+    # The net, the parts of the protocol, and the record at the end.
+    model = build.check_net(run)
+    if not chosen.elsewhere:
+        _check_memory(model)
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
+    evaluator.metrics(run.config.protocol)
+    evaluator.sampling(run.config.protocol)
+    if selection := evaluator.selection(run.config.protocol):
+        for steps in selection.candidates(run.method.sampler.steps):
+            _check_steps(run, steps)
+    try:
+        Record(**described(run), state="skipped", origin=Origin.model_construct())
+    except ValueError as error:
+        raise UserError(f"The record of this run could not be written: {error}") from None
+
+    for stage_run in run.stage_runs:
+        check_shares(stage_run.stage, chosen.size, run.config.accumulate)
+
+
+def failed_before(runs: list[Run]) -> list[str]:
+    """A line on each run that failed before and is not tried again: why, and how to try it."""
+    return [
+        f"{run.name} failed before: {read_reason(run.folder)}\n"
+        f"  It is left alone: retry=true tries it again, and {run.folder / 'failure.md'} says more."
+        for run in runs
+        if run.state == "failed" and not run.config.retry
+    ]
+
+
+def long_warmups(runs: list[Run]) -> list[str]:
+    """A line on each stage that is over before its learning rate has risen to `lr`."""
+    lines: dict[str, None] = {}
+    for run in runs:
+        for stage_run in run.stage_runs:
+            how = stage_run.stage.training
+            if how.warmup > (steps := how.steps(run.data.length("train"))):
+                lines[
+                    f"Stage {stage_run.name} of method={run.config.method['name']} takes {steps:,} steps, fewer than "
+                    f"its warmup={how.warmup:,}: its learning rate never reaches lr."
+                ] = None
+    return list(lines)
 
 
 def _refuse(checks: Iterable[Callable[[], object]]) -> None:
@@ -207,6 +265,43 @@ def _check_keys(run: Run, metrics: dict[str, Metric]) -> None:
         raise UserError("\n".join(lines))
 
 
+def _check_places(run: Run) -> None:
+    """UserError if a folder that the run writes to cannot be one, or has characters that MLflow or SLURM would read."""
+    for key in ("runs", "reports"):
+        path = Path(getattr(run.config, key)).absolute()
+        if key == "runs" and (odd := [sign for sign in MEANT_OTHERWISE if sign in str(path)]):
+            raise UserError(
+                f"runs={path}: the path of a folder of runs has no {' or '.join(odd)}, as databases, URIs and SLURM "
+                "take them for signs of their own. Choose another folder with runs=FOLDER."
+            )
+        try:
+            existing = next(folder for folder in (path / NAME, path, *path.parents) if folder.exists())
+        except OSError as error:
+            raise UserError(
+                f"{key}={short(str(path))}: {error.strerror}. Choose another folder: {key}=FOLDER."
+            ) from None
+        if not existing.is_dir():
+            raise UserError(f"{key}={path}: {existing} is no folder. Choose another one: {key}=FOLDER.")
+
+
+def _check_steps(run: Run, steps: int) -> None:
+    """UserError if the sampler cannot take a number of steps that the protocol's selection may choose."""
+    try:
+        with_steps(run.method, steps)
+    except ValueError as error:
+        raise UserError(f"protocol.selection: of the sampler's steps it tries {short(steps)}: {error}") from None
+
+
+def _check_memory(model: nn.Module) -> None:
+    """UserError if the weights of a net on the device "meta" would not fit into this machine's memory."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    if size > (most := psutil.virtual_memory().total):
+        raise UserError(
+            f"The weights of this net take {size / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB of memory: "
+            "choose a smaller one by the fields of model."
+        )
+
+
 def _computes_bf16_here(run: Run) -> bool:
     """Whether a run has something left to train in bf16, on a CPU of this machine."""
     if launcher(run.config).elsewhere or all(stage_run.ended for stage_run in run.stage_runs):
@@ -217,32 +312,22 @@ def _computes_bf16_here(run: Run) -> bool:
 
 def _check(run: Run) -> None:
     """Build the parts of a run that are cheap to build; UserError if one is wrong."""
-    chosen = launcher(run.config)
-    if store.enabled(run.config):
-        store.uri(run.config)  # refused where it holds a password, or is none
-        tags.check_names(run)
-    if not chosen.elsewhere:
-        choose_device(run.config.device)
+    check_settings(run)
 
-    # Data, net, initial weights and outliers.
+    # Data, initial weights and outliers.
     if not run.stage_runs and not run.init:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
-    check_passes(run)
     if run.config.init:
         path, model = Path(run.config.init), build.untrained(run, "meta")
         foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
     build.outliers(run).ready()
 
-    evaluator.metrics(run.config.protocol)
-    evaluator.sampling(run.config.protocol)
-    evaluator.selection(run.config.protocol)
-
     images = run.data.length("train")
     for stage_run in run.stage_runs:
-        check_shares(stage_run.stage, chosen.size, run.config.accumulate)
-        if stage_run.stage.training.batch > images:
-            raise UserError(
-                f"method.{stage_run.name}.training.batch={stage_run.stage.training.batch} is larger than the training "
-                f"split of {run.config.data['name']}, {images} images: choose a smaller one."
-            )
+        for field in ("batch", "real_batch"):
+            if (size := getattr(stage_run.stage.training, field) or 0) > images:
+                raise UserError(
+                    f"method.{stage_run.name}.training.{field}={size} is larger than the training split of "
+                    f"{run.config.data['name']}, {images} images: choose a smaller one."
+                )

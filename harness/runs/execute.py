@@ -192,10 +192,21 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
 
 def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa: ANN401 - fields of Record
     """The record of a run with these results; uncommitted changes of the code are written beside it."""
-    config, diff, now = run.config, uncommitted_diff(), changed.of_record(run)
+    diff, now = uncommitted_diff(), changed.of_record(run)
     if diff:
         write_text(run.folder / "uncommitted.diff", diff + "\n")
     fields = {
+        "code": now,
+        "mixed": code.mixed([now, *changed.made_by(run)]),
+        "origin": origin(run.config.command, device),
+    }
+    return Record(**(described(run) | fields | results))
+
+
+def described(run: Run) -> dict[str, Any]:
+    """The fields of a record that say what the run is, known before it begins."""
+    config = run.config
+    return {
         "fingerprint": run.fingerprint,
         "series": run.series,
         "method": config.method["name"],
@@ -208,11 +219,7 @@ def record_of(run: Run, device: torch.device, **results: Any) -> Record:  # noqa
         "study": config.study,
         "init": run.init or "",
         "protocol": run.protocol,
-        "code": now,
-        "mixed": code.mixed([now, *changed.made_by(run)]),
-        "origin": origin(config.command, device),
     }
-    return Record(**(fields | results))
 
 
 def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
