@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.core.errors import UserError
+from harness.core.errors import UserError, typed
 from harness.launch import queue as slurm
 from harness.launch.queue import Queued
 from harness.launch.status import stage_folders
@@ -35,7 +35,7 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str | Fault]:
     active = {folder: readable(folder, lambda path: _is_active(path, queue)) for folder in unfinished}
     going = [folder for folder, answer in active.items() if answer is True]
     if not words and not every:
-        raise UserError(_what_to_type(going))
+        raise UserError(_what_to_type(going, root))
 
     chosen = going if every else named
     jobs = {folder: job for folder in chosen if (job := slurm.find(folder, queue))}
@@ -59,11 +59,12 @@ def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(find(word, root) for word in words)), unfinished
 
 
-def _what_to_type(going: Sequence[Path]) -> str:
+def _what_to_type(going: Sequence[Path], root: Path) -> str:
     if not going:
         return "Nothing is queued with SLURM, and nothing runs: there is nothing to cancel."
     names = " ".join(folder.name for folder in going)
-    return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}"
+    where = "" if str(root) == "runs" else f" {typed('runs', root)}"
+    return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}{where}"
 
 
 def _stage_jobs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from harness.core.errors import Unreadable, UserError, near, why
+from harness.core.errors import Unreadable, UserError, near, typed, why
 from harness.core.files import digest, read_checked, read_lines, valid_name, write_text
 from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
 from harness.core.registry import build
@@ -299,7 +299,7 @@ def find(word: str, root: Path) -> Path:
     close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
     raise UserError(
         f"There is no run '{word}', neither at that path nor below {root}. {close}"
-        f"python -m harness status runs={root} shows those that are there."
+        f"python -m harness status {typed('runs', root)} shows those that are there."
     )
 
 
