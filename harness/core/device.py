@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from harness.core.errors import UserError, first_line
+from harness.core.errors import LONGEST, UserError, cut, first_line
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,7 +21,9 @@ def choose_device(name: str) -> torch.device:
             torch.cuda.set_device(device)  # before any other call, which would open the first GPU as well
         torch.zeros((), device=device).item()  # meta has no values
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here ({first_line(error)}). Try device=cpu.") from None
+        raise UserError(
+            f"device={cut(name, LONGEST)} cannot be used here ({cut(first_line(error), 200)}). Try device=cpu."
+        ) from None
     return device
 
 

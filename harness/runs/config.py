@@ -19,7 +19,18 @@ LARGEST = 2**63
 """Whole numbers lie in [-LARGEST, LARGEST): 64 bits, as tensors, generators and databases have them."""
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-"""A text with at least one character, such as a path."""
+"""A text with at least one character."""
+
+
+def _check_length(path: str) -> str:
+    """Check that a file system can hold a path: 255 bytes for each name, and 4,095 for all."""
+    if len(path.encode()) > 4095 or any(len(name.encode()) > 255 for name in path.split("/")):
+        raise ValueError(f"no path is as long as this: {short(path)}")
+    return path
+
+
+PathText = Annotated[Text, AfterValidator(_check_length)]
+"""The path of a file or folder."""
 
 AtMost1024 = Annotated[StrictInt, Field(ge=1, le=1024)]
 """A number of threads or processes of one machine."""
@@ -103,7 +114,7 @@ class Config:
     customary: dict[str, str | float | None] = field(default_factory=dict)
     """Values that protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
 
-    init: Text | None = None
+    init: PathText | None = None
     """A checkpoint to start from; it replaces all stages before the last."""
     weights: Literal["averaged", "raw"] = "averaged"
     """The set of weights to take from `init` if it holds both."""
@@ -117,9 +128,9 @@ class Config:
     walk_precision: Precision = "fp32"
     """Numeric precision of nets on the walks of training. Samples and scores always use fp32."""
 
-    runs: Text = "runs"
+    runs: PathText = "runs"
     """The folder of all runs."""
-    reports: Text = "reports"
+    reports: PathText = "reports"
     """The folder of leaderboards and figures."""
     tracking: Annotated[Text | None, BeforeValidator(_off)] = None
     """The MLflow store: a URI; null: a sqlite file in the folder of runs; off: none."""

@@ -97,7 +97,9 @@ CASES = {
     "init=": ["init", "at least 1 character"],
     "device=meta": ["device=meta", "device=cpu"],
     "runs=/dev/null": ["runs=/dev/null", "no folder", "runs=FOLDER"],
-    f"runs={'k' * 5000}": ["runs=", "too long", "runs=FOLDER"],
+    f"runs={'k' * 5000}": ["runs", "no path is as long"],
+    f"init={'k' * 300}": ["init", "no path is as long"],
+    f"device={'k' * 100_000}": ["device=kkk", "device=cpu"],
     f"logs {'k' * 5000}": ["long"],
     # Hydra's own, and keys that nobody has.
     "--hydra-help": ["--hydra-help", "flags are"],
