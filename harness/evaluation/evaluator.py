@@ -50,7 +50,7 @@ def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
 
 def sampling(protocol: dict[str, Any]) -> Sampling:
     """The sampling settings of a protocol."""
-    return make(Sampling, "protocol.samples", protocol["samples"])
+    return make(Sampling, "protocol.samples", protocol.get("samples", {}))
 
 
 def selection(protocol: dict[str, Any]) -> Steps | None:

@@ -42,7 +42,7 @@ class Protocol:
 
     id: Annotated[StrictStr, StringConstraints(min_length=1)]
     metrics: dict[str, Part]
-    samples: Part
+    samples: Part = field(default_factory=dict)
     selection: Part | None = None
     label: StrictStr = ""
 

@@ -14,7 +14,7 @@ from harness.runs.run import IDENTITY, Run, find, load
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "weights", "init_accuracy", "overrides")
 """Keys that define a run and its history, so cannot be overridden; the others say where and how it runs."""
 
-UNSAID = {"protocol": {"id": "unsaid", "metrics": {}, "samples": {}}}
+UNSAID = {"protocol": {"id": "unsaid", "metrics": {}}}
 """Placeholder for the protocol, which refers to the data, while the data are not known yet."""
 
 

@@ -80,6 +80,7 @@ def test_ctrl_c_ends_the_processes_of_a_sweep_without_a_traceback(tmp_path: Path
     process = subprocess.Popen(
         [*HARNESS, *arguments],
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )  # fmt: skip
     while not list(tmp_path.glob("runs/*/progress.json")):
         assert process.poll() is None, process.communicate()

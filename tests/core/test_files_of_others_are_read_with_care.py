@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.core.errors import Unreadable, UserError, printable
 from harness.core.files import LONGEST, remove_stale, valid_name
 from harness.core.reading import DEEPEST, parse_json, parse_yaml, read_file
+from harness.core.text import visible
 from harness.runs.folder import is_locked, lock
 
 
@@ -111,7 +112,7 @@ def test_names_that_lead_elsewhere_or_are_too_long_are_refused(name: str) -> Non
 @given(st.text(st.characters()))
 def test_what_is_printed_of_others_is_one_line(text: str) -> None:
     line = printable(text)
-    assert len(line) <= 300 and line.isprintable()
+    assert len(line) <= 300 and visible(line) == line and not set(line) & set("\n\r\t")
     line.encode(sys.stdout.encoding or "utf-8")
 
 

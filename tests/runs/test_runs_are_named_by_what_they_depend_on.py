@@ -32,7 +32,7 @@ def test_what_numbers_depend_on_changes_the_fingerprint(override):
 
 
 @pytest.mark.parametrize(
-    "override", ["runs=elsewhere", "launcher=processes", "tracking=x", "checkpoint_seconds=1", "retry=true"]
+    "override", ["runs=elsewhere", "launcher=processes", "tracking=http://x", "checkpoint_seconds=1", "retry=true"]
 )
 def test_where_and_how_a_run_is_run_does_not(override):
     assert run(override).fingerprint == run().fingerprint
