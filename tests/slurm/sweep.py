@@ -25,7 +25,7 @@ def sweep(folder: Path, cluster: Cluster) -> str:
     first.kill()
     first.communicate()
     desk.type()
-    until(lambda: "running" in desk.states and begun(desk) > 2, "a run is going on, and not the first", 400)
+    until(lambda: "running" in desk.states and begun(desk) > 2, "a run is going on, and not the first", 900)
     cluster.kill("slurmctld")
     desk.type(status=2)
     cluster.controller()
