@@ -19,7 +19,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         if device.index is not None and device.type == "cuda" and torch.cuda.is_available():
             torch.cuda.set_device(device)  # before any other call, which would open the first GPU as well
-        torch.zeros((), device=device).item()  # meta has no values
+        torch.empty(0, device=device)
+        if device.type == "meta":
+            raise RuntimeError("its tensors have no values")
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"device={cut(name, LONGEST)} cannot be used here ({cut(first_line(error), 200)}). Try device=cpu."
