@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, StringConstraints
 
-from harness.core.errors import LONGEST, UserError, short
+from harness.core.errors import LONGEST, UserError, cut, short
+from harness.core.reading import DEEPEST
 from harness.core.registry import make
 from harness.core.settings import settings
 from harness.evaluation.score import Selection, selections
@@ -187,16 +188,18 @@ def config_of(content: Mapping[str, Any]) -> Config:
     return make(Config, "", dict(content))
 
 
-def _check_values(value: Any, key: str) -> None:  # noqa: ANN401 - whatever yaml holds
-    """UserError, with the key, for a value at any depth that cannot be named, written or computed with."""
+def _check_values(value: Any, key: str, depth: int = 0) -> None:  # noqa: ANN401 - whatever yaml holds
+    """UserError, with the key, for a value at any depth that cannot be named, written, read again or computed with."""
+    if isinstance(value, Mapping | list | tuple) and depth == DEEPEST:
+        raise UserError(f"{cut(key, LONGEST)}: it is nested more than {DEEPEST} deep")
     if isinstance(value, Mapping):
         for name, part in value.items():
             if not isinstance(name, str):
                 raise UserError(f"{key}: a key must be a text, not {short(name)}: put quotes around it")
-            _check_values(part, f"{key}.{name[:LONGEST]}".removeprefix("."))
+            _check_values(part, f"{key}.{name[:LONGEST]}".removeprefix("."), depth + 1)
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
-            _check_values(part, f"{key}.{index}")
+            _check_values(part, f"{key}.{index}", depth + 1)
     elif isinstance(value, str):
         if "\0" in value or value.encode(errors="ignore").decode() != value:
             raise UserError(f"{key}: a text must be of Unicode characters other than NUL, not {short(value)}")
