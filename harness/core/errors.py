@@ -58,8 +58,7 @@ def first_line(error: BaseException) -> str:
 
 def printable(text: str, most: int = 300) -> str:
     """A text of others in one line of at most `most` characters, without any that moves a terminal's cursor."""
-    line = one_line(text[: 4 * most])
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return cut(one_line(text[: 4 * most]), most - 1)
 
 
 def why(error: BaseException) -> str:

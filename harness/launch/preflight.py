@@ -21,8 +21,7 @@ from harness.launch.launchers import launcher
 from harness.runs import build
 from harness.runs.changed import outdated
 from harness.runs.execute import described
-from harness.runs.failure import read_reason
-from harness.runs.folder import OVER, check_locks
+from harness.runs.folder import OVER, check_locks, failure_reason, readable
 from harness.runs.record import Origin, Record
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store, tags
@@ -177,7 +176,7 @@ def check_settings(run: Run) -> None:
 def failed_before(runs: list[Run]) -> list[str]:
     """A line on each run that failed before and is not tried again: why, and how to try it."""
     return [
-        f"{run.name} failed before: {read_reason(run.folder)}\n"
+        f"{run.name} failed before: {readable(run.folder, failure_reason)}\n"
         f"  It is left alone: retry=true tries it again, and {run.folder / 'failure.md'} says more."
         for run in runs
         if run.state == "failed" and not run.config.retry

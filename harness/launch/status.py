@@ -11,12 +11,11 @@ from typing import Literal
 
 from harness.core.errors import UserError, printable
 from harness.core.files import read_lines
-from harness.core.reading import LARGEST_CONFIG, read_file, text
 from harness.evaluation.score import Score
 from harness.launch import queue
 from harness.launch.queue import Ended, Queued, Submitted, submitted
 from harness.runs import record
-from harness.runs.folder import OVER, Fault, RunState, has_record, is_locked, readable, state
+from harness.runs.folder import OVER, Fault, RunState, failure_reason, has_record, is_locked, readable, state
 from harness.runs.progress import read_note
 from harness.runs.record import Record
 
@@ -130,7 +129,7 @@ def _row(folder: Path, jobs: Jobs) -> StatusRow:
     job = submitted(folder)
     told = jobs.told(job, run_state) if job else ""
     going = run_state == "running" or jobs.has(job) or (run_state == "queued" and told != WAITING)
-    error = _failure(folder) if run_state == "failed" else ""
+    error = failure_reason(folder) if run_state == "failed" else ""
     return _with_progress(folder, StatusRow(printable(folder.name), run_state, job=told, error=error, going=going))
 
 
@@ -161,8 +160,3 @@ def _stage(folder: Path, jobs: Jobs) -> StatusRow | None:
     return StatusRow(
         f"stage {folder.name}", stage_state, progress, job=jobs.told(job, stage_state) if job else "", going=True
     )
-
-
-def _failure(folder: Path) -> str:
-    lines = text(read_file(folder / "failure.md", LARGEST_CONFIG)).split("\n")
-    return lines[2] if len(lines) > 2 else "failure.md does not say why"

@@ -3,7 +3,6 @@
 import signal
 import traceback
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -26,12 +25,6 @@ def write_failure(run: Run, error: Exception) -> None:
     if not path.exists():
         with suppress(UserError):  # on a full disk not even this can be written
             write_text(path, _failure(run, error))
-
-
-def read_reason(folder: Path) -> str:
-    """Why a run failed, as its failure.md says in one line."""
-    lines = (folder / "failure.md").read_text(encoding="utf-8", errors="replace").split("\n")
-    return lines[2] if len(lines) > 2 else "failure.md does not say why"
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, TypeVar
 from filelock import FileLock
 
 from harness.core.errors import Unreadable, UserError, printable, why
+from harness.core.reading import LARGEST_CONFIG, read_file, text
 from harness.runs import record
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,13 @@ RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged"
 
 OVER: tuple[RunState, ...] = record.OVER
 """The states of a run that has its record."""
+
+LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of flock on file systems that have no locks."""
+
+NO_LOCKS = """\
+{place} is on a file system that takes no locks (flock: {reason}), so nothing keeps two processes from writing one run\
+"""
 
 
 class Fault(NamedTuple):
@@ -53,14 +61,6 @@ def has_record(folder: Path) -> bool:
     return os.path.lexists(folder / "record.json")
 
 
-LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""Errors of flock on file systems that have no locks."""
-
-NO_LOCKS = """\
-{place} is on a file system that takes no locks (flock: {reason}), so nothing keeps two processes from writing one run\
-"""
-
-
 def state(folder: Path) -> RunState:
     """The state of a run folder, read from the disk alone; Unreadable if its record is."""
     if has_record(folder):
@@ -72,6 +72,12 @@ def state(folder: Path) -> RunState:
     if is_locked(folder):
         return "running"
     return "interrupted" if (folder / "started").exists() else "queued"
+
+
+def failure_reason(folder: Path) -> str:
+    """Why a run failed, as its failure.md says in one line; Unreadable if that cannot be read."""
+    lines = text(read_file(folder / "failure.md", LARGEST_CONFIG)).split("\n")
+    return lines[2] if len(lines) > 2 else "failure.md does not say why"
 
 
 def lock(folder: Path, name: str = "lock") -> FileLock:

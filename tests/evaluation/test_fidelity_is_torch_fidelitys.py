@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from inception import untrained_inception
 from PIL import Image
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset as View
 from torch_fidelity import calculate_metrics
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from harness.core.dataset import TensorView
 from harness.core.errors import UserError
@@ -222,23 +222,13 @@ class Shifted(Digits):
         return Digits(pad=1).view(split, "labelled")
 
 
-class Bare(FeatureExtractorInceptionV3):
-    """The architecture with its initial weights, which are saved as the weights to load."""
-
-    def load_state_dict(self, *_):
-        return None
-
-
 INCEPTION = Fidelity(features="inception", kid_subset=20, seed=4)
 
 
 @pytest.fixture(scope="module")
 def inception(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inception")
-    torch.save({}, folder / "empty.pth")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = Bare("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(folder / "empty.pth"))
+    net = untrained_inception(folder)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from inception import untrained_inception
 from torch import nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from harness.core.errors import UserError
@@ -30,20 +30,12 @@ UP_TO_MIXED_6C = [
 ]
 
 
-class Bare(FeatureExtractorInceptionV3):
-    """The architecture with its initial weights, which are saved as the weights to load."""
-
-    def load_state_dict(self, *_):
-        return None
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inception")
-    torch.save({}, folder / "empty.pth")
+    net = untrained_inception(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = Bare("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(folder / "empty.pth"))
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.bias.data.uniform_(-1, 1)
