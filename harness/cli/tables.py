@@ -49,7 +49,8 @@ def runs_table(runs: list[Run]) -> Table:
     table = Table("run", "method", "data", "net", "seed", "state", "folder", title=f"{len(runs)} runs")
     for run in runs:
         config, folder = run.config, relative(run.folder)
-        row = (run.fingerprint[:8], config.method["name"], config.data["name"], config.model["name"], str(config.seed))
+        method = ", ".join(filter(None, [config.method["name"], config.shown_budget]))
+        row = (run.fingerprint[:8], method, config.data["name"], config.model["name"], str(config.seed))
         table.add_row(*row, colour(run.state), folder)
     return table
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from math import cos, pi
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from harness.core.device import Precision
 from harness.core.settings import later, settings
+
+T = TypeVar("T")
 
 MOST_EPOCHS = 1_000_000
 """The most passes over the training split, far more than anyone takes."""
@@ -89,6 +92,21 @@ class Training:
         if self.schedule == "step":
             return self.lr * self.gamma ** sum(step >= m / self.epochs * steps for m in self.milestones)
         return self.lr
+
+
+def scaled(part: T, budget: float) -> T:
+    """Settings in which every training, at any depth, takes `budget` times its epochs, milestones and warm-up.
+
+    ValueError if a training cannot be that long or short.
+    """
+    if isinstance(part, Training):
+        milestones = tuple(budget * milestone for milestone in part.milestones)
+        warmup = round(budget * part.warmup)
+        return replace(part, epochs=budget * part.epochs, milestones=milestones, warmup=warmup)
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    parts = {field.name: scaled(getattr(part, field.name), budget) for field in fields(part) if field.init}
+    return replace(part, **parts)
 
 
 def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.Optimizer:

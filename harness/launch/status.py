@@ -115,10 +115,11 @@ def duration(seconds: float) -> str:
 
 
 def scores(result: Record, most: int | None = None) -> str:
-    """One line on a record: why there are no scores, or the protocol's label and the first `most` scores."""
+    """One line on a record: why there are no scores, or budget, protocol's label and the first `most` scores."""
     main: list[Score] = [score for score in result.scores.values() if not score.table]
     texts = [f"{score.title} {score.value:.2f}{score.unit}" for score in main[:most]]
-    return result.reason or ": ".join(filter(None, [result.protocol.label, "  ".join(texts)]))
+    budget = [override for override in result.overrides if override.startswith("budget=")]
+    return result.reason or ": ".join(filter(None, [*budget, result.protocol.label, "  ".join(texts)]))
 
 
 def _row(folder: Path, jobs: Jobs) -> StatusRow:

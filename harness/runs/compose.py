@@ -152,9 +152,11 @@ def compose(
             found: list[Config] = []
             for words in runs:
                 overrides = _parse(words)
-                config = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
-                changes = [word for word in words if _changes(word)]
-                found.append(replace(config_of(config), overrides=changes, command=command))
+                content = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
+                config, changes = config_of(content), [word for word in words if _changes(word)]
+                # A budget changes the recipe wherever it comes from, as from the file of an experiment.
+                changes += [f"budget={config.budget:.12g}"] if config.budget != 1 else []
+                found.append(replace(config, overrides=changes, command=command))
             return found
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(str(error))) from None
@@ -418,7 +420,7 @@ def _changes(override: str) -> bool:
     key = override.lstrip("+~").partition("=")[0]
     group, _, field = key.partition(".")
     kinds = (*IDENTITY, "init", "weights", "precision", "walk_precision")
-    return group in kinds and key not in ("method", "data", "protocol", "seed") and field not in PLACES
+    return group in kinds and key not in ("method", "data", "protocol", "seed", "budget") and field not in PLACES
 
 
 def _command(verb: str, arguments: Sequence[str]) -> str:

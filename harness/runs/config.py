@@ -103,6 +103,8 @@ class Config:
     """Where the run executes, from configs/launcher."""
     seed: Annotated[StrictInt, Field(ge=-(10**18), le=10**18)] = 0
     """The root of all randomness."""
+    budget: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """What the epochs, milestones and warm-up of every stage are multiplied by."""
 
     selection: Annotated[dict[str, Selection], BeforeValidator(_parse_selections)] = field(default_factory=dict)
     """What each tuned choice was tuned by, and on which splits ([]: not tuned). Tuned on test images: not ranked."""
@@ -174,6 +176,11 @@ class Config:
         for key, pair in self.expected.items():
             if len(pair) != 2 or pair[1] < 0:
                 raise ValueError(f"expected.{key} must be [value, tolerance], not {pair}")
+
+    @property
+    def shown_budget(self) -> str:
+        """The budget, as a table shows it; empty if it is 1."""
+        return f"budget {self.budget:g}" if self.budget != 1 else ""
 
     def mapping(self) -> Part:
         """The settings as a mapping for yaml; `init_digest` is left out if it is not set."""

@@ -32,7 +32,7 @@ class Pace:
 
 def stage_key(run: Run, stage_run: StageRun) -> str:
     """Key of what a step's time depends on, besides the device: stage without its budget, net, shape of the data."""
-    stage: Any = stage_run.stage
+    stage: Any = run.recipe.stages[stage_run.name]  # a run of another budget has the same pace
     fields = asdict(stage)
     fields["training"] = {k: v for k, v in fields["training"].items() if k not in ("epochs", "milestones")}
     return fingerprint([type(stage).__module__, type(stage).__name__, fields, *_net(run)])

@@ -122,7 +122,7 @@ class Diary(Watch):
 
     def note(self, what: str, done: int, total: int, words: str) -> None:
         """Write progress.json if the kind of work changed or the last note is old."""
-        now = time.monotonic()
+        now, what = time.monotonic(), ", ".join(filter(None, [what, self.run.config.shown_budget]))
         if what != self.what:
             self.what, self.begun_at, self.begun_with = what, now, done
         elif now - self.noted_at < OFTEN and done != total:

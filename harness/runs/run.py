@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from harness.core.errors import Unreadable, UserError, near, typed, why
+from harness.core.errors import Unreadable, UserError, first_line, near, typed, why
 from harness.core.files import digest, read_checked, read_lines, valid_name, write_text
 from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
 from harness.core.registry import build
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no
     from harness.core.dataset import Dataset
     from harness.core.method import Method, Stage
 
-IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed")
+IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed", "budget")
 """Parts of a config that determine a run's numbers; the other parts say where and how it runs."""
 
 PLACES = ("root", "download")
@@ -96,7 +96,10 @@ class Run:
 
     @cached_property
     def identity(self) -> Part:
-        """The parts of the config that determine the numbers, and the digest of the initial weights."""
+        """The parts of the config that determine the numbers, and the digest of the initial weights.
+
+        A budget of 1 is left out, as runs were named before there was one.
+        """
         config = self.config
         parts = {
             "method": canonical(config.method, find_class("method", config.method["name"])),
@@ -106,7 +109,8 @@ class Run:
             "protocol": _named_protocol(config.protocol),
             "seed": config.seed,
         }
-        return parts | ({"init": self.init} if self.init else {})
+        budget = {"budget": config.budget} if config.budget != 1 else {}
+        return parts | budget | ({"init": self.init} if self.init else {})
 
     @cached_property
     def init(self) -> str | None:
@@ -156,9 +160,20 @@ class Run:
         return self.root / self.name
 
     @cached_property
-    def method(self) -> "Method":
-        """The method, built from the config; UserError if the config is wrong."""
+    def recipe(self) -> "Method":
+        """The method at a budget of 1, built from the config; UserError if the config is wrong."""
         return build("method", self.config.method)
+
+    @cached_property
+    def method(self) -> "Method":
+        """The method, its trainings scaled by the run's budget; UserError if they cannot be."""
+        from harness.core.optim import scaled  # imports torch, as the method does
+
+        budget = self.config.budget
+        try:
+            return self.recipe if budget == 1 else scaled(self.recipe, budget)
+        except ValueError as error:
+            raise UserError(f"budget={budget:g}: {first_line(error)}") from None
 
     @cached_property
     def data(self) -> "Dataset":
