@@ -11,7 +11,7 @@ from harness.core.dataset import Dataset
 from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Loss, Method, Stage, State, Stream
 from harness.core.optim import Training
-from harness.core.settings import Factor, settings
+from harness.core.settings import Factor, later, settings
 from harness.core.shard import Shard
 from harness.core.walk import Walk, cross_entropy, frozen, joint_logit, marginal_score, walk
 from harness.methods.at import Robust
@@ -105,6 +105,11 @@ def binary_cross_entropy(real: Tensor, contrastive: Tensor) -> Tensor:
     return (softplus(-real).mean() + softplus(contrastive).mean()) / 2
 
 
+def likelihood(real: Tensor, contrastive: Tensor) -> Tensor:
+    """1/B Σ_i [ −s(x_i) + s(õ_i) ]: its gradient is that of −log p(x) if the õ_i are samples of p."""
+    return contrastive.mean() - real.mean()
+
+
 class Contrastive(Stage):
     """A stage that learns from contrastive images; its curriculum sets the length of their walk."""
 
@@ -137,6 +142,10 @@ class Joint(Contrastive):
         L_BCE   = 1/(2B) Σ_i [ softplus(−s(x_i)) + softplus(s(õ_i)) ],   s(x) = logsumexp_y f_y(x) = −E(x)
         L_AT-CE = 1/B Σ_j CE( f(x'_j), y'_j )
 
+    energy: mle puts the maximum-likelihood gradient (JEM, arXiv 1912.03263, Eq. 2) in place of L_BCE, at its weight:
+
+        L_MLE   = 1/B Σ_i [ −s(x_i) + s(õ_i) ],   ∇_θ L_MLE = mean_i ∇_θ E(x_i) − mean_i ∇_θ E(õ_i)
+
     x: real images, mildly augmented; õ: contrastive images; x', y': adversarial images of another batch, strongly
     augmented, and its labels. The contrastive walk climbs the joint logit; the BCE uses the marginal score.
     A weight of 0 removes the gradient of its term; only r1 = 0 also saves the time. Only frozen normalisation
@@ -149,10 +158,11 @@ class Joint(Contrastive):
     bce: Factor = 1.0
     ce: Factor = 1.0
     r1: Factor = 0.0
+    energy: Literal["bce", "mle"] = later(default="bce")
     streams: ClassVar[tuple[Stream, ...]] = ("labelled", "real", "outliers")
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, shard: Shard) -> Loss:
-        """BCE on the marginal score plus adversarial cross-entropy."""
+        """BCE on the marginal score, or the likelihood, plus adversarial cross-entropy."""
         x, y = batch.images["labelled"], batch.labels["labelled"]
         # Make the contrastive and the adversarial images; the penalty needs a gradient at the real ones.
         contrastive, target = self.contrast.images(model, batch, state, shard)
@@ -164,8 +174,9 @@ class Joint(Contrastive):
         logits_real, logits_contrastive, logits_attacked = logits.split([len(real), len(contrastive), len(x)])
         s_real, s_contrastive = marginal_score(logits_real), marginal_score(logits_contrastive)
         # The terms of the loss, then the figures to monitor.
+        contrast = binary_cross_entropy if self.energy == "bce" else likelihood
         terms = {
-            "bce": self.bce * binary_cross_entropy(s_real, s_contrastive),
+            self.energy: self.bce * contrast(s_real, s_contrastive),
             "ce": self.ce * cross_entropy(y)(logits_attacked).mean(),
         }
         if self.r1:

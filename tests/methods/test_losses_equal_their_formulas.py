@@ -66,6 +66,22 @@ def test_atjem_is_bce_on_marginal_scores_plus_adversarial_cross_entropy(net, sma
     assert float(loss.monitors["s_contrastive"]) == pytest.approx(s(contrastive).mean())
 
 
+def test_atjem_by_maximum_likelihood_is_the_difference_of_mean_scores_from_the_same_images(net, small, batch):
+    stage = Joint(CONTRAST, ATTACK, TRAINING, bce=0.5, ce=2.0, energy="mle")
+    loss = stage.loss(net.train(), batch, state_of(stage), Shard(rng()))
+    x, real, outliers, y, y_real = arrays(batch)
+    contrastive = by_hand.contrastive(small, outliers, y_real, 4, 0.3)
+    attacked = by_hand.attack(small, x, y, 5, 0.2, 0.5)
+
+    def s(images):
+        return by_hand.logsumexp(small.logits(images))
+
+    check(net, small, loss, [
+        ("mle", lambda: 0.5 * (s(contrastive).mean() - s(real).mean())),
+        ("ce", lambda: 2 * by_hand.cross_entropy(small.logits(attacked), y).sum() / B),
+    ])  # fmt: skip
+
+
 def test_the_curriculum_watches_joint_logits_of_real_and_contrastive_images(net, small, batch):
     curriculum = Curriculum(auc=1.0)
     for stage in (

@@ -6,6 +6,7 @@ import harness
 
 DETAILS = {
     "bce": "method.joint.bce=0",
+    "bce for the maximum-likelihood gradient": "method.joint.energy=mle",
     "adversarial cross-entropy": "method.joint.ce=0",
     "curriculum": "method.joint.contrast.curriculum=null",
     "frozen normalisation": "method.joint.training.freeze_norm=false",
