@@ -12,7 +12,7 @@ from harness.core.registry import make
 from harness.runs.compose import Flags, compose
 from harness.runs.config import Config, Part
 
-CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment")
+CHOICES = ("method", "data", "model", "outliers", "protocol", "launcher", "experiment", "ablation")
 """The config groups that `list` and `--help` show."""
 
 

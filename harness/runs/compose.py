@@ -417,7 +417,9 @@ def _environment(variable: str, *default: str | None, _node_: "Node") -> str | N
 
 def _changes(override: str) -> bool:
     """Whether an override changes a value of the recipe for its method and data."""
-    key = override.lstrip("+~").partition("=")[0]
+    key, _, value = override.lstrip("+~").partition("=")
+    if key == "ablation":
+        return value != "none"
     group, _, field = key.partition(".")
     kinds = (*IDENTITY, "init", "weights", "precision", "walk_precision")
     return group in kinds and key not in ("method", "data", "protocol", "seed", "budget") and field not in PLACES
