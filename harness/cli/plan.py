@@ -13,6 +13,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console, relative, runs_table, tell
 from harness.core.settings import settings
 from harness.cost.disk import size
+from harness.cost.passes import network_passes
 from harness.cost.price import Price, disk_needed, warnings
 from harness.launch.preflight import check_all, long_warmups, missing, other_code
 from harness.launch.status import duration
@@ -21,14 +22,18 @@ from harness.runs.folder import OVER, Fault, readable
 from harness.runs.pace import Paces
 from harness.runs.run import Run
 
-EXAMPLE = "-m method=atjem,jem probe=true"
+EXAMPLE = "-m method=atjem,jem probe=true passes=true"
 
 
 @settings
 class Arguments:
-    """probe: measure stages that no earlier run has timed, by a few steps of each."""
+    """probe: measure stages that no earlier run has timed, by a few steps of each.
+
+    passes: count the network's passes for each training image, by which methods are given equal budgets.
+    """
 
     probe: bool = False
+    passes: bool = False
 
 
 def run(request: Request) -> int:
@@ -55,6 +60,8 @@ def run(request: Request) -> int:
         prices = [Price(run, paces) for run in runs]
         console.print(stages_table(prices))
         console.print(prices_table(prices))
+        if request.arguments.passes:
+            console.print(passes_table(runs))
         lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
         for line in [*lacking, *long_warmups(runs), *warnings(prices)]:
             console.print(line, markup=False, soft_wrap=True)
@@ -86,6 +93,17 @@ def stages_table(prices: Sequence[Price]) -> Table:
                     str(price.pace(stage_run) or "unknown"),
                 )
                 table.add_row(*row, f"{n} run{'s' * (n > 1)}", done, relative(stage_run.folder))
+    return table
+
+
+def passes_table(runs: Sequence[Run]) -> Table:
+    """Table of the network's passes for each training image: once for runs that differ in their seed alone."""
+    table = Table("method", "data", "by stage", "all", title="Passes for each training image, at most")
+    for run in {run.series: run for run in runs}.values():
+        passes = network_passes(run)
+        stages = ", ".join(f"{name} {count:,.0f}" for name, count in passes.items())
+        what = " ".join([run.config.method["name"], *run.config.overrides])
+        table.add_row(what, run.config.data["name"], stages, f"{sum(passes.values()):,.0f}")
     return table
 
 
