@@ -47,7 +47,7 @@ class Archive:
     def check(self, root: str, group: Literal["data", "outliers"]) -> None:
         """UserError if a file is not the original."""
         folder = Path(root).absolute() / self.folder
-        checksums = {folder / file: md5 for file, md5 in (self.train | self.test).items()}
+        checksums = {folder / file: (md5,) for file, md5 in (self.train | self.test).items()}
         require_originals(self.name, checksums, f"Remove {folder}, and fetch it again with {group}.download=true.")
 
     def read(self, root: str, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:

@@ -11,14 +11,14 @@ ACCEPT = "Or accept these files with data.check=false, which the leaderboard say
 """The way on for a private variant of a dataset."""
 
 
-def require_originals(name: str, checksums: Mapping[Path, str], remedy: str) -> None:
-    """Raise UserError unless each file has its md5; `remedy` says how to get the originals."""
-    names = {md5: file.name for file, md5 in checksums.items()}
-    for file, md5 in checksums.items():
+def require_originals(name: str, checksums: Mapping[Path, tuple[str, ...]], remedy: str) -> None:
+    """Raise UserError unless each file has one of its md5s; `remedy` says how to get the originals."""
+    names = {md5: file.name for file, known in checksums.items() for md5 in known}
+    for file, known in checksums.items():
         status = file.stat()
         found = _md5(file, status.st_size, status.st_mtime_ns)
-        if found != md5:
-            content = f"is a copy of {names[found]}" if found in names else f"has the md5 {found}, not {md5}"
+        if found not in known:
+            content = f"is a copy of {names[found]}" if found in names else f"has the md5 {found}, not {known[0]}"
             raise UserError(f"{file} is not the original of {name}: it {content}. {remedy} {ACCEPT}")
 
 

@@ -42,7 +42,7 @@ class SVHN(Outliers):
         """Fetch the files if download is set; UserError if they are missing or not the originals."""
         self._present()
         if self.data.check:
-            checksums = {self._root / FILES[part]: md5 for part, md5 in CHECKSUMS.items()}
+            checksums = {self._root / FILES[part]: (md5,) for part, md5 in CHECKSUMS.items()}
             require_originals("SVHN", checksums, "Remove it, and fetch it again with outliers.download=true.")
 
     def _present(self) -> None:

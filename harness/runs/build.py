@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from harness.core.errors import Damaged, UserError, first_line
 from harness.core.files import digest, read_checked
 from harness.core.method import Stage, State
 from harness.core.random import derive
-from harness.core.registry import build, configs, make
+from harness.core.registry import build, configs, find, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, sampling
 from harness.evaluation.metric import Subject
@@ -48,7 +49,7 @@ def _untrained(model_part: Part, data: Dataset, seed: int, device: str) -> Energ
     constants = {key: part.pop(key) for key in ("mean", "std") if key in part}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(derive(seed, "initial weights"))
-        net = _net(part, classes=len(data.classes), channels=data.shape[0])
+        net = _net(part, data)
         return make(EnergyModel, "model", constants, net=net)
 
 
@@ -110,17 +111,21 @@ def initial(run: Run) -> EnergyModel:
     return model
 
 
-def _net(part: Part, **context: int) -> nn.Module:
-    """The net of this name in `harness.models`, or else timm's."""
+def _net(part: Part, data: Dataset) -> nn.Module:
+    """The net of this name in `harness.models`, or else timm's, for the data's classes and shape."""
+    (channels, *sides), classes = data.shape, len(data.classes)
     if code.net_module(part) != "harness.models.timm":
-        return build("model", part, **context)
+        # Only nets that do not pool their last features need to know the height and width.
+        wanted = signature(find("model", part["name"])).parameters
+        context = {"sides": tuple(sides)} if "sides" in wanted else {}
+        return build("model", part, classes=classes, channels=channels, **context)
     fields = dict(part)
     architecture, options = fields.pop("name"), fields.pop("options", {})
     for field in fields:
         raise UserError(f"model.{field}: timm's nets have no such field; drop it with ~model.{field}")
     from harness.models.timm import timm_net  # slow to import, and most runs do not need it
 
-    return timm_net(**context, architecture=architecture, options=options)
+    return timm_net(classes, channels, architecture=architecture, options=options)
 
 
 def outliers(run: Run) -> Outliers:
