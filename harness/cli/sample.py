@@ -13,13 +13,12 @@ from torch import Tensor
 from harness.cli.request import Request
 from harness.cli.tables import console
 from harness.core.device import full_precision
-from harness.core.energy import InMicroBatches
 from harness.core.errors import CanaryFailed, Diverged, UserError
 from harness.core.files import atomic_write
 from harness.core.settings import settings
 from harness.evaluation.pictures import Cell, short, table
 from harness.evaluation.samples import eight_bits, save_grid
-from harness.runs.build import prepare
+from harness.runs.build import in_micro_batches, prepare
 from harness.runs.reopen import UNSAID, reopen
 from harness.runs.trained import Trained
 
@@ -75,10 +74,7 @@ def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> 
 def _model(word: str, overrides: Sequence[str]) -> Trained:
     """Return the model of a run or a checkpoint, on the device and in the micro-batches of its config."""
     run = reopen(word, overrides)
-    model = Trained(run, prepare(run.config))
-    if run.config.microbatch:
-        model.net = InMicroBatches(model.net, run.config.microbatch)
-    return model
+    return in_micro_batches(run, Trained(run, prepare(run.config)))
 
 
 def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
@@ -34,6 +33,11 @@ from harness.training.batches import StageInputs
 
 SEEN = 1000
 """Approximate number of images on which `check_accuracy` measures the accuracy of initial weights."""
+
+BATCH = 100
+"""Number of them that pass the net at a time, at most."""
+
+Model = TypeVar("Model", bound=EnergyModel)
 
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
@@ -174,11 +178,11 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
     split = "validation" if data.length("validation") else "train"
     indices = evenly(data.length(split), SEEN)
 
-    # Count the correct predictions, 100 images at a time.
+    # Count the correct predictions, some images at a time.
     view, correct = data.view(split, "plain"), 0
-    device = next(model.parameters()).device
-    for first in range(0, len(indices), 100):
-        images, labels = gather(view, [(index, 0) for index in indices[first : first + 100]])
+    size, device = min(BATCH, run.config.microbatch or BATCH), next(model.parameters()).device
+    for first in range(0, len(indices), size):
+        images, labels = gather(view, [(index, 0) for index in indices[first : first + size]])
         with torch.no_grad():
             correct += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
 
@@ -235,22 +239,24 @@ def _load(stage_run: StageRun, name: Literal["weights", "state"], device: torch.
         ) from None
 
 
+def in_micro_batches(run: Run, model: Model) -> Model:
+    """The model as evaluations use it: with `microbatch`, its net takes that many images at a time."""
+    if run.config.microbatch:
+        model.net = InMicroBatches(model.net, run.config.microbatch)
+    return model
+
+
 def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The evaluation of the run's trained model under the run's protocol."""
     config, settings = run.config, sampling(run.config.protocol)
-
-    # Load the model; with `microbatch`, let the net take a few images at a time.
-    model = load_trained(run, last_stage(run), device).requires_grad_(False)
-    if config.microbatch:
-        model.net = InMicroBatches(model.net, config.microbatch)
     subject = Subject(
-        model,
+        in_micro_batches(run, load_trained(run, last_stage(run), device)).requires_grad_(False),
         run.data,
         device,
         samples=Samples(run.folder / "samples", settings),
         cache=run.root / "cache",
         weights=config.extractors,
-        untrained=partial(untrained, run),
+        untrained=lambda: in_micro_batches(run, untrained(run)),
         constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.stage_runs),
     )

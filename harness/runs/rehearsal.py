@@ -8,7 +8,6 @@ import torch
 
 from harness.core.device import full_precision, release_memory, reset_peak_memory
 from harness.core.distributed import join
-from harness.core.energy import InMicroBatches
 from harness.core.errors import Diverged, UserError
 from harness.core.walk import Walk, marginal_score, walk
 from harness.evaluation import evaluator
@@ -56,9 +55,7 @@ def largest_chunk(run: Run) -> int:
 
 def _attack(run: Run, device: torch.device, images: int) -> None:
     """Take one step on black images, in the precision and the micro-batches of evaluations."""
-    model = build.untrained(run).to(device).eval().requires_grad_(False)
-    if run.config.microbatch:
-        model.net = InMicroBatches(model.net, run.config.microbatch)
+    model = build.in_micro_batches(run, build.untrained(run)).to(device).eval().requires_grad_(False)
     if images:
         with full_precision():
             walk(model, torch.zeros(images, *run.data.shape, device=device), marginal_score, ATTACK)
