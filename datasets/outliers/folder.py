@@ -47,15 +47,17 @@ class Folder(Outliers):
             raise ValueError("cap and reserve must be 1 or more")
 
     def ready(self) -> None:
-        """Raise UserError if the folder is missing or has too few images, or if a start is a training outlier too.
+        """Raise UserError if the folder is missing or has too few images."""
+        _ = self._chosen
 
-        The latter is not looked for where the data accept any files (check=false).
-        """
+    def require_apart(self) -> None:
+        """Raise UserError if a start is a training outlier too, under another name; data with check=false accept it."""
+        if not self.data.check:
+            return
+        # Some data have no such field: the digits, and datasets of others.
+        accept = f" {ACCEPT}" if "check" in vars(self.data) else ""
         chosen = self._chosen.tolist()
-        if self.data.check:
-            # Some data have no such field: the digits, and datasets of others.
-            accept = f" {ACCEPT}" if "check" in vars(self.data) else ""
-            _require_apart(self._root, tuple(chosen[: self.reserve]), tuple(chosen[self.reserve :]), accept)
+        _require_apart(self._root, tuple(chosen[: self.reserve]), tuple(chosen[self.reserve :]), accept)
 
     def __len__(self) -> int:
         return len(self._chosen) - self.reserve

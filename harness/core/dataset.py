@@ -64,7 +64,8 @@ class Dataset(ABC):
     @property
     def notes(self) -> dict[str, str]:
         """What a reader of the numbers must know of the files, by topic; footnotes of the leaderboard."""
-        return {} if self.check else {"files": "they were not compared with the published originals (data.check=false)"}
+        note = "they were neither compared with the published originals nor searched for copies (data.check=false)"
+        return {} if self.check else {"files": note}
 
     def ready(self) -> None:
         """Raise UserError if files are missing or not the originals, saying where they belong and how to get them."""
@@ -111,6 +112,10 @@ class Outliers(ABC):
 
     def ready(self) -> None:
         """Raise UserError if the files are missing, saying where they are expected and how to get them."""
+        return
+
+    def require_apart(self) -> None:
+        """Raise UserError if a start has the content of an image to train against; unchecked by default."""
         return
 
     @abstractmethod

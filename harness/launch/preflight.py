@@ -320,7 +320,9 @@ def _check(run: Run) -> None:
     if run.config.init:
         path, model = Path(run.config.init), build.untrained(run, "meta")
         foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
-    build.outliers(run).ready()
+    outliers = build.outliers(run)
+    outliers.ready()
+    outliers.require_apart()
 
     images = run.data.length("train")
     for stage_run in run.stage_runs:

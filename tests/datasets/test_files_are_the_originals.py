@@ -56,7 +56,8 @@ def test_a_private_variant_passes_and_says_so(tmp_path):
     flip_a_bit(tmp_path / "cifar-10-batches-py" / "test_batch")
     private = CIFAR10(root=str(tmp_path), check=False)
     private.ready()
-    assert private.notes == {"files": "they were not compared with the published originals (data.check=false)"}
+    note = "they were neither compared with the published originals nor searched for copies (data.check=false)"
+    assert private.notes == {"files": note}
     assert CIFAR10().notes == Digits().notes == {}
 
 

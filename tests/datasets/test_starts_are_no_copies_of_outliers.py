@@ -5,12 +5,15 @@ import shutil
 import on_disk
 import pytest
 
+import harness
 from harness.core.errors import UserError
 from harness.datasets import copies
 from harness.datasets.copies import HEAD, groups_of_copies
 from harness.datasets.digits import Digits
 from harness.datasets.imagenet import ImageNet
 from harness.datasets.outliers.folder import Folder
+from harness.evaluation.metrics.ood import OOD
+from harness.evaluation.samples import Sampling
 
 
 @pytest.fixture
@@ -34,19 +37,33 @@ def copied(root, count, **fields):
 def test_copies_are_refused_with_their_names_and_the_way_on(root):
     pairs = copied(root, 7)
     with pytest.raises(UserError) as told:
-        folder(root).ready()
+        folder(root).require_apart()
     message = str(told.value)
     assert message.startswith("7 of the 10 images that outliers.reserve keeps")
     assert sum(f"{start} = {other}" in message for start, other in pairs) == 3, "some examples are enough"
     for part in (f"fdupes -r {root}", "choose other outliers", "data.check=false"):
         assert part in message
-    folder(root, ImageNet(root="nowhere", size=16, check=False)).ready()
+    folder(root, ImageNet(root="nowhere", size=16, check=False)).require_apart()
+
+
+def test_a_run_with_such_outliers_is_refused_before_training(root):
+    copied(root, 1)
+    source = ("outliers=folder", f"outliers.root={root}", "outliers.reserve=10", "outliers.exclude_classes=false")
+    with pytest.raises(UserError, match="1 of the 10 images"):
+        harness.plan("method=at", "tracking=off", *source)
+
+
+def test_a_set_of_ood_detection_may_have_copies_as_nothing_of_it_is_trained_on(root):
+    copied(root, 1)
+    fields = {"name": "folder", "root": str(root), "reserve": 10}
+    detection = OOD("test", {"photographs": fields}, ("energy",), count=10, chunk=5, seed=0)
+    detection.ready(Digits(), Sampling(count=4, chunk=4, seed=0), {})
 
 
 def test_nothing_is_offered_that_the_data_do_not_have(root):
     copied(root, 1)
     with pytest.raises(UserError, match="1 of the 10 images") as told:
-        folder(root, Digits()).ready()
+        folder(root, Digits()).require_apart()
     assert "data.check" not in str(told.value)
 
 
@@ -55,9 +72,9 @@ def test_copies_within_a_part_and_beyond_the_cap_are_accepted(root):
     shutil.copy(root / chosen[0], root / chosen[1])
     shutil.copy(root / chosen[10], root / chosen[11])
     shutil.copy(root / chosen[2], root / chosen[39])
-    folder(root, cap=29).ready()
+    folder(root, cap=29).require_apart()
     with pytest.raises(UserError, match="1 of the 10 images"):
-        folder(root, cap=30).ready()
+        folder(root, cap=30).require_apart()
 
 
 def test_files_that_are_empty_or_missing_are_no_copies(root):
@@ -66,7 +83,7 @@ def test_files_that_are_empty_or_missing_are_no_copies(root):
         (root / chosen[place]).write_bytes(b"")
     (root / chosen[22]).unlink()
     (root / chosen[22]).symlink_to("nowhere")
-    folder(root).ready()
+    folder(root).require_apart()
 
 
 def test_few_files_are_read_and_hardly_any_whole(tmp_path, monkeypatch):
