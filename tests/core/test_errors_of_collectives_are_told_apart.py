@@ -8,10 +8,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from commandline import bare
 
+import harness
 from harness.core import distributed
 from harness.core.distributed import GPU_PATIENCE, PATIENCE, Lost, World
+from harness.core.energy import EnergyModel
 from harness.core.errors import UserError
+from harness.runs.execute import train_stage
+from harness.runs.progress import Watch
+from harness.runs.rehearsal import rehearse
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 TWO = World(rank=1, size=2)
@@ -106,6 +112,24 @@ def test_a_fault_of_the_gpu_in_the_first_collective_is_shown_as_it_is(gpus):
     with pytest.raises(RuntimeError) as raised:
         TWO.connect(GPU)
     assert raised.value is error
+
+
+WORKS = {
+    "rehearsal": lambda run: rehearse(run, CPU),
+    "training": lambda run: train_stage(run, run.stage_runs[0], Watch()),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_ranks_are_connected_before_their_nets_compute(name, monkeypatch, tmp_path):
+    def refuse(world, device):
+        raise UserError("not connected")
+
+    monkeypatch.setattr(World, "connect", refuse)
+    monkeypatch.setattr(EnergyModel, "forward", pytest.fail)
+    (run,) = harness.plan(*bare("at", 2), f"runs={tmp_path}")
+    with pytest.raises(UserError, match="not connected"):
+        WORKS[name](run)
 
 
 def test_one_process_and_processes_on_cpus_need_no_check():

@@ -6,15 +6,19 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from torch._dynamo.utils import counters
 
 from harness.core.distributed import World
 from harness.core.energy import EnergyModel
+from harness.core.optim import Training
+from harness.core.walk import Walk, cross_entropy, walk
+from harness.methods.standard import Classify
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.digits import Digits
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
-from harness.training.step import synchronise_norm
+from harness.training.step import compile_net, synchronise_norm
 
 CUDA, TWO = torch.device("cuda"), World(0, 2)
 
@@ -61,6 +65,26 @@ def test_logits_weights_and_names_are_the_same(name):
     torch.testing.assert_close(model(x), logits, rtol=1e-5, atol=1e-5 * float(logits.abs().max()))
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert list(model.state_dict()) == list(weights)
+
+
+def test_walks_of_a_compiled_net_stay_whole(monkeypatch):
+    """On running statistics nothing is exchanged, so nothing cuts the pass, as docs/performance.md says."""
+    graphs = []
+    compiler = "torch._inductor.compile_fx.compile_fx"
+    monkeypatch.setattr(compiler, lambda graph, inputs, **options: graphs.append(graph) or graph.forward)
+    torch._dynamo.reset()
+    counters.clear()
+    torch.manual_seed(0)
+    model = EnergyModel(scrambled(Digits(7, 3, 4, "batch", "silu")), [0.5] * 3, [0.5] * 3)
+    x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
+    plain = walk(model, x, cross_entropy(y), Walk(3, 0.1))
+    synchronise_norm(model, TWO, 1, CUDA)
+    compile_net(model, Classify(training=Training(epochs=1, batch=4, optimizer="sgd", lr=0.1)))
+    compiled = walk(model, x, cross_entropy(y), Walk(3, 0.1))
+    torch._dynamo.reset()
+    torch.testing.assert_close(compiled, plain)
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    assert len(graphs) == 1 and not counters["graph_break"]
 
 
 def test_lost_activations_would_be_seen():

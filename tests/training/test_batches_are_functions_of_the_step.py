@@ -1,19 +1,26 @@
 """Batches, augmentation, splits and outliers depend only on seeds and indices: no state, no network access."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
+from conftest import CPU
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch.utils.data import Dataset as View
 
+import harness
 from harness.core.dataset import OutlierView, TensorView
+from harness.core.distributed import World
 from harness.core.loader import Order, batches
 from harness.datasets.digits import Digits
 from harness.datasets.outliers.fields import Fields
 from harness.datasets.outliers.patches import Patches
+from harness.runs.build import stage_inputs
+from harness.training import batches as of_stages
 
 
 class Singles(View):
@@ -67,6 +74,23 @@ def test_batches_from_any_start_are_alike_in_pixels_too(digits):
     for (x, y), (other_x, other_y) in zip(drawn(view, len(view), 0, 0)[5:], drawn(view, len(view), 0, 5), strict=True):
         assert torch.equal(x, other_x)
         assert torch.equal(y, other_y)
+
+
+def test_ranks_take_their_parts_of_a_batch_without_asking_each_other(monkeypatch):
+    """A collective fails here, and each step would wait for it."""
+    for name in ("all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object", "broadcast_object_list"):
+        monkeypatch.setattr(dist, name, pytest.fail)
+    (run,) = harness.plan("method=atjem", "outliers.count=200", "tracking=off")
+    stage = run.method.stages["joint"]
+
+    def batch_of(world):
+        inputs = replace(stage_inputs(run, "joint", stage, CPU), world=world)
+        return next(of_stages.batches(stage, inputs, 0, 1, set()))[1]
+
+    whole, parts = batch_of(World()), [batch_of(World(rank, 2)) for rank in range(2)]
+    for stream in stage.streams:
+        assert torch.equal(torch.cat([part.images[stream] for part in parts]), whole.images[stream])
+        assert torch.equal(torch.cat([part.labels[stream] for part in parts]), whole.labels[stream])
 
 
 def test_items_that_come_one_by_one_are_stacked():
