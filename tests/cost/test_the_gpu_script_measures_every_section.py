@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,29 @@ def test_a_section_that_takes_too_long_is_stopped_and_the_rest_is_told(tmp_path)
     assert status == 1 and "Written: gpu.json" in told
     assert sections["machine"]["ended"] == "stopped" and "0 s" in sections["machine"]["reason"]
     assert (sections["agreement"]["ended"], sections["agreement"]["reason"]) == ("skipped", "no time left")
+
+
+def test_each_section_has_a_limit_of_its_own_and_all_together_have_ten_minutes(script, monkeypatch, tmp_path):
+    """Each takes all the time that it is given, by the test's clock."""
+    now, limits = [0.0], {}
+
+    def measure(section, case, limit, options):
+        limits[section, case] = limit
+        now[0] += limit
+        return script.Outcome("stopped")
+
+    monkeypatch.setattr(script, "measure", measure)
+    monkeypatch.setattr(script, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path / "gpu.json")])
+    assert script.main() == 1
+    # All but the last have a limit of their own; for it, or for those after it, too little time is left.
+    own = {(section, case): limit for section, case, limit in script.units([], False)}
+    *whole, last = limits
+    assert [*whole, last] == list(own)[: len(limits)] and all(limits[unit] == own[unit] for unit in whole)
+    assert sum(limits.values()) < 600 and max(own.values()) <= 80
+    sections = json.loads((tmp_path / "gpu.json").read_text())["sections"]
+    late = [f"{section} {case}".strip() for section, case in own.keys() - limits]
+    assert len(sections) == len(own) and {sections[name]["reason"] for name in late} == {"no time left"}
 
 
 def test_a_section_without_its_imports_is_skipped_by_name(script, monkeypatch, tmp_path):
