@@ -64,6 +64,14 @@ def test_the_command_says_it_before_the_run_begins(type_, monkeypatch):
     assert status == 0 and "times as long" not in out
 
 
+def test_a_run_from_python_warns_of_it_before_it_begins(monkeypatch, tmp_path):
+    monkeypatch.setattr(preflight, "bf16_slowdown", lambda: 9.84)
+    monkeypatch.setattr("harness.runs.execute.execute", lambda run, watch: "its record")
+    run = planned("precision=bf16", "tracking=off", f"runs={tmp_path}")
+    with pytest.warns(UserWarning, match=r"9\.8 times as long"):
+        assert harness.run(run) == "its record"
+
+
 def test_the_factor_is_that_of_the_clock(monkeypatch):
     """With a clock that runs four times as fast in bf16, the factor is four, and no random number is drawn."""
     now = [0.0]
