@@ -26,7 +26,13 @@ CASES = {
         {"split": "test", "norm": norm, "eps": 3, "targets": 1, "chunk": 10, "seed": 0, "count": 10}
         for norm in ("L2", "Linf")
     ],
-    "fidelity": [FIDELITY, {**FIDELITY, "statistics": "bare.npz"}, {**FIDELITY, "statistics": "images.npz"}],
+    "fidelity": [
+        FIDELITY,
+        {**FIDELITY, "density": 3},
+        {**FIDELITY, "density": 3, "statistics": "bare.npz"},
+        {**FIDELITY, "density": 3, "statistics": "images.npz"},
+        {**FIDELITY, "statistics": "images.npz"},
+    ],
     "ood": [
         {**OOD, "scores": ["energy", "msp", "gradient"], "seed": 0, **ATTACKS},
         {**OOD, "scores": ["gradient"], "seed": 0},

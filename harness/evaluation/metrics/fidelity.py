@@ -13,11 +13,12 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.core.settings import Seed, settings
+from harness.core.settings import Seed, later, settings
 from harness.evaluation import canaries
 from harness.evaluation.features import Features, Source, enough, missing, source
 from harness.evaluation.intervals import jackknife, mean_interval, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
+from harness.evaluation.neighbours import blocks, distances, nearest
 from harness.evaluation.reference import (
     Reference,
     Statistics,
@@ -39,7 +40,8 @@ class Fidelity(Metric):
     kid_subset: images in each of KID's 100 subsets. seed: of the subsets and of IS's shuffle.
     splits: number of sample splits that IS is averaged over. statistics: a file in the folder `root` with the
     reference's mean and covariance, in place of the training split. KID, precision and recall are then against the
-    images that the file holds, as those of ADM do (arr_0), and left out if it holds none.
+    images that the file holds, as those of ADM do (arr_0), and left out if it holds none. density: number of neighbours
+    for density and coverage (the authors take 5; precision and recall have 3); null leaves both out.
     """
 
     features: str
@@ -48,11 +50,14 @@ class Fidelity(Metric):
     splits: int = 10
     statistics: str | None = None
     root: str = "."
+    density: int | None = later(default=None)
     needs: ClassVar[Literal["classify", "generate"]] = "generate"
 
     def __post_init__(self) -> None:
         if self.kid_subset < 2 or self.splits < 2:
             raise ValueError("kid_subset and splits must be 2 or more")
+        if self.density is not None and self.density < 1:
+            raise ValueError(f"density must be 1 or more neighbours, or null, not {self.density}")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Check the extractor's weights, the number of samples, and a given reference."""
@@ -79,6 +84,10 @@ class Fidelity(Metric):
                 f"kid_subset={self.kid_subset}: KID compares subsets of {samples.count} samples and {images} reference "
                 "images. Choose one no larger than either."
             )
+        if self.density and images is not None and extractor.neighbours and self.density >= images:
+            raise UserError(
+                f"density={self.density}: only {images} reference images have neighbours. Choose fewer, or null."
+            )
         if "logits" in extractor.layers and 2 * self.splits > samples.count:
             raise UserError(
                 f"splits={self.splits}: IS needs two samples in each, and there are {samples.count} samples."
@@ -90,12 +99,13 @@ class Fidelity(Metric):
         return lines + ([self._missing_file] if self.statistics and not self._file.is_file() else [])
 
     def keys(self, data: Dataset) -> list[str]:
-        """The Fréchet distance; KID, precision and recall where there are images to compare with; IS where logits."""
+        """The Fréchet distance; KID, precision, … where there are images to compare with; IS where logits."""
         extractor = source(self.features)
         keys = [extractor.distance[1] + self._key]
         images = not self.statistics or (self._file.is_file() and image_shape(self._file))
         if images and extractor.neighbours:
-            keys += [f"{name}{extractor.key}{self._key}" for name in ("kid", "precision", "recall")]
+            names = ["kid", "precision", "recall", *["density", "coverage"] * bool(self.density)]
+            keys += [f"{name}{extractor.key}{self._key}" for name in names]
         return keys + [f"is{extractor.key}"] * ("logits" in extractor.layers)
 
     def check(self, subject: Subject) -> dict[str, float]:
@@ -120,6 +130,8 @@ class Fidelity(Metric):
         scores = {extractor.distance[1] + self._key: self._distance(extractor, sampled, against.statistics)}
         if against.features is not None and extractor.neighbours:
             scores |= self._neighbours(extractor, sampled, against)
+            if self.density:
+                scores |= self._density(extractor, sampled, against.features, self.density)
         if "logits" in extractor.layers:
             logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
             scores[f"is{extractor.key}"] = self._inception_score(extractor, logits)
@@ -189,6 +201,22 @@ class Fidelity(Metric):
             scores[f"{name.lower()}{of.key}{self._key}"] = score
         return scores
 
+    def _density(self, of: Source, found: Tensor, images: Tensor, k: int) -> dict[str, Score]:
+        densities, covered = density_and_coverage(found, images, k)
+        value, n = float(densities.mean()), len(found)
+        low, high = mean_interval(value, float(densities.std(correction=0)), n)
+        share = wilson(int(covered.sum()), len(images))
+        scores = (
+            ("Density", n, value, (max(0.0, low), high)),
+            ("Coverage", len(images), float(covered.double().mean()), share),
+        )
+        return {
+            f"{name.lower()}{of.key}{self._key}": Score(
+                title=name + of.suffix + self._against, value=value, low=low, high=high, n=n, better="higher"
+            )
+            for name, n, value, (low, high) in scores
+        }
+
     def _inception_score(self, of: Source, logits: Tensor) -> Score:
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
@@ -197,3 +225,23 @@ class Fidelity(Metric):
         value = float(result[KEY_METRIC_ISC_MEAN])
         low, high = mean_interval(value, float(result[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")
+
+
+def density_and_coverage(samples: Tensor, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Density and coverage before their means: a value for each sample, and whether each image is covered.
+
+        density = 1/(kM) Σ_j Σ_i 1[ y_j ∈ B(x_i, NND_k(x_i)) ],    coverage = 1/N Σ_i 1[ ∃ j: y_j ∈ B(x_i, NND_k(x_i)) ]
+
+    B is the open ball around an image, up to its k-th nearest other image (Naeem et al. 2020, section 3.2, and code:
+    torch-fidelity's balls for precision are closed). Equal sets have density 1. Equal distributions have density 1 on
+    average and coverage 1 − 2^−k in large sets (their Lemma 2), which is 0.97 for 5 neighbours and 0.88 for 3.
+    """
+    radii = nearest(images, images, k, torch.arange(len(images)))[0][:, -1]
+    counts, covered = torch.zeros(len(samples), dtype=torch.double), torch.zeros(len(images), dtype=torch.bool)
+    # Images are the rows, as for the radii: distances that are equal on paper are then equal in the last bit too.
+    for row, centres in blocks(images):
+        for column, found in blocks(samples):
+            inside = distances(centres, found) < radii[row : row + len(centres), None]
+            counts[column : column + len(found)] += inside.sum(0)
+            covered[row : row + len(centres)] |= inside.any(1)
+    return counts / k, covered
