@@ -33,6 +33,7 @@ CASES = {
         {**FIDELITY, "density": 3, "statistics": "images.npz"},
         {**FIDELITY, "statistics": "images.npz"},
     ],
+    "memorisation": [{"features": "digits", "against": "test"}],
     "ood": [
         {**OOD, "scores": ["energy", "msp", "gradient"], "seed": 0, **ATTACKS},
         {**OOD, "scores": ["gradient"], "seed": 0},
