@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Dataset, Split, gather
+from harness.core.dataset import Dataset, Outliers, Split, gather
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
 from harness.evaluation.features import Features, features
@@ -29,7 +29,7 @@ class Subject:
     statistics). weights: files of feature extractors, by name; null or absent to use their library's download.
     tell: receives a short progress text of a shard. untrained: builds the model as it was before training. constants:
     the mean and std that standardise pixels, as in the config. held_out: whether the validation split was
-    excluded from the model's training. known, opened: caches of logits and extractors.
+    excluded from the model's training. outliers: where samples start. known, opened: caches of logits and extractors.
     """
 
     model: EnergyModel
@@ -42,6 +42,7 @@ class Subject:
     untrained: Callable[[], EnergyModel] | None = None
     constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
     held_out: bool = False
+    outliers: Outliers | None = None
     known: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict)
     opened: dict[str, Features] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ class Subject:
     def features(self, name: str) -> Features:
         """A feature extractor, on the device; opened once."""
         if name not in self.opened:
-            self.opened[name] = features(name, self.data, self.weights.get(name), self.device)
+            self.opened[name] = features(name, self.data, self.weights.get(name), self.device, self.cache)
         return self.opened[name]
 
 

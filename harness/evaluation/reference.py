@@ -102,15 +102,17 @@ def _cached(features: Features, view: Items, indices: list[int], cache: Path) ->
 
 
 def data_digests(data: Dataset) -> dict[str, str]:
-    """A digest of each split that has images: their number, labels, and the pixels of up to HASHED of them."""
-    digests: dict[str, str] = {}
-    for split in get_args(Split):
-        if n := data.length(split):
-            digest = hashlib.sha256(f"{n} {data.labels(split).tolist()}".encode())
-            for images in load_images(data.view(split, "reference"), evenly(n, HASHED)):
-                digest.update(images.numpy().tobytes())
-            digests[split] = digest.hexdigest()[:16]
-    return digests
+    """The digest of each split that has images."""
+    return {split: split_digest(data, split) for split in get_args(Split) if data.length(split)}
+
+
+def split_digest(data: Dataset, split: Split) -> str:
+    """A digest of a split: the number of its images, their labels, and the pixels of up to HASHED of them."""
+    n = data.length(split)
+    digest = hashlib.sha256(f"{n} {data.labels(split).tolist()}".encode())
+    for images in load_images(data.view(split, "reference"), evenly(n, HASHED)):
+        digest.update(images.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_statistics(path: Path, of: Source) -> Statistics:
@@ -163,6 +165,20 @@ def evenly(n: int, count: int | None) -> list[int]:
     """`count` of n indices, evenly spaced; all of them if there are no more, or if `count` is None."""
     count = min(count or n, n)
     return [place * n // count for place in range(count)]
+
+
+def balanced(labels: Tensor, count: int | None) -> list[int]:
+    """About `count` indices, ascending, with the same number of each class that is there, evenly spaced in its order.
+
+    Where the number of classes does not divide `count`, the first classes have one more; all indices if it is None.
+    """
+    present, count = labels.unique().tolist(), len(labels) if count is None else count
+    chosen: list[int] = []
+    for place, label in enumerate(present):
+        rows = (labels == label).nonzero().flatten().tolist()
+        share = count // len(present) + (place < count % len(present))
+        chosen += [rows[at] for at in evenly(len(rows), share)] if share else []
+    return sorted(chosen)
 
 
 def load_images(view: Items, indices: list[int]) -> DataLoader[Tensor]:

@@ -249,6 +249,7 @@ def in_micro_batches(run: Run, model: Model) -> Model:
 def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The evaluation of the run's trained model under the run's protocol."""
     config, settings = run.config, sampling(run.config.protocol)
+    starts = outliers(run)
     subject = Subject(
         in_micro_batches(run, load_trained(run, last_stage(run), device)).requires_grad_(False),
         run.data,
@@ -259,12 +260,13 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         untrained=lambda: in_micro_batches(run, untrained(run)),
         constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.stage_runs),
+        outliers=starts,
     )
     return Evaluation(
         subject,
         run.method,
         load_state(last_stage(run), device),
-        outliers(run),
+        starts,
         config.protocol,
         run.folder,
         changed.of_pieces(run),

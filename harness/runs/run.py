@@ -42,9 +42,9 @@ def fingerprint(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tag(protocol: Part) -> record.ProtocolTag:
-    """A protocol's id, the hash of its contents, and its label."""
-    hash = fingerprint(_named_protocol(protocol))
+def tag(protocol: Part, data: str) -> record.ProtocolTag:
+    """A protocol's id, the hash of its contents, and its label; data: the name of the dataset that it is for."""
+    hash = fingerprint(_named_protocol(protocol, data))
     return record.ProtocolTag(id=protocol["id"], hash=hash, label=protocol.get("label", ""))
 
 
@@ -106,7 +106,7 @@ class Run:
             "data": canonical(placeless(config.data), find_class("data", config.data["name"])),
             "model": config.model,
             "outliers": canonical(placeless(config.outliers), find_class("outliers", config.outliers["name"])),
-            "protocol": _named_protocol(config.protocol),
+            "protocol": _named_protocol(config.protocol, config.data["name"]),
             "seed": config.seed,
         }
         budget = {"budget": config.budget} if config.budget != 1 else {}
@@ -140,7 +140,7 @@ class Run:
     def protocol(self) -> record.ProtocolTag:
         """The protocol that evaluates the run."""
         if self.names is None:
-            return tag(self.config.protocol)
+            return tag(self.config.protocol, self.config.data["name"])
         label = self.config.protocol.get("label", "")
         return record.ProtocolTag(id=self.config.protocol["id"], hash=self.names.protocol, label=label)
 
@@ -253,7 +253,7 @@ def placeless(part: Part) -> Part:
     return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
-def _named_protocol(protocol: Part) -> Part:
+def _named_protocol(protocol: Part, data: str) -> Part:
     """A protocol in the canonical form of fingerprints, with the sha256 of the shipped extractors that it uses."""
     from harness.evaluation.features import shipped
     from harness.evaluation.samples import Sampling
@@ -266,7 +266,7 @@ def _named_protocol(protocol: Part) -> Part:
         for name, entry in part["metrics"].items()
     }
     used = {str(entry.get("features")) for entry in (*part["metrics"].values(), part.get("selection") or {})}
-    extractors = {name: digest for name in sorted(used) if (digest := shipped(name))}
+    extractors = {name: digest for name in sorted(used) if (digest := shipped(name, data))}
     named = {key: canonical(value, kinds.get(key)) for key, value in part.items()} | {"metrics": metrics}
     return named | ({"extractors": extractors} if extractors else {})
 

@@ -7,15 +7,15 @@ from harness.core.registry import names
 from harness.evaluation.evaluator import metrics
 from harness.evaluation.metrics.robustness import Robustness
 from harness.runs.compose import compose
-from harness.runs.run import tag
+from harness.runs.run import Run
 
 PAGE = (ROOT / "docs" / "protocols.md").read_text()
 
 
 def row(protocol, data):
     """The row that the table of the page should have."""
-    config = compose([f"protocol={protocol}", f"data={data}"])[0].protocol
-    found, entries = tag(config), config["metrics"]
+    (run,) = map(Run, compose([f"protocol={protocol}", f"data={data}"]))
+    found, config, entries = run.protocol, run.config.protocol, run.config.protocol["metrics"]
     attacks = [entry for entry in metrics(config).values() if isinstance(entry, Robustness)]
     features = [entry["features"] for name, entry in entries.items() if "fidelity" in (name, entry.get("metric"))]
     cells = [

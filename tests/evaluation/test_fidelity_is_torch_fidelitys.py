@@ -25,7 +25,7 @@ from harness.evaluation.metrics.fidelity import Fidelity
 from harness.evaluation.reference import reference
 from harness.evaluation.samples import Samples, Sampling, eight_bits
 from harness.runs.compose import compose
-from harness.runs.run import tag
+from harness.runs.run import Run
 
 CPU = torch.device("cpu")
 METRIC = Fidelity(features="digits", kid_subset=50, seed=4)
@@ -44,7 +44,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-WEIGHTS = features.Digits().file()
+WEIGHTS = Path(features.__file__).with_suffix(".safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +152,10 @@ def test_the_shipped_extractor_is_the_one_that_protocols_name():
     digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     assert shipped("digits") == digest == features.Digits.published
     (config,) = compose(["data=digits"])
-    before = tag(config.protocol).hash
+    before = Run(config).protocol.hash
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.evaluation.features.shipped", lambda name: "0" * 64 if name == "digits" else "")
-        assert tag(config.protocol).hash != before
+        patch.setattr("harness.evaluation.features.shipped", lambda name, data: "0" * 64 if name == "digits" else "")
+        assert Run(config).protocol.hash != before
     assert shipped("inception") == shipped("../digits") == ""
 
 
@@ -164,12 +164,12 @@ def test_a_damaged_extractor_is_refused_and_another_is_told(digits, tmp_path, mo
     content[-1] ^= 1
     damaged = tmp_path / "digits.safetensors"
     damaged.write_bytes(content)
-    given = extractor("digits", digits, str(damaged), CPU)
+    given = extractor("digits", digits, str(damaged), CPU, tmp_path)
     assert given.warnings == [f"the extractor's weights (sha256 {given.digest[:12]}) are not the published ones"]
-    assert extractor("digits", digits, None, CPU).warnings == []
+    assert extractor("digits", digits, None, CPU, tmp_path).warnings == []
     monkeypatch.setattr(features.Digits, "file", lambda self: damaged)
     with pytest.raises(UserError, match=f"{damaged} is damaged"):
-        extractor("digits", digits, None, CPU)
+        extractor("digits", digits, None, CPU, tmp_path)
 
 
 def test_the_extractor_tells_unseen_digits_apart(digits):
@@ -247,7 +247,7 @@ def test_pytorch_fids_resize_is_torchs_and_reaches_the_same_net(inception):
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen = []
     for name in ("pytorchfid", "inception"):
-        net = extractor(name, Coloured(), str(inception), CPU)
+        net = extractor(name, Coloured(), str(inception), CPU, inception.parent)
         net.net.Conv2d_1a_3x3.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         net(images)
     resized = torch.nn.functional.interpolate(images / 255, (299, 299), mode="bilinear", align_corners=False)

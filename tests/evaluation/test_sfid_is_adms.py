@@ -52,7 +52,7 @@ def test_the_features_are_those_of_the_layers_called_one_by_one(weights):
         x = getattr(net, name)(x)
     branch = net.Mixed_6d.branch1x1
     maps = branch.bn(branch.conv(x)).relu()
-    layers = features("spatial", None, str(path), CPU)(images)
+    layers = features("spatial", None, str(path), CPU, path.parent)(images)
     assert layers.keys() == {"features"}
     found = layers["features"]
     assert found.shape == (2, 2023) and found.std() > 0

@@ -68,7 +68,7 @@ def test_a_planted_pickle_executes_nothing_under_any_ending(name, digits, tmp_pa
             path = tmp_path / f"weights{ending}"
             path.write_bytes(content)
             with pytest.raises(UserError, match="does not hold weights of the extractor"):
-                features(name, digits, str(path), CPU)
+                features(name, digits, str(path), CPU, tmp_path)
             assert not marker.exists(), f"{kind} in {path.name}"
 
 
@@ -89,10 +89,10 @@ def test_every_extractor_is_tried():
 
 @pytest.mark.parametrize("ending", ["", ".pth", ".safetensors", ".zip"])
 def test_weights_are_read_in_every_format_under_any_ending(ending, digits, tmp_path):
-    own, images = Digits().file(), torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    expected = features("digits", digits, None, CPU)(images)["features"]
+    own, images = Digits().file(digits, tmp_path), torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    expected = features("digits", digits, None, CPU, tmp_path)(images)["features"]
     for zipped in (None, True, False):
         path = tmp_path / f"weights{ending}"
         weights = load_file(own)
         save_file(weights, path) if zipped is None else path.write_bytes(saved(weights, zipped))
-        assert torch.equal(features("digits", digits, str(path), CPU)(images)["features"], expected)
+        assert torch.equal(features("digits", digits, str(path), CPU, tmp_path)(images)["features"], expected)

@@ -14,6 +14,7 @@ from harness.core.errors import UserError
 from harness.core.files import sha256
 from harness.core.registry import find
 from harness.core.tensors import load_tensors
+from harness.evaluation.features.download import hub_file
 from harness.evaluation.parts import Part
 
 BATCH = 64
@@ -29,7 +30,7 @@ class Source(ABC):
     repeated. published: the first digits of the sha256 of the standard weights file; empty if it is not known.
     statistics: the names of their mean and covariance in a given reference file. neighbours: whether KID, precision and
     recall are taken in these features too.
-    url: where that file is fetched from; empty if it is shipped.
+    url: where that file is fetched from; empty if it is shipped, or made on this machine.
     """
 
     extractor: ClassVar[str]
@@ -49,8 +50,12 @@ class Source(ABC):
         """Fetch the weights, unless a file is given; UserError if they cannot be obtained."""
 
     @abstractmethod
-    def file(self) -> Path:
-        """The weights file that is used unless another is given."""
+    def file(self, data: Dataset, cache: Path) -> Path:
+        """The weights file that is used for a dataset unless another is given; made in the cache if it must be."""
+
+    def warnings(self, file: Path) -> list[str]:
+        """Reasons why figures by the weights of this file cannot be compared with others."""
+        return []
 
 
 class Features:
@@ -59,11 +64,12 @@ class Features:
     def __init__(self, source: Source, file: Path, device: torch.device, given: bool = False) -> None:
         from torch_fidelity.utils import create_feature_extractor  # slow to import, and a plan does not need it
 
-        self.digest = sha256(file)
+        self.file, self.digest = file, sha256(file)
         self.source, self.device, self.given = source, device, given
-        if not (given or self.digest.startswith(source.published)):
+        published = source.published or _digest_beside(file)
+        if not (given or self.digest.startswith(published)):
             raise UserError(
-                f"{file} is damaged: its sha256 is {self.digest[:12]}…, not {source.published[:12]}…. Remove a fetched "
+                f"{file} is damaged: its sha256 is {self.digest[:12]}…, not {published[:12]}…. Remove a fetched "
                 "file, and it is fetched again; install the harness again where the file is its own."
             )
         # torch-fidelity executes what a pickle holds, and a file can be safetensors and a pickle at once. So it gets
@@ -91,7 +97,7 @@ class Features:
             return [f"the extractor's weights (sha256 {self.digest[:12]}) are not the published ones"]
         if self.given and not self.source.published:
             return [f"the extractor's weights (sha256 {self.digest[:12]}) are of a file whose origin cannot be checked"]
-        return []
+        return self.source.warnings(self.file)
 
     def require(self, parts: Sequence[Part]) -> None:
         """UserError unless these parts used the same weights; the weights file may have changed since."""
@@ -133,34 +139,49 @@ def source(name: str) -> Source:
     return find("features", name)()
 
 
-def features(name: str, data: Dataset, given: str | None, device: torch.device) -> Features:
-    """The extractor with this name and its weights, on a device; UserError if they cannot be obtained."""
+def features(name: str, data: Dataset, given: str | None, device: torch.device, cache: Path) -> Features:
+    """The extractor with this name and its weights, on a device; UserError if they cannot be obtained.
+
+    cache: the folder for weights that are made on this machine.
+    """
     extractor = source(name)
     extractor.ready(given, data)
-    return Features(extractor, Path(given) if given else extractor.file(), device, bool(given))
+    return Features(extractor, Path(given) if given else extractor.file(data, cache), device, bool(given))
 
 
 def missing(name: str, given: str | None) -> list[str]:
     """What is missing of an extractor's weights: what it is, where it belongs, how to get it. Nothing is fetched."""
-    if shipped(name) and not given:
+    if name in (digest.partition("-")[0] for digest in _digests()) and not given:
         return []  # without importing the extractor, which is slow
-    extractor = source(name)
-    path = Path(given) if given else extractor.file()
+    url = source(name).url
+    path = Path(given) if given else hub_file(url)
     if path.is_file():
         return []
-    how = f"A run fetches {extractor.url}; where there is no network, bring that file and say extractors.{name}=PATH."
+    how = f"A run fetches {url}; where there is no network, bring that file and say extractors.{name}=PATH."
     if given:
         how = f"Put the file there, or correct extractors.{name}={given}."
     return [f"the weights of the extractor '{name}', at {path.absolute()}. {how}"]
 
 
-def shipped(name: str) -> str:
+def shipped(name: str, data: str = "") -> str:
     """The sha256 of an extractor's weights that are shipped beside this file; empty if none are.
 
-    It is read from a file, not from the extractor's class: a protocol contains it, and importing extractors is slow.
+    data: the name of the dataset, for an extractor that has weights for each. It is read from a file, not from the
+    extractor's class: a protocol contains it, and importing extractors is slow.
     """
-    digests = {path.stem: path for path in Path(__file__).parent.glob("*.sha256")}
-    return digests[name].read_text().split()[0] if name in digests else ""
+    path = _digests().get(name) or _digests().get(f"{name}-{data}")
+    return path.read_text().split()[0] if path else ""
+
+
+def _digest_beside(file: Path) -> str:
+    """The sha256 that stands beside a weights file; empty if none does."""
+    beside = file.with_suffix(".sha256")
+    return beside.read_text().split()[0] if beside.is_file() else ""
+
+
+def _digests() -> dict[str, Path]:
+    """The files with the sha256 of shipped weights, by extractor, or by extractor-dataset."""
+    return {path.stem: path for path in Path(__file__).parent.glob("*.sha256")}
 
 
 def enough(of: Source, count: int, what: str) -> None:

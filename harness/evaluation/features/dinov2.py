@@ -75,7 +75,7 @@ class DINOv2(Source):
         """Fetch the authors' file, unless another is given."""
         fetch("dinov2", given, URL)
 
-    def file(self) -> Path:
+    def file(self, data: Dataset, cache: Path) -> Path:
         """The fetched file."""
         return hub_file(URL)
 

@@ -25,6 +25,6 @@ class Inception(Source):
         """Download the file into torch's cache, where torch-fidelity keeps it too."""
         fetch("inception", given, URL_INCEPTION_V3)
 
-    def file(self) -> Path:
+    def file(self, data: Dataset, cache: Path) -> Path:
         """The fetched file."""
         return hub_file(URL_INCEPTION_V3)

@@ -1,0 +1,188 @@
+"""Own features for fidelity metrics: a small classifier of the dataset's training split, for images of any kind.
+
+The Inception network expects photographs of 299 pixels; its features say little of small or unusual images. For a
+dataset of ours the weights are shipped, and were made by benchmarks/own_features.py; for any other dataset the
+classifier is trained on first use and kept in the cache, under the digest of the training split.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import register_feature_extractor
+
+from harness.core import loader
+from harness.core.dataset import Dataset
+from harness.core.errors import Damaged, UserError
+from harness.core.files import locked_file
+from harness.core.tensors import load_tensors, save_tensors
+from harness.evaluation.features import Source, read_weights, shipped
+from harness.evaluation.reference import split_digest
+
+log = logging.getLogger(__name__)
+
+NAME = "own-features"
+
+EPOCHS, BATCH, RATE = 6, 128, 4e-3
+
+FEWEST, MOST = 600, 3_000
+"""Bounds of the number of training steps, for small and for large splits."""
+
+SHIFT = 14
+"""Training images are shifted by up to this part of their side."""
+
+LARGEST, SMALLEST = 64, 7
+"""Sides: a larger image is first reduced to the one, and then by strided convolutions to the other or less."""
+
+
+class Own(Source):
+    """64 features of a small classifier of the dataset itself."""
+
+    extractor = NAME
+    distance = ("FD (own features)", "fd_own")
+    suffix, key = " (own)", "_own"
+    dims = 64
+    layers: ClassVar[dict[str, str]] = {"features": "features", "logits": "logits"}
+    channels = 1
+
+    def ready(self, given: str | None, data: Dataset) -> None:
+        """UserError unless the data have two classes or more, and images enough to train on."""
+        if len(data.classes) < 2 or data.length("train") < BATCH:
+            raise UserError(
+                f"features=own are those of a classifier of the training split, which needs 2 classes and {BATCH} "
+                f"images or more; there are {len(data.classes)} and {data.length('train')}."
+            )
+
+    def file(self, data: Dataset, cache: Path) -> Path:
+        """The shipped weights of a dataset of ours; else those in the cache, trained if it has none."""
+        name = type(data).__name__.lower()
+        return Path(__file__).with_name(f"own-{name}.safetensors") if shipped("own", name) else in_cache(data, cache)
+
+    def warnings(self, file: Path) -> list[str]:
+        """That distances by weights which were trained on this machine compare only with each other."""
+        if file.parent == Path(__file__).parent:
+            return []
+        return ["the extractor was trained on this dataset in this folder of runs: compare distances within it only"]
+
+
+class Classifier(nn.Module):
+    """64 features of images, N x C x H x W in [0, 1], and a head of one logit per class.
+
+    halvings: number of strided convolutions. The features are normalised to unit variance on the training split, so
+    none of them is dead.
+    """
+
+    def __init__(self, channels: int, classes: int, halvings: int) -> None:
+        super().__init__()
+        widths = [32, *[64] * halvings]
+        layers = [_convolution(channels, 32, 1), *(_convolution(a, 64, 2) for a in widths[:-1])]
+        pool = [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+        self.trunk = nn.Sequential(*layers, *pool, nn.Linear(16 * widths[-1], 64), nn.BatchNorm1d(64, affine=False))
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, classes))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The features, N x 64."""
+        return self.trunk(nn.functional.adaptive_avg_pool2d(x, LARGEST) if max(x.shape[2:]) > LARGEST else x)
+
+
+def _convolution(channels: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+
+
+def in_cache(data: Dataset, cache: Path) -> Path:
+    """The weights of a dataset's classifier in the cache; trained if there are none, by one process."""
+    path = cache / f"own-{split_digest(data, 'train')}.safetensors"
+    with locked_file(path):
+        try:
+            if path.exists():
+                load_tensors(path, torch.device("cpu"))
+                return path
+        except Damaged as error:
+            log.warning("%s It is trained again.", error)
+        log.info("The features of %s are trained, once: %s", type(data).__name__, path)
+        save_tensors(path, train(data).state_dict())
+    return path
+
+
+def train(data: Dataset) -> Classifier:
+    """A classifier of the training split, as samples are compared with it; in evaluation mode.
+
+    It is trained on the CPU by one thread from one seed, so a machine always gives the same weights.
+    """
+    view, n, (channels, height, width) = data.view("train", "reference"), data.length("train"), data.shape
+    steps = min(max(EPOCHS * n // BATCH, FEWEST), MOST)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)
+            classifier = Classifier(channels, len(data.classes), halvings(min(LARGEST, max(height, width))))
+            optimizer = torch.optim.AdamW(classifier.parameters(), RATE, weight_decay=1e-2)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+            for x, y in loader.batches(view, n, BATCH, seed=0, start=0, stop=steps):
+                loss = nn.functional.cross_entropy(classifier.head(classifier.features(_shifted(x))), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    finally:
+        torch.set_num_threads(threads)
+    return classifier.eval()
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """A batch, all of it shifted by one random offset; what it uncovers is black."""
+    height, width = x.shape[2:]
+    pad = max(height, width) // SHIFT
+    down, right = torch.randint(2 * pad + 1, (2,)).tolist()
+    return nn.functional.pad(x, [pad] * 4)[..., down : down + height, right : right + width]
+
+
+def halvings(side: int) -> int:
+    """The number of strided convolutions that reduce a side to SMALLEST or less."""
+    return 0 if side <= SMALLEST else 1 + halvings(-(-side // 2))
+
+
+class OwnFeatures(FeatureExtractorBase):
+    """64 features and the logits of uint8 images, N x C x H x W, for torch-fidelity; the weights tell the net."""
+
+    def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
+        super().__init__(name, features_list)
+        weights = read_weights(options["feature_extractor_weights_path"])
+        convolutions = [tensor for tensor in weights.values() if tensor.ndim == 4]
+        channels, classes = weights["trunk.0.0.weight"].shape[1], len(weights["head.1.bias"])
+        self.classifier = Classifier(channels, classes, len(convolutions) - 1)
+        self.classifier.load_state_dict(weights)
+        self.eval().requires_grad_(False)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """The available layers."""
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """The logits for the inception score, the features for all others."""
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """False: it is too small to benefit."""
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        """One black image."""
+        return torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        """The requested layers, in the requested order."""
+        features = self.classifier.features(input.float() / 255)
+        layers = {"features": features, "logits": self.classifier.head(features)}
+        return tuple(layers[name] for name in self.features_list)
+
+
+register_feature_extractor(NAME, OwnFeatures)
