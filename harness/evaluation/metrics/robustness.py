@@ -3,21 +3,24 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from pyautoattack import AutoAttack
 from torch import Tensor
 
 from harness.core.dataset import Dataset, Split
-from harness.core.settings import settings
+from harness.core.errors import UserError
+from harness.core.settings import later, settings
 from harness.core.timing import section
 from harness.evaluation.intervals import bits, share
 from harness.evaluation.metric import Metric, Part, Result, Subject, require_images
-from harness.evaluation.reference import evenly
+from harness.evaluation.reference import balanced, evenly
 from harness.evaluation.samples import Sampling
 
-STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+Attack = Literal["apgd-ce", "apgd-t", "fab-t", "square"]
+
+STANDARD: tuple[Attack, ...] = get_args(Attack)
 """The attacks of AutoAttack's standard version, in its order."""
 
 FEWEST = 4
@@ -31,7 +34,8 @@ SQUARE_GAIN = 0.002
 class Robustness(Metric):
     """The share of a split's images that stay correctly classified under AutoAttack, standard version, in fp32.
 
-    count: number of images, evenly spaced in the split's order; null for all of them.
+    count: number of images, evenly spaced in the split's order; null for all of them. balanced: the same number of each
+    class, evenly spaced in its order. attacks: some of AutoAttack's attacks in its order; title and key then name them.
     chunk: images per shard. AutoAttack draws its randomness per batch, so the chunk is part of the protocol.
     targets: number of classes that the targeted attacks try, at most K − 1; null means K − 1.
     """
@@ -43,6 +47,8 @@ class Robustness(Metric):
     chunk: int
     seed: int
     count: int | None = None
+    balanced: bool = later(default=False)
+    attacks: tuple[Attack, ...] = later(default=STANDARD)
     needs: ClassVar[Literal["classify", "generate"]] = "classify"
 
     def __post_init__(self) -> None:
@@ -50,10 +56,14 @@ class Robustness(Metric):
             raise ValueError(f"eps must be above 0, not {self.eps}")
         if any(number is not None and number < 1 for number in (self.chunk, self.targets, self.count)):
             raise ValueError("chunk, targets and count must be 1 or more")
+        if not self.attacks or self.attacks != tuple(name for name in STANDARD if name in self.attacks):
+            raise ValueError(f"attacks must be one or more of {', '.join(STANDARD)}, in this order")
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Check that the split has images."""
         require_images(data, self.split, f"split={self.split}")
+        if not set(self.attacks) & set(possible(len(data.classes))):
+            raise UserError(f"attacks={list(self.attacks)}: APGD-T needs {FEWEST} classes, and there are fewer.")
 
     def keys(self, data: Dataset) -> list[str]:
         """One score, whose key has the norm and the radius."""
@@ -61,7 +71,7 @@ class Robustness(Metric):
 
     def largest_pass(self, data: Dataset) -> int:
         """A chunk."""
-        return min(self.chunk, len(evenly(data.length(self.split), self.count)))
+        return min(self.chunk, len(self._indices(data)))
 
     def shards(self, subject: Subject) -> int:
         """One shard for each chunk."""
@@ -80,7 +90,7 @@ class Robustness(Metric):
             standing = subject.model(x).argmax(1) == y
         attacked, outcomes, warnings = x.clone(), {"clean": bits(standing)}, set[str]()
         # Run the attacks in turn, each on the images that are still classified correctly.
-        for name in STANDARD:
+        for name in self.attacks:
             if name not in possible(classes):
                 warnings.add(f"with {classes} classes the targeted DLR loss does not exist: APGD-T was left out")
             elif standing.any():
@@ -96,34 +106,36 @@ class Robustness(Metric):
 
     def summary(self, subject: Subject, parts: list[Part]) -> str:
         """Robust accuracy on the finished images, and the number of images left."""
-        standing = "".join(part["outcomes"][STANDARD[-1]] for part in parts)
+        standing = "".join(part["outcomes"][self.attacks[-1]] for part in parts)
         remaining = len(self.indices(subject)) - len(standing)
         return f"{100 * standing.count('1') / len(standing):.1f} % robust so far, {remaining} images left"
 
     def autoattack(self, subject: Subject) -> AutoAttack:
-        """AutoAttack's standard version with the protocol's settings, limited to the attacks that are possible."""
+        """AutoAttack's standard version with the protocol's settings, limited to its attacks that are possible."""
         attack = AutoAttack(subject.model, norm=self.norm, eps=self.eps, seed=self.seed, device=subject.device)
         most = len(subject.data.classes) - 1
         targets = min(self.targets or most, most)
         attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-        attack.attacks_to_run = possible(most + 1)
+        attack.attacks_to_run = [name for name in self.attacks if name in possible(most + 1)]
         return attack
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
         """Accuracy after all attacks, and for each attack which images remained correct."""
-        after = {name: "".join(part["outcomes"][name] for part in parts) for name in ("clean", *STANDARD)}
+        after = {name: "".join(part["outcomes"][name] for part in parts) for name in ("clean", *self.attacks)}
         warnings = sorted({warning for part in parts for warning in part["warnings"]})
         accuracy = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
-        if accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
+        if self.attacks == STANDARD and accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
-        score = share(f"Robust accuracy ({self.norm} {self._radius})", after[STANDARD[-1]], warnings)
-        outcomes = {f"{self._key}/{name}": after[name] for name in STANDARD}
+        named = "" if self.attacks == STANDARD else f", {' and '.join(self.attacks)}".upper()
+        score = share(f"Robust accuracy ({self.norm} {self._radius}{named})", after[self.attacks[-1]], warnings)
+        outcomes = {f"{self._key}/{name}": after[name] for name in self.attacks}
         return Result({f"robust_accuracy/{self._key}": score}, outcomes)
 
     @property
     def _key(self) -> str:
-        """Norm and radius, as in keys."""
-        return f"{self.norm.lower()}_{self.eps:g}"
+        """Norm and radius, as in keys; then the attacks, unless they are the standard version's."""
+        named = () if self.attacks == STANDARD else self.attacks
+        return "_".join([self.norm.lower(), f"{self.eps:g}", *named])
 
     @property
     def _radius(self) -> str:
@@ -133,7 +145,12 @@ class Robustness(Metric):
 
     def indices(self, subject: Subject) -> list[int]:
         """The indices of the images that are attacked."""
-        return evenly(subject.data.length(self.split), self.count)
+        return self._indices(subject.data)
+
+    def _indices(self, data: Dataset) -> list[int]:
+        if self.balanced:
+            return balanced(data.labels(self.split), self.count)
+        return evenly(data.length(self.split), self.count)
 
 
 def possible(classes: int) -> list[str]:
