@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan, nan
 
-from harness.evaluation.score import Score
-from harness.reports.columns import NET, STATES, Column, Measured, costs
+from harness.evaluation.score import ANCHOR, Score
+from harness.reports.columns import NET, NONE, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, page_name, said, title
 from harness.reports.tables import DOUBT, FRONT, Cell, Table
 from harness.runs.row import Row
@@ -53,9 +53,21 @@ class Section:
 
     @cached_property
     def scores(self) -> dict[str, Score]:
-        """One score for each key, in the order of the records."""
-        done = [run.scores for run in self.runs if run.state == "done"]
-        return {key: score for scores in done for key, score in scores.items()}
+        """One score for each key, in the order of the records; without those of anchors."""
+        return {key: score for key, score in self._all_scores if not score.table.startswith(ANCHOR)}
+
+    @cached_property
+    def anchors(self) -> dict[str, dict[str, Score]]:
+        """The scores of each anchor by its label, and by the key that runs have them under."""
+        found: dict[str, dict[str, Score]] = defaultdict(dict)
+        for key, score in self._all_scores:
+            if score.table.startswith(ANCHOR):
+                found[score.table.removeprefix(ANCHOR)][key.split("/", 2)[-1]] = score
+        return found
+
+    @property
+    def _all_scores(self) -> list[tuple[str, Score]]:
+        return [item for run in self.runs if run.state == "done" for item in run.scores.items()]
 
     def first(self, *starts: str) -> str | None:
         """Return the first key of the main table's scores that begins with one of these; None if there is none."""
@@ -108,7 +120,9 @@ class Section:
         further = "" if ranked else ", not ranked"
         if series:
             selected = [column for column in columns if not column.score.table]
-            yield _table(MAIN[not ranked], series, [NET, *selected, *STATES], _counts(selected), self.front)
+            table = _table(MAIN[not ranked], series, [NET, *selected, *STATES], _counts(selected), self.front)
+            table.rows.extend(_anchor_rows(self.anchors, selected, len(STATES)) if ranked else [])
+            yield table
             yield from _intervals(series, selected, further)
         for details in dict.fromkeys(column.score.table for column in columns if column.score.table):
             selected = [column for column in columns if column.score.table == details]
@@ -134,6 +148,16 @@ def _table(
     names = [Cell(one.label, marks=mark, cite=one.cite) for one, mark in zip(series, marks, strict=True)]
     rows = [[name, *(column.cell(one) for column in columns)] for name, one in zip(names, series, strict=True)]
     return Table(title, ["method", *(column.header for column in columns)], rows, note, series)
+
+
+def _anchor_rows(anchors: dict[str, dict[str, Score]], columns: list[Measured], after: int) -> Iterator[list[Cell]]:
+    """A row for each anchor, below those of the series; `after` cells follow those of the scores."""
+    for label, scores in anchors.items():
+        cells = [
+            Cell(f"{score.value:.{column.digits}f}", score.value) if (score := scores.get(column.key)) else NONE
+            for column in columns
+        ]
+        yield [Cell(label), NONE, *cells, *[NONE] * after]
 
 
 def _intervals(series: list[Series], columns: list[Measured], further: str) -> Iterator[Table]:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 HUGE = 1e100
 """Bound of every number in a record: far beyond any score, and the squares of thousands of them have a finite sum."""
 
+ANCHOR = "Anchor: "
+"""How the name of a table begins whose scores are not of the run: a row of them stands below its main table."""
+
 Number = Annotated[float, Field(ge=-HUGE, le=HUGE, allow_inf_nan=False)]
 """A finite number that can be averaged."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
 from harness.core.settings import Seed, later, settings
-from harness.evaluation import canaries
+from harness.evaluation import anchors, canaries
 from harness.evaluation.features import Features, Source, enough, missing, source
 from harness.evaluation.intervals import jackknife, mean_interval, wilson
 from harness.evaluation.metric import Metric, Part, Result, Subject
@@ -41,7 +41,8 @@ class Fidelity(Metric):
     splits: number of sample splits that IS is averaged over. statistics: a file in the folder `root` with the
     reference's mean and covariance, in place of the training split. KID, precision and recall are then against the
     images that the file holds, as those of ADM do (arr_0), and left out if it holds none. density: number of neighbours
-    for density and coverage (the authors take 5; precision and recall have 3); null leaves both out.
+    for density and coverage (the authors take 5; precision and recall have 3); null leaves both out. anchors: whether
+    the same figures are taken of real images, copies, simple generators and the starts (evaluation/anchors.py).
     """
 
     features: str
@@ -51,6 +52,7 @@ class Fidelity(Metric):
     statistics: str | None = None
     root: str = "."
     density: int | None = later(default=None)
+    anchors: bool = later(default=False)
     needs: ClassVar[Literal["classify", "generate"]] = "generate"
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ class Fidelity(Metric):
         else:
             images = data.length("train")
             enough(extractor, images, "images of the train split")
+        if self.anchors:
+            enough(extractor, data.length("test"), "anchors=true, images of the test split")
         # KID takes each of its subsets from both sides.
         if images is not None and extractor.neighbours and self.kid_subset > min(samples.count, images):
             raise UserError(
@@ -106,7 +110,8 @@ class Fidelity(Metric):
         if images and extractor.neighbours:
             names = ["kid", "precision", "recall", *["density", "coverage"] * bool(self.density)]
             keys += [f"{name}{extractor.key}{self._key}" for name in names]
-        return keys + [f"is{extractor.key}"] * ("logits" in extractor.layers)
+        keys += [f"is{extractor.key}"] * ("logits" in extractor.layers)
+        return keys + [anchors.key(name, key) for name in anchors.NAMES * self.anchors for key in keys]
 
     def check(self, subject: Subject) -> dict[str, float]:
         """Train against train: check that the reference is that of the training split, in these features."""
@@ -126,15 +131,10 @@ class Fidelity(Metric):
         """The figures as scores."""
         features, against = self.compared(subject)
         features.require(parts)
-        extractor, sampled = features.source, torch.cat([torch.from_numpy(part["features"]) for part in parts])
-        scores = {extractor.distance[1] + self._key: self._distance(extractor, sampled, against.statistics)}
-        if against.features is not None and extractor.neighbours:
-            scores |= self._neighbours(extractor, sampled, against)
-            if self.density:
-                scores |= self._density(extractor, sampled, against.features, self.density)
-        if "logits" in extractor.layers:
-            logits = torch.cat([torch.from_numpy(part["logits"]) for part in parts])
-            scores[f"is{extractor.key}"] = self._inception_score(extractor, logits)
+        layers = {name: torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in features.source.layers}
+        scores = self._scores(features.source, layers, against)
+        if self.anchors:
+            scores |= self._anchor_scores(subject, features, against)
         return Result({key: score.model_copy(update={"warnings": features.warnings}) for key, score in scores.items()})
 
     def compared(self, subject: Subject) -> tuple[Features, Reference]:
@@ -143,6 +143,32 @@ class Fidelity(Metric):
         if self.statistics:
             return features, given(features, self._file, subject.cache)
         return features, reference(features, subject.data, "train", subject.cache)
+
+    def _scores(self, extractor: Source, layers: dict[str, Tensor], against: Reference) -> dict[str, Score]:
+        """The figures of some images, given their layers."""
+        scores = {extractor.distance[1] + self._key: self._distance(extractor, layers["features"], against.statistics)}
+        if against.features is not None and extractor.neighbours:
+            scores |= self._neighbours(extractor, layers["features"], against)
+            if self.density:
+                scores |= self._density(extractor, layers["features"], against.features, self.density)
+        if "logits" in extractor.layers:
+            scores[f"is{extractor.key}"] = self._inception_score(extractor, layers["logits"])
+        return scores
+
+    def _anchor_scores(self, subject: Subject, features: Features, against: Reference) -> dict[str, Score]:
+        """The figures of the anchors, from the cache where they are known."""
+        statistics = {name: array.tolist() for name, array in against.statistics.items()}
+        settings = {name: value for name, value in vars(self).items() if name != "root"}
+        depends = {"extractor": features.digest, "against": statistics, "settings": settings}
+        scores: dict[str, Score] = {}
+        for anchor in anchors.anchors(subject, subject.samples.how.count, self.seed):
+            scores |= anchors.scores(
+                anchor,
+                subject.cache,
+                depends,
+                lambda images: self._scores(features.source, features(images), against),
+            )
+        return scores
 
     @property
     def _file(self) -> Path:
