@@ -25,8 +25,11 @@ APART = (
 
 
 def main() -> None:
-    """Train some steps, listening to the calls between the first two looks of a watch."""
-    (run,) = harness.plan("method=atjem", "threads=1", "method.joint.training.epochs=0.3")
+    """Train some steps, listening to the calls between the first two looks of a watch.
+
+    There are enough steps that the monitors of training, which are no part of a step, do not measure after the second.
+    """
+    (run,) = harness.plan("method=atjem", "threads=1", "method.joint.training.epochs=1.1")
     joint = run.stage_runs[-1]
     files = {str(Path(loop.__file__).relative_to(ROOT))}  # the loop calls the step, and is not called by it
 

@@ -15,8 +15,9 @@ STRETCHES = 60
 LINES = 3000
 """Maximum number of lines of a run's log that are read, evenly spaced."""
 
-FIRST, MOST = ("T", "auc"), 9
-"""Terms that are always shown (the curriculum's T and the AUC that drives it); the maximum number of terms."""
+FIRST, MOST = ("T", "auc", "score_gradient", "energy_gap", "validation_accuracy"), 9
+"""Terms that are always shown (the curriculum's T and the AUC that drives it, and the monitors of every stage); the
+maximum number of terms."""
 
 SPAN = 100
 """A term has a logarithmic axis if its largest mean is more than this many times its smallest."""

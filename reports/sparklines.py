@@ -9,6 +9,9 @@ from harness.core.reading import log_lines, parse_log
 POINTS = 60
 """About how many logged steps are drawn; all of them if there are fewer."""
 
+RARE = b"/validation_accuracy"
+"""Part of the lines that hold what is measured now and then; all of them are drawn, for there are few."""
+
 WIDTH, HEIGHT = 240, 90
 """Size of the area that the line is drawn in, in units of the SVG."""
 
@@ -29,7 +32,9 @@ def charts(content: bytes) -> list[Chart]:
     """Return a chart for each logged name of a metrics.jsonl, in order of appearance; ValueError if it is damaged."""
     lines = log_lines(content)
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for point in parse_log(list(dict.fromkeys([*lines[:: max(1, len(lines) // POINTS)], *lines[-1:]]))):
+    every, last = max(1, len(lines) // POINTS), len(lines) - 1
+    drawn = [line for place, line in enumerate(lines) if place % every == 0 or place == last or RARE in line]
+    for point in parse_log(drawn):
         for key, value in point.items():
             if key != "images":
                 values[key].append((point["images"], value))

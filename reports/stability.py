@@ -28,6 +28,8 @@ twice that of guessing; else it is *sound*. Survive is the share of sound runs, 
 the runs were independent. Accuracy is the mean clean accuracy of the sound runs, and the lowest of them. A cell of \
 the map tells how many of its runs are sound, of all that are over."""
 
+ENDED = " Collapsed too are runs whose training was ended because their validation accuracy stayed at chance."
+
 
 def studies(rows: Sequence[Row]) -> list["Study"]:
     """Return a study for each dataset, protocol and set of factors."""
@@ -72,9 +74,9 @@ class Arm:
         return label(self.runs[0])
 
     def fate(self, run: Row) -> str | None:
-        """Return the outcome of a run: sound, collapsed or diverged; None if it has neither finished nor diverged."""
+        """Return the outcome of a run: sound, collapsed or diverged; None if it has not come to one."""
         if run.state != "done":
-            return "diverged" if run.state == "diverged" else None
+            return run.state if run.state in FATES else None
         return "sound" if run.scores["clean_accuracy"].value >= self.least else "collapsed"
 
     @cached_property
@@ -144,7 +146,8 @@ class Study:
     @property
     def legend(self) -> str:
         """How to read the table."""
-        return LEGEND.format(least=2 * self.chance)
+        ended = ENDED if any(run.state == "collapsed" for run in self.runs) else ""
+        return LEGEND.format(least=2 * self.chance) + ended
 
     def table(self) -> Table:
         """Return the table of outcomes, a row for each method."""

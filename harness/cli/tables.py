@@ -34,7 +34,7 @@ if not console.is_terminal:
 
 COLOURS: dict[RowState, str] = {
     "new": "dim", "queued": "dim", "running": "cyan", "interrupted": "yellow",
-    "done": "green", "diverged": "magenta", "failed": "red", "skipped": "dim",
+    "done": "green", "diverged": "magenta", "collapsed": "magenta", "failed": "red", "skipped": "dim",
     "unreadable": "red",
 }  # fmt: skip
 

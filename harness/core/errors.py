@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import PurePath
+from typing import ClassVar, Literal
 
 from harness.core.text import one_line
 
@@ -36,7 +37,18 @@ class Damaged(Unreadable):
 
 
 class Diverged(Exception):
-    """A loss, weight or sample is not finite or exceeds its bound: an outcome of the run, not a fault in the code."""
+    """A loss, weight or sample is not finite or exceeds its bound: an outcome of the run, not a fault in the code.
+
+    state: that in which the run ends.
+    """
+
+    state: ClassVar[Literal["diverged", "collapsed"]] = "diverged"
+
+
+class Collapsed(Diverged):
+    """The validation accuracy fell to chance and stayed there: an outcome too, of a run that is not worth attacking."""
+
+    state = "collapsed"
 
 
 class OutputLost(BaseException):

@@ -36,6 +36,8 @@ class Training:
     sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
     precision: of the network's training pass; walks have their own.
     bound: a loss above it, or one that is not finite, ends the run as diverged.
+    collapse: so many measurements in a row of a validation accuracy at chance, after one above it, end the run as
+    collapsed; null never ends it.
     """
 
     epochs: float
@@ -57,6 +59,7 @@ class Training:
     adaptive: bool = True
     bound: float = 1e8
     precision: Precision = later(default="fp32")
+    collapse: int | None = later(default=3)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "bound"):
@@ -68,6 +71,8 @@ class Training:
             raise ValueError(f"real_batch must be 1 or more, or null for batch, not {self.real_batch}")
         if min(self.weight_decay, self.warmup, self.sharpness) < 0:
             raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
+        if self.collapse is not None and self.collapse < 3:
+            raise ValueError(f"collapse must be 3 or more, or null for never, not {self.collapse}")
         if self.epochs > MOST_EPOCHS:
             raise ValueError(f"epochs must be at most {MOST_EPOCHS:,}, not {self.epochs}")
         if not all(0 <= decay < 1 for decay in (self.momentum, *self.betas)):

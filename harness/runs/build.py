@@ -151,6 +151,7 @@ def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device, parent
         code_version=code_version(),
         code=code.of_stage(run, stage).model_dump(),
         parent=parent,
+        trained=bool(parent or run.init),
         compile=config.compile,
         recompute=config.recompute,
     )
@@ -208,7 +209,9 @@ def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
         if stage.done:
             continue
         if stage.ended:
-            raise UserError(f"{run.name} has no trained model: its stage {stage.name} diverged ({stage.folder}).")
+            raise UserError(
+                f"{run.name} has no trained model: its stage {stage.name} diverged or collapsed ({stage.folder})."
+            )
         raise UserError(
             f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
             f"trains it, or goes on with it: {run.config.command}"

@@ -12,7 +12,7 @@ import torch
 
 from harness.core.device import full_precision, peak_memory_mb, release_memory, reset_peak_memory
 from harness.core.distributed import Lost, World, disconnect, in_step, join
-from harness.core.errors import Damaged, Diverged
+from harness.core.errors import Collapsed, Damaged, Diverged
 from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
 from harness.core.signals import handle_signals
 from harness.evaluation.reference import data_digests
@@ -62,7 +62,7 @@ def execute(run: Run, watch: Watch) -> Record:
 
 
 def _outcome(run: Run, watch: Watch) -> Record:
-    """The record of a run that is skipped, diverges or is evaluated."""
+    """The record of a run that is skipped, diverges, collapses or is evaluated."""
     device, world = build.prepare(run.config), join()
     if reason := run.method.skip(run.data):
         return world.on_main(lambda: record_of(run, device, state="skipped", reason=reason))
@@ -80,8 +80,8 @@ def _outcome(run: Run, watch: Watch) -> Record:
 
         return evaluate_run(run, device, partial(watch.working, run))
     except Diverged as error:
-        reason = str(error)
-        return world.on_main(lambda: record_of(run, device, state="diverged", reason=reason))
+        state, reason = error.state, str(error)
+        return world.on_main(lambda: record_of(run, device, state=state, reason=reason))
 
 
 def rehearses(device: torch.device) -> bool:
@@ -96,15 +96,15 @@ def _join_curves(run: Run) -> None:
 def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
     """Train one stage of a run, unless it is trained already; wait if another job trains it.
 
-    Raises Diverged, now and at every later call, if it diverges.
+    Raises Diverged or Collapsed, now and at every later call, if it ends so.
     """
     device, world = build.prepare(run.config), join()
     if world.rank == 0 and is_locked(stage_run.folder):
         watch.working(run, f"wait for stage {stage_run.name}", 0, 1, "another job trains it")
     with hold_folder(stage_run.folder, world):
-        # Nothing is left to do of a stage that diverged or is done.
-        if reason := world.on_main(lambda: _divergence(stage_run)):
-            raise Diverged(reason)
+        # Nothing is left to do of a stage that diverged, collapsed or is done.
+        if outcome := world.on_main(lambda: _divergence(stage_run)):
+            raise outcome
         if world.on_main(lambda: stage_run.done):
             return
         world.connect(device)
@@ -116,7 +116,7 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
         if run.init:
             build.check_accuracy(run, model)
 
-        # Train, and keep the reason of a divergence for later calls.
+        # Train, and keep the reason of a divergence or collapse for later calls.
         previews = Previews(run, stage_run)
 
         def hear(progress: Progress) -> None:
@@ -128,24 +128,30 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
         try:
             train(stage_run.stage, model, inputs, stage_run.folder, run.config.checkpoint_seconds, hear)
         except Diverged as error:
-            reason = f"stage {stage_run.name}: {error}"
-            world.on_main(lambda: write_checked(stage_run.folder / "diverged.json", {"reason": reason}))
-            raise Diverged(reason) from error
+            note = {"reason": f"stage {stage_run.name}: {error}", "state": error.state}
+            world.on_main(lambda: write_checked(stage_run.folder / "diverged.json", note))
+            raise type(error)(note["reason"]) from error
 
         # Note what a step took, for plans of such stages.
         world.on_main(lambda: pace.note_stage(run, stage_run, device))
 
 
-def _divergence(stage_run: StageRun) -> str:
-    """Why a stage diverged; empty if it did not. A damaged note is removed: training on will come to it again."""
+def _divergence(stage_run: StageRun) -> Diverged | None:
+    """How a stage diverged or collapsed; None if it did not. A damaged note is removed: training on comes to it again.
+
+    Older versions wrote the reason alone, and then no state.
+    """
     path = stage_run.folder / "diverged.json"
     try:
-        content = read_json(path) if path.exists() else ""
-        return content if isinstance(content, str) else read_checked(path)["reason"]  # older versions wrote a string
+        if not path.exists():
+            return None
+        content = read_json(path)
+        note = {"reason": content} if isinstance(content, str) else read_checked(path)
+        return (Collapsed if note.get("state") == "collapsed" else Diverged)(note["reason"])
     except (ValueError, Damaged) as error:
         log.warning("%s is damaged and removed (%s).", path, error)
         path.unlink()
-        return ""
+        return None
 
 
 def train_alone(run: Run, stage_run: StageRun) -> None:

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RunState = Literal["new", "queued", "running", "interrupted", "done", "diverged", "failed", "skipped"]
+RunState = Literal[
+    "new", "queued", "running", "interrupted", "done", "diverged", "collapsed", "failed", "skipped"
+]  # fmt: skip
 
 OVER: tuple[RunState, ...] = record.OVER
 """The states of a run that has its record."""

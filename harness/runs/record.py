@@ -13,7 +13,7 @@ from harness.core.files import valid_name, write_text
 from harness.core.reading import parse_json, read_file
 from harness.evaluation.score import Count, Number, Score, Selection, selections
 
-State = Literal["done", "diverged", "skipped"]
+State = Literal["done", "diverged", "collapsed", "skipped"]
 OVER: tuple[State, ...] = get_args(State)
 """The states of a run that has its record."""
 

@@ -78,7 +78,7 @@ class StageRun:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to train: the stage is done or has diverged."""
+        """Whether nothing is left to train: the stage is done, or has diverged or collapsed."""
         return self.done or (self.folder / "diverged.json").exists()
 
 

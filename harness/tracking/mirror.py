@@ -33,7 +33,9 @@ FILES = (
     "config.yaml", "record.json", "metrics.jsonl", "selection.json", "failure.md",
     "samples.png", "reliability.png", "reliability.json", "counterfactuals.png", "counterfactual_strip.png",
 )  # fmt: skip
-STATUS = {"done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
+STATUS = {
+    "done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "collapsed": "FAILED",
+}  # fmt: skip
 """The files that are mirrored, and MLflow's status for a state; other states are RUNNING, and the tag names them."""
 
 PREVIEW = 256

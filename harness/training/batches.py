@@ -22,8 +22,8 @@ class StageInputs:
     key: the root of all its random numbers. workers: data loader processes, shared by the streams. world: the processes
     that share each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version:
     description of the running code. code: the digests of it that are kept with the weights. parent: digest of the
-    weights that the stage begins from; empty if unknown. compile: whether to compile the net for training. recompute:
-    whether to recompute activations in the backward pass, which saves memory.
+    weights that the stage begins from; empty if unknown. trained: whether these are trained. compile: whether to
+    compile the net for training. recompute: whether to recompute activations in the backward pass, which saves memory.
     """
 
     data: Dataset
@@ -36,6 +36,7 @@ class StageInputs:
     code_version: str = ""
     code: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
+    trained: bool = False
     compile: bool = False
     recompute: bool = False
 

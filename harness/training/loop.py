@@ -18,6 +18,7 @@ from harness.core.timing import section
 from harness.training.batches import StageInputs
 from harness.training.checkpoint import Checkpoints
 from harness.training.meter import Meter
+from harness.training.monitors import Monitors
 from harness.training.step import Step
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ def train(
     """Train the model through a stage, in place, and write its weights, state, curves and cost into the folder.
 
     The model holds the stage's initial weights; a checkpoint in the folder replaces them. The result is the averaged
-    model if the stage averages. Every process of `inputs.world` calls this; rank 0 writes. Raises Diverged, with the
-    checkpoints kept, and Leave when a signal says so, with the last step saved.
+    model if the stage averages. Every process of `inputs.world` calls this; rank 0 writes. Raises Diverged or
+    Collapsed, with the checkpoints kept, and Leave when a signal says so, with the last step saved.
     """
     # Begin with the memory that the model takes, whatever this process has done before.
     release_memory(inputs.device)
@@ -79,17 +80,27 @@ def train(
     meter, saved_at = Meter(inputs.device, world, saved), time.monotonic()
     every = -(-step.steps // POINTS)  # rounded up, so that there are at most POINTS points
 
+    # A stage that begins from trained weights may fall from their accuracy.
+    monitors = Monitors(stage, inputs, step.steps, every, saved.get("accuracies", []) if saved else [])
+    if saved is None and inputs.trained:
+        monitors.measure(step.result())
+
     with defer_signals() as signals, checkpoints:
         for number, batch in step.batches(start):
             # Take one optimiser step.
             figures = step(number, batch)
             done = number + 1
 
-            # Log a point of the curves.
-            if world.rank == 0 and (done % every == 0 or done == step.steps):
+            # Log a point of the curves, now and then with what the monitors measure.
+            if done % every == 0 or done == step.steps:
                 with section("logging"):
+                    if done in monitors.moments:
+                        figures |= monitors.measure(step.result())
                     point = {"step": done, "images": done * stage.training.batch, "seconds": round(meter.seconds, 2)}
-                    append_line(curves, point | figures)
+                    if world.rank == 0:
+                        append_line(curves, point | figures)
+                if done in monitors.moments:
+                    monitors.check()
 
             # Save if it is time or a signal asks for it; all processes agree before any of them does.
             asked, signals.save = signals.save, False
@@ -99,7 +110,7 @@ def train(
             if save:
                 spent = {"seconds": meter.seconds, "joules": meter.joules()}
                 content = {"step": done, "resumed": resumed, "made_with": made_with, "codes": codes, **spent}
-                content["parent"] = inputs.parent
+                content |= {"parent": inputs.parent, "accuracies": monitors.accuracies}
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 

@@ -133,6 +133,15 @@ def test_stripes_are_as_wide_as_fates_are_frequent_and_missing_cells_empty(tmp_p
     assert left.max() < right.min() + 4, "cells without a run must stay empty"
 
 
+def test_runs_that_were_stopped_at_chance_count_as_collapsed_and_the_page_says_so(rows: list[Row], tmp_path: Path):
+    stopped = [replace(run, state="collapsed", scores={}) if run.state == "diverged" else run for run in rows]
+    before, after = (stability.studies(runs)[0] for runs in (rows, stopped))
+    assert before.legend + stability.ENDED == after.legend
+    for one, other in zip(before.arms, after.arms, strict=True):
+        assert other.fates["collapsed"] == one.fates["collapsed"] + one.fates["diverged"]
+        assert other.fates["sound"] == one.fates["sound"] and not other.fates["diverged"]
+
+
 def test_a_studys_runs_are_rows_of_no_table(tmp_path: Path):
     study = {"study": {"step": 2.0, "rate": 1.0}}
     finish(make(tmp_path, 1, **study), accuracy(12.5), study=study["study"])

@@ -45,7 +45,7 @@ def test_from_new_to_done(run):
     assert run.state == "failed"
 
 
-@pytest.mark.parametrize("state", ["done", "diverged", "skipped"])
+@pytest.mark.parametrize("state", ["done", "diverged", "collapsed", "skipped"])
 def test_a_record_tells_the_state(run, state):
     run.freeze()
     write_record(run, state)
