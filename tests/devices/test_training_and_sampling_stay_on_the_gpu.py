@@ -1,5 +1,6 @@
 """Every method trains, resumes and samples on a GPU, its walks never wait for the host, and numbers are the CPU's."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,10 @@ METHODS = [method for method in names("method") if method != "pretrained"]
 """All that train; what `pretrained` does on a GPU, others do too."""
 
 BATCH, WALK = 8, 3
+
+FIGURES = "harness/training/step.py"
+RESTARTS = {method: {"methods/jempp.py": 2} for method in ("jempp", "sadajem", "ebjdat")}
+"""Where a step waits for the GPU, and how often."""
 SMALL = ("model.width=4", "outliers.count=40", "tracking=off", "threads=1")
 
 
@@ -76,6 +81,21 @@ def test_a_method_trains_and_samples_on_a_gpu(method):
         there = images_there.cpu()
     assert figures_there == pytest.approx(figures, rel=1e-3, abs=1e-4)
     torch.testing.assert_close(there, images, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_waits_only_where_it_reads_its_figures_and_which_chains_restart(method):
+    run = plan(method)
+    with PretendedGPU() as gpu:
+        for name in run.method.stages:
+            step = step_of(run, name, GPU)
+            for number, batch in step.batches():
+                gpu.waits.clear()
+                step(number, batch)
+                if number == 1:  # in the first one the average begins
+                    break
+            found = Counter(wait.where.partition(":")[0] for wait in gpu.waits)
+            assert found == {FIGURES: 1, **RESTARTS.get(method, {})}, gpu.waits
 
 
 @pytest.mark.parametrize("method", METHODS)
