@@ -9,7 +9,7 @@ from harness.core.settings import later, settings
 from harness.datasets.augment import Augment
 from harness.datasets.cifar_archive import Archive
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
-from harness.datasets.memory import InMemory
+from harness.datasets.memory import HeldOut
 
 ARCHIVE_10 = Archive(
     name="CIFAR10",
@@ -33,7 +33,7 @@ STRONG = Augment(crop=4, flip=True, autoaugment=True, cutout=16)
 
 
 @settings
-class _CIFAR(InMemory):
+class _CIFAR(HeldOut):
     """Images in memory as bytes; the defaults are AT-JEM's.
 
     root: the folder of the unpacked archive. download: fetch the archive if it is missing.

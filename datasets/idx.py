@@ -18,7 +18,7 @@ from harness.core.dataset import Split
 from harness.core.errors import UserError
 from harness.core.settings import later, settings
 from harness.datasets.augment import Augment
-from harness.datasets.memory import InMemory
+from harness.datasets.memory import HeldOut
 from harness.datasets.originals import require_originals
 
 COUNTS = {"train": 60_000, "test": 10_000}
@@ -99,7 +99,7 @@ class Files:
 
 
 @settings
-class IDX(InMemory):
+class IDX(HeldOut):
     """A dataset of IDX files, in memory as bytes.
 
     root: the folder of the files, or of <name>/raw with them. download: fetch them if they are missing.

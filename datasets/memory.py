@@ -18,34 +18,24 @@ from harness.datasets.split import held_out
 
 @settings
 class InMemory(Dataset):
-    """Images in memory as bytes, in a training part and a test part; of the former, some are held out.
+    """Images in memory as bytes. labelled, real, outliers: the augmentation of each branch."""
 
-    validation: number of training images held out, stratified by class; split_seed: of that choice.
-    labelled, real, outliers: the augmentation of each branch.
-    """
-
-    validation: int = 5000
-    split_seed: Seed = 0
     labelled: Augment = Augment()
     real: Augment = Augment()
     outliers: Augment = Augment()
 
-    def __post_init__(self) -> None:
-        if self.validation < 0:
-            raise ValueError(f"validation must be 0 or more, not {self.validation}")
-
     @abstractmethod
-    def part(self, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
-        """All images of a part, N x C x H x W, uint8, and their labels, int64; read once per process."""
+    def loaded(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, N x C x H x W, uint8, and their labels, N, int64, which hold a split; and the rows that are in it."""
 
     def view(self, split: Split, branch: Branch) -> Items:
         """A split in memory, augmented for the branch."""
-        images, labels = self._part(split)
-        return _Bytes(images, labels, self._rows(split), self._augment(branch))
+        return _Bytes(*self.loaded(split), self._augment(branch))
 
     def labels(self, split: Split) -> Tensor:
         """The labels of a split."""
-        return self._part(split)[1][self._rows(split)]
+        _, labels, rows = self.loaded(split)
+        return labels[rows]
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
         """Resize an external picture to cover the shape, centre-crop it, and augment it for the branch."""
@@ -57,14 +47,31 @@ class InMemory(Dataset):
         bare = {"plain": Augment(), "reference": Augment()}
         return {**bare, "labelled": self.labelled, "real": self.real, "outliers": self.outliers}[branch]
 
-    def _part(self, split: Split) -> tuple[Tensor, Tensor]:
-        return self.part("test" if split == "test" else "train")
 
-    def _rows(self, split: Split) -> Tensor:
-        """The rows of a split in its part."""
+@settings
+class HeldOut(InMemory):
+    """A published training part and test part; some of the former are held out.
+
+    validation: number of training images held out, stratified by class; split_seed: of that choice.
+    """
+
+    validation: int = 5000
+    split_seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if self.validation < 0:
+            raise ValueError(f"validation must be 0 or more, not {self.validation}")
+
+    @abstractmethod
+    def part(self, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
+        """All images of a part, N x C x H x W, uint8, and their labels, N, int64; read once per process."""
+
+    def loaded(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
+        """The part of a split, and the rows of the split in it."""
+        images, labels = self.part("test" if split == "test" else "train")
         if split == "test":
-            return torch.arange(len(self._part(split)[1]))
-        return self._split_rows[0 if split == "train" else 1]
+            return images, labels, torch.arange(len(labels))
+        return images, labels, self._split_rows[0 if split == "train" else 1]
 
     @cached_property
     def _split_rows(self) -> tuple[Tensor, Tensor]:

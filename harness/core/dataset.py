@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image, ImageOps
@@ -21,6 +21,9 @@ with: framed like `real`, not augmented."""
 
 OnBadImage = Literal["fail", "skip"]
 """What training does with an image that cannot be read: stop and name it, or use the next one and count it."""
+
+SEEN = 10_000
+"""Number of images whose mean and standard deviation are taken, evenly spaced in a larger split."""
 
 Key = tuple[int, int]
 """(index of the item, seed of its augmentation): an item depends on nothing else."""
@@ -82,6 +85,30 @@ class Dataset(ABC):
     def length(self, split: Split) -> int:
         """The number of images in a split."""
         return len(self.labels(split))
+
+    def standardisation(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel, in the training images or SEEN of them, evenly spaced.
+
+        For `model.mean=auto`, which becomes these numbers when a config is composed. They are rounded to four decimals,
+        so that the order of a sum does not change them.
+        """
+        view, n = self.view("train", "plain"), self.length("train")
+        indices = [place * n // min(n, SEEN) for place in range(min(n, SEEN))]
+        images = torch.cat(
+            [
+                gather(view, [(index, 0) for index in indices[at : at + 500]])[0].double()
+                for at in range(0, len(indices), 500)
+            ]
+        )
+        std, mean = torch.std_mean(images, dim=(0, 2, 3), correction=0)
+        return [round(value, 4) for value in mean.tolist()], [round(value, 4) for value in std.tolist()]
+
+    def pinned(self, name: str) -> dict[str, Any]:
+        """Fields, for a config of this name, that tie it to the content of files that are no published ones; or none.
+
+        They are set when a config with a field `digest` is composed, so that other files give another run.
+        """
+        return {}
 
     def prepare(self, image: Image.Image, branch: Branch, seed: int) -> Tensor:
         """Convert an image from elsewhere to this dataset's shape, augmented for a branch by the seed alone.

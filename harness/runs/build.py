@@ -25,7 +25,7 @@ from harness.evaluation.metric import Subject
 from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Samples
 from harness.runs import changed, code
-from harness.runs.config import Config, Part
+from harness.runs.config import AUTO, Config, Part
 from harness.runs.origin import code_version
 from harness.runs.run import Run, StageRun, load
 from harness.training import weights
@@ -61,7 +61,8 @@ def _wrong_constants(model: EnergyModel, data: Dataset) -> str:
     """What is wrong with the constants that standardise pixels; empty if nothing is."""
     channels = data.shape[0]
     right = model.mean.numel() == channels
-    return "" if right else f"model.mean and model.std need {channels} values, one for each channel of the data"
+    hint = "model.mean=auto model.std=auto takes those of the data"
+    return "" if right else f"model.mean and model.std need {channels} values, one for each channel: {hint}"
 
 
 def check_net(run: Run) -> EnergyModel:
@@ -96,6 +97,8 @@ def _refusal(model: EnergyModel, data: Dataset) -> str:
 
 
 def _takes(part: Part, data: Dataset) -> bool:
+    if part["mean"] == AUTO:  # which fits any data
+        part = part | {"mean": [0.0] * data.shape[0], "std": [1.0] * data.shape[0]}
     try:
         return not _refusal(_untrained(part, data, 0, "meta"), data)
     except UserError:  # as when its mean has another number of channels

@@ -22,14 +22,16 @@ import yaml
 
 from harness.core.errors import UserError, first_line, near, short, typed
 from harness.core.reading import YAML
-from harness.core.registry import configs, names
+from harness.core.registry import build, configs, names
 from harness.core.settings import flatten
-from harness.runs.config import Config, Part, config_of
+from harness.runs.config import AUTO, Config, Part, config_of
 from harness.runs.run import IDENTITY, PLACES
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig, Node
+
+    from harness.core.dataset import Dataset  # imports torch
 
 WHERE = re.compile(r"runs|reports|init|extractors\.\w+|(data|outliers|protocol)\.(\w+\.)*root")
 """Keys that hold paths of files."""
@@ -156,12 +158,30 @@ def compose(
                 config, changes = config_of(content), [word for word in words if _changes(word)]
                 # A budget changes the recipe wherever it comes from, as from the file of an experiment.
                 changes += [f"budget={config.budget:.12g}"] if config.budget != 1 else []
-                found.append(replace(config, overrides=changes, command=command))
+                found.append(_with_facts(replace(config, overrides=changes, command=command)))
             return found
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(str(error))) from None
     except RecursionError:
         raise UserError("The overrides hold values inside values, too deep to be read.") from None
+
+
+def _with_facts(config: Config) -> Config:
+    """The config with what its data decide: the mean and std of pixels where it says auto, and a digest of own files.
+
+    Those of published datasets are in `customary`, so that most configs are composed without looking at any file.
+    """
+    model, auto = config.model, [key for key in ("mean", "std") if config.model.get(key) == AUTO]
+    known = {key: config.customary[key] for key in auto if config.customary.get(key) is not None}
+    if "digest" not in config.data and len(known) == len(auto):
+        return replace(config, model=model | known)
+
+    data: Dataset = build("data", config.data)
+    if auto:
+        known = dict(zip(("mean", "std"), data.standardisation(), strict=True)) | known
+    return replace(
+        config, model=model | {key: known[key] for key in auto}, data=config.data | data.pinned(config.data["name"])
+    )
 
 
 def show(arguments: Sequence[str]) -> str:

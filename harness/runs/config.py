@@ -16,6 +16,9 @@ from harness.evaluation.score import Selection, selections
 Part = dict[str, Any]
 """A component's config as its yaml has it; the component's class checks the fields when it is built."""
 
+AUTO = "auto"
+"""A net's mean and std, where they are to be those of the data."""
+
 LARGEST = 2**63
 """Whole numbers lie in [-LARGEST, LARGEST): 64 bits, as tensors, generators and databases have them."""
 
@@ -114,8 +117,9 @@ class Config:
     """Factors that a study varies, by name; a study's runs are reported as a map, not as leaderboard rows."""
     expected: dict[str, list[float]] = field(default_factory=dict)
     """Published scores by key, each with a tolerance: [value, tolerance]. The command says whether they are met."""
-    customary: dict[str, str | float | None] = field(default_factory=dict)
-    """Values that protocols for several datasets take from the data: an extractor, a radius, a related OOD set."""
+    customary: dict[str, str | float | list[float] | None] = field(default_factory=dict)
+    """Values that nets and protocols for several datasets take from the data: mean and std of its pixels, an extractor,
+    a radius, a related OOD set."""
 
     init: PathText | None = None
     """A checkpoint to start from; it replaces all stages before the last."""
