@@ -100,7 +100,7 @@ class Evaluation:
     ) -> None:
         self.tell: Tell = subject.tell
         # The workers point `tell` at the piece in progress, so it is looked up at each call.
-        self.subject = replace(subject, tell=lambda text: self.tell(text))
+        self.subject = replace(subject, tell=lambda text: self.tell(text), draw=self._draw_longer)
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
         self.metrics, self.how, self.code = metrics(protocol), sampling(protocol), code
         self.selects = selection(protocol) if self.needs_samples else None
@@ -192,6 +192,10 @@ class Evaluation:
     def _draw(self, method: Method, indices: range) -> torch.Tensor:
         classes, seed = len(self.subject.data.classes), self.how.seed
         return draw(method, self.subject.model, self.state, self.outliers, classes, seed, indices, self.subject.device)
+
+    def _draw_longer(self, factor: int, indices: range) -> torch.Tensor:
+        method = with_chosen_steps(self.method, self.folder)
+        return self._draw(with_steps(method, factor * method.sampler.steps), indices)
 
     def _parts(self) -> Iterator[Piece]:
         for name, metric in self.metrics.items():

@@ -27,9 +27,11 @@ class Subject:
 
     samples: the method's own images. cache: a folder for what many evaluations share (extractors, reference
     statistics). weights: files of feature extractors, by name; null or absent to use their library's download.
-    tell: receives a short progress text of a shard. untrained: builds the model as it was before training. constants:
-    the mean and std that standardise pixels, as in the config. held_out: whether the validation split was
-    excluded from the model's training. outliers: where samples start. known, opened: caches of logits and extractors.
+    tell: receives a short progress text of a shard. draw: draws samples of some indices with a multiple of the
+    sampler's chosen steps, float in [0, 1] on the device; Diverged if they are not finite. untrained: builds the model
+    as it was before training. constants: the mean and std that standardise pixels, as in the config. held_out: whether
+    the validation split was excluded from the model's training. outliers: where samples start. known, opened: caches
+    of logits and extractors.
     """
 
     model: EnergyModel
@@ -39,6 +41,7 @@ class Subject:
     cache: Path
     weights: Mapping[str, str | None] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda text: None
+    draw: Callable[[int, range], Tensor] | None = None
     untrained: Callable[[], EnergyModel] | None = None
     constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
     held_out: bool = False

@@ -33,6 +33,7 @@ CASES = {
         {**FIDELITY, "density": 3, "statistics": "images.npz"},
         {**FIDELITY, "statistics": "images.npz"},
     ],
+    "long_chains": [{"factors": [1, 2], "count": 66, "chunk": 40, "features": "digits", "against": "test"}],
     "memorisation": [{"features": "digits", "against": "test"}],
     "ood": [
         {**OOD, "scores": ["energy", "msp", "gradient"], "seed": 0, **ATTACKS},
@@ -73,7 +74,12 @@ def test_the_keys_that_a_metric_says_are_those_that_it_gives(
 ):
     fields = CASES[name][number] | ({"root": str(files)} if "statistics" in CASES[name][number] else {})
     metric = make(find("metric", name), name, fields)
-    subject = Subject(digits_net().eval().requires_grad_(False), digits, CPU, samples, tmp_path)
+    model = digits_net().eval().requires_grad_(False)
+
+    def draw(factor, indices):
+        return torch.cat([*samples])[indices] / (255 * factor)
+
+    subject = Subject(model, digits, CPU, samples, tmp_path, draw=draw)
     given = metric.merge(subject, [metric.score(subject, shard) for shard in range(metric.shards(subject))])
     said = metric.keys(digits)
     assert sorted(said) == sorted(given.scores)

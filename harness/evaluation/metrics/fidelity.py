@@ -146,7 +146,8 @@ class Fidelity(Metric):
 
     def _scores(self, extractor: Source, layers: dict[str, Tensor], against: Reference) -> dict[str, Score]:
         """The figures of some images, given their layers."""
-        scores = {extractor.distance[1] + self._key: self._distance(extractor, layers["features"], against.statistics)}
+        title = extractor.distance[0] + self._against
+        scores = {extractor.distance[1] + self._key: distance(title, layers["features"], against.statistics)}
         if against.features is not None and extractor.neighbours:
             scores |= self._neighbours(extractor, layers["features"], against)
             if self.density:
@@ -193,15 +194,6 @@ class Fidelity(Metric):
     def _against(self) -> str:
         """What is added to the titles of figures against a given reference."""
         return f" (against {self._file.name})" if self.statistics else ""
-
-    def _distance(self, of: Source, found: Tensor, against: Statistics) -> Score:
-        def distance(rows: np.ndarray) -> float:
-            return frechet(found[torch.from_numpy(rows)], against)
-
-        value, n = distance(np.arange(len(found))), len(found)
-        low, high = jackknife(n, distance, value)
-        title = of.distance[0] + self._against
-        return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
 
     def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
@@ -251,6 +243,17 @@ class Fidelity(Metric):
         value = float(result[KEY_METRIC_ISC_MEAN])
         low, high = mean_interval(value, float(result[KEY_METRIC_ISC_STD]), splits)
         return Score(title=f"IS{of.suffix}", value=value, low=low, high=high, n=len(logits), better="higher")
+
+
+def distance(title: str, found: Tensor, against: Statistics) -> Score:
+    """The Fréchet distance of features, N x D, with its jackknife interval."""
+
+    def value_of(rows: np.ndarray) -> float:
+        return frechet(found[torch.from_numpy(rows)], against)
+
+    value, n = value_of(np.arange(len(found))), len(found)
+    low, high = jackknife(n, value_of, value)
+    return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
 
 
 def density_and_coverage(samples: Tensor, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
