@@ -34,6 +34,11 @@ CASES = {
         {**FIDELITY, "statistics": "images.npz"},
     ],
     "long_chains": [{"factors": [1, 2], "count": 66, "chunk": 40, "features": "digits", "against": "test"}],
+    "masking": [
+        {"split": "test", "norm": norm, "eps": 0.1, "large": 3, "steps": 2, "restarts": 1}
+        | {"count": 10, "chunk": 5, "seed": 0}
+        for norm in ("L2", "Linf")
+    ],
     "memorisation": [{"features": "digits", "against": "test"}],
     "ood": [
         {**OOD, "scores": ["energy", "msp", "gradient"], "seed": 0, **ATTACKS},

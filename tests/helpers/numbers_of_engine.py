@@ -24,6 +24,14 @@ from harness.runs.build import outliers, stage_inputs, untrained
 from harness.runs.run import NUMERICS, Run
 from harness.training.step import Step
 
+MORE = (
+    "+protocol.metrics.fidelity.density=3",
+    "+protocol.metrics.memorisation={features:digits,against:test}",
+    "+protocol.metrics.long_chains={factors:[1,3],count:70,chunk:35,features:digits,against:test}",
+    "+protocol.metrics.masking={split:test,norm:L2,eps:0.1,large:3,steps:5,restarts:2,count:20,chunk:10,seed:0}",
+)
+"""Metrics that the digits' protocol leaves out."""
+
 FILE = Path(__file__).parents[1] / "runs" / "numbers.json"
 CPU = torch.device("cpu")
 STEPS, IMAGES = 3, 4
@@ -59,7 +67,7 @@ def _samples(run: Run, model, state):
 def of_metrics() -> dict[str, list[float]]:
     """The scores of a tiny run under a protocol with all metrics, and its outcomes."""
     with tempfile.TemporaryDirectory() as folder:
-        (run,) = harness.plan(*quick("standard", STEPS), f"runs={folder}")
+        (run,) = harness.plan(*quick("standard", STEPS), *MORE, f"runs={folder}")
         record = harness.run(run)
     scores = {f"metrics/{key}": [score.value] for key, score in record.scores.items()}
     return scores | {f"metrics/{key}": [float(bits.count("1"))] for key, bits in record.outcomes.items()}
