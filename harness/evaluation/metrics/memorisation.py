@@ -171,7 +171,8 @@ class Memorisation(Metric):
 
 def _join(parts: list[Part]) -> Part:
     """Join the arrays of all chunks."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "extractor"}
+    arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
 
 
 def _relative(found: Part, space: str) -> np.ndarray:
