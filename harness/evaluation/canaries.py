@@ -27,16 +27,16 @@ OFF = 10
 
 
 @torch.no_grad()
-def check_classifier(subject: Subject) -> dict[str, float]:
-    """Check the classifier and return the figures in %; CanaryFailed if one is not as it should be."""
-    x, y = _images(subject, "test")
+def check_classifier(subject: Subject, split: Split = "test") -> dict[str, float]:
+    """Check the classifier on a split and return the figures in %; CanaryFailed if one is not as it should be."""
+    x, y = _images(subject, split)
     logits = check_logits(_logits(subject.model, x))
     once = _accuracy(logits, y)
     return {
         "accuracy": once,
         "accuracy, standardised by hand": _check_standardisation(subject.model, x, y, logits, subject.constants),
-        "accuracy, untrained": _check_untrained(subject, x, y),
-        "accuracy on other images": _check_labels(subject, once, y),
+        "accuracy, untrained": _check_untrained(subject, x, y, split),
+        "accuracy on other images": _check_labels(subject, once, y, split),
     }
 
 
@@ -86,37 +86,38 @@ def _check_standardisation(
     return _accuracy(by_hand, y)
 
 
-def _check_untrained(subject: Subject, x: Tensor, y: Tensor) -> float:
+def _check_untrained(subject: Subject, x: Tensor, y: Tensor, split: Split) -> float:
     """Accuracy of the net before any training, which must be near chance."""
     assert subject.untrained is not None  # runs/build.py gives it
     accuracy = _accuracy(_logits(subject.untrained().to(subject.device).eval(), x), y)
     largest = 100 * float(y.bincount().max()) / len(y)
     if accuracy > largest + APART:
         raise CanaryFailed(
-            f"An untrained copy of the net classifies {accuracy:.0f} % of {len(y)} test images rightly, where guessing "
-            f"gives {largest:.0f} %: the images tell their labels."
+            f"An untrained copy of the net classifies {accuracy:.0f} % of {len(y)} {split} images rightly, where "
+            f"guessing gives {largest:.0f} %: the images tell their labels."
         )
     return accuracy
 
 
-def _check_labels(subject: Subject, on_test: float, y: Tensor) -> float:
-    """Accuracy on other images (validation, or training if there are none), compared with that on test images.
+def _check_labels(subject: Subject, on_judged: float, y: Tensor, judged: Split) -> float:
+    """Accuracy on other images (validation, or else training), compared with that on the images that are judged.
 
-    CanaryFailed if the two differ by more than APART points, their intervals are disjoint, and either the test images
-    are the easier ones, or the others are, although the model has not seen them or is near chance on test images.
+    CanaryFailed if the two differ by more than APART points, their intervals are disjoint, and either the judged images
+    are the easier ones, or the others are, although the model has not seen them or is near chance on judged images.
     """
-    split: Split = "validation" if subject.data.length("validation") else "train"
+    split: Split = "validation" if judged != "validation" and subject.data.length("validation") else "train"
     held_out, n = split == "validation" and subject.held_out, len(y)
     x, labels = _images(subject, split)
     accuracy = _accuracy(_logits(subject.model, x), labels)
     # The difference must be large, and the Wilson intervals of both accuracies disjoint.
     low, high = (100 * bound for bound in wilson(round(accuracy * len(labels) / 100), len(labels)))
-    low_test, high_test = (100 * bound for bound in wilson(round(on_test * n / 100), n))
-    guessed = on_test <= 100 * float(y.bincount().max()) / n + APART / 3
-    if abs(accuracy - on_test) > APART and (low_test > high or (low > high_test and (held_out or guessed))):
+    low_judged, high_judged = (100 * bound for bound in wilson(round(on_judged * n / 100), n))
+    guessed = on_judged <= 100 * float(y.bincount().max()) / n + APART / 3
+    if abs(accuracy - on_judged) > APART and (low_judged > high or (low > high_judged and (held_out or guessed))):
         raise CanaryFailed(
-            f"{accuracy:.0f} % of {len(labels)} {split} images are classified rightly, but {on_test:.0f} % of {n} test "
-            "images: the labels of one split do not belong to its images, or its images are prepared otherwise."
+            f"{accuracy:.0f} % of {len(labels)} {split} images are classified rightly, but {on_judged:.0f} % of {n} "
+            f"{judged} images: the labels of one split do not belong to its images, or its images are prepared "
+            "otherwise."
         )
     return accuracy
 

@@ -112,7 +112,9 @@ class Evaluation:
 
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will be meaningful; CanaryFailed if not."""
-        figures = canaries.check_classifier(self.subject)
+        # Where all that is judged are validation images, the test split is left alone here too.
+        splits = {getattr(metric, "split", None) for metric in self.metrics.values()} - {None}
+        figures = canaries.check_classifier(self.subject, "validation" if splits == {"validation"} else "test")
         if self.needs_samples:
             self._draw(self.method, range(2))  # raises if their shape or values are wrong
         for metric in self.metrics.values():
