@@ -115,7 +115,7 @@ def test_features_and_logits_are_those_of_the_classifier_in_evaluation_mode(data
 def test_no_feature_is_dead_and_the_classes_are_told_apart(tmp_path):
     data = Wide()
     layers = features("own", data, None, CPU, tmp_path)(eight_bits(data.images))
-    assert 0.2 < layers["features"].std(0).min() and layers["features"].std(0).max() < 5
+    assert layers["features"].std(0).min() > 0.2 and layers["features"].std(0).max() < 5
     assert (layers["logits"].argmax(1) == data.known).float().mean() > 0.9
 
 
