@@ -9,10 +9,11 @@ from harness.models.digits import ACTIVATIONS
 
 
 class Small(nn.Sequential):
-    """Five 3x3 convolutions, two with stride 2, and a linear layer: `channels` x `sides` → `classes` logits.
+    """3x3 convolutions and a linear layer: `channels` x `sides` → `classes` logits.
 
-    width: of the first convolution; the others are 2, 2, 4 and 4 times as wide. norm: batch normalisation after each
-    convolution, or none (as in JEM's networks). momentum: the weight of a new batch in the running statistics.
+    width: of the first convolution, before its stride. strides: of each convolution; a stride of 2 doubles the width.
+    norm: batch normalisation after each convolution, or none (as in JEM's networks). momentum: the weight of a new
+    batch in the running statistics.
     """
 
     def __init__(
@@ -21,19 +22,19 @@ class Small(nn.Sequential):
         channels: int,
         sides: tuple[int, int],
         width: int,
+        strides: tuple[Literal[1, 2], ...],
         norm: Literal["batch", "none"],
         activation: Literal["relu", "leaky_relu", "silu"],
         momentum: float = 0.1,
     ) -> None:
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be in (0, 1], not {momentum}")
-        if width < 1:
-            raise ValueError(f"width must be 1 or more, not {width}")
-        # Output width and stride of each convolution.
-        plan = [(width, 1), (2 * width, 2), (2 * width, 1), (4 * width, 2), (4 * width, 1)]
+        if width < 1 or not strides:
+            raise ValueError(f"width must be 1 or more, and strides at least one, not {width} and {list(strides)}")
+        inside, outside, (height, across) = channels, width, sides
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        inside, (height, across) = channels, sides
-        for i, (outside, stride) in enumerate(plan):
+        for i, stride in enumerate(strides):
+            outside *= stride
             layers[f"conv{i}"] = nn.Conv2d(inside, outside, 3, stride, 1, bias=norm == "none")
             if norm == "batch":
                 layers[f"norm{i}"] = nn.BatchNorm2d(outside, momentum=momentum)
