@@ -36,7 +36,7 @@ class Folder(InMemory):
     root: contains <class>/…, which is split by seed; or train/<class>/… and test/<class>/…, val/<class>/…, or both.
     Where there is no test, val is the test split. side: of the squares that pictures are resized and cropped to; None
     if all have one size. Images are grey if all pictures are. validation, test: the share that is held out of the
-    others, stratified by class, for a split without a folder; split_seed: of that choice.
+    others, stratified by class, one of each at least, for a split without a folder; split_seed: of that choice.
     labelled, real, outliers: the augmentation of each branch. digest: of the files that a run was begun with.
     """
 
@@ -97,8 +97,8 @@ class Folder(InMemory):
         for split, share in shares.items():
             if split not in splits:
                 rows = splits["train"]
-                asked = f"data.{split}={share}"
-                train, held = held_out(labels[rows], round(share * len(rows)), self.split_seed, asked)
+                count = max(round(share * len(rows)), len(self.classes)) if share else 0
+                train, held = held_out(labels[rows], count, self.split_seed, f"data.{split}={share}")
                 splits["train"], splits[split] = rows[train], rows[held]
         return splits
 

@@ -3,6 +3,7 @@
 In the process that writes them they are the originals from then on: `ready` accepts them, and notices a change.
 """
 
+import gzip
 import hashlib
 import pickle
 import struct
@@ -15,6 +16,8 @@ from scipy.io import savemat
 
 from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
 from harness.datasets.cifar_classes import CLASSES_10, CLASSES_100
+from harness.datasets.idx import COUNTS as IDX_COUNTS
+from harness.datasets.idx import Files
 from harness.datasets.imagenet import COUNTS
 from harness.datasets.outliers.svhn import CHECKSUMS
 
@@ -60,6 +63,36 @@ def imagenet(folder: Path, classes: int = 3, per_class: int = 8) -> Path:
                 _save(folder / part / wnid / f"{wnid}_{number}.JPEG", _picture(rng), kind)
         COUNTS[part] = classes * count
     COUNTS["classes"] = classes
+    return folder
+
+
+def idx(folder: Path, files: Files, n: int = 100) -> Path:
+    """Write the four files of an IDX dataset to <name>/raw: n training and n // 2 test images, cycling classes.
+
+    All datasets of IDX files have these numbers of images from then on.
+    """
+    rng, raw = np.random.default_rng(len(files.name)), folder / files.name / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for part, prefix, count in (("train", "train", n), ("test", "t10k", n // 2)):
+        pixels, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), np.arange(count, dtype=np.uint8) % 10
+        for kind, values in (("images-idx3-ubyte", pixels), ("labels-idx1-ubyte", labels)):
+            head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            (raw / f"{prefix}-{kind}.gz").write_bytes(gzip.compress(head + values.tobytes()))
+            files.checksums[f"{prefix}-{kind}.gz"] = _md5(raw / f"{prefix}-{kind}.gz")
+        IDX_COUNTS[part] = count
+    return folder
+
+
+def pictures(
+    folder: Path, classes: tuple[str, ...] = ("apple", "pear", "plum"), n: int = 10, mode: str = "RGB"
+) -> Path:
+    """Write n PNG files of 12 x 12 random pixels into a folder for each class; return the folder."""
+    rng = np.random.default_rng(12)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(n):
+            picture = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
+            picture.convert(mode).save(folder / name / f"{number:02}.png")
     return folder
 
 

@@ -1,5 +1,7 @@
 """Every method and dataset in its folder keeps the contract; a new one is tested without writing a test."""
 
+from importlib import import_module
+
 import on_disk
 import pytest
 import torch
@@ -11,6 +13,9 @@ from harness.core.tensors import save_tensors
 from harness.models.digits import Digits as DigitsNet
 from harness.runs.compose import compose
 from harness.runs.contract import verdicts
+
+IDX = ("fashion_mnist", "mnist", "kmnist")
+"""The datasets of IDX files."""
 
 DATASETS = list(names("data"))
 METHODS = list(names("method"))
@@ -41,12 +46,15 @@ def disk(tmp_path_factory):
     on_disk.imagenet(folder / "data" / "imagenet")
     on_disk.openimages(folder / "data" / "openimages")
     on_disk.svhn(folder / "data")
+    for name in IDX:
+        on_disk.idx(folder / "data", import_module(f"harness.datasets.{name}").FILES)
+    on_disk.pictures(folder / "data" / "folder")
     on_disk.tinyimages(folder / "data" / "tinyimages")
     return folder
 
 
-FEW = {"cifar10": 10, "cifar100": 100, "imagenet256": 3, "digits": 20}
-"""Number of images held out for validation, for datasets with so few images."""
+FEW = {"cifar10": 10, "cifar100": 100, "imagenet256": 3, "digits": 20, "folder": 0.2, **dict.fromkeys(IDX, 10)}
+"""Number or share of images held out for validation, for datasets with so few images."""
 
 
 @pytest.mark.parametrize("data", DATASETS)
