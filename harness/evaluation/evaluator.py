@@ -5,6 +5,7 @@ of a metric; the result of a shard is a part, and the parts of a metric are merg
 """
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +18,12 @@ import torch
 
 from harness.core.dataset import Outliers
 from harness.core.errors import Damaged, UserError
-from harness.core.files import atomic_write, read_checked, valid_name, write_json
+from harness.core.files import atomic_write, locked_file, read_checked, valid_name, write_json
 from harness.core.method import Method, State
 from harness.core.registry import find, make
 from harness.evaluation import canaries
 from harness.evaluation.metric import Metric, Result, Subject
-from harness.evaluation.parts import read_mark, read_part, write_part
+from harness.evaluation.parts import Part, read_mark, read_part, write_part
 from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.evaluation.score import Selection
 from harness.evaluation.selection import Steps, with_chosen_steps, with_steps
@@ -35,6 +36,9 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 SAMPLES = "samples"
 """The name of the code that draws samples, beside the names of metrics."""
+
+KEPT = "kept"
+"""The folder, inside a run's, of what the processes of an evaluation share until it ends."""
 
 Tell = Callable[[str], None]
 
@@ -100,7 +104,7 @@ class Evaluation:
     ) -> None:
         self.tell: Tell = subject.tell
         # The workers point `tell` at the piece in progress, so it is looked up at each call.
-        self.subject = replace(subject, tell=lambda text: self.tell(text), draw=self._draw_longer)
+        self.subject = replace(subject, tell=lambda text: self.tell(text), draw=self._draw_longer, keep=self._keep)
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
         self.metrics, self.how, self.code = metrics(protocol), sampling(protocol), code
         self.selects = selection(protocol) if self.needs_samples else None
@@ -162,6 +166,7 @@ class Evaluation:
             for table, lines in result.tables.items():
                 write_json(self.folder / f"{table}.json", lines)
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
+        shutil.rmtree(self.folder / KEPT, ignore_errors=True)
         return total, seconds
 
     def selections(self) -> dict[str, Selection]:
@@ -209,6 +214,15 @@ class Evaluation:
         part = self.metrics[name].score(self.subject, shard)
         content = {"seconds": round(time.monotonic() - started, 2), **part}
         write_part(self._path(name, shard), content, self.code.get(name, {}))
+
+    def _keep(self, name: str, make: Callable[[], Part]) -> Part:
+        """A part that all processes of the evaluation share; made again if the weights or their code changed since."""
+        path, code = self.folder / KEPT / f"{name}.json", dict(self.code.get(SAMPLES, {}))
+        with locked_file(path):
+            _remove_if_damaged(path)
+            if not path.exists() or read_mark(path)["code"] != code:
+                write_part(path, make(), code)
+            return read_part(path)
 
     def _path(self, name: str, shard: int) -> Path:
         return self.folder / "parts" / name / f"{shard:05d}.json"

@@ -28,10 +28,11 @@ class Subject:
     samples: the method's own images. cache: a folder for what many evaluations share (extractors, reference
     statistics). weights: files of feature extractors, by name; null or absent to use their library's download.
     tell: receives a short progress text of a shard. draw: draws samples of some indices with a multiple of the
-    sampler's chosen steps, float in [0, 1] on the device; Diverged if they are not finite. untrained: builds the model
-    as it was before training. constants: the mean and std that standardise pixels, as in the config. held_out: whether
-    the validation split was excluded from the model's training. outliers: where samples start. known, opened: caches
-    of logits and extractors.
+    sampler's chosen steps, float in [0, 1] on the device; Diverged if they are not finite. keep: returns the part with
+    a name; the first of an evaluation's processes that needs it makes it, and the others read it. untrained: builds the
+    model as it was before training. constants: the mean and std that standardise pixels, as in the config. held_out:
+    whether the validation split was excluded from the model's training. outliers: where samples start. known, opened:
+    caches of logits and extractors.
     """
 
     model: EnergyModel
@@ -42,6 +43,7 @@ class Subject:
     weights: Mapping[str, str | None] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda text: None
     draw: Callable[[int, range], Tensor] | None = None
+    keep: Callable[[str, Callable[[], Part]], Part] = lambda name, make: make()
     untrained: Callable[[], EnergyModel] | None = None
     constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
     held_out: bool = False
@@ -60,16 +62,20 @@ class Subject:
         return images.to(self.device), labels.to(self.device)
 
     def logits(self, split: Split) -> tuple[Tensor, Tensor]:
-        """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once."""
+        """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once for all metrics."""
         if split not in self.known:
-            batches: list[tuple[Tensor, Tensor]] = []
-            for indices in torch.arange(self.data.length(split)).split(BATCH):
-                images, labels = self.images(split, indices.tolist())
-                with torch.no_grad():
-                    batches.append((self.model(images).cpu(), labels.cpu()))
-            logits, labels = zip(*batches, strict=True)
-            self.known[split] = check_logits(torch.cat(logits)), torch.cat(labels)
+            part = self.keep(f"logits-{split}", lambda: self._logits(split))
+            self.known[split] = torch.from_numpy(part["logits"]), torch.from_numpy(part["labels"])
         return self.known[split]
+
+    def _logits(self, split: Split) -> Part:
+        batches: list[tuple[Tensor, Tensor]] = []
+        for indices in torch.arange(self.data.length(split)).split(BATCH):
+            images, labels = self.images(split, indices.tolist())
+            with torch.no_grad():
+                batches.append((self.model(images).cpu(), labels.cpu()))
+        logits, labels = zip(*batches, strict=True)
+        return {"logits": check_logits(torch.cat(logits)).numpy(), "labels": torch.cat(labels).numpy()}
 
     def features(self, name: str) -> Features:
         """A feature extractor, on the device; opened once."""
