@@ -1,6 +1,6 @@
 """The columns of the leaderboard's tables, which turn a series into a cell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
@@ -25,12 +25,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Measured:
-    """One score of all series of a table; `score` is any of them, for title, unit and direction."""
+    """One score of all series of a table; `score` is any of them, for title, unit and direction.
+
+    bold: keys of the series that are not significantly worse than the best; of none if they are not ranked.
+    """
 
     key: str
     score: Score
     series: list[Series]
-    ranked: bool
+    bold: Collection[str] = ()
 
     @property
     def header(self) -> str:
@@ -50,12 +53,6 @@ class Measured:
         return 1 if self.score.unit == "%" or largest >= 100 else 2 if largest >= 1 else 3
 
     @cached_property
-    def best(self) -> str:
-        """The best mean, as it is shown; empty if the series are not ranked."""
-        best = (max if self.score.better == "higher" else min)(self.means)
-        return f"{best:.{self.digits}f}" if self.ranked else ""
-
-    @cached_property
     def count(self) -> str:
         """The number of images or samples, or several numbers joined by "or"."""
         counts = sorted({score.n for series in self.series for score in series.scores(self.key)})
@@ -67,12 +64,12 @@ class Measured:
         if not scores:
             return NONE
         value = series.mean(self.key)
-        mean = text = f"{value:.{digits}f}"
+        text = f"{value:.{digits}f}"
         if len(scores) > 1:
             text += f" ± {series.sd(self.key):.{digits}f}"
         elif bounds := self.interval(series):
             text += f" {bounds}"
-        return Cell(text, value, mean == self.best, DOUBT if any(score.warnings for score in scores) else "")
+        return Cell(text, value, series.key in self.bold, DOUBT if any(score.warnings for score in scores) else "")
 
     def interval(self, series: Series) -> str:
         """Return the mean bounds of the seeds' own intervals, as they are shown; empty if there are none."""

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, bootstrap
 from harness.core.errors import UserError
 from harness.evaluation.intervals import LEVEL
 from harness.evaluation.score import Score, group_warnings
+from harness.reports.significance import by_score
 from harness.runs import record
 from harness.runs.code import file_of
 from harness.runs.folder import state
@@ -99,9 +100,8 @@ def pairs(first: Record, second: Record) -> dict[str, Pair]:
             f"These runs were not judged on the same images under one protocol: {'; '.join(differ)}. Compare runs that "
             "agree in these; protocol=NAME chooses the protocol of a run."
         )
-    # Keep the outcomes after the last attack of each threat, as later keys replace earlier ones.
-    last = {key.partition("/")[0]: key for key in common}
-    return {_score(threat): _pair(first, threat, *common[key]) for threat, key in last.items()}
+    ours, theirs = (by_score({key: both[side] for key, both in common.items()}) for side in (0, 1))
+    return {key: _pair(first, key, ours[key], theirs[key]) for key in ours}
 
 
 def table(first: Record, second: Record) -> Table:
@@ -145,13 +145,8 @@ def doubts(first: Record, second: Record) -> list[str]:
     ]
 
 
-def _score(threat: str) -> str:
-    return f"{threat}_accuracy" if threat == "clean" else f"robust_accuracy/{threat}"
-
-
-def _pair(of: Record, threat: str, first: str, second: str) -> Pair:
-    key = _score(threat)
-    return Pair(of.scores[key].title if key in of.scores else threat, _bits(first), _bits(second))
+def _pair(of: Record, key: str, first: str, second: str) -> Pair:
+    return Pair(of.scores[key].title if key in of.scores else key, _bits(first), _bits(second))
 
 
 def _bits(outcomes: str) -> np.ndarray:

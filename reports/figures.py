@@ -20,11 +20,13 @@ from harness.evaluation.score import Number, Score
 from harness.reports import curves, published
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines
+from harness.reports.plots.ranks import ranks
 from harness.reports.plots.reliability import Bin, Diagram, reliability
 from harness.reports.plots.style import MOST, Look, looks, told
 from harness.reports.plots.tradeoff import Point, Reference, Scale, Value, tradeoff
 from harness.reports.section import Section
 from harness.reports.series import Series, said
+from harness.reports.significance import blocks, rank
 
 T = TypeVar("T")
 
@@ -235,6 +237,23 @@ def _ece(series: Series) -> str:
     return f"ECE {series.mean('ece'):.1f} %" if series.scores("ece") else ""
 
 
+def _ranks(shown: Shown, path: Path) -> str:
+    section = shown.section
+    main = {key: score for key, score in section.scores.items() if not score.table}
+    series, keys, values = blocks([one for one in shown.series.values() if not one.barred], main)
+    if len(series) < 3 or len(values) < 2:
+        return ""
+    found, labels = rank(values), {one.key: label for label, one in shown.series.items()}
+    means = {labels[one.key]: mean for one, mean in zip(series, found.means, strict=True)}
+    note = f"{found.blocks} blocks: {len(keys)} scores of {found.blocks // len(keys)} seeds; Friedman p = {found.p:.2g}"
+    ranks(path, means, shown.looks, found.groups, found.distance, shown.said(note))
+    return (
+        f"Mean ranks over seeds and scores ({', '.join(section.scores[key].title for key in keys)}); a grey bar spans "
+        "methods that do not differ significantly (Friedman, Nemenyi). Scores of one seed are not independent, so this "
+        "is an overview: the tests behind the bold numbers decide"
+    )
+
+
 def _strips(shown: Shown, path: Path) -> str:
     same = _pictures("counterfactual_strip", "Counterfactuals of the same image", columns=2)(shown, path)
     return same or _pictures("counterfactuals", "Counterfactuals")(shown, path)
@@ -260,6 +279,7 @@ def _decode(content: bytes) -> np.ndarray:
 
 KINDS: dict[str, Callable[[Shown, Path], str]] = {
     "tradeoff": _tradeoff,
+    "ranks": _ranks,
     "radius": _radius,
     "training": _training,
     "steps": _steps,

@@ -25,11 +25,12 @@ from harness.runs.row import Row
 MADE = "Made by `python -m harness report`; do not edit."
 
 LEGEND = """\
-↑ higher is better, ↓ lower is better; the best of a column is bold, ties included. ◆ stands on the Pareto front: no \
-other is better in robust accuracy and distance at once. A number is the mean over seeds ± their sample standard \
-deviation (sd), which is the scatter over seeds on the same test images; that over images or samples stands on the \
-page of details. Of a single seed it is the value, with its 95 % interval where there is one. Seeds are counted as \
-done of all; only those that are done enter a number. Why one with † is doubtful stands on the page of details too."""
+↑ higher is better, ↓ lower is better; bold is what is not significantly worse than the best of its column, as the \
+line below a table says. ◆ stands on the Pareto front: no other is better in robust accuracy and distance at once. A \
+number is the mean over seeds ± their sample standard deviation (sd), which is the scatter over seeds on the same test \
+images; that over images or samples stands on the page of details. Of a single seed it is the value, with its 95 % \
+interval where there is one. Seeds are counted as done of all; only those that are done enter a number. Why one with † \
+is doubtful stands on the page of details too."""
 
 
 class Report(NamedTuple):

@@ -9,6 +9,7 @@ from math import inf, isnan, nan
 from harness.evaluation.score import ANCHOR, Score
 from harness.reports.columns import NET, NONE, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, page_name, said, title
+from harness.reports.significance import Comparison, note
 from harness.reports.tables import DOUBT, FRONT, Cell, Table
 from harness.runs.row import Row
 
@@ -85,6 +86,17 @@ class Section:
         return front({series.key: (-series.mean(robust), series.mean(distance)) for series in both})
 
     @cached_property
+    def ranked(self) -> list[Series]:
+        """The series that are ranked."""
+        return [one for one in self.series if not one.barred]
+
+    @cached_property
+    def comparisons(self) -> dict[str, Comparison]:
+        """For each score, by its key, the tests of all pairs of ranked series that have it."""
+        having = {key: [one for one in self.ranked if one.scores(key)] for key in self.scores}
+        return {key: Comparison(key, self.scores[key], having[key]) for key in self.scores}
+
+    @cached_property
     def tables(self) -> list[Table]:
         """The tables of scores, of the ranked series, then of the others."""
         return [*self._tables(True), *self._tables(False)]
@@ -115,18 +127,26 @@ class Section:
 
     def _tables(self, ranked: bool) -> Iterator[Table]:
         series = [one for one in self.series if one.barred != ranked]
-        columns = [Measured(key, score, series, ranked) for key, score in self.scores.items()]
+        bold = {key: comparison.bold if ranked else () for key, comparison in self.comparisons.items()}
+        columns = [Measured(key, score, series, bold[key]) for key, score in self.scores.items()]
         columns = [column for column in columns if column.means]
         further = "" if ranked else ", not ranked"
         if series:
             selected = [column for column in columns if not column.score.table]
-            table = _table(MAIN[not ranked], series, [NET, *selected, *STATES], _counts(selected), self.front)
+            table = _table(
+                MAIN[not ranked], series, [NET, *selected, *STATES], self._note(selected, ranked), self.front
+            )
             table.rows.extend(_anchor_rows(self.anchors, selected, len(STATES)) if ranked else [])
             yield table
             yield from _intervals(series, selected, further)
         for details in dict.fromkeys(column.score.table for column in columns if column.score.table):
             selected = [column for column in columns if column.score.table == details]
-            yield _table(details + further, series, [NET, *selected], _counts(selected))
+            yield _table(details + further, series, [NET, *selected], self._note(selected, ranked))
+
+    def _note(self, columns: list[Measured], ranked: bool) -> str:
+        """What the numbers of a table are counted on, and what its bold ones are."""
+        bold = note([self.comparisons[column.key] for column in columns]) if ranked and columns else ""
+        return " ".join(filter(None, [_counts(columns), bold]))
 
 
 def front(points: dict[str, tuple[float, float]]) -> set[str]:

@@ -17,7 +17,8 @@ FRONT, DOUBT = "◆", "†"
 class Cell:
     """The text of a cell, and the number for sorting.
 
-    best: whether it is the best of its column, ties included. cite: the BibTeX key of what it names, for LaTeX.
+    best: whether it is not significantly worse than the best of its column. cite: the BibTeX key of what it names, for
+    LaTeX.
     """
 
     text: str

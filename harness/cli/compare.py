@@ -1,16 +1,21 @@
-"""Compare two runs that were evaluated on the same images, image by image."""
+"""Compare two runs that were evaluated on the same images, image by image; without words, all methods.
+
+All methods: those of each leaderboard page are tested in pairs, over their seeds and images, score by score.
+"""
 
 from pathlib import Path
 
 from harness.cli.request import Request
-from harness.cli.tables import console
+from harness.cli.tables import console, tell
 from harness.reports import compare
 
-WORDS = ("RUN", "RUN")
+WORDS = ("[RUN", "RUN]")
 
 
-def run(request: Request) -> None:
-    """Print where the runs differ, and how far the comparison can be trusted."""
+def run(request: Request) -> int:
+    """Print where the runs, or all methods, differ, and how far the comparison can be trusted."""
+    if not request.words:
+        return _compare_all(request)
     root = Path(request.config.runs)
     (name_a, record_a), (name_b, record_b) = (compare.read_record(word, root) for word in request.words)
     console.print(compare.table(record_a, record_b))
@@ -18,3 +23,22 @@ def run(request: Request) -> None:
         console.print(" ".join([f"{side}: {name}", *record.overrides]), markup=False, soft_wrap=True)
     for line in filter(None, [compare.kinship(record_a, record_b), *compare.doubts(record_a, record_b), compare.NOTES]):
         console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+def _compare_all(request: Request) -> int:
+    """Print the tests of all pairs of methods, page by page and score by score; return the exit status."""
+    from harness.reports import (
+        all_pairs,
+        leaderboard,
+        rows,
+    )  # import pandas, which a comparison of two runs does not need
+
+    found, faults = rows.find_rows(request.config)
+    for section in leaderboard.make_sections(found):
+        for table in all_pairs.tables(section):
+            console.print(table)
+        for line in all_pairs.untested(section):
+            console.print(line, markup=False, soft_wrap=True)
+    console.print(all_pairs.NOTES, markup=False, soft_wrap=True)
+    return tell(faults)

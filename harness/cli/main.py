@@ -2,7 +2,8 @@
 
 A verb is a module with a docstring, whose first line `--help` shows, and a function `run(request)` that returns an exit
 status, or nothing for 0. It may have a class `Arguments` (its own arguments), WORDS (the bare words that it takes; a
-last one that ends in … stands for any number), EXAMPLE, PARTS and PLAIN (see request.py).
+last one that ends in … stands for any number, and those in [ ] may all be left out), EXAMPLE, PARTS and PLAIN (see
+request.py).
 """
 
 import ast

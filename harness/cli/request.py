@@ -71,7 +71,9 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
     # Split the rest into bare words and overrides.
     plain = getattr(module, "PLAIN", False)  # its words may contain any character, such as paths
     words = rest if plain else list(takewhile(lambda word: "=" not in word and word[:1] not in "+~", rest))
-    if not (expected_words and expected_words[-1].endswith("…")) and len(words) != len(expected_words):
+    any_number = bool(expected_words) and expected_words[-1].endswith("…")
+    may_lack = not words and bool(expected_words) and expected_words[0].startswith("[")
+    if not (any_number or may_lack) and len(words) != len(expected_words):
         usage = " ".join(["python -m harness", verb, *expected_words, "[key=value …]"])
         raise UserError(f"{verb} takes {len(expected_words)} words and was given {len(words)}. Type: {usage}")
     kept_flags = ["-m"] * parsed.multirun + ([f"--config-dir={parsed.config_dir}"] if parsed.config_dir else [])

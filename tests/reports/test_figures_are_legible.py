@@ -19,6 +19,7 @@ from harness.reports.plots import style
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines
 from harness.reports.plots.maps import Map, maps
+from harness.reports.plots.ranks import ranks
 from harness.reports.plots.reliability import Bin, Diagram, reliability
 from harness.reports.plots.style import METHODS, MOST, looks
 from harness.reports.plots.tradeoff import PUBLISHED, Point, Reference, Scale, Value, tradeoff
@@ -26,7 +27,7 @@ from harness.reports.plots.tradeoff import PUBLISHED, Point, Reference, Scale, V
 LABELS = [*METHODS, "atjem (method.joint.training.lr=0.01 method.joint.bce=0)", "new"][-MOST:]
 LOOKS = dict(zip(LABELS, looks([label.partition(" ")[0] for label in LABELS]), strict=True))
 SAID = "for trying out; bars: sd over seeds; the first 12 of 20 series"
-KINDS = ("tradeoff", "lines", "dense", "reliability", "grids", "maps")
+KINDS = ("tradeoff", "lines", "dense", "reliability", "grids", "maps", "ranks")
 
 
 def draw(folder: Path) -> None:
@@ -52,6 +53,8 @@ def draw(folder: Path) -> None:
     grids(path["grids"], [(label, picture) for label in LABELS[-5:]], SAID)
     cells = {(x, y): Counter(sound=2, collapsed=1, diverged=1) for x in (0.5, 1.0) for y in (1.0, 2.0)}
     maps(path["maps"], [Map(label, cells) for label in LABELS[-5:]], ["rate", "step"], SAID)
+    means = {label: 1.5 + 0.8 * i for i, label in enumerate(LABELS)}
+    ranks(path["ranks"], means, LOOKS, [(1.5, 4.7), (3.1, 6.3), (7.1, 10.3)], 3.3, SAID)
 
 
 @pytest.fixture(scope="module")

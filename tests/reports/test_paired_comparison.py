@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from recorded import some_record, some_score
 
 from harness.core.errors import UserError
+from harness.evaluation.intervals import share
 from harness.evaluation.score import Score
 from harness.reports.compare import Pair, doubts, kinship, pairs
 from harness.runs import record
@@ -174,7 +176,6 @@ def test_the_command_compares_a_path_with_a_name(place, type_):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("compare", "RUN RUN"),
         ("compare jem-digits-s1-cccccccc", "takes 2 words and was given 1"),
         ("compare a b c", "takes 2 words and was given 3"),
         ("compare jem-digits-s1-ccccccc jem-digits-s1-cccccccc", "Did you mean jem-digits-s1-cccccccc"),
@@ -189,6 +190,28 @@ def test_the_command_compares_a_path_with_a_name(place, type_):
 def test_what_cannot_be_compared_is_explained(place, type_, words, told):
     status, out, err = type_(*words.split())
     assert status == 2 and told in err and "Traceback" not in out + err
+
+
+def test_without_words_all_methods_are_compared_and_the_rest_is_explained(tmp_path, type_):
+    record_of = partial(judged, "1" * 36 + "0" * 4)
+    for seed in (0, 1, 2):
+        for method, robust in (("at", "1" * 30 + "0" * 10), ("jem", "1" * 10 + "0" * 30), ("trades", "0110" * 10)):
+            if (method, seed) not in (("trades", 1), ("trades", 2)):
+                text = robust[seed:] + robust[:seed]
+                content = record_of(text, method=method, series=method, seed=seed, fingerprint=f"{method}{seed}")
+                write = {key: share(score.title, text) for key, score in content.scores.items() if "robust" in key}
+                content = content.model_copy(update={"scores": {**content.scores, **write}})
+                folder = tmp_path / "runs" / f"{method}-digits-s{seed}-{method}{seed}"
+                record.write(folder / "record.json", content)
+                (folder / "config.yaml").write_text("seed: 0\n")
+    status, out, err = type_("compare")
+    assert status == 0, err
+    assert "Robust accuracy (L2 0.5), % (higher is better)" in " ".join(out.split())
+    rows = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if line.startswith("│")]
+    at_jem = [row for row in rows if {"AT", "JEM"} <= {*row} and row[3].startswith("+50.00 [")]
+    assert len(at_jem) == 1 and at_jem[0][5].endswith("*") and at_jem[0][6] == "3"
+    assert "TRADES: with 1 seed done, nothing can be said." in out and "Holm" in out
+    assert not any("TRADES" in row for row in rows)
 
 
 def test_a_comparison_needs_no_torch(place):

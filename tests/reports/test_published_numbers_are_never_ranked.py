@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 
 import pytest
-from recorded import finish, make, scores
+from recorded import JEM, finish, make, scores
 
 from harness.reports import leaderboard, published
 from harness.reports.tables import FRONT
@@ -68,11 +68,15 @@ def test_points_of_the_trade_off_are_primary_and_under_the_same_attack(monkeypat
 
 
 def test_a_page_of_the_same_data_shows_them_apart_and_ranks_our_runs_alone(tmp_path: Path) -> None:
-    run = finish(make(tmp_path, data={"name": "cifar10"}), scores(10.0, 300.0, 40.0))
+    cifar = {"data": {"name": "cifar10"}}
+    finish(make(tmp_path, 1, **cifar), scores(11.0, 300.0, 40.0))
+    for seed, robust in enumerate((1.0, 2.1)):
+        finish(make(tmp_path, seed, method=JEM, **cifar), scores(robust, 300.0, 40.0))
+    run = finish(make(tmp_path, **cifar), scores(10.0, 300.0, 40.0))
     finish(make(tmp_path), scores(10.0, 300.0, 40.0))
     page = leaderboard.write(run.config).page
     ours = page.read_text(encoding="utf-8").split("\n## ")[1]
-    assert "| AT ◆" in ours and "**10.0 [5.0, 15.0]**" in ours, "the best of ours must be bold, however poor"
+    assert "| AT ◆" in ours and "**10.5 ± 0.7**" in ours, "the best of ours must be bold, however poor"
     others = {path.name: path.read_text(encoding="utf-8") for path in (page.parent / "pages").iterdir()}
     for name, text in others.items():
         apart = text.partition(f"## {published.HEADING}")[2]
