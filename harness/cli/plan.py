@@ -15,7 +15,7 @@ from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.passes import network_passes
 from harness.cost.price import Price, disk_needed, warnings
-from harness.launch.preflight import check_all, long_warmups, missing, other_code
+from harness.launch.preflight import check_all, long_warmups, missing, other_code, without_recipe
 from harness.launch.status import duration
 from harness.runs.build import prepare
 from harness.runs.folder import OVER, Fault, readable
@@ -63,7 +63,7 @@ def run(request: Request) -> int:
         if request.arguments.passes:
             console.print(passes_table(runs))
         lacking = [f"Missing: {what}" for what in missing([run for run in runs if run.state not in OVER])]
-        for line in [*lacking, *long_warmups(runs), *warnings(prices)]:
+        for line in [*lacking, *without_recipe(runs), *long_warmups(runs), *warnings(prices)]:
             console.print(line, markup=False, soft_wrap=True)
     return tell(faults)
 

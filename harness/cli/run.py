@@ -20,6 +20,7 @@ from harness.launch.preflight import (
     long_warmups,
     ready_to_judge,
     slow_precision,
+    without_recipe,
 )
 from harness.runs import record
 from harness.runs.folder import OVER
@@ -46,7 +47,9 @@ def run_all(runs: list[Run]) -> int:
     left = [run for run in runs if run.state not in OVER]
     world.on_main(lambda: ready_to_judge(left))
     for line in world.on_main(
-        lambda: check_code(runs) + failed_before(runs) + long_warmups(left) + slow_precision(left)
+        lambda: (
+            check_code(runs) + failed_before(runs) + without_recipe(left) + long_warmups(left) + slow_precision(left)
+        )
     ):
         console.print(line, markup=False, soft_wrap=True)
     console.print(runs_table(runs))

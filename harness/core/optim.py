@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from math import cos, pi
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
+from annotated_types import Ge
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
@@ -27,7 +28,8 @@ foreach: Any = torch
 class Training:
     """The settings of a stage's training.
 
-    epochs: the budget, in passes over the training split. batch: labelled images per step; real_batch: real images
+    epochs: the budget, in passes over the training split. most_images: the most images of it that are seen, whatever
+    the epochs say; null for no bound. batch: labelled images per step; real_batch: real images
     and outliers per step, null for the same number.
     schedule: the learning rate after `warmup` linear steps: constant, cosine to 0, or step (times `gamma` at
     each of the `milestones`, in epochs).
@@ -60,6 +62,7 @@ class Training:
     bound: float = 1e8
     precision: Precision = later(default="fp32")
     collapse: int | None = later(default=3)
+    most_images: Annotated[int, Ge(1)] | None = later(default=None)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "bound"):
@@ -86,7 +89,8 @@ class Training:
 
     def steps(self, images: int) -> int:
         """The number of optimiser steps for a training split of `images` images; at least 1."""
-        return max(1, round(self.epochs * images / self.batch))
+        seen = self.epochs * images
+        return max(1, round(min(seen, self.most_images or seen) / self.batch))
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate at a step, counted from 0, of `steps`."""
@@ -100,14 +104,15 @@ class Training:
 
 
 def scaled(part: T, budget: float) -> T:
-    """Settings in which every training, at any depth, takes `budget` times its epochs, milestones and warm-up.
+    """Settings in which every training, at any depth, takes `budget` times its epochs, milestones, warm-up and bound.
 
     ValueError if a training cannot be that long or short.
     """
     if isinstance(part, Training):
         milestones = tuple(budget * milestone for milestone in part.milestones)
         warmup = round(budget * part.warmup)
-        return replace(part, epochs=budget * part.epochs, milestones=milestones, warmup=warmup)
+        most = part.most_images and max(1, round(budget * part.most_images))
+        return replace(part, epochs=budget * part.epochs, milestones=milestones, warmup=warmup, most_images=most)
     if not is_dataclass(part) or isinstance(part, type):
         return part
     parts = {field.name: scaled(getattr(part, field.name), budget) for field in fields(part) if field.init}

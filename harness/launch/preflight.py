@@ -197,6 +197,22 @@ def long_warmups(runs: list[Run]) -> list[str]:
     return list(lines)
 
 
+def without_recipe(runs: list[Run]) -> list[str]:
+    """A line on each stage that is shorter than its method says, as there is no recipe for the data."""
+    lines: dict[str, None] = {}
+    for run in runs:
+        method, data, images = run.config.method["name"], run.config.data["name"], run.data.length("train")
+        for stage_run in run.stage_runs:
+            how = stage_run.stage.training
+            if how.most_images and how.most_images < how.epochs * images:
+                lines[
+                    f"method={method} has no recipe for data={data}: stage {stage_run.name} takes "
+                    f"{how.most_images / images:.3g} epochs, {how.most_images:,} images, and not its {how.epochs:g}. "
+                    f"python -m harness search method={method} data={data} tunes it."
+                ] = None
+    return list(lines)
+
+
 def _refuse(checks: Iterable[Callable[[], object]]) -> None:
     """Make all checks; UserError with each distinct message of those that fail."""
     messages: dict[str, None] = {}

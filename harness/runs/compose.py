@@ -154,7 +154,10 @@ def compose(
             found: list[Config] = []
             for words in runs:
                 overrides = _parse(words)
-                content = _set_values(composed(*_choices(overrides, places)), _values(overrides, places), parts or {})
+                chosen = composed(*_choices(overrides, places))
+                content = _set_values(chosen, _values(overrides, places), parts or {})
+                if not _has_recipe(chosen, places):
+                    _bound_training(content, words)
                 config, changes = config_of(content), [word for word in words if _changes(word)]
                 # A budget changes the recipe wherever it comes from, as from the file of an experiment.
                 changes += [f"budget={config.budget:.12g}"] if config.budget != 1 else []
@@ -329,6 +332,25 @@ def _resolve_key(config: Any, key: Any, path: str) -> Any:  # noqa: ANN401 - wha
     finally:
         _target.reset(token)
     return _resolve(value, path)
+
+
+def _has_recipe(chosen: "DictConfig", places: Sequence[Path]) -> bool:
+    """Whether there is a recipe for the chosen method and dataset."""
+    return any((place / "recipe" / f"{chosen.hydra.runtime.choices.recipe}.yaml").is_file() for place in places)
+
+
+def _bound_training(content: Part, words: Iterable[str]) -> None:
+    """Bound the stages of a method without a recipe by what fits the data, customary.images, and say so in the notes.
+
+    Epochs of methods are those of their papers, mostly for CIFAR. Stages whose epochs the command sets are left alone.
+    """
+    most, set_keys = content["customary"].get("images"), {word.lstrip("+~").partition("=")[0] for word in words}
+    if most is None:
+        return
+    for name, part in content["method"].items():
+        if isinstance(part, dict) and "training" in part and f"method.{name}.training.epochs" not in set_keys:
+            part["training"]["most_images"] = most
+    content["notes"] = {"recipe": f"none for this dataset: no stage sees more than {most:,} images", **content["notes"]}
 
 
 def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401 - whatever yaml holds
