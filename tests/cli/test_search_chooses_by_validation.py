@@ -164,7 +164,7 @@ def test_a_search_is_chosen_repeated_and_continued(hidden, type_, tmp_path):
     def by_hand(trial):
         scores = record.read(tmp_path / "runs" / trial["run"] / "record.json").scores
         fd = next(score.value for key, score in scores.items() if key.startswith("fd"))
-        return scores["clean_accuracy"].value + scores["robust_accuracy/l2_3"].value - 10 * log10(fd)
+        return scores["clean_accuracy"].value + scores["robust_accuracy/l2_3_apgd-ce"].value - 10 * log10(fd)
 
     worth = [by_hand(trial) for trial in log["trials"]]
     assert [trial["objective"] for trial in log["trials"]] == pytest.approx(worth, abs=1e-3)
