@@ -49,8 +49,8 @@ def run(request: Request) -> int:
     if "protocol" not in _keys(request.overrides):
         request = replace(request, overrides=[*request.overrides, "protocol=search"])
     base = Run(request.config)
-    name, search = read(request.arguments, base.config.method["name"], request.overrides)
-    trials = [Run(config) for config in _configs(request, search, base.config)]
+    name, search = ranges(request.arguments, base.config.method["name"], request.overrides)
+    trials = [Run(config) for config in configs_of(request, search)]
     keys = search.keys(trials[0].config.protocol, base.data)
     status = run_all(trials)
 
@@ -68,7 +68,7 @@ def run(request: Request) -> int:
     return status
 
 
-def read(asked: Arguments, method: str, overrides: Sequence[str]) -> tuple[str, Search]:
+def ranges(asked: Arguments, method: str, overrides: Sequence[str]) -> tuple[str, Search]:
     """The search's name and itself, without the fields that the command sets; UserError if it cannot be read."""
     word = asked.search or method
     path = Path(word) if word.endswith(".yaml") else configs("search") / f"{word}.yaml"
@@ -87,10 +87,10 @@ def read(asked: Arguments, method: str, overrides: Sequence[str]) -> tuple[str, 
         raise UserError(f"{path.name}: {error}.") from None
 
 
-def _configs(request: Request, search: Search, base: Config) -> Iterator[Config]:
+def configs_of(request: Request, search: Search) -> Iterator[Config]:
     """The config of each trial: that of the command, at the trial's budget and values."""
     for trial in range(search.trials):
-        values = [f"{key}={value}" for key, value in search.values(trial, base).items()]
+        values = [f"{key}={value}" for key, value in search.values(trial, request.config).items()]
         yield compose([*request.overrides, f"budget={search.budget:g}", *values], "search", request.typed)[0]
 
 

@@ -20,7 +20,8 @@ from tiny_world import World
 
 import harness
 from harness.cli import main as command
-from harness.cli.request import CHOICES
+from harness.cli import search
+from harness.cli.request import CHOICES, read
 from harness.launch.preflight import check_all
 from harness.runs.reopen import checkpoint_overrides
 from harness.runs.run import Run
@@ -123,6 +124,11 @@ def of_harness(words, world, type_, alone):
     words = [re.sub(r"^rounds=\d+", "rounds=1", OF_A_RUN.sub(lambda _: next(runs).name, word)) for word in words]
     flags = {"--help", "--cfg", "--version"} & set(words)
     verb = words.pop(0) if words and words[0] in command.verbs() else "run"
+    if verb == "search":  # its trials take minutes: each is planned
+        request = read("search", search, words)
+        _, asked = search.ranges(request.arguments, request.config.method["name"], request.overrides)
+        check_all([Run(config) for config in search.configs_of(request, asked)])
+        return
     file = next((word[4:] for word in words if re.fullmatch(r"run=\S+\.\w+", word)), None)
     if file or (verb == "run" and not flags and not (alone and soon(words, world))):
         own = ("run=", "seed=") if file else ("seed=",)

@@ -12,6 +12,8 @@ PUBLISHED = {
     ("adm", "imagenet256"): ("adm-2", "73a61f3567c7"),
     ("acceptance", "cifar10"): ("acceptance-1", "6a3ecc8e0f46"),
     ("acceptance", "imagenet256"): ("acceptance-1", "f02c6b0d276b"),
+    ("search", "digits"): ("search-1", "1bfb51224367"),
+    ("search", "cifar10"): ("search-1", "ae1da60a687c"),
     ("quick", "digits"): ("quick-2", "790b39f1cfbd"),
     ("quick", "cifar10"): ("quick-2", "6e30087094a1"),
     ("quick", "imagenet256"): ("quick-3", "86d169c1e84d"),

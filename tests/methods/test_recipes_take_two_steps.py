@@ -28,8 +28,12 @@ IMAGES = {"cifar10": (100, 10), "cifar100": (300, 100), "imagenet": (18, 3)}
 LARGE = ("wrn50_4", "convnext_cvst", "nf_resnet50")
 """Nets that get images of 32 pixels in these tests."""
 
-RECIPES = ["method={} data={}".format(*name.split("_")) for name in names("recipe") if not name.endswith("_digits")]
-STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith("digits")]
+HERE = ("digits", "fashion_mnist")
+"""Datasets whose studies are run in this repository, not only planned."""
+
+PAIRS = [name.split("_", 1) for name in names("recipe") if not name.endswith(HERE)]
+RECIPES = [f"method={method} data={data}" for method, data in PAIRS]
+STUDIES = [f"experiment={name}" for name in names("experiment") if not name.startswith(("digits", "fashion"))]
 JUDGED_ONLY = [study for study in STUDIES if "acceptance" in study or ("imagenet" in study and "_at_" in study)]
 """Those of `method=pretrained`, as a test below checks; to compose them here would cost each worker that collects."""
 

@@ -1,4 +1,4 @@
-"""A stage of a method that has no recipe for a dataset sees no more images than fit the data; recipes are left alone."""
+"""A stage of a method without a recipe for a dataset sees no more images than fit the data; recipes are left alone."""
 
 import pytest
 from hypothesis import given

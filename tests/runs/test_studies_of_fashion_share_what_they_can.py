@@ -1,0 +1,35 @@
+"""The studies of Fashion-MNIST hold every method once, and share first stages wherever nothing before them differs."""
+
+from harness.core.registry import names
+from harness.runs.compose import compose
+from harness.runs.run import Run
+
+
+def runs(study):
+    """The runs of a study, under a protocol that any checkout has."""
+    return [Run(config) for config in compose([f"experiment={study}", "protocol=quick"])]
+
+
+def test_core_and_all_hold_every_method_that_trains():
+    core, rest = runs("fashion_core"), runs("fashion_all")
+    methods = [run.config.method["name"] for run in (*core, *rest) if run.config.seed == 0]
+    assert sorted(methods) == sorted(names("method").keys() - {"pretrained"})
+    assert len({run.fingerprint for run in core}) == len(core) == 12 and len(rest) == 6
+    assert len({run.stage_runs[0].fingerprint for run in core if run.config.method["name"] != "jem"}) == 3
+
+
+def test_the_ablation_exchanges_one_part_at_a_time_from_the_same_start():
+    study = runs("fashion_ablation")
+    assert len({run.fingerprint for run in study}) == 18 and {run.config.budget for run in study} == {0.25}
+    labels = [run.config.overrides[0].removeprefix("ablation=") for run in study if run.config.seed == 0]
+    assert sorted(labels) == sorted({*names("ablation"), "budget=0.25"} - {"none", "scratch"})
+    starts = {run.stage_runs[0].fingerprint for run in study if run.config.seed == 0}
+    assert len(starts) == 2, "only other augmentation needs another first stage"
+
+
+def test_from_scratch_there_is_one_stage_and_the_budget_that_is_given():
+    first, _ = [
+        Run(c) for c in compose(["experiment=fashion_ablation", "protocol=quick", "ablation=scratch", "budget=1"])
+    ]
+    assert list(first.method.stages) == ["joint"] and first.config.overrides == ["ablation=scratch"]
+    assert not first.method.stages["joint"].training.freeze_norm
