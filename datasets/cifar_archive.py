@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torchvision.datasets
-from filelock import FileLock
 from torch import Tensor
 
 from harness.core.errors import UserError
+from harness.core.files import locked_file
 from harness.datasets.originals import require_originals
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -60,8 +60,7 @@ class Archive:
         return [file for file in files if not file.is_file()]
 
     def _fetch(self, root: str) -> None:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(root) / f"{self.folder}.lock"):  # concurrent runs fetch it once
+        with locked_file(Path(root) / self.folder):  # concurrent runs fetch it once
             try:
                 getattr(torchvision.datasets, self.name)(root, download=bool(self._missing(root)))
             except (OSError, RuntimeError) as error:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
             done: Iterator[Any] = pool.map(_do, range(count), chunksize=AT_A_TIME)
             yield results
             results.extend(done)
+    except BaseException:
+        # At exit, Python would wait for copies that never got work, as where no thread could start that gives it.
+        for process in active_children():
+            process.terminate()
+        raise
     finally:
         _works.pop()
 

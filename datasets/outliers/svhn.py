@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 import torch
 import torchvision.datasets
-from filelock import FileLock
 from PIL import Image
 from scipy.io import loadmat
 from torch import Tensor
 
 from harness.core.dataset import Branch, Dataset, Key, Outliers
 from harness.core.errors import UserError
+from harness.core.files import locked_file
 from harness.core.random import derive
 from harness.core.settings import settings
 from harness.datasets.originals import require_originals
@@ -83,8 +83,7 @@ class SVHN(Outliers):
         return [name for name in FILES.values() if not (self._root / name).is_file()]
 
     def _fetch(self) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._root / "svhn.lock"):  # concurrent runs fetch them once
+        with locked_file(self._root / "svhn"):  # concurrent runs fetch them once
             try:
                 for part, name in FILES.items():
                     if name in self._missing:

@@ -10,16 +10,17 @@ import ast
 import errno
 import logging
 import os
+import resource
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from harness.cli.request import CHOICES, read
-from harness.core.errors import OutputLost, UserError, near, short
+from harness.core.errors import OutputLost, UserError, near, out_of_memory, short
 from harness.core.registry import names
 from harness.core.signals import Leave
 from harness.core.text import visible
@@ -68,8 +69,8 @@ class Visible(logging.Formatter):
 def main() -> None:
     """Run the command line and exit.
 
-    The status is 0; 1 if a run failed; 2 on a UserError, or where the output cannot be written; 3 if some runs cannot
-    be read; 141 if the reader of the output is gone, as with `| head`; 143 on SIGTERM; 130 on Ctrl-C.
+    The status is 0; 1 if a run failed; 2 on a UserError, where the output cannot be written, or memory ends; 3 if some
+    runs cannot be read; 141 if the reader of the output is gone, as with `| head`; 143 on SIGTERM; 130 on Ctrl-C.
     """
     with _streams():
         sys.exit(_status())
@@ -89,6 +90,21 @@ def _status() -> int:
         return _say("\nTold to leave: what was done is saved. The same command goes on from here.", 143)
     except KeyboardInterrupt:
         return _say("\nInterrupted. The same command goes on from here.", 130)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        with suppress(OutputLost):
+            sys.stdout.flush()
+        _say(_short_of_memory(), 2)
+        os._exit(2)  # libraries that were imported in part would fail once more at a usual exit
+
+
+def _short_of_memory() -> str:
+    """What to say where memory ends: whose limit it is, and what to do."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limited = limit != resource.RLIM_INFINITY
+    whose = f"A process may take {limit / 1e9:.1f} GB here (ulimit -v)" if limited else "The machine has no more of it"
+    return f"Out of memory. {whose}. Nothing is written in part: the same command goes on, where there is more."
 
 
 def _say(text: str, status: int) -> int:

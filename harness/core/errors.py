@@ -17,6 +17,12 @@ PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 """A value that Hydra and shells read as it is typed."""
 
 
+NO_MEMORY = re.compile(
+    r"(?i)can(no|')t allocate memory|failed to map segment|cannot map zero-fill pages|can't start new thread"
+)
+"""What torch, the system and its loader of libraries say where memory ends."""
+
+
 class UserError(Exception):
     """An error that the user can fix; its message says what, where and how. No traceback is shown; exit status 2."""
 
@@ -61,6 +67,14 @@ class OutputLost(BaseException):
 
 class CanaryFailed(Exception):
     """A check before an evaluation shows that its numbers would be wrong."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one before it, says that memory, of a GPU or of the machine, does not suffice."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    lacking = kinds & {"MemoryError", "OutOfMemoryError"} or NO_MEMORY.search(str(error))
+    return bool(lacking) or (before is not None and out_of_memory(before))
 
 
 def first_line(error: BaseException) -> str:

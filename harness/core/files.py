@@ -1,5 +1,7 @@
 """Atomic files: a reader sees the whole file or none."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -7,6 +9,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -22,6 +25,13 @@ log = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.\w+)?")
 """The name of a temporary file; it contains the pid and host of its writer."""
+
+LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of flock on file systems that have no locks."""
+
+NO_LOCKS = """\
+{place} is on a file system that takes no locks (flock: {reason}), so nothing keeps two processes from writing one file\
+"""
 
 LONGEST = 128
 """Bytes of the longest name; a file system allows 255, of which suffixes and temporary files need some."""
@@ -95,14 +105,38 @@ def _is_dead(pid: str, host: str) -> bool:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[None]:
-    """Hold a lock so that one process at a time creates this file; UserError if its folder cannot be written to."""
+    """Hold a lock so that one process at a time creates this file.
+
+    UserError if its folder cannot be written to, or if the file system takes no locks.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_locks(path.parent)
         lock = FileLock(path.with_name(f".{path.name}.lock")).acquire()
     except OSError as error:
         raise _write_error(path, error) from None
     with lock:
         yield
+
+
+def check_locks(folder: Path) -> None:
+    """Raise UserError if the file system of a folder, which need not exist yet, takes no locks."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    try:
+        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - closed below
+    except OSError:
+        return  # what cannot be written says so when it is written
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in LOCKLESS:
+                raise
+            raise UserError(
+                f"{NO_LOCKS.format(place=place, reason=error.strerror)}. Have it mounted with locks (Lustre: the "
+                "option flock; NFS: lockd, and no option nolock), or choose a folder elsewhere, such as by runs=FOLDER "
+                "or data.root=FOLDER."
+            ) from None
 
 
 def _write_error(path: Path, error: OSError) -> UserError:

@@ -1,5 +1,6 @@
 """Map a step number to a batch: order and augmentation depend on (seed, step) only, so no state is saved."""
 
+import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -8,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as View
 
 from harness.core.dataset import BadImage, Items, Key, OnBadImage, gather
-from harness.core.errors import UserError
+from harness.core.errors import UserError, first_line
 from harness.core.random import derive
 from harness.core.signals import detach
 
@@ -20,6 +21,14 @@ KILLED = "DataLoader worker (pid"
 """Start of torch's message about a data loader worker process that died; its signal handler may raise it anywhere."""
 
 GONE = "A process that loads images was ended from outside. Often memory is short: let there be fewer, workers=N."
+
+UNSHARED = (
+    "Processes that load images hand them over in shared memory, /dev/shm, which cannot be used here, or is too small "
+    "({reason}). Have it mounted with more room, let there be fewer, workers=N, or none, workers=0."
+)
+
+NO_ROOM = "unable to allocate shared memory"
+"""What torch says of it."""
 
 GIANT = 1 << 24
 """From this many items on, a stream draws with replacement, to avoid a permutation of, say, 79 million indices."""
@@ -45,12 +54,14 @@ def batches(
     An image that cannot be read raises UserError; with on_bad_image="skip" the next readable one replaces it, and
     its path is added to `skipped`.
     """
+    if workers:
+        check_sharing()
     # Whole batches come from the view; the sampler alone decides which items.
     loader = DataLoader(
         _Readable(view, length),
         batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
-        collate_fn=_identity,
+        collate_fn=_hand_over,
         worker_init_fn=detach,
         pin_memory=pinned,
         generator=torch.Generator(),  # seeds worker processes, which do not use it: spares the global generator
@@ -65,6 +76,15 @@ def batches(
         if skipped is not None:
             skipped.update(bad)
         yield images, labels
+
+
+def check_sharing() -> None:
+    """UserError if processes cannot hand images over here: shared memory is missing, read-only or full."""
+    try:
+        multiprocessing.Semaphore()
+        torch.empty(1).share_memory_()
+    except (OSError, RuntimeError, ImportError) as error:
+        raise UserError(UNSHARED.format(reason=first_line(error))) from None
 
 
 def _guard(loader: Iterable[Any]) -> Iterator[Any]:
@@ -83,6 +103,8 @@ def _guard(loader: Iterable[Any]) -> Iterator[Any]:
         except RuntimeError as error:
             if KILLED in str(error):
                 raise UserError(GONE) from None
+            if NO_ROOM in str(error):
+                raise UserError(UNSHARED.format(reason=NO_ROOM)) from None
             raise
         yield item
 
@@ -142,8 +164,15 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         return None
 
 
-def _identity(whole: Any) -> Any:  # noqa: ANN401 - a batch that is already collated
-    return whole  # a named function, because spawned worker processes cannot unpickle a lambda
+def _hand_over(whole: tuple[Tensor, Tensor, dict[str, str]]) -> tuple[Tensor, Tensor, dict[str, str]]:
+    """A batch, which is collated already, in the memory that a worker shares with its parent.
+
+    torch would move it there itself, but in a thread: where room is lacking, the parent would wait without end.
+    """
+    if get_worker_info():
+        for tensor in whole[:2]:
+            tensor.share_memory_()
+    return whole
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ from harness.core.errors import Damaged, Unreadable, printable
 
 T = TypeVar("T")
 
-LARGEST = 100 * 10**6
+LARGEST_FILE = 100 * 10**6
 """Bytes of the largest file that is read whole. A record of 50,000 images, 12 attacks and 2,000 scores has 2 MB."""
 
 LARGEST_CONFIG = 10**6
@@ -48,7 +48,7 @@ HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
-def read_file(path: Path, largest: int = LARGEST) -> bytes:
+def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """The content of a file of a run's folder. The folder may be a link; a file in it only to one in the same folder.
 
     FileNotFoundError if there is none; Unreadable if it is no regular file, leads out of the folder or is too large.
@@ -67,7 +67,7 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
         if about.st_size > largest:
             raise Unreadable(path, f"it has {about.st_size:,} bytes, and at most {largest:,} are read")
         with os.fdopen(file, "rb", closefd=False) as stream:
-            return stream.read(largest)
+            return stream.read(about.st_size)  # a buffer of that size is made at once: never of `largest`
     finally:
         os.close(file)
 
@@ -98,7 +98,7 @@ def _open(path: Path) -> int:
     return os.open(target, flags)
 
 
-def parsed(path: Path, parse: Callable[[bytes], T], largest: int = LARGEST) -> T:
+def parsed(path: Path, parse: Callable[[bytes], T], largest: int = LARGEST_FILE) -> T:
     """What `parse` makes of a file; Damaged if it raises ValueError, else the errors of `read_file`."""
     content = read_file(path, largest)
     try:

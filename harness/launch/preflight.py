@@ -13,6 +13,8 @@ from torch import nn
 
 from harness.core.device import choose_device, computing
 from harness.core.errors import UserError, short
+from harness.core.files import check_locks
+from harness.core.loader import check_sharing
 from harness.core.settings import flatten
 from harness.evaluation import evaluator
 from harness.evaluation.metric import Metric
@@ -21,7 +23,7 @@ from harness.launch.launchers import launcher
 from harness.runs import build
 from harness.runs.changed import outdated
 from harness.runs.execute import described
-from harness.runs.folder import OVER, check_locks, failure_reason, readable
+from harness.runs.folder import OVER, failure_reason, readable
 from harness.runs.record import Origin, Record
 from harness.runs.run import Run, fingerprint
 from harness.tracking import store, tags
@@ -152,6 +154,8 @@ def check_settings(run: Run) -> None:
         tags.check_names(run)
     if not chosen.elsewhere:
         choose_device(run.config.device)
+        if run.config.workers:
+            check_sharing()
 
     # The net, the parts of the protocol, and the record at the end.
     model = build.check_net(run)
@@ -159,7 +163,8 @@ def check_settings(run: Run) -> None:
         _check_memory(model)
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
-    evaluator.metrics(run.config.protocol)
+    if not evaluator.metrics(run.config.protocol):
+        raise UserError("protocol.metrics is empty, so nothing would be judged: leave at least one metric in it.")
     evaluator.sampling(run.config.protocol)
     if selection := evaluator.selection(run.config.protocol):
         for steps in selection.candidates(run.method.sampler.steps):

@@ -134,7 +134,9 @@ def _index(task: str) -> int:
 def _output(*command: str) -> list[str]:
     """Run a SLURM command and return the lines that it prints; UserError if it fails or does not answer."""
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        process = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE, check=True
+        )
     except subprocess.TimeoutExpired:
         problem = f"no answer in {PATIENCE} seconds"
     except OSError as error:

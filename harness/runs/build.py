@@ -107,7 +107,9 @@ def _takes(part: Part, data: Dataset) -> bool:
 
 def _shipped_models() -> dict[str, Part]:
     """The contents of configs/model, by name."""
-    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(configs("model").glob("*.yaml"))}
+    return {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(configs("model").glob("*.yaml"))
+    }
 
 
 def initial(run: Run) -> EnergyModel:

@@ -19,8 +19,8 @@ Part = dict[str, Any]
 AUTO = "auto"
 """A net's mean and std, where they are to be those of the data."""
 
-LARGEST = 2**63
-"""Whole numbers lie in [-LARGEST, LARGEST): 64 bits, as tensors, generators and databases have them."""
+TOO_LARGE = 2**63
+"""Whole numbers lie in [-TOO_LARGE, TOO_LARGE): 64 bits, as tensors, generators and databases have them."""
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 """A text with at least one character."""
@@ -218,7 +218,7 @@ def _check_values(value: Any, key: str, depth: int = 0) -> None:  # noqa: ANN401
         if not math.isfinite(value):
             raise UserError(f"{key}: a finite number is expected, not {value}")
     elif isinstance(value, int):
-        if not -LARGEST <= value < LARGEST:
+        if not -TOO_LARGE <= value < TOO_LARGE:
             raise UserError(f"{key}: a number of 64 bits is expected, not {short(value)}")
     elif value is not None and not isinstance(value, Selection):
         raise UserError(f"{key}: a text, a number, true, false or null is expected, not {short(value)}")

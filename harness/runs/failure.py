@@ -3,14 +3,14 @@
 import signal
 import traceback
 from contextlib import suppress
-
-import torch
+from textwrap import indent
 
 from harness.core.distributed import join
-from harness.core.errors import CanaryFailed, UserError, first_line
+from harness.core.errors import CanaryFailed, UserError, first_line, out_of_memory
 from harness.core.files import write_text
 from harness.core.loader import GONE, KILLED
 from harness.core.signals import in_main_thread
+from harness.core.text import code_block, visible
 from harness.runs.run import Run
 
 
@@ -51,27 +51,25 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory, of a GPU or of the machine, did not do."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
 def no_memory(error: Exception) -> str:
     """Such an error in a few words, with the process that met it if a run has several."""
     world = join()
     which = f" in process {world.rank} of {world.size}" if world.size > 1 else ""
-    return f"Out of memory{which} ({first_line(error)})"
+    reason = first_line(error)
+    return f"Out of memory{which}" + f" ({reason})" * bool(reason)
 
 
 def _failure(run: Run, error: Exception) -> str:
+    # Texts of others, such as paths and words of a command, stand indented or fenced: as code, which acts on no page.
     return f"""# {run.name} failed
 
-{one_line(error)}
+{indent(visible(one_line(error)), "    ")}
 
 What was done so far is kept. Once the cause is mended, the same command with `retry=true` goes on from there.
 
-```
-{"".join(traceback.format_exception(error))}```
+{code_block("".join(traceback.format_exception(error)).rstrip())}
 
-Command: `{run.config.command}`
+Command:
+
+{indent(visible(run.config.command), "    ")}
 """

@@ -3,12 +3,10 @@
 Anybody may have written it: `readable` lets no folder hide another.
 """
 
-import errno
 import fcntl
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 from filelock import FileLock
 
 from harness.core.errors import Unreadable, UserError, printable, why
+from harness.core.files import LOCKLESS, NO_LOCKS, check_locks
 from harness.core.reading import LARGEST_CONFIG, read_file, text
 from harness.runs import record
 
@@ -30,13 +29,6 @@ RunState = Literal[
 
 OVER: tuple[RunState, ...] = record.OVER
 """The states of a run that has its record."""
-
-LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""Errors of flock on file systems that have no locks."""
-
-NO_LOCKS = """\
-{place} is on a file system that takes no locks (flock: {reason}), so nothing keeps two processes from writing one run\
-"""
 
 
 class Fault(NamedTuple):
@@ -53,6 +45,8 @@ def readable(folder: Path, read: Callable[[Path], T]) -> T | Fault:
     """What `read` makes of a run's folder, or why it fails: whatever a folder holds, the others are still read."""
     try:
         return read(folder)
+    except MemoryError:  # the fault of this machine, not of the folder
+        raise
     except Exception as error:  # each kind of damage has an error of its own, and all are shown
         file = f"{error.path.name}: " if isinstance(error, Unreadable) else ""
         return Fault(printable(folder.name), f"{file}{why(error)}")
@@ -79,7 +73,7 @@ def state(folder: Path) -> RunState:
 def failure_reason(folder: Path) -> str:
     """Why a run failed, as its failure.md says in one line; Unreadable if that cannot be read."""
     lines = text(read_file(folder / "failure.md", LARGEST_CONFIG)).split("\n")
-    return lines[2] if len(lines) > 2 else "failure.md does not say why"
+    return lines[2].strip() if len(lines) > 2 else "failure.md does not say why"
 
 
 def lock(folder: Path, name: str = "lock") -> FileLock:
@@ -93,25 +87,6 @@ def lock(folder: Path, name: str = "lock") -> FileLock:
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UserError(f"{path} is no file, so it cannot be locked: remove it.")
     return FileLock(path)
-
-
-def check_locks(folder: Path) -> None:
-    """Raise UserError if the file system of a folder, which need not exist yet, takes no locks."""
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    try:
-        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - closed below
-    except OSError:
-        return  # what cannot be written says so when it is written
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in LOCKLESS:
-                raise
-            raise UserError(
-                f"{NO_LOCKS.format(place=place, reason=error.strerror)}. Have it mounted with locks (Lustre: the "
-                "option flock; NFS: lockd, and no option nolock), or keep the runs elsewhere: runs=FOLDER."
-            ) from None
 
 
 def is_locked(folder: Path) -> bool:

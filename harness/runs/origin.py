@@ -104,7 +104,8 @@ def _git(*arguments: str) -> str:
     """What git prints on the checkout; empty without git, or if the code is installed, even inside another checkout."""
     if not _is_checkout():
         return ""
-    process = subprocess.run(["git", "-C", str(NOTED.parent), *arguments], capture_output=True, text=True)
+    command = ["git", "-C", str(NOTED.parent), *arguments]
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     return process.stdout.strip() if process.returncode == 0 else ""
 
 
@@ -146,4 +147,4 @@ def _capability() -> str:
 
 
 def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

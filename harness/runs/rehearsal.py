@@ -8,11 +8,11 @@ import torch
 
 from harness.core.device import full_precision, release_memory, reset_peak_memory
 from harness.core.distributed import join
-from harness.core.errors import Diverged, UserError
+from harness.core.errors import Diverged, UserError, out_of_memory
 from harness.core.walk import Walk, marginal_score, walk
 from harness.evaluation import evaluator
 from harness.runs import build
-from harness.runs.failure import no_memory, out_of_memory
+from harness.runs.failure import no_memory
 from harness.runs.run import Run, StageRun
 from harness.training.step import Step
 

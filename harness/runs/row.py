@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.core.errors import UserError, why
 from harness.core.files import read_checked
-from harness.core.reading import LARGEST, read_file
+from harness.core.reading import LARGEST_FILE, read_file
 from harness.evaluation.score import Count, Number, Score, Selection
 from harness.runs import record
 from harness.runs.code import file_of
@@ -59,7 +59,7 @@ class Row:
     origin: Origin | None = None
     find: Find = field(default=lambda _: None, compare=False, repr=False)
 
-    def read(self, name: str, parse: Callable[[bytes], T], largest: int = LARGEST) -> T | None:
+    def read(self, name: str, parse: Callable[[bytes], T], largest: int = LARGEST_FILE) -> T | None:
         """What `parse` makes of a file of the run's folder, downloaded if need be; None if there is none.
 
         None too, with a note in `faults`, if it cannot be read: a figure may lack a run, and no file hides the others.
@@ -69,6 +69,8 @@ class Row:
             return None if path is None else parse(read_file(path, largest))
         except FileNotFoundError:
             return None
+        except MemoryError:  # the fault of this machine, not of the file
+            raise
         except Exception as error:  # each kind of damage has an error of its own
             self.doubt(name, why(error))
             return None

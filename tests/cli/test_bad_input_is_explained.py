@@ -1,9 +1,13 @@
 """Bad input gives one clear message with what to type next, exit status 2, no traceback, and writes nothing."""
 
 import shlex
+import tracemalloc
 
 import pytest
-from commandline import harness
+from commandline import METRICS, harness
+
+from harness.core.errors import UserError
+from harness.runs.compose import compose
 
 CASES = {
     "method=atjm": ["Did you mean atjem", "There are: at,"],
@@ -59,6 +63,7 @@ CASES = {
     "seed=1e30": ["seed", "64 bits"],
     "-m seed=range(0,10,0)": ["seed=range(0,10,0)", "zero"],
     "-m seed=range(0,1e9)": ["more than 10,000 runs"],
+    "-m seed=shuffle(range(0,1e9))": ["more than 10,000 runs"],
     "threads=99999999999": ["threads", "1024"],
     "workers=1000000": ["workers", "1024"],
     "evaluators=1000000": ["evaluators", "1024"],
@@ -96,6 +101,10 @@ CASES = {
     "reports=": ["reports", "at least 1 character"],
     "init=": ["init", "at least 1 character"],
     "device=meta": ["device=meta", "device=cpu"],
+    "device=cpu:7": ["device=cpu:7", "not numbered", "device=cpu"],
+    " ".join(f"~protocol.metrics.{metric}" for metric in ("accuracy", "robustness", *METRICS)): [
+        "nothing would be judged"
+    ],
     "runs=/dev/null": ["runs=/dev/null", "no folder", "runs=FOLDER"],
     f"runs={'k' * 5000}": ["runs", "no path is as long"],
     f"init={'k' * 300}": ["init", "no path is as long"],
@@ -126,6 +135,27 @@ def test_the_message_says_what_is_wrong_and_what_to_type(arguments, type_, tmp_p
     for part in CASES[arguments]:
         assert part in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_is_too_large_is_not_made_to_be_counted():
+    tracemalloc.start()
+    with pytest.raises(UserError, match="more than 10,000 runs"):
+        compose(["-m", "seed=shuffle(range(0,2000000))"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+    assert len(compose(["-m", "seed=shuffle(range(0,7))"])) == 7
+
+
+def test_processes_that_cannot_share_memory_are_refused_before_training(type_, tmp_path, monkeypatch):
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.Semaphore", fail)
+    status, _, err = type_("method=standard", "workers=2")
+    assert status == 2 and list(tmp_path.iterdir()) == []
+    for part in ("/dev/shm", "No space left", "workers=N", "workers=0"):
+        assert part in err
 
 
 def test_a_value_that_must_be_quoted_is_shown_so(type_, tmp_path):

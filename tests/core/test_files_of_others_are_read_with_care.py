@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_what_is_no_file_or_too_large_is_refused_without_waiting(tmp_path: Path)
     with pytest.raises(Unreadable, match="5 bytes, and at most 4"):
         read_file(tmp_path / "large", 4)
     assert read_file(tmp_path / "large", 5) == b"12345"
+
+
+def test_a_file_takes_the_memory_of_its_size_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"12345")
+    tracemalloc.start()
+    assert read_file(tmp_path / "small", 10**9) == b"12345"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6
 
 
 @settings(max_examples=50)

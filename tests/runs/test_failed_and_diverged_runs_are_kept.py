@@ -2,12 +2,15 @@
 
 import pytest
 from commandline import quick
+from markdown_it import MarkdownIt
 
 import harness
+from harness.core.errors import UserError
 from harness.launch.launchers import launch
 from harness.launch.show import Show
 from harness.methods.at import Robust
-from harness.runs.failure import RunFailed
+from harness.runs.failure import RunFailed, write_failure
+from harness.runs.folder import failure_reason
 
 
 @pytest.fixture
@@ -30,6 +33,19 @@ def test_a_fault_is_written_down_and_retried_when_asked(run, monkeypatch):
     (again,) = harness.plan(*quick("at", steps=4), f"runs={run.root}", "retry=true")
     assert launch([again], Show()) == 0
     assert again.state == "done" and not (run.folder / "failure.md").exists()
+
+
+def test_what_failure_md_quotes_of_others_is_code_on_any_page(run):
+    nasty = "a `b` <script>\n# c | d\n```\n![e](f)\x1b[31m"
+    run.freeze()
+    write_failure(run, UserError(nasty))
+    text = (run.folder / "failure.md").read_text(encoding="utf-8")
+    assert failure_reason(run.folder) == "a `b` <script>"
+    tokens = MarkdownIt().parse(text)
+    kinds = [token.type for token in tokens if token.type.endswith("_open") or token.type in ("code_block", "fence")]
+    assert kinds == ["heading_open", "code_block", "paragraph_open", "fence", "paragraph_open", "code_block"]
+    assert "\x1b" not in text and tokens[3].content == nasty.replace("\x1b", "␛") + "\n"
+    assert tokens[-1].content == f"{run.config.command}\n"
 
 
 def test_a_failed_run_does_not_stop_the_next(tmp_path, monkeypatch):

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import on_disk
 import pytest
+import torch
 from commandline import quick
 
 import harness as api
+from harness.core import loader
+from harness.core.errors import UserError
+from harness.core.loader import batches
 from harness.runs import record
 from harness.runs.execute import execute
 from harness.runs.failure import RunFailed
@@ -104,3 +108,13 @@ def test_a_fault_of_the_processes_that_load_images_is_named_in_one_line(fault, p
     told = (run.folder / "failure.md").read_text().splitlines()[2]
     assert all(part in told for part in FAULTS[fault]), told
     assert all(part in str(failed.value).splitlines()[0] for part in FAULTS[fault])
+
+
+def test_a_batch_that_finds_no_shared_memory_is_an_error_and_never_waited_for(digits, monkeypatch):
+    def fail(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device")
+
+    monkeypatch.setattr(loader, "check_sharing", lambda: None)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
+    with pytest.raises(UserError, match=r"/dev/shm.*too small.*workers=0"):
+        next(batches(digits.view("train", "plain"), 100, 8, seed=0, start=0, stop=4, workers=1))

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from commandline import bare
 
+from harness.core import files
 from harness.core.errors import UserError
+from harness.core.files import check_locks, locked_file
+from harness.datasets.cifar import CIFAR10
+from harness.datasets.digits import Digits
+from harness.datasets.outliers.svhn import SVHN
 from harness.runs import folder as run_folder
-from harness.runs.folder import check_locks, is_locked, lock
+from harness.runs.folder import is_locked, lock
 
 FAULTS = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP]
 
@@ -39,6 +44,19 @@ def test_a_lock_is_refused_and_never_made_of_a_file_alone(lockless, tmp_path):
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_what_a_run_would_fetch_or_make_once_is_refused_too(lockless, monkeypatch, tmp_path):
+    fetched = []
+    for name in ("CIFAR10", "SVHN"):
+        monkeypatch.setattr(f"torchvision.datasets.{name}", lambda *given, **more: fetched.append(given))
+    places = [CIFAR10(root=str(tmp_path), download=True), SVHN(Digits(), root=str(tmp_path), download=True)]
+    for place in places:
+        with pytest.raises(UserError, match=r"takes no locks.*data\.root=FOLDER"):
+            place.ready()
+    with pytest.raises(UserError, match="takes no locks"), locked_file(tmp_path / "statistics.npz"):
+        pass
+    assert fetched == [] and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "verb", [["status"], ["plan", "method=standard", "tracking=off"], ["sync"]], ids=lambda v: v[0]
 )
@@ -65,9 +83,7 @@ def test_other_faults_of_locks_are_not_taken_for_it(monkeypatch, tmp_path):
 
 
 def test_a_folder_that_may_not_be_written_is_not_taken_for_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        run_folder.tempfile, "TemporaryFile", lambda dir: (_ for _ in ()).throw(PermissionError(13, "no"))
-    )
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda dir: (_ for _ in ()).throw(PermissionError(13, "no")))
     check_locks(tmp_path / "a" / "b")
 
 

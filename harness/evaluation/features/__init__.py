@@ -170,13 +170,13 @@ def shipped(name: str, data: str = "") -> str:
     extractor's class: a protocol contains it, and importing extractors is slow.
     """
     path = _digests().get(name) or _digests().get(f"{name}-{data}")
-    return path.read_text().split()[0] if path else ""
+    return path.read_text(encoding="utf-8").split()[0] if path else ""
 
 
 def _digest_beside(file: Path) -> str:
     """The sha256 that stands beside a weights file; empty if none does."""
     beside = file.with_suffix(".sha256")
-    return beside.read_text().split()[0] if beside.is_file() else ""
+    return beside.read_text(encoding="utf-8").split()[0] if beside.is_file() else ""
 
 
 def _digests() -> dict[str, Path]:
