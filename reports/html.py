@@ -11,6 +11,7 @@ from harness.reports.series import Series, said
 from harness.reports.stability import Study
 from harness.reports.tables import DOUBT, FRONT, Table
 from harness.reports.webpage import pack, write_page
+from harness.runs.folder import Fault
 
 SAMPLES = 24
 """Maximum number of series whose sample grids are shown, best first: the page embeds the images."""
@@ -41,23 +42,25 @@ class Part:
     figures: Sequence[tuple[str, str]] = ()
 
 
-def write(
-    folder: Path,
-    sections: Sequence[Section],
-    studies: Sequence[Study],
-    drawn: Mapping[str, Figures],
-) -> None:
-    """Write the page; drawn: the figures of each section and study, by the name of the section or study."""
+def make_parts(
+    folder: Path, sections: Sequence[Section], studies: Sequence[Study], drawn: Mapping[str, Figures]
+) -> list[Part]:
+    """Return the parts of the page; drawn: the figures of each section and study, by its name."""
     figures = {
         name: [(text, pack((folder / path).read_bytes())) for text, path in captioned]
         for name, captioned in drawn.items()
     }
-    parts = [
+    return [
         *(_section_part(section, figures[section.name]) for section in sections),
         *(_study_part(study, figures[study.name]) for study in studies),
         *(_published_part(data) for data in dict.fromkeys(result.data for result in published.everything())),
     ]
-    write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, doubt=DOUBT, front=FRONT)
+
+
+def write(folder: Path, parts: Sequence[Part], faults: Sequence[Fault]) -> None:
+    """Write the page; faults: what could not be read of the runs."""
+    lines = [str(fault) for fault in faults]
+    write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, faults=lines, doubt=DOUBT, front=FRONT)
 
 
 def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:

@@ -46,9 +46,10 @@ def write(config: Config, source: str = "folders") -> Report:
     with _without_collector():
         found, unread = find_rows(config, source)
         with runpage.pages(folder / "runs", found, apart=source == "folders") as faults:
-            overview = _write(folder, found)
-    # What could not be read is known when all pages are written.
+            overview, parts = _write(folder, found)
+    # What could not be read is known when all other pages are written.
     faults = [*unread, *faults]
+    html.write(folder, parts, faults)
     write_text(folder / "LEADERBOARD.md", _join([*overview, *_unreadable(faults)]))
     return Report(folder / "LEADERBOARD.md", faults)
 
@@ -63,8 +64,8 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _write(folder: Path, found: Sequence[Row]) -> list[str]:
-    """Write all pages except those of runs; return the parts of the overview."""
+def _write(folder: Path, found: Sequence[Row]) -> tuple[list[str], list[html.Part]]:
+    """Write all pages except those of runs and both overviews; return the parts of the overviews."""
     sections, varied = make_sections(found), studies(found)
     drawn = {section.name: list(figures(section, folder)) for section in sections}
     drawn |= {study.name: list(study.figures(folder)) for study in varied}
@@ -77,8 +78,7 @@ def _write(folder: Path, found: Sequence[Row]) -> list[str]:
     write_text(folder / "references.bib", titles.BIBLIOGRAPHY.read_text(encoding="utf-8"))
     with atomic_write(folder / "leaderboard.csv") as path:
         tidy(found).to_csv(path, index=False, lineterminator="\n")
-    html.write(folder, sections, varied, drawn)
-    return _overview(sections, varied)
+    return _overview(sections, varied), html.make_parts(folder, sections, varied, drawn)
 
 
 def make_sections(found: Sequence[Row]) -> list[Section]:

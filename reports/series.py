@@ -1,10 +1,12 @@
 """Series: the runs of one experiment, repeated with different seeds."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from math import fsum, nan, sqrt
 from statistics import fmean
 
@@ -124,10 +126,22 @@ def judged(run: Row) -> tuple[str, str, str]:
     return run.data, run.protocol.id, run.protocol.hash
 
 
+PLAIN = re.compile(r"(?!stability-)([^-+]+)-([^+]+)-([^-+]+)|stability-([^-+]+)-([^+]+)-([0-9a-f]{12})-([^+]+)")
+"""Names of pages from which their parts can be read: dataset, protocol, hash, and factors of a study."""
+
+
 def page_name(run: Row) -> str:
-    """Return the stem of the file names of a run's section or study; UserError if it cannot name a file."""
-    factors = sorted(run.study)
-    return valid_name("-".join(["stability", *judged(run), *factors] if factors else judged(run)))
+    """Return the stem of the file names of a run's section or study; UserError if it cannot name a file.
+
+    No two have the same: where a hyphen within a part could be taken for one between parts, a digest follows.
+    """
+    parts = [*judged(run), *(["-".join(sorted(run.study))] if run.study else [])]
+    name = "-".join(["stability"] * bool(run.study) + parts)
+    match = PLAIN.fullmatch(name)
+    is_plain = match and [part for part in match.groups() if part is not None] == parts
+    if not is_plain or any("-" in factor for factor in run.study):
+        name += f"+{sha256(json.dumps([judged(run), sorted(run.study)]).encode()).hexdigest()[:16]}"
+    return valid_name(name)
 
 
 def title(run: Row) -> str:

@@ -5,12 +5,14 @@ Times are taken from earlier runs of the same kind in the folder of runs.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.request import Request
 from harness.cli.tables import console, relative, runs_table, tell
+from harness.core.errors import UserError
 from harness.core.settings import settings
 from harness.cost.disk import size
 from harness.cost.passes import network_passes
@@ -18,6 +20,7 @@ from harness.cost.price import Price, disk_needed, warnings
 from harness.launch.preflight import check_all, long_warmups, missing, other_code, without_recipe
 from harness.launch.status import duration
 from harness.runs.build import prepare
+from harness.runs.config import Config
 from harness.runs.folder import OVER, Fault, readable
 from harness.runs.pace import Paces
 from harness.runs.run import Run
@@ -38,7 +41,7 @@ class Arguments:
 
 def run(request: Request) -> int:
     """Print the tables of runs, stages and costs; return 3 if the folder of a run cannot be read."""
-    asked = check_all([Run(config) for config in request.configs])
+    asked = _check(request.configs)
     paces = Paces(asked[0].root)
     looked_at = [(run, readable(run.folder, lambda _, run=run: _look(run, paces))) for run in asked]
     faults = [answer for _, answer in looked_at if isinstance(answer, Fault)]
@@ -66,6 +69,22 @@ def run(request: Request) -> int:
         for line in [*lacking, *without_recipe(runs), *long_warmups(runs), *warnings(prices)]:
             console.print(line, markup=False, soft_wrap=True)
     return tell(faults)
+
+
+def _check(configs: Sequence[Config]) -> list[Run]:
+    """The runs of some configs, which fetch nothing; UserError with all that is wrong with them."""
+    here = [replace(c, **{part: getattr(c, part) | {"download": False} for part in _fetching(c)}) for c in configs]
+    try:
+        return check_all([Run(config) for config in here])
+    except UserError as error:
+        if not any(map(_fetching, configs)):
+            raise
+        raise UserError(f"{error}\nA plan fetches nothing: the command itself does, with download=true.") from None
+
+
+def _fetching(config: Config) -> list[str]:
+    """The parts of a config that would fetch files."""
+    return [part for part in ("data", "outliers") if getattr(config, part).get("download")]
 
 
 def _look(run: Run, paces: Paces) -> str:

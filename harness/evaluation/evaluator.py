@@ -150,7 +150,7 @@ class Evaluation:
 
     def merge(self) -> tuple[Result, float]:
         """Merge all scores and outcomes, with the seconds they took; write pictures and tables to the run's folder."""
-        total, seconds = Result({}), 0.0
+        total, seconds, drawn = Result({}), 0.0, set[str]()
         for name, metric in self.metrics.items():
             started = time.monotonic()
             # Merge the metric's parts; two entries must not give the same score.
@@ -161,7 +161,9 @@ class Evaluation:
             total.scores.update(result.scores)
             total.outcomes.update(result.outcomes)
             for picture, write in result.pictures.items():
-                with atomic_write(self.folder / f"{picture}.png") as temporary:
+                own = f"{picture}-{name}" if picture in drawn else picture  # that of an entry before it stays
+                drawn.add(picture)
+                with atomic_write(self.folder / f"{own}.png") as temporary:
                     write(temporary)
             for table, lines in result.tables.items():
                 write_json(self.folder / f"{table}.json", lines)

@@ -5,10 +5,11 @@ import shlex
 import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import uuid4
 
 import submitit
+from pydantic import Field
 from submitit.core.utils import FailedJobError
 
 from harness.core.errors import UserError
@@ -28,6 +29,9 @@ RESTARTS = 1000
 LONGEST = 1000
 """Maximum number of jobs in an array; SLURM's default limit, MaxArraySize, is 1001."""
 
+A_YEAR = 366 * 24 * 60
+"""The longest time limit, in minutes; jobs go on after it."""
+
 
 @settings
 class Slurm:
@@ -38,14 +42,14 @@ class Slurm:
     qos: str | None
     constraint: str | None
     gres: str | None
-    gpus: int
-    nodes: int
-    processes: int | None
-    cpus: int
-    memory_gb: float | None
-    minutes: int
+    gpus: Annotated[int, Field(ge=0, le=1024)]
+    nodes: Annotated[int, Field(ge=1, le=100_000)]
+    processes: Annotated[int, Field(ge=1, le=1024)] | None
+    cpus: Annotated[int, Field(ge=1, le=10_000)]
+    memory_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None
+    minutes: Annotated[int, Field(ge=1, le=A_YEAR)]
     signal_seconds: int
-    parallel: int
+    parallel: Annotated[int, Field(ge=1, le=LONGEST)]
     setup: list[str]
     extra: dict[str, bool | int | float | str]
     elsewhere: ClassVar[bool] = True
@@ -62,11 +66,6 @@ class Slurm:
         return self.processes or max(1, self.gpus)
 
     def __post_init__(self) -> None:
-        for name in ("nodes", "cpus", "minutes", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.gpus < 0 or (self.processes is not None and self.processes < 1):
-            raise ValueError("gpus must be 0 or more, and processes 1 or more, or null")
         if self.processes is not None and self.gpus and self.processes > self.gpus:
             raise ValueError(
                 f"processes={self.processes} on each node cannot share {self.gpus} GPUs: let them be fewer"

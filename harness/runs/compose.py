@@ -44,6 +44,8 @@ LONGEST_KEY = 500
 MOST_RUNS = 10_000
 """The most runs of one command."""
 
+MANY_RUNS = f"The sweep has more than {MOST_RUNS:,} runs: give fewer values to its keys."
+
 TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """Accepted spellings of a bool on the command line."""
 
@@ -225,17 +227,24 @@ def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
             raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
         try:
-            texts = (
-                list(islice(override.sweep_string_iterator(), MOST_RUNS + 1))
-                if swept
-                else [override.get_value_element_as_str()]
-            )
+            texts = _swept_values(override) if swept else [override.get_value_element_as_str()]
         except (ValueError, OverflowError) as error:  # such as a range whose step is 0
             raise UserError(f"{override.input_line}: {error}.") from None
         values[key] = [key if override.is_delete() and not value else f"{key}={value}" for value in texts]
     if prod(map(len, values.values())) > MOST_RUNS:
-        raise UserError(f"The sweep has more than {MOST_RUNS:,} runs: give fewer values to its keys.")
+        raise UserError(MANY_RUNS)
     return [list(words) for words in product(*values.values())]
+
+
+def _swept_values(override: "Override") -> list[str]:
+    """The values of a swept key; of too many, one more than the most."""
+    from hydra.core.override_parser.types import RangeSweep
+
+    # Count the numbers of a range first: to shuffle them, Hydra would make all of them.
+    value = override.value()
+    if isinstance(value, RangeSweep) and len(list(islice(value.range(), MOST_RUNS + 1))) > MOST_RUNS:
+        raise UserError(MANY_RUNS)
+    return list(islice(override.sweep_string_iterator(), MOST_RUNS + 1))
 
 
 def _choices(overrides: Iterable["Override"], places: Sequence[Path]) -> list[str]:

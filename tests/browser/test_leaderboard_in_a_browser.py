@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = [row(place, "trades", protocol=QUICK)]
     sections = [Section(runs), Section(quick)]
     with runpage.pages(place / "reports" / "runs", runs + quick):
-        html.write(place / "reports", sections, [], {section.name: [] for section in sections})
+        parts = html.make_parts(place / "reports", sections, [], {section.name: [] for section in sections})
+    html.write(place / "reports", parts, [])
     return place / "reports"
 
 

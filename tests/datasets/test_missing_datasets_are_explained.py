@@ -44,6 +44,15 @@ def test_an_archive_is_fetched_once_and_only_if_asked(tmp_path, monkeypatch):
     assert len(data.labels("train")) == 80
 
 
+def test_a_plan_fetches_nothing(tmp_path, monkeypatch, type_):
+    fetched = []
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *given, **more: fetched.append(given))
+    words = ("method=at", "data=cifar10", f"data.root={tmp_path / 'data'}", "data.download=true")
+    status, _, err = type_("plan", *words)
+    assert status == 2 and fetched == [] and list(tmp_path.iterdir()) == []
+    assert "CIFAR10 is expected at" in err and "A plan fetches nothing: the command itself does" in err
+
+
 def test_an_archive_that_cannot_be_fetched_is_explained(tmp_path, monkeypatch):
     def refuse(root, download):
         raise OSError("Name or service not known")

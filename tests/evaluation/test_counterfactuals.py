@@ -1,6 +1,7 @@
 """Counterfactuals: the walk equals its formula, and the figures equal a computation by hand for any chunk size."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from harness.core.errors import UserError
 from harness.core.random import derive
 from harness.datasets.digits import Digits
 from harness.evaluation.counterfactual import counterfactuals
-from harness.evaluation.metric import Subject
+from harness.evaluation.evaluator import Evaluation
+from harness.evaluation.metric import Result, Subject
 from harness.evaluation.metrics.counterfactuals import Counterfactuals, match
 from harness.evaluation.samples import eight_bits
 
@@ -257,3 +259,19 @@ def test_the_picture_shows_an_image_of_each_class(subject, tmp_path):
 def test_parts_can_be_stored(subject):
     part = metric(count=20).score(subject, 0)
     json.dumps({name: value for name, value in part.items() if not isinstance(value, np.ndarray)})
+
+
+def test_two_entries_of_a_protocol_keep_their_pictures(tmp_path):
+    def entry(content):
+        picture = {"counterfactuals": lambda path: path.write_bytes(content)}
+        return SimpleNamespace(shards=lambda subject: 0, merge=lambda subject, parts: Result({}, pictures=picture))
+
+    evaluation = Evaluation.__new__(Evaluation)
+    evaluation.metrics, evaluation.folder, evaluation.subject = (
+        {"near": entry(b"1"), "far": entry(b"2")},
+        tmp_path,
+        None,
+    )
+    evaluation.merge()
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"counterfactuals.png": b"1", "counterfactuals-far.png": b"2"}

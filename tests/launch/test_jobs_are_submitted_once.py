@@ -165,7 +165,15 @@ def test_the_fields_of_a_cluster_reach_sbatch(cluster, sweep):
 
 def test_a_wrong_field_is_explained(sweep):
     for wrong, words in (
-        ("minutes=0", "1 or more"),
+        ("minutes=0", "launcher.minutes.*greater than or equal to 1"),
+        ("nodes=1e6", "launcher.nodes.*100000"),
+        ("gpus=1000000", "launcher.gpus.*1024"),
+        ("processes=1000000", "launcher.processes.*1024"),
+        ("cpus=1000000", "launcher.cpus.*10000"),
+        ("memory_gb=1e12", "launcher.memory_gb.*1000000"),
+        ("memory_gb=0", "launcher.memory_gb.*greater than 0"),
+        ("minutes=1000000000", "launcher.minutes.*527040"),
+        ("parallel=1000000", "launcher.parallel.*1000"),
         ("minutes=soon", "launcher.minutes"),
         ("signal_seconds=0", "limit"),
     ):

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import pytest
 from bad_kinds import KINDS, SECRET, Kind, bad, good
 from commandline import harness
-from recorded import finish, make, paint, robust
+from recorded import a_row, finish, make, paint, robust
 
 import harness as api
 from harness.reports.rows import find_rows
+from harness.reports.series import page_name
+from harness.runs.record import ProtocolTag
 
 GOOD = 20
 
@@ -86,12 +88,14 @@ def test_status_names_it(number: int, folders: dict[int, Path], status: Told) ->
 
 def test_all_other_rows_are_there(place: Path, folders: dict[int, Path], report: Told, status: Told) -> None:
     page = (place / "reports" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    lost = {folders[number].name for number, kind in enumerate(KINDS) if not kind.row}
     assert f" {GOOD}/{GOOD} " in page
     assert report.out.startswith(page)
+    web = (place / "reports" / "leaderboard.html").read_text(encoding="utf-8").partition("Not readable")[2]
+    assert all(f"<li>{name}: unreadable: " in web for name in lost)
     found, faults = find_rows(make(place).config)
     names = {row.name for row in found}
     kept = {folders[number].name for number, kind in enumerate(KINDS) if kind.row}
-    lost = {folders[number].name for number, kind in enumerate(KINDS) if not kind.row}
     assert {fault.name for fault in faults} == lost and all(f"- {name}: unreadable: " in page for name in lost)
     assert len(names) == GOOD + len(kept) and kept <= names
     assert status.out.count(" done ") >= GOOD
@@ -186,6 +190,53 @@ def test_a_large_record_is_read(tmp_path: Path) -> None:
     assert (run.folder / "record.json").stat().st_size > 10**6
     (row,), faults = find_rows(make(tmp_path).config)
     assert len(row.scores) == 2001 and faults == []
+
+
+def test_a_record_as_large_as_may_be_is_read_and_a_larger_one_is_named(tmp_path: Path) -> None:
+    runs = [finish(make(tmp_path, seed), robust(50.0)) for seed in range(3)]
+    for run, size in ((runs[1], 99), (runs[2], 101)):
+        record = json.loads((run.folder / "record.json").read_text())
+        record["outcomes"] = {"clean": "1" * (size * 10**6)}
+        (run.folder / "record.json").write_text(json.dumps(record))
+    for verb in ("report", "status"):
+        told = Told(*harness(verb, folder=tmp_path))
+        (line,) = told.err.splitlines()
+        assert told.status == 3 and line.startswith(f"{runs[2].name}: unreadable: record.json: it has 101,")
+        assert " 2/2 " in told.out if verb == "report" else told.out.count(" done ") == 2
+
+
+def test_a_machine_without_memory_is_no_fault_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finish(make(tmp_path), robust(50.0))
+    paint(run, 0.5)
+    (row,), _ = find_rows(make(tmp_path).config)
+
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        row.read("samples.png", fail)
+    monkeypatch.setattr("harness.runs.record.parsed", fail)
+    with pytest.raises(MemoryError):
+        find_rows(make(tmp_path).config)
+
+
+def test_two_sections_never_share_a_page(tmp_path: Path) -> None:
+    judged = [
+        ("a", "b-c", "0" * 12),
+        ("a-b", "c", "0" * 12),
+        ("a", "b", "c-" + "0" * 12),
+        ("stability", "a-b", "0" * 12),
+    ]
+    rows = [a_row("at", data=data, protocol=ProtocolTag(id=id, hash=hash)) for data, id, hash in judged]
+    factors = ({"x": 1.0}, {"x-y": 1.0}, {"x": 1.0, "y": 1.0}, {"0" * 12: 1.0, "x": 1.0})
+    rows += [
+        a_row("at", data=data, protocol=ProtocolTag(id=id, hash=hash), study=study)
+        for data, id, hash in (*judged, ("a", f"b-{'0' * 12}", "0" * 12))
+        for study in factors
+    ]
+    names = [page_name(row) for row in rows]
+    assert len(set(names)) == len(names)
+    assert names[0] == "a-b-c-000000000000" and names[4] == "stability-a-b-c-000000000000-x"
 
 
 @pytest.fixture
