@@ -126,8 +126,11 @@ def judged(run: Row) -> tuple[str, str, str]:
     return run.data, run.protocol.id, run.protocol.hash
 
 
-PLAIN = re.compile(r"(?!stability-)([^-+]+)-([^+]+)-([^-+]+)|stability-([^-+]+)-([^+]+)-([0-9a-f]{12})-([^+]+)")
-"""Names of pages from which their parts can be read: dataset, protocol, hash, and factors of a study."""
+PLAIN = re.compile(
+    r"(?!stability-)([^-+]+)-([^+]+)-([^-+]+)"  # a section: dataset, protocol, hash
+    r"|stability-([^-+]+)-([^+]+)-([0-9a-f]{12}|[A-Z]+)-([^+]+)"  # a study: its factors too; a hash is hex or capitals
+)
+"""Names of pages from which their parts can be read."""
 
 
 def page_name(run: Row) -> str:

@@ -102,6 +102,7 @@ def test_loaders_without_shared_memory_are_refused_before_anything_is_written(mo
 def test_loaders_whose_shared_memory_is_too_small_fail_and_do_not_wait_for_ever(tmp_path: Path) -> None:
     small = private("mount -t tmpfs -o size=64k none /dev/shm")
     words = [sys.executable, "-m", "harness", *bare("standard", steps=4), "workers=2"]
+    words += ["method.classify.training.batch=512", "method.classify.training.epochs=1"]  # 131 kB of images
     told = subprocess.run([*small, *words], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert told.returncode == 1 and "Traceback" not in told.stderr
     (line,) = [line for line in told.stdout.splitlines() if line.startswith("failed")]
