@@ -91,7 +91,8 @@ def make(cls: type[T], where: str, fields: dict[str, Any], **context: Any) -> T:
     except pydantic.ValidationError as error:
         raise UserError("\n".join(_explain(where, e) for e in error.errors()[:MOST])) from None
     except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise UserError(f"{where}: {cut(first_line(error), 500)}".removeprefix(": ")) from None
+        reason = first_line(error) or "memory does not suffice for it"  # Python's own MemoryError says nothing
+        raise UserError(f"{where}: {cut(reason, 500)}".removeprefix(": ")) from None
     return instance
 
 
