@@ -164,7 +164,7 @@ class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):
         return None
 
 
-def _hand_over(whole: tuple[Tensor, Tensor, dict[str, str]]) -> tuple[Tensor, Tensor, dict[str, str]]:
+def _hand_over(whole: Any) -> Any:  # noqa: ANN401 - images, labels, and the images that could not be read
     """A batch, which is collated already, in the memory that a worker shares with its parent.
 
     torch would move it there itself, but in a thread: where room is lacking, the parent would wait without end.

@@ -215,7 +215,7 @@ def test_a_machine_without_memory_is_no_fault_of_a_folder(tmp_path: Path, monkey
 
     with pytest.raises(MemoryError):
         row.read("samples.png", fail)
-    monkeypatch.setattr("harness.runs.record.parsed", fail)
+    monkeypatch.setattr("harness.runs.record.read_file", fail)
     with pytest.raises(MemoryError):
         find_rows(make(tmp_path).config)
 
