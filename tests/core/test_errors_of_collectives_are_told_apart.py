@@ -126,7 +126,7 @@ def test_ranks_are_connected_before_their_nets_compute(name, monkeypatch, tmp_pa
         raise UserError("not connected")
 
     monkeypatch.setattr(World, "connect", refuse)
-    monkeypatch.setattr(EnergyModel, "forward", pytest.fail)
+    monkeypatch.setattr(EnergyModel, "forward", lambda *_: pytest.fail("a net computes before the ranks are connected"))
     (run,) = harness.plan(*bare("at", 2), f"runs={tmp_path}")
     with pytest.raises(UserError, match="not connected"):
         WORKS[name](run)
