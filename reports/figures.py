@@ -286,5 +286,7 @@ KINDS: dict[str, Callable[[Shown, Path], str]] = {
     "reliability": _reliability,
     "samples": _pictures("samples", "Samples"),
     "counterfactuals": _strips,
+    "long_chains": _pictures("long_chains", "Samples of longer chains"),
+    "nearest": _pictures("nearest", "Samples that look most like copies, above their nearest training images,"),
 }
 """The function that draws each kind of figure and returns its caption; empty if there is nothing to draw."""

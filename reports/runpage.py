@@ -18,6 +18,8 @@ from harness.runs.row import Row
 
 PICTURES = {
     "samples": "Samples",
+    "nearest": "Samples that look most like copies, above their nearest training images",
+    "long_chains": "Samples of longer chains",
     "trajectory": "Walks of the sampler",
     "reliability": "Reliability diagram",
     "counterfactuals": "Counterfactuals",

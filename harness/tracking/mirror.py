@@ -32,6 +32,7 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 FILES = (
     "config.yaml", "record.json", "metrics.jsonl", "selection.json", "failure.md",
     "samples.png", "reliability.png", "reliability.json", "counterfactuals.png", "counterfactual_strip.png",
+    "nearest.png", "long_chains.png", "long_chains.json",
 )  # fmt: skip
 STATUS = {
     "done": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "collapsed": "FAILED",

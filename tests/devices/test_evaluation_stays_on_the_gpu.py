@@ -5,7 +5,7 @@ import pkgutil
 import pytest
 import timm
 import torch
-from commandline import quick
+from commandline import MORE, quick
 from pretended_gpu import CPU, GPU, PretendedGPU
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -23,7 +23,7 @@ EXTRACTORS = ("digits", "inception", "pytorchfid", "dinov2")
 
 def evaluated(folder, device):
     """A tiny run under a protocol with all metrics and a selection of the sampler's steps, and its record."""
-    (run,) = harness.plan(*quick("standard", STEPS), f"runs={folder}", f"device={device}")
+    (run,) = harness.plan(*quick("standard", STEPS), *MORE, f"runs={folder}", f"device={device}")
     return run, harness.run(run)
 
 

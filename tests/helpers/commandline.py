@@ -31,6 +31,14 @@ QUICK = (
 )
 """Small settings; at this radius the first attack breaks every image, so the attacks end soon."""
 
+MORE = (
+    "+protocol.metrics.fidelity.density=3",
+    "+protocol.metrics.memorisation={features:digits,against:test}",
+    "+protocol.metrics.long_chains={factors:[1,3],count:70,chunk:35,features:digits,against:test}",
+    "+protocol.metrics.masking={split:test,norm:L2,eps:0.1,large:3,steps:5,restarts:2,count:20,chunk:10,seed:0}",
+)
+"""The metrics that the digits' protocol leaves out, as small."""
+
 METRICS = ("fidelity", "calibration", "ood", "counterfactuals")
 """The metrics of a run, except accuracy and robustness."""
 

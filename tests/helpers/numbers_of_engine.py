@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from commandline import STAGES, quick
+from commandline import MORE, STAGES, quick
 
 import harness
 from harness.core.method import State
@@ -23,14 +23,6 @@ from harness.evaluation.selection import with_steps
 from harness.runs.build import outliers, stage_inputs, untrained
 from harness.runs.run import NUMERICS, Run
 from harness.training.step import Step
-
-MORE = (
-    "+protocol.metrics.fidelity.density=3",
-    "+protocol.metrics.memorisation={features:digits,against:test}",
-    "+protocol.metrics.long_chains={factors:[1,3],count:70,chunk:35,features:digits,against:test}",
-    "+protocol.metrics.masking={split:test,norm:L2,eps:0.1,large:3,steps:5,restarts:2,count:20,chunk:10,seed:0}",
-)
-"""Metrics that the digits' protocol leaves out."""
 
 FILE = Path(__file__).parents[1] / "runs" / "numbers.json"
 CPU = torch.device("cpu")

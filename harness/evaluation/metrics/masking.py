@@ -137,7 +137,7 @@ def margin(labels: Tensor) -> Objective:
     """max_k≠y f_k − f_y, above 0 exactly where another class wins (Carlini & Wagner 2017, f6)."""
 
     def objective(logits: Tensor) -> Tensor:
-        own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
-        return logits.masked_fill(own, -torch.inf).amax(1) - logits[own]
+        others = logits.scatter(1, labels[:, None], -torch.inf)
+        return others.amax(1) - logits.gather(1, labels[:, None])[:, 0]
 
     return objective
