@@ -110,7 +110,7 @@ def train(
             if save:
                 spent = {"seconds": meter.seconds, "joules": meter.joules()}
                 content = {"step": done, "resumed": resumed, "made_with": made_with, "codes": codes, **spent}
-                content |= {"parent": inputs.parent, "accuracies": monitors.accuracies}
+                content |= {"parent": inputs.parent, "accuracies": list(monitors.accuracies)}
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 
