@@ -23,7 +23,7 @@ from harness.evaluation.samples import eight_bits
 from harness.evaluation.score import ANCHOR, Score
 
 NAMES = ["copies", "test", "gaussians", "starts"]
-"""The names of all anchors, in order of what they should score."""
+"""The names of all anchors, in order from the nearest to the farthest."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def of_evaluation(run: "Run") -> dict[str, dict[str, str]]:
         used = [find("metric", entry.get("metric", name))]
         used += [find("features", str(entry["features"]))] if entry.get("features") else []
         used += [find("outliers", part["name"]) for part in (entry.get("sets") or {}).values()]
+        used += [outliers] if entry.get("anchors") else []
         by_name[name] = components([*shared, *(cls.__module__ for cls in used)])
     return by_name
 

@@ -167,7 +167,7 @@ def test_a_damaged_extractor_is_refused_and_another_is_told(digits, tmp_path, mo
     given = extractor("digits", digits, str(damaged), CPU, tmp_path)
     assert given.warnings == [f"the extractor's weights (sha256 {given.digest[:12]}) are not the published ones"]
     assert extractor("digits", digits, None, CPU, tmp_path).warnings == []
-    monkeypatch.setattr(features.Digits, "file", lambda self: damaged)
+    monkeypatch.setattr(features.Digits, "file", lambda self, data, cache: damaged)
     with pytest.raises(UserError, match=f"{damaged} is damaged"):
         extractor("digits", digits, None, CPU, tmp_path)
 

@@ -166,10 +166,10 @@ def missing(name: str, given: str | None) -> list[str]:
 def shipped(name: str, data: str = "") -> str:
     """The sha256 of an extractor's weights that are shipped beside this file; empty if none are.
 
-    data: the name of the dataset, for an extractor that has weights for each. It is read from a file, not from the
-    extractor's class: a protocol contains it, and importing extractors is slow.
+    data: the name of the dataset, or of its class, for an extractor that has weights for each. It is read from a file,
+    not from the extractor's class: a protocol contains it, and importing extractors is slow.
     """
-    path = _digests().get(name) or _digests().get(f"{name}-{data}")
+    path = _digests().get(name) or _digests().get(f"{name}-{data.replace('_', '').lower()}")
     return path.read_text(encoding="utf-8").split()[0] if path else ""
 
 

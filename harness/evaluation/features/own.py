@@ -26,16 +26,13 @@ log = logging.getLogger(__name__)
 
 NAME = "own-features"
 
-EPOCHS, BATCH, RATE = 6, 128, 4e-3
+EPOCHS, BATCH, RATE = 5, 128, 4e-3
 
 FEWEST, MOST = 600, 3_000
 """Bounds of the number of training steps, for small and for large splits."""
 
-SHIFT = 14
-"""Training images are shifted by up to this part of their side."""
-
-LARGEST, SMALLEST = 64, 7
-"""Sides: a larger image is first reduced to the one, and then by strided convolutions to the other or less."""
+LARGEST, SMALLEST, POOLED = 64, 7, 5
+"""Sides: what a larger image is reduced to first, the most that convolutions leave, and what that is pooled to."""
 
 
 class Own(Source):
@@ -58,8 +55,10 @@ class Own(Source):
 
     def file(self, data: Dataset, cache: Path) -> Path:
         """The shipped weights of a dataset of ours; else those in the cache, trained if it has none."""
-        name = type(data).__name__.lower()
-        return Path(__file__).with_name(f"own-{name}.safetensors") if shipped("own", name) else in_cache(data, cache)
+        name = type(data).__name__
+        if not shipped("own", name):
+            return in_cache(data, cache)
+        return Path(__file__).with_name(f"own-{name.lower()}.safetensors")
 
     def warnings(self, file: Path) -> list[str]:
         """That distances by weights which were trained on this machine compare only with each other."""
@@ -79,8 +78,8 @@ class Classifier(nn.Module):
         super().__init__()
         widths = [32, *[64] * halvings]
         layers = [_convolution(channels, 32, 1), *(_convolution(a, 64, 2) for a in widths[:-1])]
-        pool = [nn.AdaptiveAvgPool2d(4), nn.Flatten()]
-        self.trunk = nn.Sequential(*layers, *pool, nn.Linear(16 * widths[-1], 64), nn.BatchNorm1d(64, affine=False))
+        pool, pooled = [nn.AdaptiveAvgPool2d(POOLED), nn.Flatten()], POOLED**2 * widths[-1]
+        self.trunk = nn.Sequential(*layers, *pool, nn.Linear(pooled, 64), nn.BatchNorm1d(64, affine=False))
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, classes))
 
     def features(self, x: Tensor) -> Tensor:
@@ -123,7 +122,7 @@ def train(data: Dataset) -> Classifier:
             optimizer = torch.optim.AdamW(classifier.parameters(), RATE, weight_decay=1e-2)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
             for x, y in loader.batches(view, n, BATCH, seed=0, start=0, stop=steps):
-                loss = nn.functional.cross_entropy(classifier.head(classifier.features(_shifted(x))), y)
+                loss = nn.functional.cross_entropy(classifier.head(classifier.features(x)), y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -131,14 +130,6 @@ def train(data: Dataset) -> Classifier:
     finally:
         torch.set_num_threads(threads)
     return classifier.eval()
-
-
-def _shifted(x: Tensor) -> Tensor:
-    """A batch, all of it shifted by one random offset; what it uncovers is black."""
-    height, width = x.shape[2:]
-    pad = max(height, width) // SHIFT
-    down, right = torch.randint(2 * pad + 1, (2,)).tolist()
-    return nn.functional.pad(x, [pad] * 4)[..., down : down + height, right : right + width]
 
 
 def halvings(side: int) -> int:

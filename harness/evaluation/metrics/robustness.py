@@ -126,7 +126,7 @@ class Robustness(Metric):
         accuracy = {name: outcomes.count("1") / len(outcomes) for name, outcomes in after.items()}
         if self.attacks == STANDARD and accuracy["fab-t"] - accuracy["square"] > SQUARE_GAIN:
             warnings.append("Square Attack broke images that the white-box attacks left: gradients may be masked.")
-        named = "" if self.attacks == STANDARD else f", {' and '.join(self.attacks)}".upper()
+        named = "" if self.attacks == STANDARD else f", {' and '.join(name.upper() for name in self.attacks)}"
         score = share(f"Robust accuracy ({self.norm} {self._radius}{named})", after[self.attacks[-1]], warnings)
         outcomes = {f"{self._key}/{name}": after[name] for name in self.attacks}
         return Result({f"robust_accuracy/{self._key}": score}, outcomes)
