@@ -1,15 +1,20 @@
 """Robust accuracy equals that of AutoAttack's standard version, image by image; its warnings are kept."""
 
 import logging
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pyautoattack import AutoAttack
 from torch import nn
 
 from harness.core.dataset import Dataset, TensorView
 from harness.core.energy import EnergyModel, InMicroBatches
+from harness.core.errors import UserError
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.robustness import STANDARD, Robustness
 
@@ -244,3 +249,52 @@ def test_an_image_misclassified_from_the_start_never_stands(undefended, digits):
     wrong = EnergyModel(Changed(undefended.net, torch.neg), [0.5], [0.5]).eval()
     part = metric(0.5).score(subject(wrong, digits, n=6), 0)
     assert part == {"outcomes": dict.fromkeys(("clean", *STANDARD), "000000"), "warnings": []}
+
+
+@pytest.mark.usefixtures("short")
+def test_some_of_the_attacks_are_those_of_the_whole_and_are_named(undefended, digits):
+    of, whole = subject(undefended, digits), metric(0.5)
+    some = replace(whole, attacks=("apgd-ce", "apgd-t"))
+    found, all_of_it = measured(some, of), measured(whole, of)
+    assert found.outcomes == {
+        f"l2_0.5_apgd-ce_apgd-t/{name}": all_of_it.outcomes[f"l2_0.5/{name}"] for name in ("apgd-ce", "apgd-t")
+    }
+    ((key, score),) = found.scores.items()
+    assert [key] == some.keys(of.data) == ["robust_accuracy/l2_0.5_apgd-ce_apgd-t"]
+    assert score.title == "Robust accuracy (L2 0.5, APGD-CE and APGD-T)"
+    assert score.value == 100 * found.outcomes["l2_0.5_apgd-ce_apgd-t/apgd-t"].count("1") / 24
+    parts = [some.score(of, 0)]
+    assert some.summary(of, parts).endswith("12 images left")
+
+
+@pytest.mark.parametrize("attacks", [(), ("apgd-t", "apgd-ce"), ("square", "square")])
+def test_attacks_are_named_once_and_in_order(attacks):
+    with pytest.raises(ValueError, match="attacks must be"):
+        replace(metric(0.5), attacks=attacks)
+
+
+def test_attacks_that_the_classes_do_not_allow_are_refused(digits):
+    with pytest.raises(UserError, match="APGD-T needs 4 classes"):
+        replace(metric(0.5), attacks=("apgd-t",)).ready(subject(None, digits, classes=3).data, None, {})
+
+
+@given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=80), count=st.integers(1, 80))
+def test_a_balanced_subset_has_as_many_of_each_class_as_it_can(labels, count):
+    data = Few(torch.zeros(len(labels), 1, 1, 1), torch.tensor(labels), 6)
+    chosen = replace(metric(0.5), balanced=True, count=count)._indices(data)
+    assert chosen == sorted(set(chosen)) and set(chosen) <= set(range(len(labels)))
+    there, taken = Counter(labels), Counter(labels[index] for index in chosen)
+    shares = [count // len(there) + (place < count % len(there)) for place in range(len(there))]
+    assert [taken[label] for label in sorted(there)] == [
+        min(there[label], share) for label, share in zip(sorted(there), shares, strict=True)
+    ]
+
+
+def test_a_balanced_subset_is_spread_over_its_class(digits):
+    whole = digits.labels("test")
+    chosen = torch.tensor(replace(metric(0.5), balanced=True, count=100)._indices(digits))
+    assert whole[chosen].bincount().tolist() == [10] * 10
+    for label in range(10):
+        places = (whole == label).nonzero().flatten().tolist()
+        steps = [places.index(index) for index in chosen[whole[chosen] == label].tolist()]
+        assert {b - a for a, b in pairwise(steps)} <= {len(places) // 10, len(places) // 10 + 1}
