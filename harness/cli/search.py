@@ -4,6 +4,7 @@ Trials are ordinary runs: launcher=processes shares them out, and the same comma
 one has the recipe's own values. The command ends with the lines of the best trial, to be pasted into the recipe.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.cli.request import Request
 from harness.cli.run import run_all
 from harness.cli.tables import console, relative
 from harness.core.distributed import join
-from harness.core.errors import UserError, near, typed
+from harness.core.errors import UserError, near
 from harness.core.files import valid_name, write_text
 from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
 from harness.core.registry import configs, make, names
@@ -130,9 +131,8 @@ def trials_table(log: Mapping[str, Any]) -> Table:
     """Table of the trials: the values of the fields, the scores, and the objective; a star is beside the best."""
     trials = log["trials"]
     scores = next((trial["scores"] for trial in trials if "scores" in trial), {})
-    table = Table(
-        "trial", *trials[0]["values"], *scores, "objective", title=f"Trials of {log['method']} on {log['data']}"
-    )
+    columns = [*map(_short, trials[0]["values"]), *scores]
+    table = Table("trial", *columns, "objective", title=f"Trials of {log['method']} on {log['data']}")
     for number, trial in enumerate(trials):
         figures = [f"{trial['scores'][key]:.4g}" for key in scores] if "scores" in trial else ["–"] * len(scores)
         last = f"{trial['objective']:.1f}" if "objective" in trial else trial["state"]
@@ -140,6 +140,11 @@ def trials_table(log: Mapping[str, Any]) -> Table:
             f"{number}{' *' * (number == log['chosen'])}", *map(str, trial["values"].values()), *figures, last
         )
     return table
+
+
+def _short(key: str) -> str:
+    """The last two parts of a key, which say enough beside a method."""
+    return ".".join(key.split(".")[-2:])
 
 
 def passes(base: Run, overrides: Sequence[str]) -> Iterator[str]:
@@ -152,11 +157,14 @@ def passes(base: Run, overrides: Sequence[str]) -> Iterator[str]:
     *_, last = own
     factor = 1 + (goal - sum(own.values())) / own[last]
     if factor > 0 and abs(factor - 1) > 0.01:
-        training = base.method.stages[last].training
-        lengths = {"epochs": f"{factor * training.epochs:.3g}"}
-        if training.milestones:
-            lengths["milestones"] = f"[{', '.join(f'{factor * epoch:.3g}' for epoch in training.milestones)}]"
-        yield f"As many as atjem: {' '.join(typed(f'method.{last}.training.{key}', v) for key, v in lengths.items())}"
+        training, images = base.method.stages[last].training, base.data.length("train")
+        epochs = factor * training.steps(images) * training.batch / images
+        lengths = {"epochs": f"{epochs:.3g}"}
+        if training.schedule == "step":
+            places = (epochs / training.epochs * milestone for milestone in training.milestones)
+            lengths["milestones"] = f"[{','.join(f'{place:.3g}' for place in places)}]"
+        words = (shlex.quote(f"method.{last}.training.{key}={value}") for key, value in lengths.items())
+        yield f"As many as atjem: {' '.join(words)}"
 
 
 def recipe(log: Mapping[str, Any], path: Path) -> Iterator[str]:
@@ -173,9 +181,9 @@ def recipe(log: Mapping[str, Any], path: Path) -> Iterator[str]:
         for parent in parents:
             part = part.setdefault(parent, {})
         part[last] = value
-    formula = " + ".join(f"{weight:g} {name}" for name, weight in log["objective"].items())
-    by = f"{len(log['trials'])} trials at budget {log['budget']:g}, by {formula}: {relative(path.absolute())}"
-    content["selection"] = {", ".join(values): {"by": by, "split": log["splits"]}}
+    weights = ", ".join(f"{name} x {weight:g}" for name, weight in log["objective"].items())
+    by = f"search of {len(log['trials'])} trials at budget {log['budget']:g}, {weights}: {relative(path.absolute())}"
+    content["selection"] = {", ".join(map(_short, values)): {"by": by, "split": log["splits"]}}
     which = "has the recipe's own values" if log["chosen"] == 0 else "is the best"
     yield f"Trial {log['chosen']} {which}. For configs/recipe/{log['method']}_{log['data']}.yaml:"
     yield yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)

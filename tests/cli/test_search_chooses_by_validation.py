@@ -1,5 +1,6 @@
 """A search tries values of its ranges in ordinary runs, chooses by validation images alone, and repeats itself."""
 
+import shlex
 from math import exp, log, log10
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.search import passes
 from harness.core.errors import UserError
 from harness.core.registry import make, names
+from harness.cost.passes import network_passes
 from harness.datasets.digits import Digits
 from harness.evaluation.score import Score
 from harness.runs import record
@@ -186,3 +189,22 @@ def test_a_search_is_chosen_repeated_and_continued(hidden, type_, tmp_path):
     assert type_(*SMALL, *where, "trials=3")[0] == 0
     assert yaml.safe_load(path.read_text())["trials"][:2] == log["trials"]
     assert len(weights) == 2 and all(path.stat().st_mtime_ns == at for path, at in weights.items())
+
+
+@pytest.mark.parametrize("method", ["jem", "jempp", "generative", "at"])
+def test_the_epochs_that_it_names_make_as_many_passes_as_atjem(method):
+    base = Run(compose([f"method={method}"])[0])
+    _, line = passes(base, [f"method={method}", "data=digits"])
+    words = shlex.split(line.removeprefix("As many as atjem: "))
+    longer, goal = (Run(compose([f"method={name}", *more])[0]) for name, more in ((method, words), ("atjem", [])))
+    assert sum(network_passes(longer).values()) == pytest.approx(sum(network_passes(goal).values()), rel=0.01)
+    # Milestones keep their places in the training, and are named only where the schedule has them.
+    how, before = (list(run.method.stages.values())[-1].training for run in (longer, base))
+    assert any("milestones" in word for word in words) is (method == "jempp")
+    if method == "jempp":
+        places = [milestone / before.epochs for milestone in before.milestones]
+        assert [milestone / how.epochs for milestone in how.milestones] == pytest.approx(places, rel=0.01)
+
+
+def test_a_method_that_is_atjem_has_nothing_to_match():
+    assert len(list(passes(Run(compose(["method=atjem"])[0]), []))) == 1
