@@ -97,7 +97,7 @@ def _refusal(model: EnergyModel, data: Dataset) -> str:
 
 
 def _takes(part: Part, data: Dataset) -> bool:
-    if part["mean"] == AUTO:  # which fits any data
+    if part.get("mean") == AUTO:  # which fits any data
         part = part | {"mean": [0.0] * data.shape[0], "std": [1.0] * data.shape[0]}
     try:
         return not _refusal(_untrained(part, data, 0, "meta"), data)
