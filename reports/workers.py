@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
     _works.append(work)
     results: list[T] = []
     try:
-        with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), os.nice, (YIELDING,)) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), _begin) as pool:
             done: Iterator[Any] = pool.map(_do, range(count), chunksize=AT_A_TIME)
             yield results
             results.extend(done)
@@ -38,6 +39,20 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
         raise
     finally:
         _works.pop()
+
+
+def _begin() -> None:
+    """Give way to the process that this one is a copy of, and end with it."""
+    os.nice(YIELDING)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: if that was killed, nobody gives it work or ends it."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(number: int) -> object:

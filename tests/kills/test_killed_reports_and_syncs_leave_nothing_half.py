@@ -44,7 +44,7 @@ def test_a_killed_report_leaves_whole_files_and_the_next_one_is_complete(place: 
         else:
             time.sleep(random.Random(attempt).uniform(0.3, 0.95) * seconds)
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)  # ends when all copies of the process have gone too
         killed += process.returncode == -9
         assert pages(place / "killed").items() <= whole.items()
     assert killed >= KILLS // 2
