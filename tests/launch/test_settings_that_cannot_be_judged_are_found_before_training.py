@@ -196,18 +196,24 @@ class Wide(torch.nn.Module):
 def test_a_net_that_does_not_take_the_images_is_told_with_those_that_do(type_, tmp_path):
     status, _, err = type_("plan", "model=convnext_large", "model.mean=[0]", "model.std=[1]")
     assert status == 2
-    for part in ("The net convnext_cvst", "1x8x8", "data=digits", "Kernel size", "Nets that do: model=digits."):
+    for part in (
+        "The net convnext_cvst",
+        "1x8x8",
+        "data=digits",
+        "Kernel size",
+        "Nets that do: model=digits, model=small, model=wrn.",
+    ):
         assert part in err
-    status, _, err = type_("bench", "method=at", "model=wrn", "rounds=1")
+    status, _, err = type_("bench", "method=at", "model=timm", "rounds=1")
     assert status == 2 and "need 1 values, one for each channel" in err and "model=digits" in err
-    status, _, err = type_("check", "method=at", "model=wrn")
+    status, _, err = type_("check", "method=at", "model=timm")
     assert status == 2 and "model=digits" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nets_are_tried_without_weights(monkeypatch):
     devices = set()
-    monkeypatch.setattr(build, "_net", lambda part, **_: devices.add(torch.empty(0).device.type) or Wide())
+    monkeypatch.setattr(build, "_net", lambda part, data: devices.add(torch.empty(0).device.type) or Wide())
     with pytest.raises(UserError, match=r"gives \(1, 1, 8, 8\) in place of logits, \(1, 10\)"):
         planned()
     assert devices == {"meta"}
@@ -224,9 +230,9 @@ def test_the_nets_that_are_named_do_take_the_images(tmp_path):
     with pytest.raises(UserError, match="The net digits does not take images of 3x32x32") as caught:
         build.check_net(run)
     named = str(caught.value).partition("Nets that do: ")[2]
-    for name in ("digits", "resnet50", "timm", "convnext_small"):
+    for name in ("digits", "small", "resnet50", "timm", "convnext_small"):
         part = yaml.safe_load((build.configs("model") / f"{name}.yaml").read_text())
-        net = build._net({k: v for k, v in part.items() if k not in ("mean", "std")}, classes=10, channels=3)
+        net = build._net({k: v for k, v in part.items() if k not in ("mean", "std")}, run.data)
         try:
             accepted = net.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 10)
         except RuntimeError:
@@ -237,5 +243,5 @@ def test_the_nets_that_are_named_do_take_the_images(tmp_path):
 def test_trying_a_net_draws_no_random_number():
     before = torch.get_rng_state()
     with pytest.raises(UserError):
-        planned("model=wrn")
+        planned("model=timm")
     assert torch.equal(torch.get_rng_state(), before)
