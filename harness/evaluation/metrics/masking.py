@@ -16,7 +16,7 @@ from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Sampling
 
 REACH = 2.5
-"""Total length of all steps, in radii (Madry et al. 2018, appendix)."""
+"""Total length of all steps, in radii: enough to reach the border from any start (Madry et al. 2018)."""
 
 TABLE = "Gradient masking"
 
@@ -134,7 +134,7 @@ class Masking(Metric):
 
 
 def margin(labels: Tensor) -> Objective:
-    """max_k≠y f_k − f_y, above 0 exactly where another class wins (Carlini & Wagner 2017, f6)."""
+    """max_k≠y f_k − f_y, above 0 exactly where another class wins (f6 of Carlini & Wagner 2017, untargeted)."""
 
     def objective(logits: Tensor) -> Tensor:
         others = logits.scatter(1, labels[:, None], -torch.inf)
