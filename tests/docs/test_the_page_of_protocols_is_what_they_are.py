@@ -9,6 +9,7 @@ from harness.evaluation.metrics.robustness import Robustness
 from harness.runs.compose import compose
 from harness.runs.run import Run
 
+APGD = ("apgd-ce", "apgd-t")
 PAGE = (ROOT / "docs" / "protocols.md").read_text()
 
 
@@ -22,7 +23,7 @@ def row(protocol, data):
         f"`{protocol}`",
         f"`{data}`",
         f"{found.id} `{found.hash}`",
-        ", ".join(f"{attack.norm} {attack._radius}" for attack in attacks) or "–",
+        ", ".join(f"{attack.norm} {attack._radius}{' APGD' * (attack.attacks == APGD)}" for attack in attacks) or "–",
         ", ".join(dict.fromkeys(f"{attack.count or 'all'}" for attack in attacks)) or "–",
         f"{config['samples']['count']:,}" if features else "–",
         ", ".join(features) or "–",
