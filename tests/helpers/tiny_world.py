@@ -98,6 +98,7 @@ def _no_files(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(kind, "ready", lambda source: None)
     for kind in (CIFAR10, CIFAR100, ImageNet):
         patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
+    patch.setattr(Folder, "require_apart", lambda source: None)
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
     patch.setattr("harness.runs.run.digest", lambda path: path)
     patch.setattr("harness.training.weights.read", lambda path, choice="": {})
