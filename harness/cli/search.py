@@ -74,7 +74,7 @@ def ranges(asked: Arguments, method: str, overrides: Sequence[str]) -> tuple[str
     word = asked.search or method
     path = Path(word) if word.endswith(".yaml") else configs("search") / f"{word}.yaml"
     if not path.is_file():
-        own = "Write one, as docs/search.md says, and name it: search=FILE.yaml"
+        own = "Write one, as docs/tuning.md says, and name it: search=FILE.yaml"
         raise UserError(f"There is no search '{word}'. {near(word, names('search'))} {own}")
     content = parse_yaml(read_file(path, LARGEST_CONFIG))
     search = make(Search, path.name, content if isinstance(content, dict) else {"fields": content})

@@ -22,8 +22,8 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
         if device.type == "meta":
             raise RuntimeError("its tensors have no values")
-        if device.type == "cpu" and device.index is not None:
-            raise RuntimeError("CPUs are not numbered")
+        if device.type == "cpu" and device.index:
+            raise RuntimeError("all CPUs are one device")
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"device={cut(name, LONGEST)} cannot be used here ({cut(first_line(error), 200)}). Try device=cpu."

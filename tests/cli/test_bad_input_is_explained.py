@@ -100,7 +100,7 @@ CASES = {
     "reports=": ["reports", "at least 1 character"],
     "init=": ["init", "at least 1 character"],
     "device=meta": ["device=meta", "device=cpu"],
-    "device=cpu:7": ["device=cpu:7", "not numbered", "device=cpu"],
+    "device=cpu:7": ["device=cpu:7", "one device", "device=cpu"],
     " ".join(f"~protocol.metrics.{metric}" for metric in ("accuracy", "robustness", *METRICS)): [
         "nothing would be judged"
     ],

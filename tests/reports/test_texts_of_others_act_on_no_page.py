@@ -16,7 +16,7 @@ from pages import COST, ORIGIN, row
 
 from harness.core.text import markdown, markdown_line, one_line, visible
 from harness.evaluation.score import Score, Selection
-from harness.reports import leaderboard, titles
+from harness.reports import html, leaderboard, titles
 from harness.reports.csv_table import tidy
 from harness.reports.latex import latex
 from harness.reports.runpage import page
@@ -178,7 +178,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found.append(
             Row(**{**vars(facts), "name": base.name, "find": base.find, "seed": number, "series": f"s{number}"})
         )
-    overview = leaderboard._write(root / "reports", found)
+    overview, parts = leaderboard._write(root / "reports", found)
+    html.write(root / "reports", parts, [])
     (root / "reports" / "LEADERBOARD.md").write_text(leaderboard._join(overview), encoding="utf-8")
     return root
 
