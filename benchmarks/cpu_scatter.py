@@ -6,7 +6,9 @@ Each RUNS is a folder of runs of the demo's methods on digits, made on another C
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m harness -m …
     python -m harness -m … threads=2 launcher.parallel=1
 
-Writes docs/digits/cpus.md, and docs/digits/demo-range.csv, against which the demo holds its scores.
+Writes docs/digits/cpus.md, and docs/digits/demo-range.csv, against which the demo holds its scores. With the word
+`check` before the folders, it leaves the range as it is, and writes docs/digits/cpus-checked.md: whether these runs,
+which the range was not made of, lie in it.
 """
 
 import sys
@@ -57,8 +59,8 @@ def between(values: Values) -> float:
     return sqrt(squares / freedom) if freedom else float("nan")
 
 
-def main(words: list[str]) -> None:
-    """Read the folders, and write the page and the range."""
+def read(words: list[str]) -> tuple[dict[tuple[str, str], Values], dict[str, str], dict[str, str]]:
+    """Return the scores of all folders by method and key, the titles of keys, and a line about each folder."""
     scores: dict[tuple[str, str], Values] = defaultdict(lambda: defaultdict(dict))
     titles: dict[str, str] = {}
     about: dict[str, str] = {}
@@ -71,9 +73,41 @@ def main(words: list[str]) -> None:
                 if not score.table:
                     titles[key] = f"{score.title} {score.unit}".strip()
                     scores[row.method, key][label][row.seed] = score.value
+    return dict(sorted(scores.items(), key=lambda item: METHODS.index(item[0][0]))), titles, about
 
+
+def check(words: list[str]) -> None:
+    """Write the page on runs that the range was not made of; a score outside of it is bold."""
+    scores, titles, about = read(words)
+    limits = {
+        (line["method"], line["score"]): line for line in pd.read_csv(PLACE / "demo-range.csv").to_dict("records")
+    }
+    table, count, outside = [], 0, 0
+    for (method, key), values in scores.items():
+        low, high = limits[method, key]["low"], limits[method, key]["high"]
+        cells = {"method": method, "score": titles[key], "range": f"{low:.4g} to {high:.4g}"}
+        for label in about:
+            found = values.get(label, {})
+            out = {seed for seed, value in found.items() if not low <= value <= high}
+            count, outside = count + len(found), outside + len(out)
+            cells[label] = ", ".join(f"{'**' * (s in out)}{v:.4g}{'**' * (s in out)}" for s, v in sorted(found.items()))
+        table.append(cells)
+    (PLACE / "cpus-checked.md").write_text(
+        CHECKED.format(
+            lines="\n".join(f"- {label}: {text}" for label, text in about.items()),
+            count=count,
+            outside=outside,
+            table=pd.DataFrame(table).to_markdown(index=False, disable_numparse=True),
+        ),
+        encoding="utf-8",
+    )
+
+
+def main(words: list[str]) -> None:
+    """Read the folders, and write the page and the range."""
+    scores, titles, about = read(words)
     table, limits = [], []
-    for (method, key), values in sorted(scores.items(), key=lambda item: METHODS.index(item[0][0])):
+    for (method, key), values in scores.items():
         cells = {"method": method, "score": titles[key]}
         for label in about:
             of_seed = list(values.get(label, {}).values())
@@ -106,6 +140,21 @@ one more seed on one more CPU should fall. The demo holds its scores against it.
 {table}
 """
 
+CHECKED = """\
+# Another machine against the range
+
+Made by `python benchmarks/cpu_scatter.py check`, of runs on a machine that [the range](cpus.md) was not made on.
+
+{lines}
+
+Of {count} scores, {outside} lie outside of the 99 % prediction interval of a new run. A cell has a value for each seed.
+
+{table}
+"""
+
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["check"]:
+        check(sys.argv[2:])
+    else:
+        main(sys.argv[1:])

@@ -16,7 +16,7 @@ from harness.runs.compose import compose
 from harness.runs.row import row_of
 from harness.runs.run import Run, load
 
-RECIPES = [recipe.rpartition("_") for recipe in names("recipe")]
+RECIPES = [recipe.partition("_") for recipe in names("recipe")]
 
 
 def trainings(run: Run) -> dict[str, Training]:
