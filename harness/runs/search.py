@@ -89,13 +89,18 @@ class Search:
     def values(self, trial: int, config: Config) -> dict[str, Value]:
         """The values of a trial, each by the seed, the field and the trial alone; none for the first, trial 0.
 
-        config: that of the recipe. The draws are independent: a sampler that learns from earlier trials draws its first
-        ten at random as well, and would make trials wait for each other.
+        config: that of the recipe; UserError if it lacks a field. The draws are independent: a sampler that learns from
+        earlier trials draws its first ten at random as well, and would make trials wait for each other.
         """
+        own = dict(flatten(config.mapping()))
+        if lacking := [key for key in self.fields if key not in own]:
+            raise UserError(
+                f"The config has no single value {', '.join(lacking)}: leave it out of the search, or name another. "
+                f"python -m harness method={config.method['name']} data={config.data['name']} --cfg job prints all."
+            )
         if trial == 0:
             return {}
         values: dict[str, Value] = {}
-        own = dict(flatten(config.mapping()))
         for key, range in self.fields.items():
             if range.times and not (isinstance(own.get(key), int | float) and own[key] > 0):
                 raise UserError(f"{key} is {own.get(key)} in the recipe, of which there are no multiples: search log.")

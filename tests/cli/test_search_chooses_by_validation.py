@@ -86,6 +86,13 @@ def test_a_value_is_given_by_its_seed_field_and_trial_alone(jem):
     assert Search(ranges, seed=1).values(1, jem) != values[1]
 
 
+@pytest.mark.parametrize("key", ["method.energy.training.lrr", "outliers", "ablation"])
+@pytest.mark.parametrize("trial", [0, 1])
+def test_a_field_that_is_no_value_of_the_config_is_refused_before_any_training(jem, key, trial):
+    with pytest.raises(UserError, match=rf"no single value {key}.*--cfg job"):
+        Search({key: Range(choice=("noise",))}).values(trial, jem)
+
+
 def test_there_are_no_multiples_of_zero(jem):
     with pytest.raises(UserError, match=r"method\.energy\.training\.weight_decay is 0"):
         Search({"method.energy.training.weight_decay": Range(times=(0.5, 2))}).values(1, jem)
