@@ -27,6 +27,7 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
     """
     _works.append(work)
     results: list[T] = []
+    others = active_children()
     try:
         with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), _begin) as pool:
             done: Iterator[Any] = pool.map(_do, range(count), chunksize=AT_A_TIME)
@@ -35,7 +36,8 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
     except BaseException:
         # At exit, Python would wait for copies that never got work, as where no thread could start that gives it.
         for process in active_children():
-            process.terminate()
+            if process not in others:
+                process.terminate()
         raise
     finally:
         _works.pop()

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from multiprocessing import active_children
+import time
+from multiprocessing import active_children, get_context
 from threading import Thread
 
 import pytest
@@ -23,6 +24,20 @@ def test_they_end_when_it_is_killed():
     assert process.stdout is not None and process.stdout.readline() == b"begun\n"
     process.kill()
     process.communicate(timeout=60)  # waits for all that hold the pipe
+
+
+def test_only_they_are_ended_where_the_report_fails():
+    other = get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        with pytest.raises(ValueError, match="failed"), beside(lambda number: number, 1):
+            raise ValueError("failed")
+        assert other.is_alive()
+        other.join(timeout=2)
+        assert other.is_alive(), "a process of the caller was ended"
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_they_end_where_no_thread_can_start_that_gives_them_work(monkeypatch):
