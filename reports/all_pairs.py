@@ -37,7 +37,7 @@ def tables(section: Section) -> Iterator[Table]:
 def untested(section: Section) -> Iterator[str]:
     """Yield a line for each method of which nothing can be said, and one if a page has too many methods."""
     tested = {key for comparison in section.comparisons.values() for pair in comparison.tests for key in pair}
-    if len(section.ranked) > MOST:
+    if any(comparison.too_many for comparison in section.comparisons.values()):
         yield f"{section.heading}: of more than {MOST} methods the pairs are not tested."
         return
     for one in section.series:

@@ -114,13 +114,22 @@ class Comparison:
     series: list[Series] = field(repr=False)
 
     @cached_property
+    def several(self) -> list[Series]:
+        """The series that have the score of two seeds or more, and so can be tested."""
+        return [one for one in self.series if len(one.scores(self.key)) > 1]
+
+    @property
+    def too_many(self) -> bool:
+        """Whether their pairs are not tested, because there are more than MOST."""
+        return len(self.several) > MOST
+
+    @cached_property
     def tests(self) -> dict[tuple[str, str], Difference]:
         """The differences, first minus second, by the keys of two series; empty if there are too many series.
 
         Pairs with fewer than two seeds in common are left out.
         """
-        several = [one for one in self.series if len(one.scores(self.key)) > 1]
-        values = {one.key: _values(one, self.key) for one in several} if len(several) <= MOST else {}
+        values = {} if self.too_many else {one.key: _values(one, self.key) for one in self.several}
         tests: dict[tuple[str, str], Difference] = {}
         for (first, of_first), (second, of_second) in combinations(values.items(), 2):
             common = sorted(of_first.keys() & of_second.keys())
@@ -148,7 +157,7 @@ def note(comparisons: Sequence[Comparison]) -> str:
     """Say what bold means in a table of these scores."""
     if any(comparison.tests for comparison in comparisons):
         return TESTED
-    return TOO_MANY if any(len(comparison.series) > MOST for comparison in comparisons) else UNTESTED
+    return TOO_MANY if any(comparison.too_many for comparison in comparisons) else UNTESTED
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,21 @@ def test_pairs_of_more_methods_than_that_are_not_tested(rows, tmp_path):
     ]
     _, note = bold_of(runs)
     assert f"more than {MOST} methods" in note
+    assert [f"more than {MOST} methods" in line for line in all_pairs.untested(Section(runs))] == [True]
+
+
+def test_methods_of_a_single_seed_are_not_counted_as_too_many(tmp_path):
+    scores = {"fd": Score(title="FD", value=1.0, n=9, better="lower")}
+    runs = [
+        row(tmp_path, "at", seed, {"x": ""}, series=f"s{number}", scores=scores, code="c")
+        for number in range(MOST + 1)
+        for seed in range(2 if number < 2 else 1)
+    ]
+    section = Section(runs)
+    assert len(section.comparisons["fd"].tests) == 1
+    assert all("with 1 seed done" in line for line in all_pairs.untested(section))
+    alone = Section([run for run in runs if run.seed == 0])
+    assert "two seeds in common" in bold_of(alone.runs)[1]
 
 
 def test_ranks_by_hand_where_ties_share_theirs():
