@@ -16,7 +16,6 @@ LONGEST = 80
 PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 """A value that Hydra and shells read as it is typed."""
 
-
 NO_MEMORY = re.compile(
     r"(?i)can(no|')t allocate memory|failed to map segment|cannot map zero-fill pages|can't start new thread"
 )

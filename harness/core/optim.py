@@ -28,9 +28,9 @@ foreach: Any = torch
 class Training:
     """The settings of a stage's training.
 
-    epochs: the budget, in passes over the training split. most_images: the most images of it that are seen, whatever
-    the epochs say; null for no bound. batch: labelled images per step; real_batch: real images
-    and outliers per step, null for the same number.
+    epochs: passes over the training split. most_images: the most images of it that are seen, whatever the epochs say;
+    null for no bound. batch: labelled images per step; real_batch: real images and outliers per step, null for the same
+    number.
     schedule: the learning rate after `warmup` linear steps: constant, cosine to 0, or step (times `gamma` at
     each of the `milestones`, in epochs).
     ema: decay of the averaged weights, which then are the stage's result; null uses the weights themselves.
@@ -38,8 +38,8 @@ class Training:
     sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
     precision: of the network's training pass; walks have their own.
     bound: a loss above it, or one that is not finite, ends the run as diverged.
-    collapse: so many measurements in a row of a validation accuracy at chance, after one above it, end the run as
-    collapsed; null never ends it.
+    collapse: this number of validation accuracies at chance, in a row after one above it, ends the run as collapsed;
+    null never ends it.
     """
 
     epochs: float

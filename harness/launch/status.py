@@ -115,7 +115,7 @@ def duration(seconds: float) -> str:
 
 
 def scores(result: Record, most: int | None = None) -> str:
-    """One line on a record: why there are no scores, or budget, protocol's label and the first `most` scores."""
+    """One line on a record: why there are no scores, or its budget, protocol and first `most` scores."""
     main: list[Score] = [score for score in result.scores.values() if not score.table]
     texts = [f"{score.title} {score.value:.2f}{score.unit}" for score in main[:most]]
     budget = [override for override in result.overrides if override.startswith("budget=")]
