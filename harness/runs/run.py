@@ -162,7 +162,12 @@ class Run:
     @cached_property
     def recipe(self) -> "Method":
         """The method at a budget of 1, built from the config; UserError if the config is wrong."""
-        return build("method", self.config.method)
+        try:
+            return build("method", self.config.method)
+        except UserError as error:
+            # An ablation sets fields that other methods lack.
+            hints = [f"; or leave out {word}, if that sets it" for word in self.config.overrides if "ablation=" in word]
+            raise UserError("".join([str(error), *hints])) from None
 
     @cached_property
     def method(self) -> "Method":

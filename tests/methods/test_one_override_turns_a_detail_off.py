@@ -3,6 +3,7 @@
 import pytest
 
 import harness
+from harness.core.errors import UserError
 from harness.core.registry import names
 from harness.core.settings import flatten
 from harness.runs.compose import compose
@@ -30,6 +31,11 @@ def test_it_is_one_override_and_is_recorded(detail):
 def test_choices_and_seeds_are_not_overrides_of_a_recipe():
     (run,) = harness.plan("method=at", "data=digits", "seed=3", "runs=elsewhere", "protocol=digits")
     assert run.config.overrides == []
+
+
+def test_an_ablation_of_another_method_is_refused_by_its_name():
+    with pytest.raises(UserError, match=r"method\.joint: there is no such field.*leave out ablation=r1"):
+        harness.plan("method=jem", "ablation=r1")
 
 
 CHANGED = {
