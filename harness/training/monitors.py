@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.core.dataset import BadImage, Dataset, Split, gather
 from harness.core.device import computing
 from harness.core.energy import EnergyModel
-from harness.core.errors import Collapsed
+from harness.core.errors import Collapsed, UserError
 from harness.core.method import Stage
 from harness.core.walk import Walk, cross_entropy, frozen, marginal_score, slope, walk
 from harness.training.batches import StageInputs
@@ -119,5 +119,7 @@ def _held_out(data: Dataset) -> tuple[Tensor, Tensor]:
             items.append(gather(view, [(place * length // count, 0)]))
         except BadImage:  # training says what it does with such files
             continue
+    if not items:
+        raise UserError(f"Not one of {count} images of the {_split(data)} split can be read: mend the dataset's files.")
     images, labels = zip(*items, strict=True)
     return torch.cat(images), torch.cat(labels)

@@ -1,6 +1,7 @@
 """Curves hold the score's gradient, the energy gap and the validation accuracy of every method, and change no bit."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import harness
+from harness.core.dataset import BadImage
 from harness.core.energy import EnergyModel
+from harness.core.errors import UserError
 from harness.core.method import Loss, Stage
 from harness.core.optim import Training
 from harness.core.settings import settings
@@ -92,6 +95,18 @@ def test_without_a_validation_split_training_images_are_measured(training):
     assert len(held.labels) == monitors.MANY
     x, _ = data.tensors("train")
     assert all((x == one).flatten(1).all(1).any() for one in held.images[:5])
+
+
+def test_a_validation_split_that_cannot_be_read_is_named(training):
+    class Unreadable(Digits):
+        def view(self, split, branch):
+            return self
+
+        def __getitems__(self, keys):
+            raise BadImage(Path("x.png"), ValueError("cut short"))
+
+    with pytest.raises(UserError, match="Not one of 180 images of the validation split"):
+        Monitors(Classify(training(4)), inputs_of(Unreadable()), 4, 1, [])
 
 
 def test_what_is_not_finite_is_left_out_of_the_curves(digits, training):
