@@ -56,7 +56,7 @@ def run(request: Request) -> int:
     status = run_all(trials)
 
     # The log is written once nothing is left to do, so that it is the same however the trials were run.
-    left = {trial.name for trial in trials if trial.state not in OVER}
+    left = join().on_main(lambda: [trial.name for trial in trials if trial.state not in OVER])
     if left:
         console.print(f"{len(left)} of {len(trials)} trials are not over: the same command goes on from here.")
         return status
