@@ -14,7 +14,7 @@ from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.fidelity import Fidelity, density_and_coverage
 from harness.evaluation.samples import Samples, Sampling, eight_bits
 from harness.runs.compose import compose
-from harness.runs.run import tag
+from harness.runs.run import Run
 
 CPU = torch.device("cpu")
 
@@ -53,15 +53,17 @@ def test_equal_sets_have_one_of_both_and_sets_apart_have_none(k):
     assert figures(images + 100, images, k) == (0, 0)
 
 
-def test_equal_distributions_have_density_1_and_the_coverage_of_lemma_2():
-    """Coverage is 1 − (N−1)⋯(N−k) / ((2N−1)⋯(2N−k)) on average, for N of both, whatever the distribution."""
+@pytest.mark.parametrize("m", [80, 400])
+def test_equal_distributions_have_density_1_and_the_coverage_of_lemma_2(m):
+    """Coverage is 1 − (N−1)⋯(N−k) / ((M+N−1)⋯(M+N−k)) on average, of N by M, whatever the distribution."""
     n, k = 400, 3
     generator = torch.Generator().manual_seed(2)
-    values = [figures(*torch.rand(2, n, 5, generator=generator), k) for _ in range(10)]
-    density, coverage = np.mean(values, 0)
-    missed = np.prod([(n - i) / (2 * n - i) for i in range(1, k + 1)])
-    assert density == pytest.approx(1, abs=0.02)
+    pairs = [torch.rand(m + n, 5, generator=generator).split([m, n]) for _ in range(20)]
+    density, coverage = np.mean([figures(samples, images, k) for samples, images in pairs], 0)
+    missed = np.prod([(n - i) / (m + n - i) for i in range(1, k + 1)])
+    assert density == pytest.approx(1, abs=0.03)
     assert coverage == pytest.approx(1 - missed, abs=0.02)
+    assert missed == pytest.approx((n / (m + n)) ** k, abs=0.01), "as the docstring has it for large sets"
 
 
 def test_one_outlier_among_the_images_raises_recalls_sister_not_density():
@@ -103,10 +105,9 @@ def test_the_scores_are_taken_in_the_features_of_precision(digits, tmp_path):
 
 
 def test_null_is_no_part_of_a_protocols_hash_and_a_number_is():
-    (null,) = compose(["+protocol.metrics.fidelity.density=null"])
-    (three,) = compose(["+protocol.metrics.fidelity.density=3"])
-    assert (tag(null.protocol).id, tag(null.protocol).hash) == PUBLISHED["digits", "digits"]
-    assert tag(three.protocol).hash != tag(null.protocol).hash
+    null, three = (Run(*compose([f"+protocol.metrics.fidelity.density={density}"])).protocol for density in ("null", 3))
+    assert (null.id, null.hash) == PUBLISHED["digits", "digits"]
+    assert three.hash != null.hash
 
 
 def test_a_number_of_neighbours_that_cannot_be_is_refused(digits):

@@ -262,8 +262,8 @@ def density_and_coverage(samples: Tensor, images: Tensor, k: int) -> tuple[Tenso
         density = 1/(kM) Σ_j Σ_i 1[ y_j ∈ B(x_i, NND_k(x_i)) ],    coverage = 1/N Σ_i 1[ ∃ j: y_j ∈ B(x_i, NND_k(x_i)) ]
 
     B is the open ball around an image, up to its k-th nearest other image (Naeem et al. 2020, section 3.2, and code:
-    torch-fidelity's balls for precision are closed). Equal sets have density 1. Equal distributions have density 1 on
-    average and coverage 1 − 2^−k in large sets (their Lemma 2), which is 0.97 for 5 neighbours and 0.88 for 3.
+    torch-fidelity's balls for precision are closed). Equal sets have 1 of both. Equal distributions have density 1 on
+    average, and in large sets coverage 1 − (N / (M + N))^k of N images by M samples (their Lemma 2 has M = N).
     """
     radii = nearest(images, images, k, torch.arange(len(images)))[0][:, -1]
     counts, covered = torch.zeros(len(samples), dtype=torch.double), torch.zeros(len(images), dtype=torch.bool)
