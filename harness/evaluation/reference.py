@@ -172,8 +172,9 @@ def balanced(labels: Tensor, count: int | None) -> list[int]:
 
     Where the number of classes does not divide `count`, the first classes have one more; all indices if it is None.
     """
-    present, count = labels.unique().tolist(), len(labels) if count is None else count
-    chosen: list[int] = []
+    if count is None:
+        return list(range(len(labels)))
+    present, chosen = labels.unique().tolist(), list[int]()
     for place, label in enumerate(present):
         rows = (labels == label).nonzero().flatten().tolist()
         share = count // len(present) + (place < count % len(present))
@@ -201,7 +202,7 @@ def _compute(features: Features, view: Items, indices: list[int]) -> dict[str, T
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
     n, position = len(indices), 0
-    keep, kept = evenly(n, KEPT), list[Tensor]()
+    keep, kept = set(evenly(n, KEPT)), list[Tensor]()
     total, outer = np.zeros(features.source.dims), np.zeros((features.source.dims, features.source.dims))
     # Store the features of evenly spaced images; accumulate sums if these are not all.
     for images in load_images(view, indices):

@@ -290,6 +290,11 @@ def test_a_balanced_subset_has_as_many_of_each_class_as_it_can(labels, count):
     ]
 
 
+def test_a_balanced_subset_of_all_images_is_all_of_them():
+    data = Few(torch.zeros(5, 1, 1, 1), torch.tensor([0, 0, 1, 0, 0]), 6)
+    assert replace(metric(0.5), balanced=True, count=None)._indices(data) == [0, 1, 2, 3, 4]
+
+
 def test_a_balanced_subset_is_spread_over_its_class(digits):
     whole = digits.labels("test")
     chosen = torch.tensor(replace(metric(0.5), balanced=True, count=100)._indices(digits))
