@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 import torchvision.datasets
-from filelock import FileLock
 from torch import Tensor
 
 from harness.core.dataset import Split
 from harness.core.errors import UserError
+from harness.core.files import locked_file
 from harness.core.settings import later, settings
 from harness.datasets.augment import Augment
 from harness.datasets.memory import HeldOut
@@ -87,8 +87,7 @@ class Files:
         return [file for file in _files(folder) if file] if folder else []
 
     def _fetch(self, root: str) -> None:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(root) / f"{self.name}.lock"):  # concurrent runs fetch them once
+        with locked_file(Path(root) / self.name):  # concurrent runs fetch them once
             try:
                 getattr(torchvision.datasets, self.name)(root, download=not self._folder(root))
             except (OSError, RuntimeError) as error:
