@@ -18,6 +18,7 @@ from harness.core import loader
 from harness.core.dataset import Dataset
 from harness.core.errors import Damaged, UserError
 from harness.core.files import locked_file
+from harness.core.random import seed_global
 from harness.core.tensors import load_tensors, save_tensors
 from harness.evaluation.features import Source, read_weights, shipped
 from harness.evaluation.reference import split_digest
@@ -116,8 +117,7 @@ def train(data: Dataset) -> Classifier:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(0)
+        with seed_global(0), torch.enable_grad():
             classifier = Classifier(channels, len(data.classes), halvings(min(LARGEST, max(height, width))))
             optimizer = torch.optim.AdamW(classifier.parameters(), RATE, weight_decay=1e-2)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
