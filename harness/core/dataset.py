@@ -94,13 +94,13 @@ class Dataset(ABC):
         """
         view, n = self.view("train", "plain"), self.length("train")
         indices = [place * n // min(n, SEEN) for place in range(min(n, SEEN))]
-        images = torch.cat(
-            [
-                gather(view, [(index, 0) for index in indices[at : at + 500]])[0].double()
-                for at in range(0, len(indices), 500)
-            ]
-        )
-        std, mean = torch.std_mean(images, dim=(0, 2, 3), correction=0)
+        # Sums of a few images at a time: ten thousand large ones do not fit into memory.
+        moments = torch.zeros(2, self.shape[0], dtype=torch.double)
+        for first in range(0, len(indices), 100):
+            images = gather(view, [(index, 0) for index in indices[first : first + 100]])[0].double()
+            moments += torch.stack([images.mean((2, 3)).sum(0), images.square().mean((2, 3)).sum(0)])
+        mean, square = moments / len(indices)
+        std = (square - mean.square()).clamp(min=0).sqrt()
         return [round(value, 4) for value in mean.tolist()], [round(value, 4) for value in std.tolist()]
 
     def pinned(self, name: str) -> dict[str, Any]:
