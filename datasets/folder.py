@@ -153,8 +153,14 @@ def _read(root: Path, side: int | None) -> _Pictures:
 def _split_folders(root: Path) -> dict[Split, Path]:
     """The folder of each split that has one; the root itself is that of training images if it holds the classes."""
     found = sorted(listed(root)[0]) if root.is_dir() else []
-    if not ("train" in found and set(found) <= set(PARTS)):
+    # A class may be called train too: it has pictures, and no folders of classes.
+    if "train" not in found or not listed(root / "train")[0]:
         return {"train": root}
+    if odd := [name for name in found if name not in PARTS]:
+        raise UserError(
+            f"{root} has train/<class>/… and {odd[0]}, where only test and val may stand beside train: rename "
+            f"{odd[0]}, or take it out."
+        )
     folders: dict[Split, Path] = {PARTS[name]: root / name for name in found}
     if "test" not in folders and "validation" in folders:
         folders["test"] = folders.pop("validation")

@@ -170,6 +170,13 @@ def a_class_of_one(root):
     on_disk.pictures(root, ("quince",), n=1)
 
 
+def a_split_of_another_name(root):
+    for part in ("train", "valid"):
+        on_disk.pictures(root / part)
+    for name in ("apple", "pear", "plum"):
+        shutil.rmtree(root / name)
+
+
 def classes_of_one_split(root):
     on_disk.pictures(root / "train")
     on_disk.pictures(root / "test", ("apple", "quince"))
@@ -183,6 +190,7 @@ FAULTS = {
     an_empty_class: "quince holds no images",
     a_damaged_picture: "03.png cannot be read as an image",
     a_class_of_one: r"data\.test=0\.2 cannot be held out of 31 images",
+    a_split_of_another_name: r"train/<class>/… and valid, where only test and val .*rename valid",
     classes_of_one_split: "must have the same class folders; only one has pear",
 }
 
