@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from harness.core.errors import UserError
 from harness.evaluation import neighbours
 from harness.evaluation.metric import Subject
+from harness.evaluation.metrics import memorisation
 from harness.evaluation.metrics.memorisation import Memorisation
 from harness.evaluation.samples import Samples, Sampling, eight_bits
 
@@ -132,6 +133,15 @@ def test_no_matrix_of_all_distances_is_ever_made(judged, fresh, monkeypatch):
 def test_the_training_split_is_not_held_out(digits):
     with pytest.raises(ValueError, match="held-out"):
         Memorisation(features="digits", against="train")
+
+
+def test_training_images_that_do_not_fit_into_memory_are_refused_before_training(digits, monkeypatch):
+    metric = Memorisation(features="digits", against="validation")
+    monkeypatch.setattr(memorisation, "LARGEST", 1257 * 64)
+    metric.ready(digits, Sampling(count=80, chunk=40, seed=0), {})
+    monkeypatch.setattr(memorisation, "LARGEST", 1257 * 64 - 1)
+    with pytest.raises(UserError, match="all training images in memory"):
+        metric.ready(digits, Sampling(count=80, chunk=40, seed=0), {})
 
 
 def test_a_split_without_images_is_refused_before_training(digits, monkeypatch):

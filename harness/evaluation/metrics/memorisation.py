@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -30,6 +31,9 @@ SHOWN = 10
 COPIES = 0.5
 """A ratio of median distances below this is a dagger."""
 
+LARGEST = 8 * 2**30
+"""The most bytes of training images in memory."""
+
 TABLE = "Memorisation"
 
 
@@ -57,8 +61,16 @@ class Memorisation(Metric):
         source(self.features).ready(weights.get(self.features), data)
         require_images(data, self.against, f"against={self.against}")
         require_images(data, "train", "memorisation", 2)
+        hint = "Leave it out, by ~protocol.metrics.memorisation, or choose another protocol."
         if (most := int(data.labels("train").bincount().max())) > KEPT:
-            raise UserError(f"memorisation compares with {KEPT} training images of a class at most, not {most}.")
+            raise UserError(
+                f"memorisation compares with {KEPT:,} training images of a class at most, not {most:,}. {hint}"
+            )
+        if (size := data.length("train") * prod(data.shape)) > LARGEST:
+            raise UserError(
+                f"memorisation keeps all training images in memory, {size / 2**30:.0f} GiB, where "
+                f"{LARGEST // 2**30} GiB is the most. {hint}"
+            )
 
     def missing(self, weights: Mapping[str, str | None]) -> list[str]:
         """The extractor's weights."""
@@ -155,6 +167,7 @@ class Memorisation(Metric):
     def _draw(self, subject: Subject, found: Part, path: Path) -> None:
         """Write the most suspicious samples above their nearest training images, by features and then by pixels."""
         rows, size, train = list[list[Cell]](), subject.samples.how.chunk, subject.data.view("train", "reference")
+        order = _by_class(subject.data)
         for space in SPACES:
             first = self.suspects(found, space)[:SHOWN]
             relative = _relative(found, space)
@@ -162,8 +175,7 @@ class Memorisation(Metric):
             rows.append(
                 [Cell(image, f"sample {i}: {relative[i]:.2f}") for i, image in zip(first, samples, strict=True)]
             )
-            places = [_by_class(subject.data)[found[f"{space}/place"][i]] for i in first]
-            pairs = [train[place, 0] for place in places]
+            pairs = [train[order[found[f"{space}/place"][i]], 0] for i in first]
             names = [short(subject.data.classes[int(label)]) for _, label in pairs]
             rows.append([Cell(image, f"{space}: {name}") for (image, _), name in zip(pairs, names, strict=True)])
         table(path, rows)
