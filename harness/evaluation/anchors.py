@@ -17,8 +17,8 @@ from torch import Tensor
 from harness.core.dataset import Dataset, Split, gather
 from harness.core.files import locked_file, read_checked, write_checked
 from harness.core.random import derive
-from harness.evaluation.metric import Subject
-from harness.evaluation.reference import evenly
+from harness.evaluation.metric import BATCH, Subject
+from harness.evaluation.reference import evenly, load_images
 from harness.evaluation.samples import eight_bits
 from harness.evaluation.score import ANCHOR, Score
 
@@ -43,8 +43,8 @@ def anchors(subject: Subject, count: int, seed: int) -> Iterator[Anchor]:
     yield Anchor("gaussians", "a Gaussian of each class's pixels", gaussians(data, count, seed))
     if subject.outliers is not None:
         source = type(subject.outliers).__name__.lower()
-        starts = subject.outliers.starts(range(count))
-        yield Anchor("starts", f"starts of samples, untouched ({source})", eight_bits(starts))
+        parts = [eight_bits(subject.outliers.starts(part.tolist())) for part in torch.arange(count).split(BATCH)]
+        yield Anchor("starts", f"starts of samples, untouched ({source})", torch.cat(parts))
 
 
 def gaussians(data: Dataset, count: int, seed: int) -> Tensor:
@@ -53,15 +53,15 @@ def gaussians(data: Dataset, count: int, seed: int) -> Tensor:
     With X_c the images of the class, less their mean, and z ~ N(0, I_n), μ_c + X_cᵀ z / √(n − 1) has that distribution.
     """
     view, labels, classes = data.view("train", "reference"), data.labels("train"), len(data.classes)
-    images = torch.empty(count, *data.shape)
+    images = torch.empty(count, *data.shape, dtype=torch.uint8)
     for label in range(min(classes, count)):
         indices = (labels == label).nonzero().flatten().tolist()
         x = gather(view, [(index, 0) for index in indices])[0].flatten(1)
         mean, n = x.mean(0), len(range(label, count, classes))
         z = torch.randn(n, len(x), generator=torch.Generator().manual_seed(derive(seed, "gaussian", label)))
         drawn = mean + z @ (x - mean) / max(1, len(x) - 1) ** 0.5
-        images[label::classes] = drawn.clamp(0, 1).unflatten(1, data.shape)
-    return eight_bits(images)
+        images[label::classes] = eight_bits(drawn.clamp(0, 1).unflatten(1, data.shape))
+    return images
 
 
 def scores(
@@ -89,5 +89,4 @@ def key(name: str, of: str) -> str:
 
 
 def _real(data: Dataset, split: Split, count: int) -> Tensor:
-    keys = [(index, 0) for index in evenly(data.length(split), count)]
-    return eight_bits(gather(data.view(split, "reference"), keys)[0])
+    return torch.cat([*load_images(data.view(split, "reference"), evenly(data.length(split), count))])

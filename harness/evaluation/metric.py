@@ -18,7 +18,7 @@ from harness.evaluation.samples import Samples, Sampling
 from harness.evaluation.score import Score
 
 BATCH = 200
-"""Batch size for a split's logits; in evaluation mode the result does not depend on it."""
+"""Number of images that are loaded, or that pass the net, at a time; no result depends on it."""
 
 
 @dataclass(frozen=True)
