@@ -131,6 +131,8 @@ def test_chains_that_diverge_when_long_are_a_dagger_and_not_the_end_of_the_run(e
 def test_the_distance_of_the_longest_chains_stands_in_the_main_table_and_all_are_drawn(evaluated, tmp_path):
     _, result = evaluated()
     assert [key for key, score in result.scores.items() if not score.table] == ["long_chains/fd_digits/x10"]
+    title = result.scores["long_chains/fd_digits/x10"].title
+    assert title == "FD (digits features) of 70, 10 × steps", "a distance of so few is no match for the run's own"
     assert (tmp_path / "run" / "long_chains.png").exists()
     lines = json.loads((tmp_path / "run" / "long_chains.json").read_text())
     assert [line["factor"] for line in lines] == [1, 3, 10]

@@ -120,7 +120,7 @@ class LongChains(Metric):
         for factor, chunks in chains.items():
             found, energy = (np.concatenate([part[name] for part in chunks]) for name in ("features", "energy"))
             title, key = extractor.source.distance
-            score = distance(f"{title}, {_times(factor)}", torch.from_numpy(found), against)
+            score = distance(f"{title} of {len(found)}, {_times(factor)}", torch.from_numpy(found), against)
             line = {"factor": factor, "distance": score.value, "energy": float(energy.mean()), "energy_real": mean}
             figures = {key: score}
             if sd > 0:
