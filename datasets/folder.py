@@ -1,6 +1,7 @@
 """Pictures of your own: a folder with a folder of image files for each class, read into memory."""
 
 import hashlib
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -131,7 +132,7 @@ def _read(root: Path, side: int | None) -> _Pictures:
     pixels, digest = np.empty((len(files), 3, *shape), np.uint8), hashlib.sha256()
     for row, (_, _, file) in enumerate(files):
         picture, content = _sized(open_rgb(file), side), file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()} {len(content)} ".encode() + content)
+        digest.update(os.fsencode(f"{file.relative_to(root).as_posix()} {len(content)} ") + content)
         if picture.size != shape[::-1]:
             raise UserError(
                 f"{file} has {picture.width} x {picture.height} pixels, and {files[0][2]} has {shape[1]} x {shape[0]}. "

@@ -1,5 +1,6 @@
 """A folder of class folders is a dataset: its shape, classes and splits are found, and a run keeps to its pictures."""
 
+import os
 import shutil
 
 import numpy as np
@@ -137,6 +138,12 @@ def test_the_name_follows_from_the_pictures_not_from_their_place(tmp_path):
     assert composed(here).config.data["name"] != composed(other).config.data["name"], "tables keep them apart"
     assert composed(here, "data.name=folder7").name.startswith("standard-folder7-")
     assert composed(here).data.notes["pictures"].endswith(composed(here).config.data["digest"])
+
+
+def test_names_of_pictures_need_not_be_utf_8(tmp_path):
+    root = on_disk.pictures(tmp_path)
+    shutil.copy(root / "pear" / "03.png", os.fsencode(root / "pear") + b"/\xff.png")
+    assert Folder(root=str(root)).labels("test").bincount().tolist() == [2] * 3
 
 
 def test_they_are_bounded(tmp_path, monkeypatch):
