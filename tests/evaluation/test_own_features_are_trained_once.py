@@ -127,9 +127,10 @@ def test_large_images_are_reduced_first():
     assert [module.halvings(side) for side in (4, 7, 8, 28, 32, 64)] == [0, 0, 1, 2, 3, 4]
 
 
-def test_figures_of_a_dataset_without_shipped_weights_say_where_they_compare(digits, tmp_path):
-    (text,) = features("own", digits, None, CPU, tmp_path).warnings
-    assert "within it only" in text
+def test_figures_of_a_dataset_without_shipped_weights_say_with_which_they_compare(digits, tmp_path):
+    (text,), (other,) = (features("own", data, None, CPU, tmp_path).warnings for data in (digits, Digits(split_seed=1)))
+    assert "compare only" in text and "compare only" in other
+    assert text != other, "another training split has another classifier"
 
 
 @pytest.mark.parametrize(("classes", "images"), [(("all",), 150), (("red", "green", "blue"), 100)])

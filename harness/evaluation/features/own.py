@@ -62,10 +62,10 @@ class Own(Source):
         return Path(__file__).with_name(f"own-{name.lower()}.safetensors")
 
     def warnings(self, file: Path) -> list[str]:
-        """That distances by weights which were trained on this machine compare only with each other."""
+        """That distances in features which were trained on this machine compare only with each other."""
         if file.parent == Path(__file__).parent:
             return []
-        return ["the extractor was trained on this dataset in this folder of runs: compare distances within it only"]
+        return [f"the features are of {file.stem}, trained in this folder of runs: compare only distances in these"]
 
 
 class Classifier(nn.Module):
