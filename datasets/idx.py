@@ -55,7 +55,10 @@ class Files:
         if not self._folder(root) and download:
             self._fetch(root)
         if not self._folder(root):
-            package = f"apt-get install {self.package[0]} puts them where they are found. " if self.package else ""
+            package = ""
+            if self.package:
+                name, folder = self.package
+                package = f"apt-get install {name} puts them into {folder}, which {group}.root={folder} reads. "
             raise UserError(
                 f"{self.name} is expected at {self._places(root)[0]}, or in the folder that {group}.root sets, as four "
                 f"files such as train-{IMAGES}.gz, and they are not there. {package}Add {group}.download=true to fetch "

@@ -103,8 +103,9 @@ def test_those_of_debian_are_found_without_a_setting_and_never_in_place_of_a_roo
     package = ("dataset-fashion-mnist", str(raw(root)))
     monkeypatch.setattr(FashionMNIST, "files", replace(fashion_mnist.FILES, package=package))
     FashionMNIST().ready()
-    with pytest.raises(UserError, match="is expected at"):
+    with pytest.raises(UserError, match=f"data.root={raw(root)} reads"):
         FashionMNIST(root=".").ready()
+    FashionMNIST(root=str(raw(root))).ready()
     assert FashionMNIST(root=str(root)).files._folder(str(root)) == raw(root), "what the root holds comes first"
 
 
@@ -113,6 +114,7 @@ def test_missing_files_are_explained_before_training(tmp_path):
     assert status == 2
     for part in (
         "apt-get install dataset-fashion-mnist",
+        "data.root=/usr/share/datasets/fashion-mnist",
         "data.download=true",
         str(tmp_path / "elsewhere"),
         "data.root",
