@@ -66,7 +66,7 @@ def test_equal_distributions_have_density_1_and_the_coverage_of_lemma_2(m):
     assert missed == pytest.approx((n / (m + n)) ** k, abs=0.01), "as the docstring has it for large sets"
 
 
-def test_one_outlier_among_the_images_raises_recalls_sister_not_density():
+def test_one_far_image_raises_density_to_1_over_k_where_precision_would_be_1():
     """The failure of precision that density was made for: a ball around an outlier holds every sample."""
     generator = torch.Generator().manual_seed(3)
     images = torch.cat([torch.randn(100, 2, generator=generator), torch.full((1, 2), 30.0)])
