@@ -23,7 +23,7 @@ TABLE = "Gradient masking"
 
 @settings
 class Masking(Metric):
-    """Two signs of masked gradients on a few images (Athalye et al. 2018, section 3.1); each is a dagger.
+    """Two signs of masked gradients on a few images, after Athalye et al. (2018, section 3.1); each is a dagger.
 
     The walk from the image must break all images at a large radius. And walks from random points of the ball must not
     break more images than the walk from the image does, beyond the 95 % interval of its accuracy. A third sign, that
