@@ -59,8 +59,9 @@ def test_copies_are_found(judged, train):
     result, *_ = judged(train[::5])
     for space in SPACES:
         assert values(result)[f"authpct{space}"] == 0
+        assert values(result)[f"memorised{space}"] == values(result)[f"authpct_held_out{space}"] > 30
         assert values(result)[f"nearest_ratio{space}"] < 1e-4
-    assert "copies" in result.scores["authpct_digits"].warnings[0]
+    assert "copies" in result.scores["memorised_digits"].warnings[0]
 
 
 def test_fresh_real_images_are_no_copies(judged, fresh):
@@ -76,6 +77,7 @@ def test_fresh_real_images_are_no_copies(judged, fresh):
 def test_noise_is_like_no_training_image(judged):
     result, *_ = judged(torch.randint(0, 256, (50, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte())
     assert values(result)["authpct_pixels"] == 100
+    assert values(result)["memorised_pixels"] == 0, "noise is not better than real images"
     assert values(result)["nearest_ratio_pixels"] > 1.5
 
 

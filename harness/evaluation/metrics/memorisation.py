@@ -43,7 +43,11 @@ class Memorisation(Metric):
 
     A sample y with the nearest training image x is authentic if d(y, x) > d(x, x'), where x' is the nearest other
     training image of x; AuthPct is the share of authentic samples (Alaa et al. 2022, authenticity). It is 0 for
-    copies, about half for fresh real images, and high for images that are like none.
+    copies, about half for fresh real images, and high for images that are like none: more is not better. So samples
+    are ranked by how far their AuthPct lies below that of held-out images, and by nothing if it lies above:
+
+        memorised = max(0, AuthPct(held-out images) − AuthPct(samples))
+
     features: the extractor. against: the split of held-out images, whose median distance to the nearest training image
     is the unit of the samples' own.
     """
@@ -77,8 +81,8 @@ class Memorisation(Metric):
         return missing(self.features, weights.get(self.features))
 
     def keys(self, data: Dataset) -> list[str]:
-        """Three for each space."""
-        names = "authpct", "authpct_held_out", "nearest_ratio"
+        """Four for each space."""
+        names = "authpct", "authpct_held_out", "memorised", "nearest_ratio"
         return [f"{name}{self._suffix(space)[1]}" for space in SPACES for name in names]
 
     def shards(self, subject: Subject) -> int:
@@ -101,21 +105,25 @@ class Memorisation(Metric):
         return part
 
     def merge(self, subject: Subject, parts: list[Part]) -> Result:
-        """AuthPct and the ratio of medians in both spaces, and a picture of the most suspicious pairs."""
+        """What is memorised and the ratio of medians in both spaces, and a picture of the most suspicious pairs."""
         features, chunks = subject.features(self.features), len(subject.samples)
         features.require(parts)
         sampled, held_out = _join(parts[:chunks]), _join(parts[chunks:])
         scores: dict[str, Score] = {}
-        warnings = list(features.warnings)
+        warnings, n = list(features.warnings), len(sampled["pixels/place"])
         for space in SPACES:
             suffix, key = self._suffix(space)
             for title, name, values in (("", "", sampled), (", held-out images", "_held_out", held_out)):
                 authentic = torch.from_numpy(values[f"{space}/distance"] > values[f"{space}/apart"])
                 score = share(f"AuthPct{suffix}{title}", bits(authentic))
                 scores[f"authpct{name}{key}"] = score.model_copy(update={"table": TABLE})
+            fewer = scores[f"authpct_held_out{key}"].value - scores[f"authpct{key}"].value
+            scores[f"memorised{key}"] = Score(
+                title=f"Memorised{suffix}", value=max(0.0, fewer), n=n, unit="%", better="lower", table=TABLE
+            )
             median, unit = (float(np.median(values[f"{space}/distance"])) for values in (sampled, held_out))
             if unit > 0:
-                n, title = len(sampled["pixels/place"]), f"Nearest distance / held-out images'{suffix}"
+                title = f"Nearest distance / held-out images'{suffix}"
                 scores[f"nearest_ratio{key}"] = Score(
                     title=title, value=median / unit, n=n, better="higher", table=TABLE
                 )
@@ -124,8 +132,8 @@ class Memorisation(Metric):
                     f"the nearest training image is {median / unit:.2f} times as far from samples as from held-out "
                     f"images (medians, {space}): many may be copies"
                 )
-        # The headline is AuthPct in the features; it carries the daggers.
-        headline = f"authpct{self._suffix('features')[1]}"
+        # The headline is what is memorised in the features; it carries the daggers.
+        headline = f"memorised{self._suffix('features')[1]}"
         scores[headline] = scores[headline].model_copy(update={"table": "", "warnings": warnings})
         return Result(scores, pictures={"nearest": lambda path: self._draw(subject, sampled, path)})
 
