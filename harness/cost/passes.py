@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,11 @@ from harness.core.energy import EnergyModel
 from harness.core.method import Batch, Stage, Stream
 from harness.core.walk import frozen
 from harness.cost.standin import RandomImages
-from harness.runs.run import Run
 from harness.training.batches import StageInputs
 from harness.training.step import Step
+
+if TYPE_CHECKING:  # steps are counted where only torch is installed
+    from harness.runs.run import Run
 
 Kind = Literal["forward", "input gradient", "training"]
 """forward: logits only. input gradient: also ∇_x of them. training: also their gradient in the weights."""
@@ -32,7 +34,7 @@ class Pass:
     precision: Precision
 
 
-def network_passes(run: Run) -> dict[str, float]:
+def network_passes(run: "Run") -> dict[str, float]:
     """Passes of the net for each training image that every stage of a run makes, by the stage's name.
 
     A pass is a forward and a backward of one image, for a walk or for the weights; forwards alone are left out. Walks

@@ -66,7 +66,7 @@ def test_the_python_api_never_leaves(tmp_path):
         ("harness plan method=at", ["at", "atjem"]),
         ("harness method=at,je", ["at,jem", "at,jempp"]),
         ("harness method=jem method.energy.chains.b", ["method.energy.chains.buffer="]),
-        ("harness se", ["seed=", "selection="]),
+        ("harness se", ["search", "seed=", "selection="]),
     ],
 )
 def test_tab_completes(line, some):

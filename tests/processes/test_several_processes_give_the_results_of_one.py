@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commandline import METRICS, bare
-from conftest import CPU
 from safetensors.torch import load_file
 
 import harness
@@ -23,6 +23,8 @@ from harness.runs.execute import train_alone
 from harness.runs.failure import one_line
 from harness.training.batches import StageInputs
 from harness.training.loop import train
+
+CPU = torch.device("cpu")
 
 METHODS = ("atjem", "at", "generative", "jem", "sadajem")
 """These cover a shared first stage, a curriculum, sharded buffers, and gradients at perturbed weights."""

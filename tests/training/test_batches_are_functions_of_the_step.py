@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import CPU
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -21,6 +20,8 @@ from harness.datasets.outliers.fields import Fields
 from harness.datasets.outliers.patches import Patches
 from harness.runs.build import stage_inputs
 from harness.training import batches as of_stages
+
+CPU = torch.device("cpu")
 
 
 class Singles(View):
