@@ -144,7 +144,7 @@ def test_attacks_are_measured_on_a_trained_run(type_):
     assert status == 0, err
     status, told, err = type_("bench", "of=attacks", "protocol=digits_stability", *run)
     assert status == 2 and "attacks nothing" in err
-    fast = ("protocol.metrics.robustness.eps=0.01", "protocol.metrics.robustness.attacks=[apgd-ce,apgd-t]")
+    fast = ("protocol.metrics.robustness.eps=0.01", "+protocol.metrics.robustness.attacks=[apgd-ce,apgd-t]")
     status, told, err = type_("bench", "of=attacks", "n=4", "rounds=1", *fast, *run)
     assert status == 0, err
     for word in ("harness", "reference", "floor", "apgd-ce", "apgd-t", "4 images"):

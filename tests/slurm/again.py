@@ -11,11 +11,11 @@ def killed_while_submitting(folder: Path, cluster: Cluster) -> str:
     desk = Desk(folder, *small(), "seed=0,1")
     notes = [run.folder / "job.json" for run in desk.runs]
     before = desk.begin()
-    until(lambda: notes[-1].exists(), "the jobs are noted", 60)
+    until(lambda: notes[-1].exists(), "the jobs are noted", 200)
     before.kill()
     before.communicate()
     after = desk.begin()
-    until(lambda: desk.job() or after.poll() is not None, "squeue shows the job", 60)
+    until(lambda: desk.job() or after.poll() is not None, "squeue shows the job", 200)
     after.kill()
     after.communicate()
     until(lambda: desk.job() is None, "no job is left", 200)
