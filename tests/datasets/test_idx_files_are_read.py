@@ -28,12 +28,8 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A folder with a few images of each dataset, which are the originals as long as a test lasts."""
-    for part, count in idx.COUNTS.items():
-        monkeypatch.setitem(idx.COUNTS, part, count)
     for files in KINDS.values():
-        for name, md5 in files.checksums.items():
-            monkeypatch.setitem(files.checksums, name, md5)
-        on_disk.idx(tmp_path, files)
+        on_disk.idx(tmp_path, files, monkeypatch)
     return tmp_path
 
 

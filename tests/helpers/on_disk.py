@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
 
@@ -66,10 +67,10 @@ def imagenet(folder: Path, classes: int = 3, per_class: int = 8) -> Path:
     return folder
 
 
-def idx(folder: Path, files: Files, n: int = 100) -> Path:
+def idx(folder: Path, files: Files, patch: pytest.MonkeyPatch, n: int = 100) -> Path:
     """Write the four files of an IDX dataset to <name>/raw: n training and n // 2 test images, cycling classes.
 
-    All datasets of IDX files have these numbers of images from then on.
+    They are the originals, and all datasets of IDX files have these numbers of images, until `patch` is undone.
     """
     rng, raw = np.random.default_rng(len(files.name)), folder / files.name / "raw"
     raw.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,8 @@ def idx(folder: Path, files: Files, n: int = 100) -> Path:
         for kind, values in (("images-idx3-ubyte", pixels), ("labels-idx1-ubyte", labels)):
             head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
             (raw / f"{prefix}-{kind}.gz").write_bytes(gzip.compress(head + values.tobytes()))
-            files.checksums[f"{prefix}-{kind}.gz"] = _md5(raw / f"{prefix}-{kind}.gz")
-        IDX_COUNTS[part] = count
+            patch.setitem(files.checksums, f"{prefix}-{kind}.gz", _md5(raw / f"{prefix}-{kind}.gz"))
+        patch.setitem(IDX_COUNTS, part, count)
     return folder
 
 

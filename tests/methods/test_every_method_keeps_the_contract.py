@@ -40,17 +40,18 @@ def test_a_method_keeps_every_promise(method, weights):
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
     """A folder with a few images of every dataset, in its real format."""
-    folder = tmp_path_factory.mktemp("disk")
+    folder, patch = tmp_path_factory.mktemp("disk"), pytest.MonkeyPatch()
     on_disk.cifar10(folder / "data", 100)
     on_disk.cifar100(folder / "data", 400)
     on_disk.imagenet(folder / "data" / "imagenet")
     on_disk.openimages(folder / "data" / "openimages")
     on_disk.svhn(folder / "data")
     for name in IDX:
-        on_disk.idx(folder / "data", import_module(f"harness.datasets.{name}").FILES)
+        on_disk.idx(folder / "data", import_module(f"harness.datasets.{name}").FILES, patch)
     on_disk.pictures(folder / "data" / "folder")
     on_disk.tinyimages(folder / "data" / "tinyimages")
-    return folder
+    yield folder
+    patch.undo()
 
 
 FEW = {"cifar10": 10, "cifar100": 100, "imagenet256": 3, "digits": 20, "folder": 0.2, **dict.fromkeys(IDX, 10)}

@@ -6,7 +6,7 @@ import pytest
 import harness
 from harness.core.files import read_json
 from harness.core.registry import names
-from harness.datasets import fashion_mnist, idx
+from harness.datasets import fashion_mnist
 from harness.runs.compose import compose
 from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
@@ -19,11 +19,7 @@ SETS = {"fashion_mnist": ["data.validation=20"], "folder": ["data.validation=0.2
 def disk(tmp_path_factory):
     """A folder with little of both, the originals as long as these tests last."""
     folder, patch = tmp_path_factory.mktemp("disk"), pytest.MonkeyPatch()
-    for part, count in idx.COUNTS.items():
-        patch.setitem(idx.COUNTS, part, count)
-    for name, md5 in fashion_mnist.FILES.checksums.items():
-        patch.setitem(fashion_mnist.FILES.checksums, name, md5)
-    on_disk.idx(folder / "data", fashion_mnist.FILES)
+    on_disk.idx(folder / "data", fashion_mnist.FILES, patch)
     on_disk.pictures(folder / "data" / "folder")
     yield folder
     patch.undo()
