@@ -1,23 +1,23 @@
 """One CIFAR dataset as outliers of the other."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset
 from harness.core.errors import near
-from harness.core.random import derive
 from harness.core.settings import settings
 from harness.datasets.cifar import ARCHIVE_10, ARCHIVE_100
 from harness.datasets.cifar_archive import Archive
+from harness.datasets.outliers.pictured import Pictured
 
 
 @settings
-class _CIFAR(Outliers):
+class _CIFAR(Pictured):
     """Training images for training, test images as sampling starts; augmented as the dataset augments outliers.
 
     root: the folder of the unpacked archive. download: fetch the archive if it is missing.
@@ -50,21 +50,18 @@ class _CIFAR(Outliers):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training images of the classes that are not excluded."""
-        training, _ = self._part("train")
-        return torch.stack([self._prepare(training[self._rows[index]], seed) for index, seed in keys])
-
     @property
     def different_starts(self) -> int:
         """The test images."""
         return len(self._part("test")[0])
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Test images in order, each with its own augmentation; after the last, start again from the first."""
-        test, _ = self._part("test")
-        chosen = [(test[index % len(test)], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepare(image, seed, branch) for image, seed in chosen])
+    def training_picture(self, place: int) -> Image.Image:
+        """A training image of the classes that are not excluded."""
+        return to_pil_image(self._part("train")[0][self._rows[place]])
+
+    def start_picture(self, place: int) -> Image.Image:
+        """A test image."""
+        return to_pil_image(self._part("test")[0][place])
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -75,9 +72,6 @@ class _CIFAR(Outliers):
     def _part(self, part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
         self.archive.ready(self.root, self.download, "outliers")
         return self.archive.read(self.root, part)
-
-    def _prepare(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
-        return self.data.prepare(to_pil_image(image), branch, seed)
 
 
 class CIFAR10(_CIFAR):

@@ -1,20 +1,20 @@
 """scikit-learn's handwritten digits, enlarged, as outliers of other data."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
-from harness.core.random import derive
+from harness.core.dataset import Dataset
 from harness.core.settings import settings
 from harness.datasets import digits
+from harness.datasets.outliers.pictured import Pictured
 
 
 @settings
-class Digits(Outliers):
+class Digits(Pictured):
     """All digits but the last `reserve` for training, these as sampling starts; seed: of the starts' augmentation."""
 
     data: Dataset
@@ -30,19 +30,18 @@ class Digits(Outliers):
     def __len__(self) -> int:
         return digits.IMAGES - self.reserve
 
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Digits, enlarged to the data's shape."""
-        return torch.stack([self._prepare(index, seed) for index, seed in keys])
-
     @property
     def different_starts(self) -> int:
         """The reserved digits."""
         return self.reserve
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The reserved digits in order, each with its own augmentation; after the last, again from the first."""
-        chosen = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepare(place, seed, branch) for place, seed in chosen])
+    def training_picture(self, place: int) -> Image.Image:
+        """A digit of 8 x 8 pixels, which the dataset enlarges."""
+        return to_pil_image(self._pixels[place])
+
+    def start_picture(self, place: int) -> Image.Image:
+        """A reserved digit."""
+        return self.training_picture(len(self) + place)
 
     @cached_property
     def _pixels(self) -> Tensor:
@@ -50,6 +49,3 @@ class Digits(Outliers):
 
         flat, _ = load_digits(return_X_y=True)
         return torch.from_numpy(flat).float().view(-1, 1, digits.SIDE, digits.SIDE) / 16
-
-    def _prepare(self, place: int, seed: int, branch: Branch = "outliers") -> Tensor:
-        return self.data.prepare(to_pil_image(self._pixels[place]), branch, seed)

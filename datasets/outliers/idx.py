@@ -1,20 +1,19 @@
 """A dataset of IDX files as outliers of another."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
-from harness.core.random import derive
+from harness.core.dataset import Dataset
 from harness.core.settings import settings
 from harness.datasets.idx import Files
+from harness.datasets.outliers.pictured import Pictured
 
 
 @settings
-class IDX(Outliers):
+class IDX(Pictured):
     """Training images for training, test images as sampling starts; augmented as the dataset augments outliers.
 
     root: the folder of the files, or of <name>/raw with them. download: fetch them if they are missing.
@@ -41,25 +40,19 @@ class IDX(Outliers):
     def __len__(self) -> int:
         return len(self._images("train"))
 
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training images."""
-        training = self._images("train")
-        return torch.stack([self._prepare(training[index], seed) for index, seed in keys])
-
     @property
     def different_starts(self) -> int:
         """The test images."""
         return len(self._images("test"))
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Test images in order, each with its own augmentation; after the last, start again from the first."""
-        test = self._images("test")
-        chosen = [(test[index % len(test)], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepare(image, seed, branch) for image, seed in chosen])
+    def training_picture(self, place: int) -> Image.Image:
+        """A training image."""
+        return to_pil_image(self._images("train")[place])
+
+    def start_picture(self, place: int) -> Image.Image:
+        """A test image."""
+        return to_pil_image(self._images("test")[place])
 
     def _images(self, part: Literal["train", "test"]) -> Tensor:
         self.files.ready(self.root, self.download, "outliers")
         return self.files.read(self.root, part)[0]
-
-    def _prepare(self, image: Tensor, seed: int, branch: Branch = "outliers") -> Tensor:
-        return self.data.prepare(to_pil_image(image), branch, seed)

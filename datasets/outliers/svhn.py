@@ -1,23 +1,20 @@
 """Street View House Numbers, cropped to 32x32 (Netzer et al. 2011), as outliers."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 import torchvision.datasets
 from PIL import Image
 from scipy.io import loadmat
-from torch import Tensor
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset
 from harness.core.errors import UserError
 from harness.core.files import locked_file
-from harness.core.random import derive
 from harness.core.settings import settings
 from harness.datasets.originals import require_originals
+from harness.datasets.outliers.pictured import Pictured
 
 PAGE = "http://ufldl.stanford.edu/housenumbers"
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -26,7 +23,7 @@ CHECKSUMS = {part: torchvision.datasets.SVHN.split_list[part][2] for part in FIL
 
 
 @settings
-class SVHN(Outliers):
+class SVHN(Pictured):
     """Training images for training, test images as sampling starts.
 
     root: the folder of train_32x32.mat and test_32x32.mat. download: fetch them if they are missing.
@@ -58,21 +55,18 @@ class SVHN(Outliers):
     def __len__(self) -> int:
         return self._pixels("train").shape[-1]
 
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training outliers, prepared by the dataset."""
-        training = self._pixels("train")
-        return torch.stack([self._prepare(training[..., index], seed) for index, seed in keys])
-
     @property
     def different_starts(self) -> int:
         """The test images."""
         return self._pixels("test").shape[-1]
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Test images in order, each with its own augmentation; after the last, start again from the first."""
-        test = self._pixels("test")
-        chosen = [(test[..., index % test.shape[-1]], derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepare(pixels, seed, branch) for pixels, seed in chosen])
+    def training_picture(self, place: int) -> Image.Image:
+        """A training image."""
+        return Image.fromarray(np.ascontiguousarray(self._pixels("train")[..., place]))
+
+    def start_picture(self, place: int) -> Image.Image:
+        """A test image."""
+        return Image.fromarray(np.ascontiguousarray(self._pixels("test")[..., place]))
 
     @property
     def _root(self) -> Path:
@@ -98,9 +92,6 @@ class SVHN(Outliers):
         """All images of a part, 32 x 32 x 3 x N, uint8."""
         self._present()
         return _read(self._root / FILES[part])
-
-    def _prepare(self, pixels: np.ndarray, seed: int, branch: Branch = "outliers") -> Tensor:
-        return self.data.prepare(Image.fromarray(np.ascontiguousarray(pixels)), branch, seed)
 
 
 @lru_cache(maxsize=2)

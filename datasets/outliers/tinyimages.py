@@ -1,25 +1,22 @@
 """80 Million Tiny Images, from its original binary file (Torralba et al. 2008; withdrawn in 2020)."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
+from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.core.random import derive
 from harness.core.settings import settings
+from harness.datasets.outliers.pictured import Pictured
 
 SIDE = 32
 BYTES = 3 * SIDE * SIDE
 
 
 @settings
-class TinyImages(Outliers):
+class TinyImages(Pictured):
     """The images that are on no exclusion list: the last `reserve` are sampling starts, the others training outliers.
 
     root: the folder of tiny_images.bin. seed: of the starts' augmentation.
@@ -49,19 +46,18 @@ class TinyImages(Outliers):
     def __len__(self) -> int:
         return self._count - self.reserve
 
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """Training outliers, prepared by the dataset."""
-        return torch.stack([self._prepare(index, seed) for index, seed in keys])
-
     @property
     def different_starts(self) -> int:
         """The reserved images."""
         return self.reserve
 
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """The reserved images in order, each with its own augmentation; after the last, start again from the first."""
-        places = [(len(self) + index % self.reserve, derive(self.seed, "start", index)) for index in indices]
-        return torch.stack([self._prepare(place, seed, branch) for place, seed in places])
+    def training_picture(self, place: int) -> Image.Image:
+        """An image that no list excludes."""
+        return Image.fromarray(decode(self._pixels[allowed(place, self._excluded_numbers)]))
+
+    def start_picture(self, place: int) -> Image.Image:
+        """A reserved image."""
+        return self.training_picture(len(self) + place)
 
     @property
     def _file(self) -> Path:
@@ -101,10 +97,6 @@ class TinyImages(Outliers):
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self._pixels):
             raise UserError(f"{path} lists images that {self._file.name} does not have. Is its first image {first}?")
         return numbers
-
-    def _prepare(self, index: int, seed: int, branch: Branch = "outliers") -> Tensor:
-        pixels = decode(self._pixels[allowed(index, self._excluded_numbers)])
-        return self.data.prepare(Image.fromarray(pixels), branch, seed)
 
 
 def allowed(index: int, excluded: np.ndarray) -> int:

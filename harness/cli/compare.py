@@ -28,11 +28,8 @@ def run(request: Request) -> int:
 
 def _compare_all(request: Request) -> int:
     """Print the tests of all pairs of methods, page by page and score by score; return the exit status."""
-    from harness.reports import (
-        all_pairs,
-        leaderboard,
-        rows,
-    )  # import pandas, which a comparison of two runs does not need
+    # These import pandas, which a comparison of two runs does not need.
+    from harness.reports import all_pairs, leaderboard, rows
 
     found, faults = rows.find_rows(request.config)
     for section in leaderboard.make_sections(found):

@@ -3,17 +3,17 @@
 The Inception network expects photographs of 299 pixels; its features are meaningless for 8x8 digits.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
-from harness.evaluation.features import Source, read_weights, shipped
+from harness.evaluation.features import Source, shipped
+from harness.evaluation.features.classifier import ClassifierFeatures
 
 NAME = "digits-features"
 
@@ -52,40 +52,13 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, 10))
 
 
-class DigitsFeatures(FeatureExtractorBase):
+class DigitsFeatures(ClassifierFeatures):
     """64 features and 10 logits of uint8 images, N x 1 x 8 x 8, for torch-fidelity."""
 
-    def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
-        super().__init__(name, features_list)
-        self.classifier = Classifier()
-        self.classifier.load_state_dict(read_weights(options["feature_extractor_weights_path"]))
-        self.eval().requires_grad_(False)
-
     @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """The available layers."""
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """The logits for the inception score, the features for all others."""
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """False: it is too small to benefit."""
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        """One black image."""
-        return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-
-    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
-        """The requested layers, in the requested order."""
-        features = self.classifier.features(input.float() / 255)
-        layers = {"features": features, "logits": self.classifier.head(features)}
-        return tuple(layers[name] for name in self.features_list)
+    def untrained(weights: Mapping[str, Tensor]) -> Classifier:
+        """The one net that there is."""
+        return Classifier()
 
 
 register_feature_extractor(NAME, DigitsFeatures)

@@ -6,12 +6,12 @@ classifier is trained on first use and kept in the cache, under the digest of th
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
 from harness.core import loader
@@ -20,7 +20,8 @@ from harness.core.errors import Damaged, UserError
 from harness.core.files import locked_file
 from harness.core.random import seed_global
 from harness.core.tensors import load_tensors, save_tensors
-from harness.evaluation.features import Source, read_weights, shipped
+from harness.evaluation.features import Source, shipped
+from harness.evaluation.features.classifier import ClassifierFeatures
 from harness.evaluation.reference import split_digest
 
 log = logging.getLogger(__name__)
@@ -137,43 +138,15 @@ def halvings(side: int) -> int:
     return 0 if side <= SMALLEST else 1 + halvings(-(-side // 2))
 
 
-class OwnFeatures(FeatureExtractorBase):
+class OwnFeatures(ClassifierFeatures):
     """64 features and the logits of uint8 images, N x C x H x W, for torch-fidelity; the weights tell the net."""
 
-    def __init__(self, name: str, features_list: list[str], **options: Any) -> None:  # noqa: ANN401 - torch-fidelity's
-        super().__init__(name, features_list)
-        weights = read_weights(options["feature_extractor_weights_path"])
+    @staticmethod
+    def untrained(weights: Mapping[str, Tensor]) -> Classifier:
+        """The net whose channels, classes and depth are those of the weights."""
         convolutions = [tensor for tensor in weights.values() if tensor.ndim == 4]
         channels, classes = weights["trunk.0.0.weight"].shape[1], len(weights["head.1.bias"])
-        self.classifier = Classifier(channels, classes, len(convolutions) - 1)
-        self.classifier.load_state_dict(weights)
-        self.eval().requires_grad_(False)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """The available layers."""
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """The logits for the inception score, the features for all others."""
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """False: it is too small to benefit."""
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        """One black image."""
-        return torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
-
-    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
-        """The requested layers, in the requested order."""
-        features = self.classifier.features(input.float() / 255)
-        layers = {"features": features, "logits": self.classifier.head(features)}
-        return tuple(layers[name] for name in self.features_list)
+        return Classifier(channels, classes, len(convolutions) - 1)
 
 
 register_feature_extractor(NAME, OwnFeatures)
