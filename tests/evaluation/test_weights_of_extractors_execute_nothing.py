@@ -19,7 +19,7 @@ from harness.evaluation.features.digits import Digits
 
 CPU = torch.device("cpu")
 FOLDER = Path(extractors.__file__).parent
-NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "download"})
+NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "classifier", "download"})
 ENDINGS = ("", ".safetensors", ".SAFETENSORS", ".pth", ".pt", ".bin", ".ckpt", ".zip")
 
 
