@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from harness.core.dataset import Dataset, Outliers, gather
-from harness.core.device import choose_device
+from harness.core.device import choose_device, keep_freed_memory
 from harness.core.distributed import join
 from harness.core.energy import EnergyModel, InMicroBatches
 from harness.core.errors import Damaged, UserError, first_line
@@ -294,12 +294,13 @@ def evaluators(run: Run, device: torch.device) -> int:
 
 
 def prepare(config: Config, worker: int | None = None) -> torch.device:
-    """Set this process's CPU threads and CUDA device from a run's config; return the device for this rank.
+    """Set this process's CPU threads, memory and CUDA device from a run's config; return the device for this rank.
 
     worker: number of this process among those of an evaluation, which are spread over the GPUs with device=auto.
     """
     if threads := config.threads or _cores_per_run(config.launcher):
         torch.set_num_threads(threads)
+    keep_freed_memory()
     name = join().device(config.device)
     if worker is not None and name == "auto" and (gpus := torch.cuda.device_count()):
         name = f"cuda:{worker % gpus}"
