@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -38,10 +39,22 @@ Statistics = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Reference:
-    """Statistics of all images, and the features of some, N x D; None if only the statistics are known."""
+    """Statistics of all images, and the features of some, N x D; None if only the statistics are known.
+
+    path: the file of the cache that holds the features; None if there is none.
+    """
 
     statistics: Statistics
     features: Tensor | None
+    path: Path | None = None
+
+    def keep(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `make` computes of the features; once, and kept in a file beside theirs."""
+        assert self.features is not None
+        if self.path is None:
+            return make(self.features)
+        features, path = self.features, self.path.with_name(f"{self.path.stem}-{name}.safetensors")
+        return _once(path, lambda: {name: make(features)})[name]
 
 
 class Pixels(View[Tensor]):
@@ -83,22 +96,27 @@ def given(features: Features, path: Path, cache: Path) -> Reference:
     if image_shape(path) is None or not features.source.neighbours:
         return Reference(statistics, None)
     view = _Given(np.load(path)["arr_0"])
-    return Reference(statistics, _cached(features, view, list(range(len(view))), cache).features)
+    return replace(_cached(features, view, list(range(len(view))), cache), statistics=statistics)
 
 
 def _cached(features: Features, view: Items, indices: list[int], cache: Path) -> Reference:
     """The reference of some images, from a file whose name covers all that it depends on; computed if there is none."""
     path = cache / f"reference-{features.source.extractor}-{_digest(features, view, indices)}.safetensors"
+    tensors = _once(path, lambda: _compute(features, view, indices))
+    return Reference(_to_statistics(tensors), tensors["features"], path)
+
+
+def _once(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors from a file of the cache; made and stored if it is missing or damaged."""
     with locked_file(path):
         try:
-            tensors = load_tensors(path, torch.device("cpu")) if path.exists() else None
+            if path.exists():
+                return load_tensors(path, torch.device("cpu"))
         except Damaged as error:
             log.warning("%s It is computed again.", error)
-            tensors = None
-        if tensors is None:
-            tensors = _compute(features, view, indices)
-            save_tensors(path, tensors)
-    return Reference(_to_statistics(tensors), tensors["features"])
+        tensors = make()
+        save_tensors(path, tensors)
+        return tensors
 
 
 def data_digests(data: Dataset) -> dict[str, str]:

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset as View
 from torch_fidelity import calculate_metrics
+from torch_fidelity.metric_prc import prc_features_to_metric
 
 from harness.core.dataset import TensorView
 from harness.core.errors import UserError
@@ -21,7 +22,8 @@ from harness.evaluation.features import digits as features
 from harness.evaluation.features import features as extractor
 from harness.evaluation.features import shipped
 from harness.evaluation.metric import Subject
-from harness.evaluation.metrics.fidelity import Fidelity
+from harness.evaluation.metrics import fidelity
+from harness.evaluation.metrics.fidelity import Fidelity, closed_radii, in_closed_balls
 from harness.evaluation.reference import reference
 from harness.evaluation.samples import Samples, Sampling, eight_bits
 from harness.runs.compose import compose
@@ -146,6 +148,27 @@ def test_one_image_over_and_over_is_precise_but_recalls_nothing(digits, cache):
     collapsed = figures(train[:1].repeat(200, 1, 1, 1), digits, cache)
     assert collapsed["precision_digits"] == 1, "precision and recall must not be swapped"
     assert collapsed["recall_digits"] < 0.05
+
+
+def test_precision_and_recall_are_those_of_torch_fidelity_beyond_one_block_of_distances():
+    generator = torch.Generator().manual_seed(0)
+    samples, images = (torch.randn(n, 8, generator=generator) for n in (11_000, 12_000))
+    theirs = prc_features_to_metric(samples, images, save_cpu_ram=True, verbose=False)
+    precise = in_closed_balls(samples, images, closed_radii(images)).float().mean()
+    recalled = in_closed_balls(images, samples, closed_radii(samples)).float().mean()
+    assert 0.1 < theirs["recall"] < 0.99 and 0.1 < theirs["precision"] < 0.99
+    assert (float(precise), float(recalled)) == (theirs["precision"], theirs["recall"])
+
+
+def test_radii_of_the_reference_are_computed_once_and_kept(digits, noisy, tmp_path, monkeypatch):
+    sizes, made = [], fidelity.closed_radii
+    monkeypatch.setattr(fidelity, "closed_radii", lambda points: sizes.append(len(points)) or made(points))
+    first, again = (figures(noisy, digits, tmp_path) for _ in range(2))
+    assert first == again
+    assert sizes == [1257, len(noisy), len(noisy)], "those of samples are each run's own"
+    (kept,) = tmp_path.glob("reference-*-radii.safetensors")
+    kept.write_bytes(b"damaged")
+    assert figures(noisy, digits, tmp_path) == first
 
 
 def test_the_shipped_extractor_is_the_one_that_protocols_name():

@@ -31,6 +31,12 @@ from harness.evaluation.reference import (
 from harness.evaluation.samples import Sampling
 from harness.evaluation.score import Score
 
+ROWS = 10_000
+"""Number of rows and of columns of a matrix of distances; torch-fidelity's, so that sums are its own."""
+
+NEIGHBOURS = 3
+"""Number of neighbours that the balls of precision and recall reach to (Kynkäänniemi et al. 2019)."""
+
 
 @settings
 class Fidelity(Metric):
@@ -151,7 +157,7 @@ class Fidelity(Metric):
         if against.features is not None and extractor.neighbours:
             scores |= self._neighbours(extractor, layers["features"], against)
             if self.density:
-                scores |= self._density(extractor, layers["features"], against.features, self.density)
+                scores |= self._density(extractor, layers["features"], against, self.density)
         if "logits" in extractor.layers:
             scores[f"is{extractor.key}"] = self._inception_score(extractor, layers["logits"])
         return scores
@@ -197,7 +203,6 @@ class Fidelity(Metric):
 
     def _neighbours(self, of: Source, found: Tensor, against: Reference) -> dict[str, Score]:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-        from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
         # KID over random subsets, no larger than either set.
         images = against.features
@@ -205,22 +210,26 @@ class Fidelity(Metric):
         subset = min(self.kid_subset, len(found), len(images))
         options = {"rng_seed": self.seed, "verbose": False, "save_cpu_ram": True}
         kid = kid_features_to_metric(found, images, kid_subset_size=subset, **options)[KEY_METRIC_KID_MEAN]
-        shares = prc_features_to_metric(found, images, **options)
         title, n = f"KID × 1000{of.suffix}{self._against}", len(found)
         scores = {f"kid{of.key}{self._key}": Score(title=title, value=1000 * float(kid), n=n, better="lower")}
-        for name, key, count in (
-            ("Precision", KEY_METRIC_PRECISION, n),
-            ("Recall", KEY_METRIC_RECALL, len(images)),
+        # Precision: samples in the balls of images. Recall: images in the balls of samples.
+        of_images = against.keep("radii", closed_radii)
+        for name, inside in (
+            ("Precision", in_closed_balls(found, images, of_images)),
+            ("Recall", in_closed_balls(images, found, closed_radii(found))),
         ):
-            value = float(shares[key])
+            value, count = float(inside.float().mean()), len(inside)
             low, high = wilson(round(value * count), count)
             title = name + of.suffix + self._against
             score = Score(title=title, value=value, low=low, high=high, n=count, better="higher")
             scores[f"{name.lower()}{of.key}{self._key}"] = score
         return scores
 
-    def _density(self, of: Source, found: Tensor, images: Tensor, k: int) -> dict[str, Score]:
-        densities, covered = density_and_coverage(found, images, k)
+    def _density(self, of: Source, found: Tensor, against: Reference, k: int) -> dict[str, Score]:
+        images = against.features
+        assert images is not None
+        radii = against.keep(f"open-radii-{k}", lambda images: open_radii(images, k))
+        densities, covered = density_and_coverage(found, images, k, radii)
         value, n = float(densities.mean()), len(found)
         low, high = mean_interval(value, float(densities.std(correction=0)), n)
         share = wilson(int(covered.sum()), len(images))
@@ -256,7 +265,28 @@ def distance(title: str, found: Tensor, against: Statistics) -> Score:
     return Score(title=title, value=value, low=max(0.0, low), high=high, n=n, better="lower")
 
 
-def density_and_coverage(samples: Tensor, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def closed_radii(points: Tensor) -> Tensor:
+    """The distance, N in float32, from each point to its NEIGHBOURS-th nearest other, as torch-fidelity computes it."""
+    from torch_fidelity.metric_prc import calc_cdist_part
+
+    # Each point is the nearest to itself. (torch-fidelity's own kthvalue takes nine times as long as topk.)
+    rows = [calc_cdist_part(part, points).topk(NEIGHBOURS + 1, largest=False)[0][:, -1] for part in points.split(ROWS)]
+    return torch.cat(rows)
+
+
+def in_closed_balls(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
+    """Whether each point, N, is in the ball around any centre; distances are torch-fidelity's, to the last bit."""
+    from torch_fidelity.metric_prc import calc_cdist_part
+
+    return torch.cat([(calc_cdist_part(part, centres) <= radii).any(1) for part in points.split(ROWS)])
+
+
+def open_radii(images: Tensor, k: int) -> Tensor:
+    """The distance, N in float64, from each image to its k-th nearest other."""
+    return nearest(images, images, k, torch.arange(len(images)))[0][:, -1]
+
+
+def density_and_coverage(samples: Tensor, images: Tensor, k: int, radii: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Density and coverage before their means: a value for each sample, and whether each image is covered.
 
         density = 1/(kM) Σ_j Σ_i 1[ y_j ∈ B(x_i, NND_k(x_i)) ],    coverage = 1/N Σ_i 1[ ∃ j: y_j ∈ B(x_i, NND_k(x_i)) ]
@@ -264,8 +294,10 @@ def density_and_coverage(samples: Tensor, images: Tensor, k: int) -> tuple[Tenso
     B is the open ball around an image, up to its k-th nearest other image (Naeem et al. 2020, section 3.2, and code:
     torch-fidelity's balls for precision are closed). Equal sets have 1 of both. Equal distributions have density 1 on
     average, and in large sets coverage 1 − (N / (M + N))^k of N images by M samples (their Lemma 2 has M = N).
+
+    radii: those of the images, N, if they are known.
     """
-    radii = nearest(images, images, k, torch.arange(len(images)))[0][:, -1]
+    radii = open_radii(images, k) if radii is None else radii
     counts, covered = torch.zeros(len(samples), dtype=torch.double), torch.zeros(len(images), dtype=torch.bool)
     # Images are the rows, as for the radii: distances that are equal on paper are then equal in the last bit too.
     for row, centres in blocks(images):
