@@ -12,7 +12,8 @@ from harness.reports.tables import DOUBT, Cell
 from harness.runs.record import Cost
 from harness.runs.row import Row
 
-NONE = Cell("–")
+NONE, NOT_GIVEN = Cell("–"), Cell("n/a")
+"""No value; and a value that there cannot be, as the method gives no logits or no samples."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Measured:
         """Return the mean over seeds with their standard deviation, or the value of a single seed with its interval."""
         scores, digits = series.scores(self.key), self.digits
         if not scores:
-            return NONE
+            return NOT_GIVEN if self.key in series.not_given else NONE
         value = series.mean(self.key)
         text = f"{value:.{digits}f}"
         if len(scores) > 1:
@@ -78,7 +79,7 @@ class Measured:
         return f"[{fmean(lows):.{self.digits}f}, {fmean(highs):.{self.digits}f}]" if lows and highs else ""
 
 
-NET = Column("net", lambda series: Cell(series.runs[0].model))
+NET = Column("net", lambda series: Cell(series.runs[0].model or NONE.text))
 
 
 def costs(series: list[Series]) -> list[Column]:

@@ -80,9 +80,7 @@ class Section:
         robust, distance = self.first("robust_accuracy"), self.first("fd", "fid")
         if not robust or not distance:
             return set()
-        both = [
-            series for series in self.series if not series.barred and series.scores(robust) and series.scores(distance)
-        ]
+        both = [series for series in self.whole if series.scores(robust) and series.scores(distance)]
         return front({series.key: (-series.mean(robust), series.mean(distance)) for series in both})
 
     @cached_property
@@ -90,10 +88,15 @@ class Section:
         """The series that are ranked."""
         return [one for one in self.series if not one.barred]
 
+    @property
+    def whole(self) -> list[Series]:
+        """Those of them that both classify and generate: the others are never the best."""
+        return [one for one in self.ranked if not one.not_given]
+
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
         """For each score, by its key, the tests of all pairs of ranked series that have it."""
-        having = {key: [one for one in self.ranked if one.scores(key)] for key in self.scores}
+        having = {key: [one for one in self.whole if one.scores(key)] for key in self.scores}
         return {key: Comparison(key, self.scores[key], having[key]) for key in self.scores}
 
     @cached_property

@@ -54,6 +54,11 @@ class Series:
                 scores[key].append(score)
         return scores
 
+    @cached_property
+    def not_given(self) -> set[str]:
+        """Keys of scores that the method cannot have, as it gives no logits or no samples."""
+        return {key for run in self.done for key in run.not_given}
+
     def mean(self, key: str) -> float:
         """Return the mean over seeds; NaN if there is none."""
         values = [score.value for score in self.scores(key)]

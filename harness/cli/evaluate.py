@@ -1,4 +1,4 @@
-"""Evaluate a trained run, or a checkpoint file, under a protocol; nothing is trained."""
+"""Evaluate a trained run, a checkpoint file or the samples of any generator under a protocol; nothing is trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,9 @@ from harness.core.registry import names
 from harness.core.settings import settings
 from harness.runs.build import require_trained
 from harness.runs.changed import outdated
-from harness.runs.reopen import UNSAID, reopen
+from harness.runs.compose import compose
+from harness.runs.reopen import UNSAID, reopen, samples_overrides
+from harness.runs.run import Run
 
 EXAMPLE = "run=atjem-digits-s0-c1a31312 protocol=digits"
 PARTS = UNSAID
@@ -18,15 +20,25 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """run: a run's folder, its name in the folder of runs, or a checkpoint file."""
+    """run: a run's folder, its name in the folder of runs, or a checkpoint file.
 
-    run: str
+    samples: images of an outside generator, in place of a run: an .npz (arr_0, arr_1), a folder of pictures, or a
+    folder with a folder of pictures for each class.
+    """
+
+    run: str | None = None
+    samples: str | None = None
 
 
 def run(request: Request) -> int:
     """Evaluate the model; return 1 if that failed."""
     word, overrides = request.arguments.run, request.overrides
+    if (word is None) == (request.arguments.samples is None):
+        raise UserError(f"evaluate needs run=… or samples=…, such as: python -m harness evaluate {EXAMPLE}")
     command = request.config.command
+    if word is None:
+        (config,) = compose([*samples_overrides(request.arguments.samples), *overrides])
+        return run_all([Run(replace(config, command=command))])
     loaded = reopen(word, overrides, besides=["protocol"])
     if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")

@@ -1,14 +1,14 @@
 """The interface of a method: stages to train, each with a loss, and a way to sample."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Dataset
+from harness.core.dataset import Dataset, Outliers
 from harness.core.energy import EnergyModel
 from harness.core.optim import Training
 from harness.core.random import PerImage
@@ -18,6 +18,10 @@ from harness.core.walk import Walk, joint_logit, walk
 Stream = Literal["labelled", "real", "outliers"]
 """labelled: (images, labels), strongly augmented. real: the same, mildly augmented, drawn independently. outliers:
 images."""
+
+
+Ability = Literal["classify", "generate"]
+"""What a method's models can do: give logits, which are classified by and attacked; draw samples."""
 
 
 @dataclass
@@ -102,6 +106,15 @@ class Method(ABC):
         """The stages by name, in training order: by default all fields that are stages, without None."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}  # pyright: ignore[reportArgumentType]
         return {name: value for name, value in values.items() if isinstance(value, Stage)}
+
+    @property
+    def gives(self) -> Collection[Ability]:
+        """What can be judged of the method; metrics of what it does not give are left out, and their cells say n/a."""
+        return ("classify", "generate")
+
+    def starts(self, data: Dataset) -> Outliers | None:
+        """Where samples start, for a method that does not start at the run's outliers."""
+        return None
 
     def skip(self, data: Dataset) -> str | None:
         """The reason why this method cannot run on a dataset; None if it can."""

@@ -7,7 +7,7 @@ of a metric; the result of a shard is a part, and the parts of a metric are merg
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from harness.core.dataset import Outliers
 from harness.core.errors import Damaged, UserError
 from harness.core.files import atomic_write, locked_file, read_checked, valid_name, write_json
-from harness.core.method import Method, State
+from harness.core.method import Ability, Method, State
 from harness.core.registry import find, make
 from harness.evaluation import canaries
 from harness.evaluation.metric import Metric, Result, Subject
@@ -43,13 +43,16 @@ KEPT = "kept"
 Tell = Callable[[str], None]
 
 
-def metrics(protocol: dict[str, Any]) -> dict[str, Metric]:
-    """The metrics of a protocol, by entry name; an entry's `metric` field names the metric if its own name does not."""
+def metrics(protocol: dict[str, Any], gives: Collection[Ability] = get_args(Ability)) -> dict[str, Metric]:
+    """The metrics of a protocol that need nothing beside `gives`, by entry name.
+
+    An entry's `metric` field names the metric if its own name does not.
+    """
     by_name: dict[str, Metric] = {}
     for name, fields in protocol["metrics"].items():
         given = {key: value for key, value in fields.items() if key != "metric"}
         by_name[valid_name(name)] = make(find("metric", fields.get("metric", name)), f"protocol.metrics.{name}", given)
-    return by_name
+    return {name: metric for name, metric in by_name.items() if set(metric.needs) <= set(gives)}
 
 
 def sampling(protocol: dict[str, Any]) -> Sampling:
@@ -106,19 +109,21 @@ class Evaluation:
         # The workers point `tell` at the piece in progress, so it is looked up at each call.
         self.subject = replace(subject, tell=lambda text: self.tell(text), draw=self._draw_longer, keep=self._keep)
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
-        self.metrics, self.how, self.code = metrics(protocol), sampling(protocol), code
+        self.metrics, self.how, self.code = metrics(protocol, method.gives), sampling(protocol), code
         self.selects = selection(protocol) if self.needs_samples else None
 
     @property
     def needs_samples(self) -> bool:
         """Whether a metric evaluates samples."""
-        return any(metric.needs == "generate" for metric in self.metrics.values())
+        return any("generate" in metric.needs for metric in self.metrics.values())
 
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will be meaningful; CanaryFailed if not."""
-        # Where all that is judged are validation images, the test split is left alone here too.
-        splits = {getattr(metric, "split", None) for metric in self.metrics.values()} - {None}
-        figures = canaries.check_classifier(self.subject, "validation" if splits == {"validation"} else "test")
+        figures: dict[str, float] = {}
+        if "classify" in self.method.gives:
+            # Where all that is judged are validation images, the test split is left alone here too.
+            splits = {getattr(metric, "split", None) for metric in self.metrics.values()} - {None}
+            figures |= canaries.check_classifier(self.subject, "validation" if splits == {"validation"} else "test")
         if self.needs_samples:
             self._draw(self.method, range(2))  # raises if their shape or values are wrong
         for metric in self.metrics.values():

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.core.dataset import Dataset, Outliers, Split, gather
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
+from harness.core.method import Ability
 from harness.evaluation.features import Features, features
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Samples, Sampling
@@ -101,7 +102,7 @@ class Result:
 class Metric(ABC):
     """A metric. A subclass is a frozen dataclass; its fields are those of its entry in a protocol."""
 
-    needs: ClassVar[Literal["classify", "generate"]]
+    needs: ClassVar[tuple[Ability, ...]]
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Raise UserError, before any training, if something that the metric needs is missing or too small.

@@ -65,7 +65,7 @@ def missing(runs: list[Run]) -> list[str]:
     lines: dict[str, None] = {}
     for run in _by_evaluation(runs):
         selection = evaluator.selection(run.config.protocol)
-        for part in (*evaluator.metrics(run.config.protocol).values(), *filter(None, [selection])):
+        for part in (*evaluator.metrics(run.config.protocol, run.method.gives).values(), *filter(None, [selection])):
             lines |= dict.fromkeys(part.missing(run.config.extractors))
     return list(lines)
 
@@ -158,13 +158,19 @@ def check_settings(run: Run) -> None:
             check_sharing()
 
     # The net, the parts of the protocol, and the record at the end.
-    model = build.check_net(run)
-    if not chosen.elsewhere:
-        _check_memory(model)
+    if "classify" in run.method.gives:
+        model = build.check_net(run)
+        if not chosen.elsewhere:
+            _check_memory(model)
     if run.method.sampler.precision != "fp32":
         raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
     if not evaluator.metrics(run.config.protocol):
         raise UserError("protocol.metrics is empty, so nothing would be judged: leave at least one metric in it.")
+    if not evaluator.metrics(run.config.protocol, run.method.gives):
+        raise UserError(
+            f"method={run.config.method['name']} can only {' and '.join(run.method.gives)}, and protocol="
+            f"{run.config.protocol['id']} has no metric of that: choose another protocol."
+        )
     evaluator.sampling(run.config.protocol)
     if selection := evaluator.selection(run.config.protocol):
         for steps in selection.candidates(run.method.sampler.steps):
@@ -233,15 +239,21 @@ def _refuse(checks: Iterable[Callable[[], object]]) -> None:
 def _by_evaluation(runs: list[Run]) -> list[Run]:
     """One run for each combination of what evaluations need."""
     needs = ("data", "protocol", "extractors")
-    return list({fingerprint([getattr(run.config, part) for part in needs]): run for run in runs}.values())
+    by_needs: dict[str, Run] = {}
+    for run in runs:
+        # Given samples are each run's own.
+        given = run.config.method if run.method.starts(run.data) is not None else None
+        by_needs[fingerprint([run.method.gives, given, *(getattr(run.config, part) for part in needs)])] = run
+    return list(by_needs.values())
 
 
 def _checks_of_evaluation(run: Run) -> Iterator[Callable[[], object]]:
     """The checks before an evaluation, each on its own, so that all that they find is told at once."""
     protocol, weights = run.config.protocol, run.config.extractors
     samples, selection = evaluator.sampling(protocol), evaluator.selection(protocol)
-    metrics = evaluator.metrics(protocol)
+    metrics = evaluator.metrics(protocol, run.method.gives)
     yield partial(_check_classes, run)
+    yield partial(_check_given, run, samples.count)
     for name, metric in metrics.items():
         yield partial(_at_entry, name, partial(metric.ready, run.data, samples, weights))
     if selection:
@@ -264,6 +276,21 @@ def _check_classes(run: Run) -> None:
     if absent:
         names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
         raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
+
+
+def _check_given(run: Run, count: int) -> None:
+    """UserError if a method's own starts cannot be used, or are fewer than the samples that they stand for."""
+    starts = run.method.starts(run.data)
+    if starts is None:
+        return
+    starts.ready()
+    most = starts.different_starts
+    if most is not None and most < count:
+        raise UserError(
+            f"protocol={run.config.protocol['id']} compares {count:,} samples, of each class in turn where there are "
+            f"labels, and {run.config.method['source']} has {most:,} of them: add images, or choose another protocol. "
+            f"protocol.samples.count={most} is another protocol by its hash."
+        )
 
 
 def _check_keys(run: Run, metrics: dict[str, Metric]) -> None:
@@ -335,7 +362,7 @@ def _check(run: Run) -> None:
     check_settings(run)
 
     # Data, initial weights and outliers.
-    if not run.stage_runs and not run.init:
+    if "classify" in run.method.gives and not run.stage_runs and not run.init:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
     if run.config.init:

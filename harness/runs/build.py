@@ -20,7 +20,7 @@ from harness.core.method import Stage, State
 from harness.core.random import derive
 from harness.core.registry import build, configs, find, make
 from harness.core.tensors import load_tensors
-from harness.evaluation.evaluator import Evaluation, sampling
+from harness.evaluation.evaluator import Evaluation, metrics, sampling
 from harness.evaluation.metric import Subject
 from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Samples
@@ -138,8 +138,9 @@ def _net(part: Part, data: Dataset) -> nn.Module:
 
 
 def outliers(run: Run) -> Outliers:
-    """The run's source of outliers."""
-    return build("outliers", run.config.outliers, data=run.data)
+    """The run's source of outliers: the method's own starts, or those of the config."""
+    starts = run.method.starts(run.data)
+    return build("outliers", run.config.outliers, data=run.data) if starts is None else starts
 
 
 def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device, parent: str = "") -> StageInputs:
@@ -231,6 +232,20 @@ def load_trained(run: Run, stage_run: StageRun | None, device: torch.device) -> 
     return model.eval()
 
 
+def without_net(run: Run) -> EnergyModel:
+    """The model of a method that gives no logits: it has no weights, and an image that is passed to it is an error."""
+    constants = {key: run.config.model[key] for key in ("mean", "std")}
+    return make(EnergyModel, "model", constants, net=NoNet()).eval()
+
+
+class NoNet(nn.Module):
+    """Stands where a method has no net."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refuse to compute logits."""
+        raise RuntimeError("this method gives no logits")
+
+
 def load_state(stage_run: StageRun | None, device: torch.device) -> State:
     """The state tensors that a stage saved at its end."""
     return {} if stage_run is None else _load(stage_run, "state", device)
@@ -258,8 +273,9 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The evaluation of the run's trained model under the run's protocol."""
     config, settings = run.config, sampling(run.config.protocol)
     starts = outliers(run)
+    model = load_trained(run, last_stage(run), device) if "classify" in run.method.gives else without_net(run)
     subject = Subject(
-        in_micro_batches(run, load_trained(run, last_stage(run), device)).requires_grad_(False),
+        in_micro_batches(run, model).requires_grad_(False),
         run.data,
         device,
         samples=Samples(run.folder / "samples", settings),
@@ -268,7 +284,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         untrained=lambda: in_micro_batches(run, untrained(run)),
         constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.stage_runs),
-        outliers=starts,
+        outliers=starts if "classify" in run.method.gives else None,
     )
     return Evaluation(
         subject,
@@ -279,6 +295,13 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         run.folder,
         changed.of_pieces(run),
     )
+
+
+def not_given(run: Run) -> list[str]:
+    """The keys of the protocol's scores that the method cannot have, for want of logits or samples."""
+    whole = metrics(run.config.protocol)
+    had = metrics(run.config.protocol, run.method.gives)
+    return [key for name, metric in whole.items() if name not in had for key in metric.keys(run.data)]
 
 
 def evaluation_of(folder: Path, rank: int) -> Evaluation:

@@ -134,8 +134,8 @@ def _evaluation(run: Run, stages: list[Outdated]) -> Iterator[Outdated]:
         reasons = _reasons_of_record(run, record.read(path)) if path.exists() else _reasons_of_pieces(run)
     if reason := whole or reasons.get(SAMPLES):
         yield Outdated(SAMPLES, reason, run.folder, ("samples", "selection.json", "selection"), bool(whole))
-    for name, metric in metrics(run.config.protocol).items():
-        follows = whole or (f"after {SAMPLES}" if metric.needs == "generate" and SAMPLES in reasons else "")
+    for name, metric in metrics(run.config.protocol, run.method.gives).items():
+        follows = whole or (f"after {SAMPLES}" if "generate" in metric.needs and SAMPLES in reasons else "")
         if reason := follows or reasons.get(name):
             yield Outdated(f"metric {name}", reason, run.folder, (f"parts/{name}",), bool(follows))
 

@@ -178,14 +178,20 @@ def _with_facts(config: Config) -> Config:
     """
     model, auto = config.model, [key for key in ("mean", "std") if config.model.get(key) == AUTO]
     known = {key: config.customary[key] for key in auto if config.customary.get(key) is not None}
-    if "digest" not in config.data and len(known) == len(auto):
+    if "digest" not in config.data | config.method and len(known) == len(auto):
         return replace(config, model=model | known)
 
     data: Dataset = build("data", config.data)
-    if auto:
+    if len(known) < len(auto):
         known = dict(zip(("mean", "std"), data.standardisation(), strict=True)) | known
+    method = config.method
+    if "digest" in method:
+        method = method | build("method", method).pinned(data)
     return replace(
-        config, model=model | {key: known[key] for key in auto}, data=config.data | data.pinned(config.data["name"])
+        config,
+        method=method,
+        model=model | {key: known[key] for key in auto},
+        data=config.data | data.pinned(config.data["name"]),
     )
 
 

@@ -46,8 +46,8 @@ def _problem(promise: Promise, run: Run, device: torch.device) -> str | None:
 
 
 def stages_are_sound(run: Run, device: torch.device) -> None:
-    """It has stages, and each asks for streams that there are."""
-    if not run.method.stages and not run.init:
+    """It has stages, if it has a model, and each asks for streams that there are."""
+    if "classify" in run.method.gives and not run.method.stages and not run.init:
         raise Broken("`stages` is empty, and no init=PATH gives it weights")
     for name, stage in run.method.stages.items():
         if unknown := set(stage.streams) - set(get_args(Stream)):

@@ -75,7 +75,7 @@ def _outcome(run: Run, watch: Watch) -> Record:
         world.on_main(lambda: _join_curves(run))
 
         # A run without stages evaluates given weights as they are; `train_stage` checks those that training needs.
-        if not run.stage_runs:
+        if not run.stage_runs and "classify" in run.method.gives:
             build.check_accuracy(run, build.load_trained(run, None, device))
 
         return evaluate_run(run, device, partial(watch.working, run))
@@ -188,6 +188,7 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
                 canaries=canaries,
                 parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
                 cost=_cost(run, seconds, device),
+                not_given=build.not_given(run),
                 selection={**run.config.selection, **evaluation.selections()},
                 extractors={name: features.digest for name, features in evaluation.subject.opened.items()},
                 data_used=data_digests(run.data),
@@ -217,7 +218,7 @@ def described(run: Run) -> dict[str, Any]:
         "series": run.series,
         "method": config.method["name"],
         "data": config.data["name"],
-        "model": config.model["name"],
+        "model": config.model["name"] if "classify" in run.method.gives else "",
         "seed": config.seed,
         "overrides": config.overrides,
         "selection": config.selection,

@@ -140,6 +140,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     they were drawn from the seed. canaries: figures of the checks before the evaluation. outcomes: for each attack or
     metric, one character per test image in test order, 1 for correct and 0 for wrong. code: digests of the code of the
     evaluation; null if an older version made the record. mixed: modules that changed between parts of the run.
+    not_given: keys of the protocol's scores that the method cannot have, for it does not classify or does not generate.
     data_used: digest of each split. extractors: sha256 of the weights of each feature extractor.
     """
 
@@ -164,6 +165,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     outcomes: dict[str, str] = {}
     code: Code | None = None
     mixed: list[str] = []
+    not_given: list[str] = []
     data_used: dict[str, str] = {}
     extractors: dict[str, str] = {}
     cost: Cost | None = None

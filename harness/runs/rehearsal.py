@@ -48,8 +48,8 @@ def rehearse(run: Run, device: torch.device) -> None:
 def largest_chunk(run: Run) -> int:
     """Number of images in the largest pass with gradients of a run's evaluation; 0 if it takes none."""
     protocol = run.config.protocol
-    metrics, sampling = evaluator.metrics(protocol).values(), evaluator.sampling(protocol)
-    drawn = any(metric.needs == "generate" for metric in metrics) and run.method.sampler.steps > 0
+    metrics, sampling = evaluator.metrics(protocol, run.method.gives).values(), evaluator.sampling(protocol)
+    drawn = any("generate" in metric.needs for metric in metrics) and run.method.sampler.steps > 0
     return max([min(sampling.chunk, sampling.count) * drawn, *(metric.largest_pass(run.data) for metric in metrics)])
 
 

@@ -53,8 +53,17 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
 
 def checkpoint_overrides(path: str) -> list[str]:
     """The overrides that compose a run from a checkpoint file."""
+    return ["method=pretrained", f"init={_quoted(path)}"]
+
+
+def samples_overrides(path: str) -> list[str]:
+    """The overrides that compose a run of given samples."""
+    return ["method=samples", f"method.source={_quoted(path)}"]
+
+
+def _quoted(path: str) -> str:
     escaped = path.replace("'", "\\'")
-    return ["method=pretrained", f"init='{escaped}'"]
+    return f"'{escaped}'"
 
 
 def _refuse_training(run: Run) -> Run:

@@ -32,7 +32,8 @@ class Row:
 
     state: runs without a record have one too, but no scores, cost or origin. overrides: changes to the recipe.
     parameters: 0 if no net was built. code: identifies the code that judged the run; empty if unknown. doubts: reasons
-    why it is not ranked, besides its selection. scores: their warnings are shortened.
+    why it is not ranked, besides its selection. scores: their warnings are shortened. not_given: keys
+    of scores that the method cannot have.
     """
 
     name: Name
@@ -55,6 +56,7 @@ class Row:
     study: dict[Name, Number] = field(default_factory=dict)
     selection: dict[str, Selection] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    not_given: list[str] = field(default_factory=list)
     cost: Cost | None = None
     origin: Origin | None = None
     find: Find = field(default=lambda _: None, compare=False, repr=False)

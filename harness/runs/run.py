@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed", "budget")
 """Parts of a config that determine a run's numbers; the other parts say where and how it runs."""
 
-PLACES = ("root", "download")
+PLACES = ("root", "download", "source")
 """Fields that say where files are, not what they contain."""
 
 NUMERICS = 1
@@ -102,13 +102,15 @@ class Run:
         """
         config = self.config
         parts = {
-            "method": canonical(config.method, find_class("method", config.method["name"])),
+            "method": canonical(placeless(config.method), find_class("method", config.method["name"])),
             "data": canonical(placeless(config.data), find_class("data", config.data["name"])),
             "model": config.model,
             "outliers": canonical(placeless(config.outliers), find_class("outliers", config.outliers["name"])),
             "protocol": _named_protocol(config.protocol, config.data["name"]),
             "seed": config.seed,
         }
+        if "classify" not in self.recipe.gives:  # then nothing passes a net, and nothing starts at outliers
+            parts = {key: part for key, part in parts.items() if key not in ("model", "outliers")}
         budget = {"budget": config.budget} if config.budget != 1 else {}
         return parts | budget | ({"init": self.init} if self.init else {})
 

@@ -23,6 +23,8 @@ class Trained(EnergyModel):
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
+        if "classify" not in run.method.gives:
+            raise UserError(f"{run.name} has no model: method={run.config.method['name']} gives no logits.")
         require_trained(run, run.stage_runs[-1:])
         model = load_trained(run, last_stage(run), device)
         super().__init__(model.net, model.mean.flatten().tolist(), model.std.flatten().tolist())

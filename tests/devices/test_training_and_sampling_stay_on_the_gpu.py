@@ -7,6 +7,7 @@ import pytest
 import torch
 from commandline import STAGES
 from pretended_gpu import CPU, GPU, PretendedGPU, nccl
+from untrained import UNTRAINED
 
 import harness
 from harness.core.distributed import ALONE, World
@@ -17,8 +18,8 @@ from harness.runs.build import outliers, stage_inputs, untrained
 from harness.training.checkpoint import copy_to_cpu
 from harness.training.step import Step
 
-METHODS = [method for method in names("method") if method != "pretrained"]
-"""All that train; what `pretrained` does on a GPU, others do too."""
+METHODS = [method for method in names("method") if method not in UNTRAINED]
+"""All that train; what the others do on a GPU, these do too."""
 
 BATCH, WALK = 8, 3
 

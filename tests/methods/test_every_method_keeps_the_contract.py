@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+import numpy as np
 import on_disk
 import pytest
 import torch
@@ -22,16 +23,17 @@ METHODS = list(names("method"))
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Overrides that name initial weights, for a method that trains nothing."""
-    path = tmp_path_factory.mktemp("weights") / "digits.safetensors"
-    save_tensors(path, DigitsNet(10, 1, 4, "batch", "relu").state_dict())
-    return [f"init={path}", "init_accuracy=0"]
+def needed(tmp_path_factory):
+    """Overrides that name weights or images, for each method that trains nothing."""
+    weights, images = (tmp_path_factory.mktemp("given") / name for name in ("digits.safetensors", "images.npz"))
+    save_tensors(weights, DigitsNet(10, 1, 4, "batch", "relu").state_dict())
+    np.savez(images, arr_0=np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8))
+    return {"pretrained": [f"init={weights}", "init_accuracy=0"], "samples": [f"method.source={images}"]}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_keeps_every_promise(method, weights):
-    given = weights if method == "pretrained" else []
+def test_a_method_keeps_every_promise(method, needed):
+    given = needed.get(method, [])
     (run,) = harness.plan(f"method={method}", "model.width=4", "outliers.count=100", *given)
     for promise, problem in verdicts(run):
         assert problem is None, f"{promise}: {problem}"

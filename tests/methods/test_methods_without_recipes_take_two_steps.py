@@ -2,6 +2,7 @@
 
 import on_disk
 import pytest
+from untrained import UNTRAINED
 
 import harness
 from harness.core.files import read_json
@@ -11,7 +12,7 @@ from harness.runs.compose import compose
 from harness.runs.execute import train_stage
 from harness.runs.progress import Watch
 
-METHODS = [name for name in names("method") if name != "pretrained"]
+METHODS = [name for name in names("method") if name not in UNTRAINED]
 SETS = {"fashion_mnist": ["data.validation=20"], "folder": ["data.validation=0.2"]}
 
 

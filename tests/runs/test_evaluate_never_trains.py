@@ -87,7 +87,7 @@ def test_an_untrained_stage_is_named_with_the_command_that_trains_it(run, stage,
 
 
 CASES = {
-    "evaluate": ["evaluate needs run=…", "python -m harness evaluate run="],
+    "evaluate": ["evaluate needs run=… or samples=…", "python -m harness evaluate run="],
     "evaluate run=nothing protocol=quick": ["There is no run 'nothing'", "python -m harness status"],
     "evaluate run={name}": ["Say under which protocol", "quick"],
     "evaluate run={typo} protocol=quick": ["Did you mean {name}"],

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from untrained import UNTRAINED
 
 import harness
 from harness.core.errors import UserError
@@ -75,7 +76,7 @@ def test_planning_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_an_experiment_is_the_sweep_that_it_stands_for():
-    methods = ",".join(set(names("method")) - {"pretrained"})
+    methods = ",".join(set(names("method")) - UNTRAINED)
     sweep = harness.plan(f"method={methods}", "seed=0,1,2")
     assert {r.fingerprint for r in harness.plan("experiment=digits_all")} == {r.fingerprint for r in sweep}
     assert len(sweep) == 30

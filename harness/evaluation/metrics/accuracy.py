@@ -1,9 +1,10 @@
 """Clean accuracy."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from harness.core.dataset import Dataset, Split
+from harness.core.method import Ability
 from harness.core.settings import settings
 from harness.evaluation.intervals import bits, share
 from harness.evaluation.metric import Metric, Part, Result, Subject, require_images
@@ -15,7 +16,7 @@ class Accuracy(Metric):
     """The share of a split's images, not augmented, that are classified correctly."""
 
     split: Split
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def ready(self, data: Dataset, samples: Sampling, weights: Mapping[str, str | None]) -> None:
         """Check that the split has images."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from harness.core.dataset import Dataset, Split
+from harness.core.method import Ability
 from harness.core.settings import settings
 from harness.evaluation.metric import Metric, Result, Subject, require_images
 from harness.evaluation.parts import Part
@@ -21,7 +22,7 @@ class Calibration(Metric):
 
     split: Split
     bins: int
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def __post_init__(self) -> None:
         if self.bins < 1:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset, Split
 from harness.core.errors import UserError
+from harness.core.method import Ability
 from harness.core.random import derive
 from harness.core.settings import later, settings
 from harness.evaluation.counterfactual import counterfactuals, towards
@@ -48,7 +49,7 @@ class Counterfactuals(Metric):
     confidence: float = 0.9
     count: int | None = None
     rounded: bool = later(default=False)
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def __post_init__(self) -> None:
         if not self.radii or list(self.radii) != sorted(set(self.radii)):

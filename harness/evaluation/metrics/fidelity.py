@@ -5,7 +5,7 @@ It is imported inside the functions that use it: that takes a second, and a plan
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset
 from harness.core.errors import UserError
+from harness.core.method import Ability
 from harness.core.settings import Seed, later, settings
 from harness.evaluation import anchors, canaries
 from harness.evaluation.features import Features, Source, enough, missing, source
@@ -59,7 +60,7 @@ class Fidelity(Metric):
     root: str = "."
     density: int | None = later(default=None)
     anchors: bool = later(default=False)
-    needs: ClassVar[Literal["classify", "generate"]] = "generate"
+    needs: ClassVar[tuple[Ability, ...]] = ("generate",)
 
     def __post_init__(self) -> None:
         if self.kid_subset < 2 or self.splits < 2:

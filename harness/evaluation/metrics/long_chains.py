@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from harness.core.dataset import Dataset, Split
 from harness.core.errors import Diverged
+from harness.core.method import Ability
 from harness.core.settings import settings
 from harness.evaluation.features import enough, missing, source
 from harness.evaluation.metric import Metric, Part, Result, Subject, require_images
@@ -42,7 +43,7 @@ class LongChains(Metric):
     chunk: int
     features: str
     against: Split
-    needs: ClassVar[Literal["classify", "generate"]] = "generate"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify", "generate")
 
     def __post_init__(self) -> None:
         if not self.factors or list(self.factors) != sorted(set(self.factors)):

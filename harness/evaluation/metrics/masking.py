@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.core.dataset import Dataset, Split
+from harness.core.method import Ability
 from harness.core.random import PerImage, derive
 from harness.core.settings import settings
 from harness.core.walk import Objective, Walk, project, walk
@@ -42,7 +43,7 @@ class Masking(Metric):
     count: int
     chunk: int
     seed: int
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def __post_init__(self) -> None:
         if not 0 < self.eps < self.large:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset, Split
 from harness.core.errors import UserError
+from harness.core.method import Ability
 from harness.core.settings import settings
 from harness.evaluation.features import missing, source
 from harness.evaluation.intervals import bits, share
@@ -54,7 +55,7 @@ class Memorisation(Metric):
 
     features: str
     against: Split
-    needs: ClassVar[Literal["classify", "generate"]] = "generate"
+    needs: ClassVar[tuple[Ability, ...]] = ("generate",)
 
     def __post_init__(self) -> None:
         if self.against == "train":

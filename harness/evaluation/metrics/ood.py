@@ -10,6 +10,7 @@ import torch
 
 from harness.core.dataset import Dataset, Outliers, Split
 from harness.core.errors import UserError
+from harness.core.method import Ability
 from harness.core.random import derive
 from harness.core.registry import find, make
 from harness.core.settings import later, settings
@@ -47,7 +48,7 @@ class OOD(Metric):
     pgd: PGD | None = None
     apgd: APGD | None = None
     alone: bool = later(default=False)
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def __post_init__(self) -> None:
         if min(self.count, self.chunk) < 1:

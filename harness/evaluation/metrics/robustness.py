@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.core.dataset import Dataset, Split
 from harness.core.errors import UserError
+from harness.core.method import Ability
 from harness.core.settings import later, settings
 from harness.core.timing import section
 from harness.evaluation.intervals import bits, share
@@ -49,7 +50,7 @@ class Robustness(Metric):
     count: int | None = None
     balanced: bool = later(default=False)
     attacks: tuple[Attack, ...] = later(default=STANDARD)
-    needs: ClassVar[Literal["classify", "generate"]] = "classify"
+    needs: ClassVar[tuple[Ability, ...]] = ("classify",)
 
     def __post_init__(self) -> None:
         if not self.eps > 0:

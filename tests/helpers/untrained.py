@@ -1,0 +1,3 @@
+"""Methods that train nothing: they judge what is given."""
+
+UNTRAINED = {"pretrained", "samples"}
