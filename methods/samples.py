@@ -120,8 +120,11 @@ class Given(Outliers):
             images, labels = _read_file(self.source)
         else:
             raise UserError(f"There is no file or folder {self.source}: say where the samples are.")
-        # Compare them with the data.
+        # Files of that layout hold grey images in three equal channels.
         channels, height, width = self.data.shape
+        if channels == 1 and images.ndim == 4 and images.shape[3] == 3 and (images == images[..., :1]).all():
+            images = images[..., :1]
+        # Compare them with the data.
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
             raise UserError(
                 f"{self.source} holds images of shape {images.shape} in {images.dtype}, where N x {height} x {width} x "

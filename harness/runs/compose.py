@@ -161,6 +161,8 @@ def compose(
                 if not _has_recipe(chosen, places):
                     _bound_training(content, words)
                 config, changes = config_of(content), [word for word in words if _changes(word)]
+                # Given samples are called by their file, whose place is no part of a run.
+                changes += [f"source={Path(config.method['source']).name}"] if config.method.get("source") else []
                 # A budget changes the recipe wherever it comes from, as from the file of an experiment.
                 changes += [f"budget={config.budget:.12g}"] if config.budget != 1 else []
                 found.append(_with_facts(replace(config, overrides=changes, command=command)))
