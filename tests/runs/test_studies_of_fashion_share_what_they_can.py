@@ -3,6 +3,7 @@
 from untrained import UNTRAINED
 
 from harness.core.registry import names
+from harness.cost.passes import network_passes
 from harness.runs.compose import compose
 from harness.runs.run import Run
 
@@ -28,6 +29,14 @@ def test_the_ablation_exchanges_one_part_at_a_time_from_the_same_start():
     assert sorted(labels) == sorted({*names("ablation"), "budget=0.25"} - {"none", "scratch"})
     starts = {run.stage_runs[0].fingerprint for run in study if run.config.seed == 0}
     assert len(starts) == 2, "only other augmentation needs another first stage"
+
+
+def test_all_rows_of_the_matched_table_make_as_many_passes():
+    settings = ["data=fashion_mnist", "protocol=quick", "budget=0.25"]
+    choices = (["experiment=fashion_matched", "protocol=quick"], ["method=jem", *settings], ["method=atjem", *settings])
+    made = [sum(network_passes(Run(config)).values()) for choice in choices for config in compose(choice)]
+    assert len(made) == 4 + 2
+    assert min(made) > 0.95 * max(made)
 
 
 def test_from_scratch_there_is_one_stage_and_the_budget_that_is_given():
