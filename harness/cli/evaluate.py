@@ -1,13 +1,13 @@
 """Evaluate a trained run, a checkpoint file or the samples of any generator under a protocol; nothing is trained."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from harness.cli.request import Request
 from harness.cli.run import run_all
 from harness.core.errors import UserError, near
 from harness.core.registry import names
 from harness.core.settings import settings
+from harness.runs import fetch
 from harness.runs.build import require_trained
 from harness.runs.changed import outdated
 from harness.runs.compose import compose
@@ -40,7 +40,7 @@ def run(request: Request) -> int:
         (config,) = compose([*samples_overrides(request.arguments.samples), *overrides])
         return run_all([Run(replace(config, command=command))])
     loaded = reopen(word, overrides, besides=["protocol"])
-    if not Path(word).is_file() and not any(override.startswith("protocol=") for override in overrides):
+    if not fetch.is_weights(word) and not any(override.startswith("protocol=") for override in overrides):
         raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
     require_trained(loaded, loaded.stage_runs)
     if loaded.config.redo and (stages := [part.what for part in outdated(loaded) if part.folder != loaded.folder]):

@@ -20,7 +20,7 @@ from harness.evaluation import evaluator
 from harness.evaluation.metric import Metric
 from harness.evaluation.selection import with_steps
 from harness.launch.launchers import launcher
-from harness.runs import build
+from harness.runs import build, fetch
 from harness.runs.changed import outdated
 from harness.runs.execute import described
 from harness.runs.folder import OVER, failure_reason, readable
@@ -366,8 +366,14 @@ def _check(run: Run) -> None:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
     run.data.ready()
     if run.config.init:
-        path, model = Path(run.config.init), build.untrained(run, "meta")
-        foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
+        path, model = fetch.local(run.config.init), build.untrained(run, "meta")
+        try:
+            foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
+        except UserError as error:
+            entry = fetch.known(run.config.init)
+            raise UserError(
+                f"{error}" + (f"\n  {run.config.init} fits {' '.join(entry.fits)}" if entry else "")
+            ) from None
     outliers = build.outliers(run)
     outliers.ready()
     outliers.require_apart()

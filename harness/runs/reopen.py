@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.core.files import digest
 from harness.core.registry import names
+from harness.runs import fetch
 from harness.runs.compose import compose
 from harness.runs.config import Config
 from harness.runs.run import IDENTITY, Run, find, load
@@ -19,13 +20,13 @@ UNSAID = {"protocol": {"id": "unsaid", "metrics": {}}}
 
 
 def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -> Run:
-    """The run of `word`: the path of a run's folder, its name in the folder of runs, or a checkpoint file.
+    """The run of `word`: the path of a run's folder, its name in the folder of runs, or a checkpoint's path or address.
 
     A folder's run has its frozen config; overrides may change only where and how it runs, and the keys `besides`. A
     checkpoint's config comes from the overrides. UserError if there is no such run, or if overrides change other keys.
     """
     # A checkpoint file: compose a config around it.
-    if Path(word).is_file():
+    if fetch.is_weights(word):
         return _refuse_training(Run(compose([*checkpoint_overrides(word), *overrides])[0]))
 
     # A run's folder: refuse overrides of frozen keys, and changed initial weights.
@@ -40,7 +41,7 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
             f"{key}=… cannot be said of {run.name}, whose config is frozen. A run of another config is another run: "
             f"python -m harness {key}=…"
         )
-    if run.config.init and digest(run.config.init) != (run.init or "").partition(":")[0]:
+    if run.config.init and digest(str(fetch.local(run.config.init))) != (run.init or "").partition(":")[0]:
         raise UserError(f"init={run.config.init} has changed since {run.name} was begun: put the old file back.")
 
     # Compose again with the run's data, and take over the overridden values.

@@ -18,7 +18,7 @@ from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
 from harness.core.registry import build
 from harness.core.registry import find as find_class
 from harness.core.settings import canonical
-from harness.runs import record
+from harness.runs import fetch, record
 from harness.runs.config import Config, Part, config_of
 from harness.runs.folder import RunState, has_record, state
 
@@ -126,7 +126,8 @@ class Run:
             return path and self.config.init_digest
         from harness.training.weights import mark  # imports torch, which listing runs does not need
 
-        return digest(path) + mark(Path(path), self.config.weights)
+        file = fetch.local(path)
+        return digest(str(file)) + mark(file, self.config.weights)
 
     @cached_property
     def fingerprint(self) -> str:
