@@ -16,7 +16,7 @@ RESNETS: dict[tuple[tuple[int, ...], int, bool], str] = {
 """Overrides by blocks per group, inner width of the first block, and whether blocks are bottlenecks."""
 CONVNEXTS = {96: "small", 128: "base", 192: "large"}
 """Model sizes by the width of the first stage."""
-HEADS = ("fc", "class_output", "head.fc", "head", "classifier")
+HEADS = ("fc", "logits", "class_output", "head.fc", "head", "classifier")
 
 
 def mismatch(found: Weights, wanted: Weights) -> list[str]:
@@ -38,6 +38,9 @@ def model(weights: Weights) -> str | None:
     """Overrides that select the model with these weights; None if the architecture is not recognised."""
     if "block1.layer.0.conv1.weight" in weights:
         return _wrn(weights, "standard", "block1.layer.")
+    if "init_conv.weight" in weights:
+        depth, widen = 6 * _count(weights, "layer.0.block.") + 4, len(weights["layer.0.block.0.conv_0.weight"]) // 16
+        return f"model=dm_wrn model.depth={depth} model.widen={widen}"
     if "layer1.0.conv1.weight" in weights and "layer4.0.conv1.weight" not in weights:
         return _wrn(weights, "jem", "layer1.")
     if "layer4.0.conv1.weight" in weights:

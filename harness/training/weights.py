@@ -281,9 +281,11 @@ def _unwrap(weights: Tensors, path: Path) -> Tensors:
 
 
 def _used(weights: Tensors, path: Path) -> Tensors:
-    """Weights without those that the official classes of JEM, JEM++ and TRADES hold but do not use."""
+    """Weights by the names of the official classes, without those that JEM, JEM++ and TRADES hold but do not use."""
     if "class_output.weight" in weights:  # JEM keeps the features, f, and the head side by side
         weights = {name.removeprefix("f."): tensor for name, tensor in weights.items()}
+    if "0.init_conv.weight" in weights:  # DM-AT keeps its net in an nn.Sequential of one
+        weights = {name.removeprefix("0."): tensor for name, tensor in weights.items()}
     modules = {name: name.partition(".")[0] for name in weights}
     unused = {name: module for name, module in modules.items() if UNUSED.get(module) in weights}
 

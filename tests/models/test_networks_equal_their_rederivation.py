@@ -12,9 +12,13 @@ from torch.nn.functional import (
     leaky_relu,
     linear,
     max_pool2d,
+    pad,
+    relu,
+    silu,
 )
 
 from harness.models.convnext_cvst import ConvNeXtCvSt
+from harness.models.dm_wrn import DMWRN
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
@@ -32,6 +36,13 @@ def test_standard_wrn(norm, depth, widen, side):
 def test_jem_wrn(norm, depth, widen, side):
     net, x = scrambled(WRN(7, 3, depth, widen, "jem", norm, 0.9)), images(side)
     assert_same(net(x), jem_wrn(Weights(net), x, (depth - 4) // 6))
+
+
+@pytest.mark.parametrize(("depth", "widen", "side"), [(10, 1, 32), (16, 2, 32)])
+@pytest.mark.parametrize(("activation", "function"), [("silu", silu), ("relu", relu)])
+def test_dm_wrn(depth, widen, side, activation, function):
+    net, x = scrambled(DMWRN(7, 3, depth, widen, activation, 0.01)), images(side)
+    assert_same(net(x), dm_wrn(Weights(net), x, (depth - 4) // 6, function))
 
 
 def test_at_side_32_pooling_is_over_8x8():
@@ -84,6 +95,19 @@ def standard_wrn(w, x, blocks):
             inner = w.bn(at + "bn2", w.conv(at + "conv1", active, stride, 1)).clamp(min=0)
             x = shortcut + w.conv(at + "conv2", inner, 1, 1)
     return w.linear("fc", w.bn("bn1", x).clamp(min=0).mean((2, 3)))
+
+
+def dm_wrn(w, x, blocks, act):
+    x = w.conv("init_conv", x, 1, 1)
+    for group in 0, 1, 2:
+        for i in range(blocks):
+            at, stride = f"layer.{group}.block.{i}.", 2 if group and i == 0 else 1
+            active = act(w.bn(at + "batchnorm_0", x))
+            shortcut = w.conv(at + "shortcut", active, stride, 0) if at + "shortcut.weight" in w.state else x
+            # TensorFlow's SAME: what an even side lacks is padded below and to the right.
+            inner = w.conv(at + "conv_0", pad(active, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1)), stride, 0)
+            x = shortcut + w.conv(at + "conv_1", act(w.bn(at + "batchnorm_1", inner)), 1, 1)
+    return w.linear("logits", act(w.bn("batchnorm", x)).mean((2, 3)))
 
 
 def jem_wrn(w, x, blocks):

@@ -7,6 +7,7 @@ import yaml
 from harness.core.errors import UserError
 from harness.core.registry import configs, make
 from harness.models.convnext_cvst import ConvNeXtCvSt
+from harness.models.dm_wrn import DMWRN
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
@@ -15,6 +16,8 @@ SIZES = [
     (WRN, "wrn", {}, 10, 46_160_474),
     (WRN, "wrn", {"depth": 28}, 10, 36_479_194),
     (WRN, "wrn", {"depth": 28, "variant": "jem", "norm": "none"}, 10, 36_471_338),
+    (DMWRN, "dm_wrn", {}, 10, 36_479_194),
+    (DMWRN, "dm_wrn", {"depth": 70, "widen": 16}, 10, 266_796_506),
     (WRN504, "wrn50_4", {}, 1000, 223_439_144),
     (ConvNeXtCvSt, "convnext_small", {}, 1000, 50_261_992),
     (ConvNeXtCvSt, "convnext_base", {}, 1000, 88_753_416),
@@ -43,6 +46,13 @@ def test_wrn_weights_are_named_as_in_published_checkpoints():
     assert {name for name, _ in standard.named_parameters()} == names
     convolutions = ["conv1", *(f"layer{i}.0.{part}" for i in (1, 2, 3) for part in ("conv1", "conv2", "shortcut.0"))]
     assert set(jem.state_dict()) == {f"{m}.{p}" for m in (*convolutions, "class_output") for p in ("weight", "bias")}
+
+
+def test_dm_wrn_weights_are_named_as_in_published_checkpoints():
+    block = ["batchnorm_0", "conv_0", "batchnorm_1", "conv_1", "shortcut"]
+    modules = {f"layer.{group}.block.0.{part}" for group in (0, 1, 2) for part in block}
+    names = {name.rpartition(".")[0] for name in DMWRN(10, 3, 10, 2, "silu", 0.01).state_dict()}
+    assert names == modules | {"init_conv", "batchnorm", "logits"}
 
 
 @pytest.mark.parametrize("fields", [{"depth": 12}, {"depth": 4}, {"widen": 0}, {"momentum": 1.5}])

@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, leaky_relu, relu
 
 from harness.core.errors import UserError
+from harness.models.dm_wrn import DMWRN
 from harness.models.wrn import WRN
 from harness.training import weights as foreign
+from harness.training.architectures import model
 
 
 class JEMBlock(nn.Module):
@@ -203,3 +205,14 @@ def test_anything_else_is_refused(name, tmp_path):
     torch.save(TRADES().state_dict() | {name: torch.ones(2)}, tmp_path / "file")
     with pytest.raises(UserError, match=f"Unexpected: {name}"):
         foreign.fit(foreign.read(tmp_path / "file"), WRN(7, 3, 10, 2, "standard", "batch", 0.1), tmp_path / "file")
+
+
+def test_dm_ats_file_gives_its_averaged_weights_by_the_nets_own_names(tmp_path):
+    net = DMWRN(7, 3, 10, 2, "silu", 0.01)
+    averaged = {f"module.0.{name}": tensor for name, tensor in net.state_dict().items()}
+    raw = {name: torch.zeros_like(tensor) for name, tensor in averaged.items()}
+    torch.save({"model_state_dict": averaged, "unaveraged_model_state_dict": raw, "epoch": 9}, tmp_path / "w.pt")
+    found = foreign.read(tmp_path / "w.pt")
+    assert found.keys() == net.state_dict().keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in net.state_dict().items())
+    assert model(found) == "model=dm_wrn model.depth=10 model.widen=2"
