@@ -101,6 +101,7 @@ def _no_files(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Folder, "require_apart", lambda source: None)
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
     patch.setattr("harness.runs.run.digest", lambda path: path)
+    patch.setattr("harness.runs.fetch.local", Path)
     patch.setattr("harness.training.weights.read", lambda path, choice="": {})
     patch.setattr("harness.training.weights.mark", lambda path, choice: "")
     patch.setattr("harness.training.weights.check", lambda weights, net, path: None)
