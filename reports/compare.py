@@ -117,7 +117,7 @@ def table(first: Record, second: Record) -> Table:
         comparison.add_row(pair.title, *shares, difference, *alone, f"{pair.p:.2g}", str(len(pair.first)))
     for key, score in first.scores.items():
         if key in second.scores and key not in tested and not score.table:
-            values = _value(score), _value(second.scores[key])
+            values = show_value(score), show_value(second.scores[key])
             comparison.add_row(score.title, *values, "–", "–", "–", "–", str(score.n))
     return comparison
 
@@ -153,7 +153,8 @@ def _bits(outcomes: str) -> np.ndarray:
     return np.array([outcome == "1" for outcome in outcomes], dtype=np.int8)
 
 
-def _value(score: Score) -> str:
+def show_value(score: Score) -> str:
+    """Return a score as text: value, unit, and the interval if there is one."""
     digits = 2 if score.unit or abs(score.value) >= 1 else 3
     unit = f" {score.unit}" if score.unit else ""
     interval = "" if score.low is None or score.high is None else f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"

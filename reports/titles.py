@@ -23,6 +23,12 @@ def cite(method: str) -> str:
     return key if re.fullmatch(r"[\w.:+/-]+", key, re.ASCII) else ""
 
 
+def reference(key: str) -> str:
+    """Return the BibTeX entry of a key; empty if there is none."""
+    entries = re.split(r"\n(?=@)", BIBLIOGRAPHY.read_text(encoding="utf-8"))
+    return next((entry.strip() for entry in entries if re.match(rf"@\w+{{{re.escape(key)},", entry)), "")
+
+
 @cache
 def _heads() -> dict[str, dict[str, str]]:
     files = configs("method").glob("*.yaml")

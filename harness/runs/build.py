@@ -77,7 +77,7 @@ def check_net(run: Run) -> EnergyModel:
     model = _untrained(run.config.model, data, run.config.seed, "meta")
     if not (reason := _refusal(model, data)):
         return model
-    others = [f"model={name}" for name, part in _shipped_models().items() if _takes(part, data)]
+    others = [f"model={name}" for name, part in shipped_models().items() if _takes(part, data)]
     raise UserError(
         f"The net {run.config.model['name']} does not take images of {'x'.join(map(str, data.shape))}, those of "
         f"data={run.config.data['name']}: {reason}. Nets that do: {', '.join(others)}."
@@ -108,7 +108,7 @@ def _takes(part: Part, data: Dataset) -> bool:
         return False
 
 
-def _shipped_models() -> dict[str, Part]:
+def shipped_models() -> dict[str, Part]:
     """The contents of configs/model, by name."""
     return {
         path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(configs("model").glob("*.yaml"))

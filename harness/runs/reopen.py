@@ -46,7 +46,7 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
 
     # Compose again with the run's data, and take over the overridden values.
     data = run.config.data
-    config = compose([f"data={_group(data['name'])}", *overrides], parts={"data": data})[0]
+    config = compose([f"data={data_group(data['name'])}", *overrides], parts={"data": data})[0]
     unknown = {key for key in ("customary", "extractors") if not getattr(run.config, key)}  # absent in older versions
     changed = {key: getattr(config, key) for key in (overridden - {"runs"}) | unknown}
     return Run(replace(run.config, **changed), recorded=run.recorded)
@@ -75,7 +75,7 @@ def _refuse_training(run: Run) -> Run:
     return run
 
 
-def _group(data: str) -> str:
+def data_group(data: str) -> str:
     """The config group member for a dataset's name; one of another size matches too (imagenet224 → imagenet256)."""
     groups, stem = names("data"), data.rstrip("0123456789")
     return data if data in groups else next(name for name in groups if name.rstrip("0123456789") == stem)

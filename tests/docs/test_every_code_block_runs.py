@@ -33,6 +33,7 @@ LEFT = {
     "python -m harness sync all=true tracking=http://mlflow.example.org:5000": "needs a server",
     "python -m harness bench method=at of=attacks": "is tried by tests/cost",
     "python -m harness convert": "needs a file of somebody else's",
+    "python -m harness push RUN to=hub:OWNER/NAME": "needs a hub",
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/reports",
 }

@@ -48,7 +48,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(f"POST {self.path}")
         if self.path == "/api/repos/create":
             self.server.created.append(json.loads(body))
-            self._answer({"url": f"{self.server.url}/{self.server.created[-1]['name']}"})
+            made = self.server.created[-1]
+            self._answer({"url": f"{self.server.url}/{made['organization']}/{made['name']}"})
+        elif self.path == "/api/validate-yaml":  # of the card's head
+            self._answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             sent = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
             self._answer({"files": [{**file, "shouldIgnore": False} for file in sent]})
