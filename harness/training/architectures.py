@@ -16,7 +16,7 @@ RESNETS: dict[tuple[tuple[int, ...], int, bool], str] = {
 """Overrides by blocks per group, inner width of the first block, and whether blocks are bottlenecks."""
 CONVNEXTS = {96: "small", 128: "base", 192: "large"}
 """Model sizes by the width of the first stage."""
-HEADS = ("fc", "logits", "class_output", "head.fc", "head", "classifier")
+HEADS = ("fc", "class_output", "head.fc", "head", "classifier", "logits", "linear")
 
 
 def mismatch(found: Weights, wanted: Weights) -> list[str]:
@@ -43,8 +43,14 @@ def model(weights: Weights) -> str | None:
         return f"model=dm_wrn model.depth={depth} model.widen={widen}"
     if "layer1.0.conv1.weight" in weights and "layer4.0.conv1.weight" not in weights:
         return _wrn(weights, "jem", "layer1.")
+    blocks = tuple(_count(weights, f"layer{i}.") for i in (1, 2, 3, 4))
+    if (
+        blocks == (2, 2, 2, 2)
+        and "layer2.0.shortcut.0.weight" in weights
+        and "layer2.0.shortcut.1.weight" not in weights
+    ):
+        return f"model=preactresnet18 model.head_norm={str('bn.weight' in weights).lower()}"
     if "layer4.0.conv1.weight" in weights:
-        blocks = tuple(_count(weights, f"layer{i}.") for i in (1, 2, 3, 4))
         return RESNETS.get((blocks, len(weights["layer1.0.conv1.weight"]), "layer1.0.conv3.weight" in weights))
     if "stages.0.blocks.0.conv_dw.weight" in weights:
         size = CONVNEXTS.get(len(weights["stages.0.blocks.0.conv_dw.weight"]))

@@ -19,6 +19,7 @@ from torch.nn.functional import (
 
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.dm_wrn import DMWRN
+from harness.models.preactresnet18 import PreActResNet18
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
@@ -43,6 +44,15 @@ def test_jem_wrn(norm, depth, widen, side):
 def test_dm_wrn(depth, widen, side, activation, function):
     net, x = scrambled(DMWRN(7, 3, depth, widen, activation, 0.01)), images(side)
     assert_same(net(x), dm_wrn(Weights(net), x, (depth - 4) // 6, function))
+
+
+@pytest.mark.parametrize(
+    ("raw", "head_norm", "activation", "function"), [(0, True, "relu", relu), (1, False, "silu", silu)]
+)
+def test_preactresnet18(raw, head_norm, activation, function):
+    net = scrambled(PreActResNet18(7, 3, ("activated", "raw")[raw], head_norm, activation, 0.1))
+    x = images(16)
+    assert_same(net(x), preactresnet18(Weights(net), x, raw, function if head_norm else torch.clone, function))
 
 
 def test_at_side_32_pooling_is_over_8x8():
@@ -108,6 +118,19 @@ def dm_wrn(w, x, blocks, act):
             inner = w.conv(at + "conv_0", pad(active, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1)), stride, 0)
             x = shortcut + w.conv(at + "conv_1", act(w.bn(at + "batchnorm_1", inner)), 1, 1)
     return w.linear("logits", act(w.bn("batchnorm", x)).mean((2, 3)))
+
+
+def preactresnet18(w, x, raw, last, act):
+    x = w.conv("conv1", x, 1, 1)
+    for group in 1, 2, 3, 4:
+        for i in 0, 1:
+            at, stride = f"layer{group}.{i}.", 2 if group > 1 and i == 0 else 1
+            active = act(w.bn(at + "bn1", x))
+            projected = at + "shortcut.0.weight" in w.state
+            shortcut = w.conv(at + "shortcut.0", x if raw else active, stride, 0) if projected else x
+            inner = act(w.bn(at + "bn2", w.conv(at + "conv1", active, stride, 1)))
+            x = shortcut + w.conv(at + "conv2", inner, 1, 1)
+    return w.linear("linear", last(w.bn("bn", x)).mean((2, 3)))
 
 
 def jem_wrn(w, x, blocks):

@@ -8,6 +8,7 @@ from harness.core.errors import UserError
 from harness.core.registry import configs, make
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.dm_wrn import DMWRN
+from harness.models.preactresnet18 import PreActResNet18
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
@@ -18,6 +19,8 @@ SIZES = [
     (WRN, "wrn", {"depth": 28, "variant": "jem", "norm": "none"}, 10, 36_471_338),
     (DMWRN, "dm_wrn", {}, 10, 36_479_194),
     (DMWRN, "dm_wrn", {"depth": 70, "widen": 16}, 10, 266_796_506),
+    (PreActResNet18, "preactresnet18", {}, 10, 11_172_170),
+    (PreActResNet18, "preactresnet18", {"head_norm": False}, 10, 11_171_146),
     (WRN504, "wrn50_4", {}, 1000, 223_439_144),
     (ConvNeXtCvSt, "convnext_small", {}, 1000, 50_261_992),
     (ConvNeXtCvSt, "convnext_base", {}, 1000, 88_753_416),
@@ -53,6 +56,16 @@ def test_dm_wrn_weights_are_named_as_in_published_checkpoints():
     modules = {f"layer.{group}.block.0.{part}" for group in (0, 1, 2) for part in block}
     names = {name.rpartition(".")[0] for name in DMWRN(10, 3, 10, 2, "silu", 0.01).state_dict()}
     assert names == modules | {"init_conv", "batchnorm", "logits"}
+
+
+def test_preactresnet_weights_are_named_as_in_published_checkpoints():
+    parts = ("bn1", "conv1", "bn2", "conv2")
+    blocks = {f"layer{group}.{i}.{part}" for group in (1, 2, 3, 4) for i in (0, 1) for part in parts}
+    projections = {f"layer{group}.0.shortcut.0" for group in (2, 3, 4)}
+    with torch.device("meta"):
+        net = PreActResNet18(10, 3, "activated", True, "relu", 0.1)
+    names = {name.rpartition(".")[0] for name in net.state_dict()}
+    assert names == blocks | projections | {"conv1", "bn", "linear"}
 
 
 @pytest.mark.parametrize("fields", [{"depth": 12}, {"depth": 4}, {"widen": 0}, {"momentum": 1.5}])

@@ -8,11 +8,12 @@ from torch import nn
 
 from harness.core.errors import UserError
 from harness.models.convnext_cvst import ConvNeXtCvSt
+from harness.models.preactresnet18 import PreActResNet18
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
 from harness.models.wrn50_4 import WRN504
 from harness.training import weights as foreign
-from harness.training.architectures import model
+from harness.training.architectures import classes, model
 
 
 def wrn(variant="standard", norm="batch"):
@@ -71,3 +72,11 @@ def test_a_single_missing_or_additional_tensor_is_refused(tmp_path):
 def test_a_model_is_recognised_by_its_weights(overrides, make):
     with torch.device("meta"):
         assert model(make().state_dict()) == overrides
+
+
+@pytest.mark.parametrize("head_norm", [True, False])
+def test_a_preactresnet18_is_recognised(head_norm):
+    with torch.device("meta"):
+        weights = PreActResNet18(10, 3, "activated", head_norm, "relu", 0.1).state_dict()
+    assert model(weights) == f"model=preactresnet18 model.head_norm={str(head_norm).lower()}"
+    assert classes(weights) == 10
