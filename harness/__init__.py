@@ -54,10 +54,11 @@ def run(run: "Run") -> "Record":
 
 
 def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
-    """Return the model of a run's folder or of a checkpoint file, in evaluation mode; UserError if there is none.
+    """Return the model of a run's folder or of a checkpoint, in evaluation mode; UserError if there is none.
 
-    The model maps pixels in [0, 1] to logits and energies; it also draws samples and explains images. A checkpoint may
-    have any of the formats in docs/checkpoints.md; overrides such as data=cifar10 describe its config.
+    The model maps pixels in [0, 1] to logits and energies; it also draws samples and explains images. A checkpoint is
+    given by its path or its address, in any of the formats in docs/checkpoints.md; overrides such as data=cifar10
+    describe its config.
     """
     from harness.core.device import choose_device
     from harness.runs.reopen import reopen

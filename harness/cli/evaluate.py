@@ -20,7 +20,7 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """run: a run's folder, its name in the folder of runs, or a checkpoint file.
+    """run: a run's folder, its name in the folder of runs, or a checkpoint's path or address.
 
     samples: images of an outside generator, in place of a run: an .npz (arr_0, arr_1), a folder of pictures, or a
     folder with a folder of pictures for each class.

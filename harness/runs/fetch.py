@@ -134,6 +134,8 @@ def _from_server(word: str, url: str, sha256: str) -> Path:
     import torch.hub
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / sha256
+    if path.exists():  # before any lock: the cache may be one that cannot be written to
+        return path
     with locked_file(path):
         if not path.exists():
             log.warning("Fetching %s into %s.", url, path)

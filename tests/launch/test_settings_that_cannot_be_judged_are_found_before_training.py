@@ -201,7 +201,7 @@ def test_a_net_that_does_not_take_the_images_is_told_with_those_that_do(type_, t
         "1x8x8",
         "data=digits",
         "Kernel size",
-        "Nets that do: model=digits, model=small, model=wrn.",
+        "Nets that do: model=digits, model=dm_wrn, model=preactresnet18, model=small, model=wrn.",
     ):
         assert part in err
     status, _, err = type_("bench", "method=at", "model=timm", "rounds=1")

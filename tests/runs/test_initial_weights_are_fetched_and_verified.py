@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from weights_server import serving
 import harness as api
 from harness.core.errors import UserError
 from harness.models.digits import Digits as DigitsNet
+from harness.models.dm_wrn import DMWRN
 from harness.runs import fetch
 from harness.runs.build import check_accuracy, initial
 from harness.runs.compose import compose
@@ -75,6 +77,22 @@ def test_every_address_gives_the_run_that_the_file_itself_gives(addresses, conte
         images = torch.rand(3, 1, 8, 8)
         torch.testing.assert_close(model(images), api.load(tmp_path / "robust.pt", *NET)(images), rtol=0, atol=0)
     assert sum(request.startswith("GET") for request in server.asked) == 3  # the zoo's file was there already
+
+
+def test_weights_in_dm_ats_layout_load_from_the_zoo_and_from_a_hub(server, monkeypatch):
+    net, stream = DMWRN(10, 3, 10, 1, "silu", 0.01).eval(), io.BytesIO()
+    torch.save({"model_state_dict": {f"module.0.{name}": value for name, value in net.state_dict().items()}}, stream)
+    address, _, sha256 = server.put("/cifar10_l2_wrn.pt", stream.getvalue()).partition("@sha256:")
+    server.put(f"/someone/at/resolve/{COMMIT}/checkpoint/l2.pt", stream.getvalue())
+    entry = ZOO["wang2023-l2-wrn28-10"]
+    fits = [word for word in entry.fits if "depth" not in word and "widen" not in word]
+    monkeypatch.setitem(ZOO, "wang2023-l2-wrn28-10", replace(entry, address=address, sha256=sha256))
+
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)))
+    for word in ("zoo:wang2023-l2-wrn28-10", f"hub:someone/at@{COMMIT}:checkpoint/l2.pt"):
+        model = api.load(word, *fits, "model.depth=10", "model.widen=1")
+        torch.testing.assert_close(model(images), net((images - mean) / std))
 
 
 @pytest.mark.parametrize("kind", ["url", "zoo", "hub"])
