@@ -10,7 +10,7 @@ from statistics import fmean
 import yaml
 
 from harness.core.errors import UserError, near
-from harness.core.registry import build, configs, names
+from harness.core.registry import build, files
 from harness.evaluation.intervals import share
 from harness.evaluation.score import Score
 from harness.reports import titles
@@ -50,9 +50,10 @@ def check_outcome(row: Row) -> None:
 @cache
 def chance(data: str) -> float:
     """Return the clean accuracy, in %, of guessing on a dataset; UserError if there is no such dataset."""
-    if data not in names("data"):
-        raise UserError(f"There is no dataset called '{data}'. {near(data, names('data'))}")
-    content = yaml.safe_load((configs("data") / f"{data}.yaml").read_text(encoding="utf-8"))
+    datasets = files("data")
+    if data not in datasets:
+        raise UserError(f"There is no dataset called '{data}'. {near(data, datasets)}")
+    content = yaml.safe_load(datasets[data].read_text(encoding="utf-8"))
     return 100 / len(build("data", {**content["data"], "name": data}).classes)
 
 

@@ -4,7 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from harness.core.registry import configs
+from harness.core.registry import files
 
 BIBLIOGRAPHY = Path(__file__).parent / "references.bib"
 """The BibTeX entries of the papers that methods cite."""
@@ -31,5 +31,4 @@ def reference(key: str) -> str:
 
 @cache
 def _heads() -> dict[str, dict[str, str]]:
-    files = configs("method").glob("*.yaml")
-    return {file.stem: dict(HEAD.findall(file.read_text(encoding="utf-8"))) for file in files}
+    return {name: dict(HEAD.findall(file.read_text(encoding="utf-8"))) for name, file in files("method").items()}

@@ -6,7 +6,7 @@ import yaml
 
 from harness.cli.main import verbs
 from harness.cli.request import CHOICES, Request
-from harness.core.registry import configs, names
+from harness.core.registry import files, names
 from harness.core.settings import flatten, settings
 from harness.runs.config import Config
 
@@ -61,8 +61,8 @@ def _candidates(before: list[str], word: str) -> Iterator[str]:
 
 def _keys(group: str, name: str, prefix: str) -> Iterator[str]:
     """Yield the keys of a yaml file and of the files in its defaults list: each ends in =."""
-    path = configs(group) / f"{name}.yaml"
-    part = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path = files(group).get(name)
+    part = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
     for entry in part.pop("defaults", []):
         if isinstance(entry, dict):
             ((what, member),) = entry.items()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
 
@@ -22,7 +23,7 @@ class Request:
 
     typed: everything after the verb. words: the bare words. arguments: the verb's own arguments, as an instance of its
     class `Arguments`. overrides: the rest, for composing the config. parts: replacements for parts of the config while
-    composing.
+    composing. folder: that of --config-dir.
     """
 
     verb: str
@@ -31,6 +32,7 @@ class Request:
     arguments: Any
     overrides: Sequence[str]
     parts: Part | None
+    folder: Path | None
 
     @cached_property
     def configs(self) -> list[Config]:
@@ -79,7 +81,7 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
     kept_flags = ["-m"] * parsed.multirun + ([f"--config-dir={parsed.config_dir}"] if parsed.config_dir else [])
     arguments = _parse_arguments(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
     overrides = [*kept_flags, *rest[len(words) :]]
-    return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None))
+    return Request(verb, typed, words, arguments, overrides, getattr(module, "PARTS", None), parsed.config_dir)
 
 
 def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str) -> Any:  # noqa: ANN401 - the verb's own class

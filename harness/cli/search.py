@@ -20,7 +20,7 @@ from harness.core.distributed import join
 from harness.core.errors import UserError, near
 from harness.core.files import valid_name, write_text
 from harness.core.reading import LARGEST_CONFIG, parse_yaml, read_file
-from harness.core.registry import configs, make, names
+from harness.core.registry import files, make
 from harness.core.settings import flatten, settings
 from harness.cost.passes import network_passes
 from harness.runs import record
@@ -72,10 +72,10 @@ def run(request: Request) -> int:
 def ranges(asked: Arguments, method: str, overrides: Sequence[str]) -> tuple[str, Search]:
     """The search's name and itself, without the fields that the command sets; UserError if it cannot be read."""
     word = asked.search or method
-    path = Path(word) if word.endswith(".yaml") else configs("search") / f"{word}.yaml"
-    if not path.is_file():
+    path = Path(word) if word.endswith(".yaml") else files("search").get(word)
+    if path is None or not path.is_file():
         own = "Write one, as docs/tuning.md says, and name it: search=FILE.yaml"
-        raise UserError(f"There is no search '{word}'. {near(word, names('search'))} {own}")
+        raise UserError(f"There is no search '{word}'. {near(word, files('search'))} {own}")
     content = parse_yaml(read_file(path, LARGEST_CONFIG))
     search = make(Search, path.name, content if isinstance(content, dict) else {"fields": content})
     given = {"trials": asked.trials, "budget": asked.budget}

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
+from harness.core.providers import FOLDERS, ROOMS, Provider, folders, providers
 from harness.runs.origin import NOTE, commit, edited_files, tracked_diff, untracked
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs",
 LOCAL = "harness/configs/local/"
 """Where a user's own paths and addresses stand. A job has its frozen config, and a copy is kept for others to read."""
 
-SAFE = {"PYTHONSAFEPATH": "1"}
-"""Environment that keeps Python from importing from the working folder, which may be a checkout."""
+SAFE = {"PYTHONSAFEPATH": "1", FOLDERS: ""}
+"""Environment that keeps Python from importing from the working folder, which may be a checkout, and what is copied."""
 
 
 def snapshot(root: Path) -> Path:
@@ -87,7 +88,7 @@ def environment(code: Path) -> dict[str, str]:
 
 
 def _files() -> dict[str, Path]:
-    """The files of the packages by their names in a copy, without the user's own."""
+    """The files by their names in a copy: those of the harness, without the user's own, and the parts of others."""
     files: dict[str, Path] = {}
     for package in PACKAGES:
         spec = find_spec(package)
@@ -96,7 +97,30 @@ def _files() -> dict[str, Path]:
         files |= {
             f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": path for path in _inside(folder)
         }
+    # A folder's modules are copied into the packages of their kinds.
+    for folder in folders():
+        for kind, room in ROOMS.items():
+            files |= {f"{room.replace('.', '/')}/{path.name}": path for path in (folder / kind).glob("*.py")}
+    for provider in providers():
+        files |= _installed_files(provider)
     return {name: path for name, path in files.items() if not name.startswith(LOCAL)}
+
+
+def _installed_files(provider: Provider) -> dict[str, Path]:
+    """The files of an installed package, and those by which Python finds its entry points, by their names in a copy."""
+    if provider.distribution is None:
+        return {}
+    spec = find_spec(provider.package)
+    assert spec, provider.package  # it was found before
+    files = {
+        f"{provider.package}/{path.relative_to(folder).as_posix()}": path
+        for folder in map(Path, spec.submodule_search_locations or [])
+        for path in _inside(folder)
+    }
+    if spec.origin and not spec.submodule_search_locations:  # a single module
+        files[f"{provider.package}.py"] = Path(spec.origin)
+    notes = [file for file in provider.distribution.files or [] if file.name in ("METADATA", "entry_points.txt")]
+    return files | {file.as_posix(): Path(str(file.locate())) for file in notes}
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from harness.core.errors import Damaged, UserError, first_line
 from harness.core.files import digest, read_checked
 from harness.core.method import Stage, State
 from harness.core.random import derive
-from harness.core.registry import build, configs, find, make
+from harness.core.registry import build, files, find, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, metrics, sampling
 from harness.evaluation.metric import Subject
@@ -109,10 +109,8 @@ def _takes(part: Part, data: Dataset) -> bool:
 
 
 def shipped_models() -> dict[str, Part]:
-    """The contents of configs/model, by name."""
-    return {
-        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(configs("model").glob("*.yaml"))
-    }
+    """The contents of the nets' configs, by name."""
+    return {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in files("model").items()}
 
 
 def initial(run: Run) -> EnergyModel:

@@ -19,7 +19,9 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from harness.core.registry import MODULES, find
+from harness.core import providers
+from harness.core.providers import ROOMS
+from harness.core.registry import find, room
 from harness.runs.config import Part
 from harness.runs.origin import edited_files
 from harness.runs.record import Code
@@ -28,7 +30,7 @@ if TYPE_CHECKING:  # imported only when needed, so that reading records needs no
     from harness.core.method import Stage
     from harness.runs.run import Run
 
-COMPONENTS = {pattern.rpartition(".")[0] for pattern in MODULES.values()}
+COMPONENTS = set(ROOMS.values())
 """The packages whose modules define parts of runs."""
 
 ENGINE = ("harness.core", "harness.training", "harness.evaluation", "harness.runs.build")
@@ -82,10 +84,10 @@ def file_of(module: str) -> str:
 
 
 def net_module(part: Part) -> str:
-    """The module that defines a net: one of `harness.models`, which makes timm's nets too."""
-    from harness import models
-
-    own = {module.name for module in iter_modules(models.__path__)}
+    """The module that defines a net: a package's, or one of `harness.models`, which makes timm's nets too."""
+    if provided := providers.entry("model", part["name"]):
+        return provided.partition(":")[0]
+    own = {module.name for module in iter_modules(room("model").__path__)}
     return f"harness.models.{part['name'] if part['name'] in own else 'timm'}"
 
 
@@ -145,7 +147,8 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
     if path is None:
         return "no file", ()
     tree = ast.parse(path.read_bytes())
-    return hashlib.sha256(_dump(tree).encode()).hexdigest()[:12], tuple(_imports(tree, module))
+    inside = f"{module}.__init__" if path.name == "__init__.py" else module
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()[:12], tuple(_imports(tree, inside))
 
 
 def _path(module: str) -> Path | None:
@@ -167,7 +170,8 @@ def _imports(tree: ast.AST, module: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             package = module if "." not in module else module.rpartition(".")[0]
             origin = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
-            inside = [f"{origin}.{alias.name}" for alias in node.names if origin in COMPONENTS]
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+            inside = [name for name in names if _is_component(name, module)]
             yield from [name for name in inside if _path(name)] or [origin]
 
 

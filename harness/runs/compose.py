@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
+from harness.core import providers
 from harness.core.errors import UserError, first_line, near, short, typed
 from harness.core.reading import YAML
-from harness.core.registry import build, configs, names
+from harness.core.registry import build, names
 from harness.core.settings import flatten
 from harness.runs.config import AUTO, Config, Part, config_of
 from harness.runs.run import IDENTITY, PLACES
@@ -93,6 +94,12 @@ class Flags(argparse.ArgumentParser):
         given, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             raise UserError(f"There is no flag {unknown[0]}. The flags are {', '.join(self.flags())}.")
+        # Parts beside the configs of a folder are found from now on.
+        if given.config_dir:
+            given.config_dir = Path(given.config_dir).absolute()
+            if not given.config_dir.is_dir():
+                raise UserError(f"--config-dir={given.config_dir}: there is no such folder.")
+            providers.use(given.config_dir)
         return given
 
 
@@ -110,14 +117,12 @@ def compose(
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    # Parse the flags, and check the folders of configs.
+    # Parse the flags, and find the folders of configs.
     given = Flags().read(arguments)
     _refuse_hydra_settings(given.words)
     _register_resolvers()
-    places = [configs(""), *([Path(given.config_dir).absolute()] if given.config_dir else [])]
-    for place in places:
-        if not place.is_dir():
-            raise UserError(f"--config-dir={given.config_dir}: there is no such folder.")
+    every = providers.providers(given.config_dir)
+    places = [provider.configs for provider in every if provider.configs.is_dir()]
 
     @cache
     def composed(*choices: str) -> "DictConfig":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.files import read_json
+from harness.core.providers import ROOMS, folders, installed
 from harness.runs.record import Origin
 
 PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "pyautoattack", "numpy", "scikit-learn", "ebm-harness")
@@ -36,13 +37,18 @@ def origin(command: str, device: "torch.device") -> Origin:
         commit=commit() or f"version {version('ebm-harness')}",
         dirty=bool(uncommitted_diff()),
         python=platform.python_version(),
-        packages={name: version(name) for name in PACKAGES},
+        packages={name: version(name) for name in (*PACKAGES, *_providers())},
         hardware=hardware(device),
         device=str(device),
         threads=torch.get_num_threads(),
         capability=_capability(),
         precision="fp32",
     )
+
+
+def _providers() -> list[str]:
+    """The names of the installed packages that provide parts."""
+    return [provider.distribution.metadata["Name"] for provider in installed() if provider.distribution]
 
 
 def code_version() -> str:
@@ -71,14 +77,21 @@ def tracked_diff() -> str:
 
 
 def untracked() -> dict[str, str]:
-    """The checkout's Python files that git does not track, as diffs, by the names of their modules."""
-    diffs: dict[str, str] = {}
+    """The Python files that git does not track, of the checkout and of --config-dir, as diffs by their modules."""
+    files: dict[str, tuple[str, Path]] = {}
     for name in _untracked_names():
         inside = Path(name).with_suffix("").parts
         module = ".".join(inside if inside[0] == "harness" else ("harness", *inside))
-        lines = (NOTED.parent / name).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        diffs[module] = "".join(unified_diff([], lines, "/dev/null", f"b/{name}"))
-    return diffs
+        files[module] = name, NOTED.parent / name
+    for path in (path for folder in folders() for kind in ROOMS for path in (folder / kind).glob("*.py")):
+        files[f"{ROOMS[path.parent.name]}.{path.stem}"] = f"{path.parent.name}/{path.name}", path
+    return {module: _added(name, path) for module, (name, path) in files.items()}
+
+
+def _added(name: str, path: Path) -> str:
+    """A file as a diff that adds it."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return "".join(unified_diff([], lines, "/dev/null", f"b/{name}"))
 
 
 def edited_files() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Parts for the harness: label smoothing, stripes, a perceptron, and the margin of predictions."""
