@@ -55,6 +55,10 @@ def metric(package, name):
     return package, points, {f"{package}/them.py": METRIC.format(name=name.title(), package=package)}
 
 
+def test_types_are_given_to_packages():
+    assert "py.typed" in {path.name for path in providers.resources.files("harness").iterdir()}
+
+
 def test_a_list_imports_nothing_of_a_package(install, type_):
     install(*metric("theirs", "sharpness"))
     status, told, _ = type_("list")

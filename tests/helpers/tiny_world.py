@@ -9,6 +9,7 @@ import torch
 from harness import datasets, methods
 from harness.cli import request
 from harness.core.optim import Training
+from harness.core.providers import FOLDERS
 from harness.datasets import outliers
 from harness.datasets.cifar import CIFAR10, CIFAR100
 from harness.datasets.imagenet import ImageNet
@@ -55,6 +56,7 @@ class World:
         self.typed: set[tuple[str, ...]] = set()
         self.configs.mkdir()
         patch.chdir(folder)
+        patch.setenv(FOLDERS, "")
         for path, package in PACKAGES.items():
             patch.setattr(package, "__path__", [*package.__path__, str(folder / path)])
         for module in (compose, request, reopen):
