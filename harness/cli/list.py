@@ -1,4 +1,4 @@
-"""List the available methods, datasets, nets, protocols, metrics, known weights, …, and where those of others come from."""
+"""List methods, datasets, nets, protocols, metrics, known weights, …, and where those of others come from."""
 
 from harness.cli.request import CHOICES, Request
 from harness.cli.tables import console

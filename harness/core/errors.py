@@ -114,11 +114,12 @@ def cut(text: str, most: int) -> str:
 def typed(key: str, value: object) -> str:
     """An override as it can be pasted into a shell: quoted for Hydra and for the shell where either needs it."""
     text = str(value)
-    if not PLAIN.fullmatch(text):
-        # Hydra takes a backslash as it is, except before a quote.
-        text = re.sub(r'(\\+)(?="|\Z)', r"\1\1", text).replace('"', '\\"')
-        text = f'"{text}"'
-    return shlex.quote(f"{key}={text}")
+    return shlex.quote(f"{key}={text if PLAIN.fullmatch(text) else quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, as Hydra reads it: it takes a backslash as it is, except before a quote."""
+    return '"{}"'.format(re.sub(r'(\\+)(?="|\Z)', r"\1\1", text).replace('"', '\\"'))
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
 """The packages to copy; a checkout has them side by side, a copy has them nested in `harness`."""
 
+NOTES = ("METADATA", "PKG-INFO", "entry_points.txt")
+"""The files by which Python finds an installed package's entry points."""
+
 LOCAL = "harness/configs/local/"
 """Where a user's own paths and addresses stand. A job has its frozen config, and a copy is kept for others to read."""
 
@@ -119,7 +122,7 @@ def _installed_files(provider: Provider) -> dict[str, Path]:
     }
     if spec.origin and not spec.submodule_search_locations:  # a single module
         files[f"{provider.package}.py"] = Path(spec.origin)
-    notes = [file for file in provider.distribution.files or [] if file.name in ("METADATA", "entry_points.txt")]
+    notes = [file for file in provider.distribution.files or [] if file.name in NOTES]
     return files | {file.as_posix(): Path(str(file.locate())) for file in notes}
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import yaml
 
 from harness.core import providers
-from harness.core.errors import UserError, first_line, near, short, typed
+from harness.core.errors import UserError, first_line, near, quoted, short, typed
 from harness.core.reading import YAML
 from harness.core.registry import build, names
 from harness.core.settings import flatten
@@ -127,7 +127,7 @@ def compose(
     @cache
     def composed(*choices: str) -> "DictConfig":
         """Compose the chosen config groups; cached, as runs of a sweep often share their choices."""
-        search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in places[1:])}]"]
+        search = [f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in places[1:])}]"]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -499,7 +499,9 @@ def _explain(message: str) -> str:
         return match[1]
     if match := re.search(r"Could not find '(\w+)/([^']+)'", message):
         group, name = match.groups()
-        return f"There is no {group} called '{name}'. {near(name, names(group))}"
+        value = providers.entry(group, name)
+        why = f"Its class is installed, {value}, but its package has no configs/{group}/{name}.yaml. " if value else ""
+        return f"There is no {group} called '{name}'. {why}{near(name, names(group))}"
     if match := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
         missing, key = match.groups()
         group = key.partition(".")[0]

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from harness.core.errors import UserError
+from harness.core.errors import UserError, short
 from harness.core.files import digest
 from harness.core.registry import names
 from harness.runs import fetch
@@ -76,6 +76,15 @@ def _refuse_training(run: Run) -> Run:
 
 
 def data_group(data: str) -> str:
-    """The config group member for a dataset's name; one of another size matches too (imagenet224 → imagenet256)."""
+    """The config group member for a dataset's name; one of another size matches too (imagenet224 → imagenet256).
+
+    UserError if there is none, as where a package is not installed.
+    """
     groups, stem = names("data"), data.rstrip("0123456789")
-    return data if data in groups else next(name for name in groups if name.rstrip("0123456789") == stem)
+    matches = [data] if data in groups else [name for name in groups if name.rstrip("0123456789") == stem]
+    if not matches:
+        raise UserError(
+            f"There is no data called {short(data)} here. Install the package that provides it, or name its folder: "
+            "--config-dir=DIR"
+        )
+    return matches[0]
