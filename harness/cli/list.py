@@ -11,14 +11,13 @@ def run(request: Request) -> None:
     """Print one line for each choice."""
     harness, *others = providers(request.folder)
     for group in (*CHOICES, *WITHOUT_YAML):
-        lines = [(name, line, "") for name, line in described(harness, group).items()]
-        lines += [
-            (name, line, f" ({other.title})") for other in others for name, line in described(other, group).items()
-        ]
+        lines = described(harness, group)
+        for other in others:
+            lines |= {name: f"{line} ({other.title})" for name, line in described(other, group).items()}
         if lines:
             console.print(f"{group}{'' if group in WITHOUT_YAML else '='}", style="bold")
-        for name, line, origin in lines:
-            console.print(f"  {name:<12} {line}{origin}", markup=False, soft_wrap=True)
+        for name, line in lines.items():
+            console.print(f"  {name:<12} {line}", markup=False, soft_wrap=True)
     console.print("init=zoo:", style="bold")
     for name, entry in ZOO.items():
         console.print(f"  {name:<12} {entry}", markup=False, soft_wrap=True)

@@ -82,12 +82,7 @@ def providers(folder: Path | None = None) -> list[Provider]:
 @cache
 def installed() -> tuple[Provider, ...]:
     """The harness and the packages with entry points; read once. UserError if two have one name, or one is wrong."""
-    modules = {
-        (kind, path.stem): path
-        for kind, room in ROOMS.items()
-        for path in _modules(Path(_locations(room)[0]))
-        if path.stem != "__init__"
-    }
+    modules = {(kind, path.stem): path for kind, room in ROOMS.items() for path in _modules(Path(_locations(room)[0]))}
     harness = Provider("the harness", Path(str(resources.files("harness.configs"))), modules)
     return tuple(_without_clash([harness, *_packages()]))
 
@@ -102,9 +97,15 @@ def folders() -> list[Path]:
     return [Path(folder) for folder in os.environ.get(FOLDERS, "").split("\n") if folder]
 
 
+def folder_code() -> dict[tuple[str, str], Path]:
+    """The modules of these folders, by kind and name."""
+    return {key: path for folder in folders() for key, path in _of_folder(folder).code.items()}
+
+
 def use(folder: Path) -> None:
     """Let this process, and those that it starts, import the code of a folder; UserError as for `providers`."""
-    if folder not in folders() and any(provider.code for provider in providers(folder) if provider.configs == folder):
+    providers(folder)
+    if folder not in folders() and _of_folder(folder).code:
         os.environ[FOLDERS] = "\n".join(map(str, [*folders(), folder]))
 
 
@@ -127,8 +128,8 @@ def _packages() -> Iterator[Provider]:
     # Find the files, without importing them.
     for (title, package), named in sorted(values.items()):
         code = {key: _file(value, title) for key, value in named.items()}
-        configs = Path(next(iter(_locations(package)), ""), "configs")
-        yield Provider(f"package {title}", configs, code, named, package, distributions[title])
+        (home, *_) = _locations(package) or [_file(package, title).with_suffix("")]
+        yield Provider(f"package {title}", Path(home, "configs"), code, named, package, distributions[title])
 
 
 def _of_folder(folder: Path) -> Provider:
@@ -138,7 +139,7 @@ def _of_folder(folder: Path) -> Provider:
 
 
 def _modules(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.py"))
+    return sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def _title(distribution: metadata.Distribution) -> str:
@@ -172,7 +173,7 @@ def _without_clash(providers: Iterable[Provider]) -> list[Provider]:
     for provider in (listed := list(providers)):
         for group, name, path in provider.parts():
             owner, other = owners.setdefault((group, name), (provider, path))
-            if owner is not provider and other != path:
+            if owner is not provider and other.resolve() != path.resolve():
                 raise UserError(
                     f"Two parts have the name {group}={name}: {other} of {owner.title}, and {path} of "
                     f"{provider.title}. Rename one of them, or uninstall its package."

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
-from harness.core.providers import FOLDERS, ROOMS, Provider, folders, providers
+from harness.core.providers import FOLDERS, ROOMS, Provider, folder_code, installed
 from harness.runs.origin import NOTE, commit, edited_files, tracked_diff, untracked
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,9 @@ def _files() -> dict[str, Path]:
             f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": path for path in _inside(folder)
         }
     # A folder's modules are copied into the packages of their kinds.
-    for folder in folders():
-        for kind, room in ROOMS.items():
-            files |= {f"{room.replace('.', '/')}/{path.name}": path for path in (folder / kind).glob("*.py")}
-    for provider in providers():
+    for (kind, _), path in folder_code().items():
+        files[f"{ROOMS[kind].replace('.', '/')}/{path.name}"] = path
+    for provider in installed():
         files |= _installed_files(provider)
     return {name: path for name, path in files.items() if not name.startswith(LOCAL)}
 

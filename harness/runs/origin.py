@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.files import read_json
-from harness.core.providers import ROOMS, folders, installed
+from harness.core.providers import ROOMS, folder_code, installed
 from harness.runs.record import Origin
 
 PACKAGES = ("torch", "torchvision", "timm", "torch-fidelity", "pyautoattack", "numpy", "scikit-learn", "ebm-harness")
@@ -83,8 +83,8 @@ def untracked() -> dict[str, str]:
         inside = Path(name).with_suffix("").parts
         module = ".".join(inside if inside[0] == "harness" else ("harness", *inside))
         files[module] = name, NOTED.parent / name
-    for path in (path for folder in folders() for kind in ROOMS for path in (folder / kind).glob("*.py")):
-        files[f"{ROOMS[path.parent.name]}.{path.stem}"] = f"{path.parent.name}/{path.name}", path
+    for (kind, name), path in folder_code().items():
+        files[f"{ROOMS[kind]}.{name}"] = f"{kind}/{path.name}", path
     return {module: _added(name, path) for module, (name, path) in files.items()}
 
 

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+from importlib import import_module, resources
+from pathlib import Path
 
 import pytest
 
 import harness
-from harness.core import providers, registry
+from harness.core import providers
 from harness.launch.snapshot import environment, snapshot
 from harness.runs import code
-from harness.runs.contract import verdicts
 
 METRIC = 'class {name}:\n    """A metric of {package}."""\n'
 
@@ -38,10 +39,10 @@ def install(tmp_path, monkeypatch):
 def folder(tmp_path, monkeypatch):
     """A folder for --config-dir, which this process forgets after the test."""
     for room in providers.ROOMS.values():
-        package = registry.import_module(room)
+        package = import_module(room)
         monkeypatch.setattr(package, "__path__", [*package.__path__])
     monkeypatch.setenv(providers.FOLDERS, "")
-    yield tmp_path / "own"
+    yield tmp_path / "own, [1]"
     sys.modules.pop("harness.methods.my_own", None)
 
 
@@ -56,7 +57,7 @@ def metric(package, name):
 
 
 def test_types_are_given_to_packages():
-    assert "py.typed" in {path.name for path in providers.resources.files("harness").iterdir()}
+    assert "py.typed" in {path.name for path in resources.files("harness").iterdir()}
 
 
 def test_a_list_imports_nothing_of_a_package(install, type_):
@@ -72,6 +73,17 @@ def test_a_metric_of_two_owners_is_refused(name, owner, install, type_):
     status, told, error = type_("list")
     assert (status, told) == (2, "") and error.count("\n") == 1
     assert f"metric={name}: " in error and owner in error and "package others 1" in error
+
+
+def test_a_module_is_a_package_without_configs(install, type_, tmp_path):
+    install(
+        "theirs",
+        "[ebm_harness.metrics]\nsharpness = single\n",
+        {"single.py": METRIC.format(name="Sharpness", package="one")},
+    )
+    status, told, _ = type_("list")
+    assert status == 0 and "  sharpness    A metric of one. (package theirs 1)" in told
+    assert (snapshot(tmp_path) / "single.py").is_file()
 
 
 def test_a_variant_that_only_a_yaml_names_is_taken_too(install, type_):
@@ -95,19 +107,21 @@ def test_a_wrong_entry_point_is_told_with_its_package(point, install, type_):
     assert status == 2 and "package theirs 1 has an entry point" in error and error.count("\n") == 1
 
 
-def test_a_class_that_is_missing_is_told(install, type_):
+def test_a_yaml_or_a_class_that_is_missing_is_told(install, type_):
     install("theirs", "[ebm_harness.methods]\nx = theirs:Gone\n", {"theirs/__init__.py": ""})
-    put(providers.Path(sys.path[0]), "theirs/configs/method/x.yaml", "name: x\n")
+    status, _, error = type_("plan", "method=x")
+    assert status == 2 and "its package has no configs/method/x.yaml" in error
+    put(Path(sys.path[0]), "theirs/configs/method/x.yaml", "name: x\n")
     status, _, error = type_("plan", "method=x")
     assert status == 2 and "theirs has no class Gone" in error
 
 
-def test_a_new_method_is_checked_frozen_and_found_by_other_processes(folder, type_, tmp_path):
+def test_a_new_method_is_frozen_and_found_by_other_processes(folder, type_, tmp_path):
+    put(folder, "method/__init__.py", "raise RuntimeError('imported')")
     for name in ("my_own", "at", "replay", "first", "a-b"):
         status, _, error = type_("new", "method", name, f"out={folder}")
         assert (status == 0) == (name == "my_own"), error
     (run,) = harness.plan(f"--config-dir={folder}", "method=my_own", "data=digits", "model.width=4")
-    assert [problem for _, problem in verdicts(run) if problem] == []
     assert "harness.methods.my_own" in code.of_evaluation(run)["samples"] | code.of_stage(run, run.method.first).parts
 
     # A process that this one starts finds the class in the folder, and a job in the copy of the code.
