@@ -37,6 +37,8 @@ def _facts(row: Row) -> dict[str, object]:
         "tuned_on_test": tuned_on_test([row]),
         "doubts": "; ".join(row.doubts),
         "code": row.code,
+        "imported": row.imported,
+        "verified": row.verified,
         "training_seconds": cost and cost.training_seconds,
         "evaluation_seconds": cost and cost.evaluation_seconds,
         "peak_memory_mb": cost and cost.peak_memory_mb,

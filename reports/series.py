@@ -79,8 +79,8 @@ class Series:
 
     @property
     def state(self) -> str:
-        """All states of its runs."""
-        return ", ".join(dict.fromkeys(run.state for run in self.runs))
+        """All states of its runs, and whether they were imported and verified."""
+        return ", ".join(dict.fromkeys(run.provenance for run in self.runs))
 
     @cached_property
     def barred(self) -> bool:
@@ -175,8 +175,12 @@ def daggers(series: Iterable[Series]) -> Iterator[str]:
 
 
 def origin(run: Row) -> Iterator[str]:
-    """Yield why a run is doubtful, what was chosen for it and how, then its deviations from the published setting."""
+    """Yield why a run is doubtful, where it is from, what was chosen for it and how, then its deviations."""
     yield from (f"† {label(run)}, {doubt}: not ranked" for doubt in run.doubts)
+    if run.imported:
+        yield f"{label(run)}, imported {run.imported}: {'' if run.verified else 'not '}verified here"
+    if run.verified:
+        yield f"{label(run)}, verified {run.verified}"
     yield from (f"{label(run)}, {what}: {_describe(choice)}" for what, choice in run.selection.items())
     yield from (f"{label(run)}, {what}: {note}" for what, note in run.notes.items())
 

@@ -2,18 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from harness.core.errors import UserError, short
 from harness.core.files import digest
 from harness.core.registry import names
 from harness.runs import fetch
 from harness.runs.compose import compose
-from harness.runs.config import Config
-from harness.runs.run import IDENTITY, Run, find, load
+from harness.runs.config import Config, Part
+from harness.runs.run import IDENTITY, PLACES, Run, find, load
 
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "weights", "init_accuracy", "overrides")
 """Keys that define a run and its history, so cannot be overridden; the others say where and how it runs."""
+
+OWN = ("launcher", "runs", "reports", "tracking", "tracking_model", "extractors", "device", "workers", "evaluators")
+"""Keys that are the reader's own in an imported config, beside PLACES and `init`."""
+
+WITH_PLACES = ("method", "data", "outliers", "protocol")
+"""Parts of a config that may say where files are."""
 
 UNSAID = {"protocol": {"id": "unsaid", "metrics": {}}}
 """Placeholder for the protocol, which refers to the data, while the data are not known yet."""
@@ -50,6 +56,48 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     unknown = {key for key in ("customary", "extractors") if not getattr(run.config, key)}  # absent in older versions
     changed = {key: getattr(config, key) for key in (overridden - {"runs"}) | unknown}
     return Run(replace(run.config, **changed), recorded=run.recorded)
+
+
+def adopt(run: Run, overrides: Sequence[str], typed: Sequence[str]) -> Run:
+    """A run of somebody else's with the reader's own places, launcher and tracking; its names and numbers stay.
+
+    A place is what the overrides say, or else the reader's configs. One that these lack is the folder `data`, and a
+    checkpoint or a file of samples is expected by its name in the working folder; its digest is checked when it is read.
+    typed: what was typed after `import`, which becomes the run's command: nobody is told to paste one of others.
+    UserError for overrides of anything else.
+    """
+    # Refuse overrides that would make it another run.
+    for override in (word for word in overrides if word[:1] != "-"):
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] not in (*OWN, "init") and key.rpartition(".")[2] not in PLACES:
+            raise UserError(f"{key}=… cannot be said of {run.name}, which is imported as it is: leave it out.")
+
+    # Put the places of the reader's configs into those of the run, then those of the overrides.
+    theirs = run.config
+    chosen = {part: getattr(theirs, part)["name"] for part in ("method", "data", "outliers")}
+    known = [f"{part}={name}" for part, name in chosen.items() if name in names(part)]
+    usual = compose(known)[0]
+    placed = {part: _with_places(getattr(theirs, part), getattr(usual, part)) for part in WITH_PLACES}
+    own = compose([*known, *overrides], "import", typed, placed)[0]
+
+    # The checkpoint that it begins from must be the same.
+    init = own.init or (PurePath(theirs.init).name if theirs.init else None)
+    if own.init and digest(own.init) != (run.init or "").partition(":")[0]:
+        raise UserError(f"init={own.init} is not the checkpoint that {run.name} was begun from: name that, or none.")
+    changed = {key: getattr(own, key) for key in (*OWN, *WITH_PLACES, "command")}
+    return Run(replace(theirs, **changed, init=init), run.names, run.recorded)
+
+
+def _with_places(part: Part, own: Part) -> Part:
+    """A part of a config with the places of another, at any depth."""
+    elsewhere = {"root": "data", "download": False, "source": PurePath(str(part.get("source") or "")).name or None}
+    placed: Part = {}
+    for key, value in part.items():
+        if isinstance(value, dict):
+            placed[key] = _with_places(value, mine if isinstance(mine := own.get(key), dict) else {})
+        else:
+            placed[key] = own.get(key) or elsewhere[key] if key in PLACES else value
+    return placed
 
 
 def checkpoint_overrides(path: str) -> list[str]:

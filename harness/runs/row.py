@@ -1,7 +1,7 @@
 """One row per run: the facts of its folder that tables need."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +10,7 @@ from harness.core.errors import UserError, why
 from harness.core.files import read_checked
 from harness.core.reading import LARGEST_FILE, read_file
 from harness.evaluation.score import Count, Number, Score, Selection
-from harness.runs import record
+from harness.runs import record, trust
 from harness.runs.code import file_of
 from harness.runs.folder import OVER, Fault, RunState, has_record
 from harness.runs.folder import state as state_of
@@ -33,7 +33,8 @@ class Row:
     state: runs without a record have one too, but no scores, cost or origin. overrides: changes to the recipe.
     parameters: 0 if no net was built. code: identifies the code that judged the run; empty if unknown. doubts: reasons
     why it is not ranked, besides its selection. scores: their warnings are shortened. not_given: keys
-    of scores that the method cannot have.
+    of scores that the method cannot have. imported, verified: how it came here, and what the reader's own verification
+    compared; empty if it was not.
     """
 
     name: Name
@@ -57,6 +58,8 @@ class Row:
     selection: dict[str, Selection] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     not_given: list[str] = field(default_factory=list)
+    imported: str = ""
+    verified: str = ""
     cost: Cost | None = None
     origin: Origin | None = None
     find: Find = field(default=lambda _: None, compare=False, repr=False)
@@ -81,6 +84,12 @@ class Row:
         """Note why a file of the run's folder is not used."""
         self.faults[name] = Fault(self.name, f"{name}: {reason}")
 
+    @property
+    def provenance(self) -> str:
+        """The state of the run, and whether it was imported and verified."""
+        came = f"imported, {'' if self.verified else 'not '}verified" if self.imported else self.verified and "verified"
+        return f"{self.state} ({came})" if came else self.state
+
     @cached_property
     def faults(self) -> dict[str, Fault]:
         """The files of the run's folder that could not be read, by name."""
@@ -103,18 +112,21 @@ def row_of(folder: Path) -> Row:
     if not has_record(folder) and (state := state_of(folder)) not in OVER:
         return _from_config(load(folder), state, _file_finder(folder))
     found = record.read(folder / "record.json")
-    return _from_record(found, _doubts(found, folder.absolute().parent), _file_finder(folder))
+    imported, verified, wrong = trust.marks(folder)
+    row = _from_record(found, [*_doubts(found, folder.absolute()), *wrong], _file_finder(folder))
+    return replace(row, imported=imported, verified=verified)
 
 
 def _file_finder(folder: Path) -> Find:
     return lambda name: folder / name
 
 
-def _doubts(found: record.Record, root: Path) -> list[str]:
+def _doubts(found: record.Record, of: Path) -> list[str]:
     """Reasons why a record's numbers are not ranked: mixed code, or a stage that was trained again since."""
     doubts = [f"made by mixed code: {', '.join(map(file_of, found.mixed))} changed on the way"] if found.mixed else []
     for stage in found.cost.stages if found.cost else []:
-        folder = stage_folder(root, stage.name, found.data, found.seed, stage.fingerprint)
+        shared = stage_folder(of.parent, stage.name, found.data, found.seed, stage.fingerprint)
+        folder = of / "stages" / stage.name if trust.is_imported(of) else shared
         if stage.weights and folder.exists() and stage.weights != _weights_in(folder):
             doubts.append(f"out of date: its stage {stage.name} was trained again since")
     return doubts

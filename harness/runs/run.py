@@ -21,6 +21,7 @@ from harness.core.settings import canonical
 from harness.runs import fetch, record
 from harness.runs.config import Config, Part, config_of
 from harness.runs.folder import RunState, has_record, state
+from harness.runs.trust import is_imported
 
 if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no torch
     from harness.core.dataset import Dataset
@@ -209,6 +210,8 @@ class Run:
             "parent": parent.fingerprint if parent else self.init,
         }
         digest, recorded = fingerprint(content), self.recorded.get(name)
+        if is_imported(self.folder):  # its stages are its own: no other run is built on them
+            return StageRun(name, recorded or digest, self.folder / "stages" / valid_name(name), stage, parent)
         if recorded and not self._stage_folder(name, digest).exists() and self._stage_folder(name, recorded).exists():
             digest = recorded
         return StageRun(name, digest, self._stage_folder(name, digest), stage, parent)
@@ -240,9 +243,14 @@ class Run:
 
     def freeze(self) -> None:
         """Write the config into the run's folder; the run is executed with exactly this config."""
+        write_text(self.folder / "config.yaml", self.frozen)
+
+    @property
+    def frozen(self) -> str:
+        """The config as it is frozen: yaml, with the names that the run has now."""
         names = Names(self.fingerprint, self.series, self.protocol.hash)
         content = replace(self.config, init_digest=self.init).mapping() | {"names": names._asdict()}
-        write_text(self.folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def run_name(method: str, data: str, seed: int, fingerprint: str) -> str:

@@ -30,7 +30,10 @@ HIDDEN = "mlflow.harness."
 PARAM, TAG = 6000, 8000
 """Maximum number of characters of a parameter and of a tag."""
 
-TEXTS = ("name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init", "code")
+TEXTS = (
+    "name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init", "code",
+    "imported", "verified",
+)  # fmt: skip
 JSON = ("seed", "parameters", "doubts", "canaries", "notes", "study", "selection", "cost", "origin")
 """Fields of a row that are stored as plain text, and those that are stored as JSON."""
 

@@ -1,0 +1,25 @@
+"""Put the runs of archives into a folder of runs; paths, launcher and tracking of their configs become your own."""
+
+from functools import partial
+from pathlib import Path
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.errors import UserError
+from harness.runs import archive
+from harness.runs.compose import compose
+from harness.runs.reopen import adopt
+
+WORDS = ("FILE …",)
+EXAMPLE = "atjem-digits-s0-c1a31312.zip runs=theirs"
+
+
+def run(request: Request) -> None:
+    """Import the archives."""
+    if not request.words:
+        raise UserError(f"import needs archives, such as: python -m harness import {EXAMPLE}")
+    own = partial(adopt, overrides=request.overrides, typed=request.typed)
+    root = Path(compose([word for word in request.overrides if word.startswith("runs=")])[0].runs).absolute()
+    for word in request.words:
+        for added in archive.read(Path(word), root, own):
+            console.print(f"Imported: {added.folder} (not verified)", markup=False, soft_wrap=True)
