@@ -18,7 +18,7 @@ EXAMPLE = "atjem-digits-s0-c1a31312 weights=true"
 
 @settings
 class Arguments:
-    """weights, samples: add the weights of all stages, and the samples. out: the file; default: RUN.zip, or runs.zip."""
+    """weights, samples: add the weights of all stages, and the samples. out: the file; null: RUN.zip, or runs.zip."""
 
     weights: bool = False
     samples: bool = False
@@ -34,4 +34,6 @@ def run(request: Request) -> None:
     path = Path(arguments.out or (f"{runs[0].name}.zip" if len(runs) == 1 else "runs.zip"))
     with TemporaryDirectory() as scratch:
         files = archive.write(path, runs, snapshot(Path(scratch)), arguments.weights, arguments.samples)
-    console.print(f"Written: {path} ({len(runs)} runs, {len(files)} files, {size(path.stat().st_size)})", soft_wrap=True)
+    console.print(
+        f"Written: {path} ({len(runs)} runs, {len(files)} files, {size(path.stat().st_size)})", soft_wrap=True
+    )

@@ -61,8 +61,8 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
 def adopt(run: Run, overrides: Sequence[str], typed: Sequence[str]) -> Run:
     """A run of somebody else's with the reader's own places, launcher and tracking; its names and numbers stay.
 
-    A place is what the overrides say, or else the reader's configs. One that these lack is the folder `data`, and a
-    checkpoint or a file of samples is expected by its name in the working folder; its digest is checked when it is read.
+    A place is what the overrides say, or else the reader's configs. A root that these lack is `data`; a checkpoint, or
+    a file of samples, is expected by its name in the working folder, and its digest is checked when it is read.
     typed: what was typed after `import`, which becomes the run's command: nobody is told to paste one of others.
     UserError for overrides of anything else.
     """

@@ -1,0 +1,73 @@
+"""Compute parts of a run's record again, from its weights or samples, and say whether they are the same."""
+
+import random
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.table import Table
+
+from harness.cli.request import Request
+from harness.cli.tables import console
+from harness.core.settings import settings
+from harness.runs import archive, trust
+from harness.runs.reopen import UNSAID, adopt, reopen
+from harness.runs.run import Run
+from harness.runs.verify import Shards, circumstances, verify
+
+WORDS = ("RUN|FILE",)
+EXAMPLE = "atjem-digits-s0-c1a31312.zip shards=3"
+PARTS = UNSAID
+
+
+@settings
+class Arguments:
+    """shards: how many of each metric are computed again, chosen at random; all: every one.
+
+    choice: the seed by which they are chosen; null draws one, which is printed.
+    """
+
+    shards: Shards = 2
+    choice: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shards != "all" and self.shards < 1:
+            raise ValueError("shards must be 1 or more, or all")
+
+
+def run(request: Request) -> int:
+    """Verify a run, or all runs of an archive; return 1 if something differs, or if no metric could be compared."""
+    (word,) = request.words
+    if not Path(word).is_file():
+        return _verify(reopen(word, request.overrides), request.arguments, keep=True)
+    # An archive is unpacked beside the runs, whose cache may hold what metrics need, and removed again.
+    own, root = partial(adopt, overrides=request.overrides, typed=request.typed), Path(request.config.runs).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=root, prefix=".verify-") as scratch:
+        runs = archive.read(Path(word), Path(scratch), own)
+        Path(scratch, "cache").symlink_to(root / "cache")
+        (root / "cache").mkdir(exist_ok=True)
+        return max([_verify(one, request.arguments, keep=False) for one in runs])
+
+
+def _verify(one: Run, arguments: Arguments, keep: bool) -> int:
+    """Verify one run and print what was compared; `keep`: write it beside the record. Returns the exit status."""
+    seed = random.SystemRandom().randrange(2**31) if arguments.choice is None else arguments.choice
+    with console.status("") as shown:
+        found = verify(one, arguments.shards, seed, lambda what: shown.update(f"{one.name}: {what}"))
+    table = Table("what", "result", "over", "where it differs, or why it was not compared", title=one.name)
+    for line in found.comparisons:
+        table.add_row(line.what, line.result, line.over, line.note)
+    console.print(table)
+    # Say what the result is worth.
+    if found.passed:
+        console.print(f"Verified, over what the table says (choice={seed}).")
+    elif found.differing:
+        different = "; ".join(circumstances(one)) or "nothing that was looked at"
+        console.print(f"Not the same: {', '.join(line.what for line in found.differing)} (choice={seed}).")
+        console.print(f"Other than where the record was made: {different}.", soft_wrap=True)
+    else:
+        console.print("Not verified: no metric could be compared.")
+    if keep:
+        console.print(f"Written: {trust.write(one.folder, found)}", soft_wrap=True)
+    return 0 if found.passed else 1
