@@ -11,6 +11,7 @@ from harness.runs import fetch
 from harness.runs.compose import compose
 from harness.runs.config import Config, Part
 from harness.runs.run import IDENTITY, PLACES, Run, find, load
+from harness.runs.trust import is_imported
 
 FROZEN = (*IDENTITY, "selection", "notes", "study", "init", "weights", "init_accuracy", "overrides")
 """Keys that define a run and its history, so cannot be overridden; the others say where and how it runs."""
@@ -50,12 +51,19 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     if run.config.init and digest(str(fetch.local(run.config.init))) != (run.init or "").partition(":")[0]:
         raise UserError(f"init={run.config.init} has changed since {run.name} was begun: put the old file back.")
 
+    if besides and is_imported(run.folder):
+        weights = run.folder / "stages" / "STAGE" / "weights.safetensors"
+        raise UserError(
+            f"{run.name} was imported, and no run is built on its weights. Judge them as a checkpoint, with the data "
+            f"and the net that its config.yaml names: python -m harness evaluate run={weights}"
+        )
+
     # Compose again with the run's data, and take over the overridden values.
     data = run.config.data
     config = compose([f"data={data_group(data['name'])}", *overrides], parts={"data": data})[0]
     unknown = {key for key in ("customary", "extractors") if not getattr(run.config, key)}  # absent in older versions
     changed = {key: getattr(config, key) for key in (overridden - {"runs"}) | unknown}
-    return Run(replace(run.config, **changed), recorded=run.recorded)
+    return Run(replace(run.config, **changed), None if besides else run.names, run.recorded)
 
 
 def adopt(run: Run, overrides: Sequence[str], typed: Sequence[str]) -> Run:

@@ -22,7 +22,7 @@ from harness.core.errors import CanaryFailed, Damaged, Diverged, UserError, out_
 from harness.core.reading import read_file
 from harness.evaluation.evaluator import SAMPLES, Evaluation, metrics, sampling
 from harness.evaluation.intervals import share
-from harness.evaluation.metric import Metric, Subject
+from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.reference import data_digests
 from harness.evaluation.samples import Samples, draw, eight_bits
 from harness.evaluation.score import Score
@@ -132,7 +132,7 @@ class Verification:
         """Some chunks of the samples, drawn again, beside those that are stored."""
         stored = Samples(self.run.folder / "samples", sampling(self.run.config.protocol))
         if not self.evaluation or not _complete(stored):
-            return _not_compared(SAMPLES, f"{'its samples' if self.evaluation else 'its weights'} are not here")
+            return _not_compared(SAMPLES, f"{'its samples' if self.evaluation else 'its model'} are not here")
         differing: list[str] = []
         chosen = self._chosen(len(stored))
         for chunk in chosen:
@@ -151,8 +151,11 @@ class Verification:
         count = metric.shards(self.subject)
         chosen = list(range(count)) if set(metric.needs) == {"generate"} else self._chosen(count)
         parts = {shard: metric.score(self.subject, shard) for shard in chosen}
-        if all("outcomes" in part for part in parts.values()):
-            return self._outcomes(name, metric, parts, count)
+        results: dict[int, Result] = {}
+        if all("outcomes" in part for part in parts.values()):  # of each image, which can be merged from any shards
+            results = {shard: metric.merge(self.subject, [part]) for shard, part in parts.items()}
+        if results and all(result.outcomes for result in results.values()):
+            return self._outcomes(name, results, count)
         if len(parts) < count:
             return _not_compared(
                 name, f"it has no outcome for each image, so that all of its {count} shards are needed: shards=all"
@@ -161,18 +164,19 @@ class Verification:
         said = {key: score for key, score in self.found.scores.items() if key in scores}
         return _same_figures(name, _figures(said), _figures(scores))
 
-    def _outcomes(self, name: str, metric: Metric, parts: Mapping[int, object], count: int) -> Comparison:
+    def _outcomes(self, name: str, results: Mapping[int, Result], count: int) -> Comparison:
         """The outcomes of each image of some shards, and the whole score beside the outcomes that it counts."""
         differing: list[str] = []
         images = total = 0
-        for shard, part in parts.items():
-            result = metric.merge(self.subject, [part])  # pyright: ignore[reportArgumentType] - a part
+        for shard, result in results.items():
             for key, here in result.outcomes.items():
                 whole = self.found.outcomes.get(key, "")
                 first = len(whole) - len(here) if shard == count - 1 else shard * len(here)
                 said = whole[max(0, first) :][: len(here)].ljust(len(here), "?")
                 wrong = [place for place, (a, b) in enumerate(zip(said, here, strict=True)) if a != b]
-                differing += [f"{key} of its image {first + place}: {said[place]}, here {here[place]}" for place in wrong]
+                differing += [
+                    f"{key} of its image {first + place}: {said[place]}, here {here[place]}" for place in wrong
+                ]
                 total = len(whole)
             images += len(next(iter(result.outcomes.values())))
             # The score of such a metric is the share of ones among its last outcomes.

@@ -36,7 +36,7 @@ def test_other_flags_are_refused_by_name(flag, verb, type_, tmp_path):
     assert status == 2 and flag.partition("=")[0] in err and not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("typed", ["stauts", "export --help", "plna method=at"])
+@pytest.mark.parametrize("typed", ["stauts", "exprot --help", "plna method=at"])
 def test_an_unknown_verb_is_refused_with_near_names(typed, type_):
     status, out, err = type_(*typed.split())
     assert (status, out) == (2, "") and f"There is no command '{typed.split()[0]}'" in err
