@@ -55,10 +55,12 @@ def _verify(one: Run, arguments: Arguments, keep: bool) -> int:
     seed = random.SystemRandom().randrange(2**31) if arguments.choice is None else arguments.choice
     with console.status("") as shown:
         found = verify(one, arguments.shards, seed, lambda what: shown.update(f"{one.name}: {what}"))
-    table = Table("what", "result", "over", "where it differs, or why it was not compared", title=one.name)
+    table = Table("what", "result", "over", title=one.name)
     for line in found.comparisons:
-        table.add_row(line.what, line.result, line.over, line.note)
+        table.add_row(line.what, line.result, line.over)
     console.print(table)
+    for line in (line for line in found.comparisons if line.note):
+        console.print(f"{line.what} {line.result}: {line.note}", soft_wrap=True)
     # Say what the result is worth.
     if found.passed:
         console.print(f"Verified, over what the table says (choice={seed}).")

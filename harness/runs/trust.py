@@ -1,4 +1,4 @@
-"""What the reader of a run that others made knows of it himself: imported.json and verified.json beside its record.
+"""What we know ourselves of a run that others made: imported.json and verified.json beside its record.
 
 They are written here and never taken from an archive. Imports no torch.
 """

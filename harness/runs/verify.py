@@ -162,7 +162,7 @@ class Verification:
             )
         scores = metric.merge(self.subject, list(parts.values())).scores
         said = {key: score for key, score in self.found.scores.items() if key in scores}
-        return _same_figures(name, _figures(said), _figures(scores))
+        return _same_figures(name, _figures(said), _figures(scores), f" of all {count} shards" * (count > 1))
 
     def _outcomes(self, name: str, results: Mapping[int, Result], count: int) -> Comparison:
         """The outcomes of each image of some shards, and the whole score beside the outcomes that it counts."""
@@ -320,14 +320,14 @@ def _same_texts(what: str, said: Mapping[str, str], here: Mapping[str, str], uni
     return _comparison(what, differing, f"{len(said)} {unit}" if len(said) > 1 else unit)
 
 
-def _same_figures(what: str, said: Mapping[str, float], here: Mapping[str, float]) -> Comparison:
-    """Compare figures by their names; both must have the same names."""
+def _same_figures(what: str, said: Mapping[str, float], here: Mapping[str, float], of: str = "") -> Comparison:
+    """Compare figures by their names; both must have the same names. `of` says what they are computed from."""
     differing = [f"{name} is not in both" for name in {*said} ^ {*here}]
     for name in (name for name in said if name in here):
         counts = isinstance(here[name], int)
         if said[name] != here[name] and (counts or not isclose(said[name], here[name], **CLOSE)):
             differing.append(f"{name}: {said[name]:.6g}, here {here[name]:.6g}")
-    return _comparison(what, sorted(differing), f"{len(here)} figures")
+    return _comparison(what, sorted(differing), f"{len(here)} figures{of}")
 
 
 def _figures(scores: Mapping[str, Score]) -> dict[str, float]:

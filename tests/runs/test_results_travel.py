@@ -12,6 +12,8 @@ from commandline import quick, without
 
 import harness as api
 from harness.core.errors import UserError
+from harness.evaluation.evaluator import sampling
+from harness.evaluation.samples import Samples
 from harness.launch.snapshot import snapshot
 from harness.runs import archive, record, trust
 from harness.runs.row import row_of
@@ -118,6 +120,19 @@ def test_an_altered_score_or_a_planted_one_is_found(sender, tmp_path, type_):
     assert "fd_best is of no metric" in out and list((tmp_path / "mine").glob("*.zip")) == []
 
 
+def test_a_sample_that_the_weights_do_not_draw_is_found(sender, tmp_path, type_):
+    run, folder = sender
+    assert type_("import", str(folder / "whole.zip"), "runs=mine")[0] == 0
+    stored = Samples(tmp_path / "mine" / run.name / "samples", sampling(run.config.protocol))
+    images = stored[1].clone()
+    images[4] = 255 - images[4]
+    stored.write(1, images / 255 + 1e-4)
+    status, out, _ = type_("verify", run.name, "runs=mine")
+    assert status == 1 and "samples differs: sample 39\n" in out
+    (doubt,) = row_of(tmp_path / "mine" / run.name).doubts
+    assert doubt == "its verification failed: samples sample 39"
+
+
 def test_the_config_of_an_import_has_the_readers_own_places(sender, tmp_path, type_):
     run, folder = sender
     places = ("runs=mine", "tracking=off", "launcher=processes", "extractors.inception=mine.pth", "device=cpu")
@@ -139,7 +154,7 @@ def test_without_weights_nothing_is_verified_and_with_samples_alone_only_they_ar
     status, out, err = type_("verify", str(tmp_path / "samples.zip"), "runs=mine")
     assert status == 0, out + err
     lines = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") > 3}
-    assert " same " in lines["fidelity"] and "its weights are not here" in lines["robustness"]
+    assert " same " in lines["fidelity"] and "robustness not compared: its weights are not here" in out
     assert " not compared " in lines["accuracy"] and " not compared " in lines["samples"]
 
 
