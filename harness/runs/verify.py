@@ -132,7 +132,7 @@ class Verification:
         """Some chunks of the samples, drawn again, beside those that are stored."""
         stored = Samples(self.run.folder / "samples", sampling(self.run.config.protocol))
         if not self.evaluation or not _complete(stored):
-            return _not_compared(SAMPLES, f"{'its samples' if self.evaluation else 'its model'} are not here")
+            return _not_compared(SAMPLES, "they are not here" if self.evaluation else "there is no model to draw them")
         differing: list[str] = []
         chosen = self._chosen(len(stored))
         for chunk in chosen:
@@ -171,6 +171,11 @@ class Verification:
         for shard, result in results.items():
             for key, here in result.outcomes.items():
                 whole = self.found.outcomes.get(key, "")
+                # All shards but the last have one size, which bounds the whole.
+                fewest = len(here) if count == 1 else (count - 1) * len(here) + 1
+                if shard < count - 1 or count == 1:
+                    fits = fewest <= len(whole) <= count * len(here)
+                    differing += [] if fits else [f"{key} has {len(whole)} outcomes"]
                 first = len(whole) - len(here) if shard == count - 1 else shard * len(here)
                 said = whole[max(0, first) :][: len(here)].ljust(len(here), "?")
                 wrong = [place for place, (a, b) in enumerate(zip(said, here, strict=True)) if a != b]

@@ -108,16 +108,18 @@ def test_an_altered_outcome_of_a_shard_that_is_not_computed_contradicts_the_scor
     raise AssertionError("no choice left the shard out")
 
 
-def test_an_altered_score_or_a_planted_one_is_found(sender, tmp_path, type_):
+def test_altered_scores_planted_ones_and_too_many_outcomes_are_found(sender, tmp_path, type_):
     _, folder = sender
 
     def change(content):
         content["scores"]["fd_digits"]["value"] *= 0.9
         content["scores"]["fd_best"] = content["scores"]["fd_digits"]
+        content["outcomes"] = {key: 2 * text for key, text in content["outcomes"].items()}
 
     status, out, _ = type_("verify", str(altered(folder / "whole.zip", tmp_path / "a.zip", change)), "runs=mine")
-    assert status == 1 and "Not the same: keys of scores, fidelity " in out
-    assert "fd_best is of no metric" in out and list((tmp_path / "mine").glob("*.zip")) == []
+    assert status == 1 and "Not the same: keys of scores, accuracy, robustness, fidelity " in out
+    assert "fd_best is of no metric" in out and "clean has 40 outcomes" in out and "square has 40 outcomes" in out
+    assert list((tmp_path / "mine").glob("*.zip")) == []
 
 
 def test_a_sample_that_the_weights_do_not_draw_is_found(sender, tmp_path, type_):
