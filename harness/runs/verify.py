@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -130,6 +131,8 @@ class Verification:
 
     def _drawn(self) -> Comparison:
         """Some chunks of the samples, drawn again, beside those that are stored."""
+        if reason := self.lacking.get(SAMPLES):
+            return _not_compared(SAMPLES, reason)
         stored = Samples(self.run.folder / "samples", sampling(self.run.config.protocol))
         if not self.evaluation or not _complete(stored):
             return _not_compared(SAMPLES, "they are not here" if self.evaluation else "there is no model to draw them")
@@ -221,14 +224,20 @@ def verify(run: Run, shards: Shards, seed: int, hear: Hear) -> Verified:
     # Find out what this machine lacks.
     run.data.ready()
     protocol = metrics(run.config.protocol, run.method.gives)
-    lacking = {name: reason for name, metric in protocol.items() if (reason := _lacking(run, metric))}
+    needs = sampling(run.config.protocol), run.config.extractors
+    lacking = {name: _refusal(partial(metric.ready, run.data, *needs)) for name, metric in protocol.items()}
+    if _has_weights(run) and (reason := _refusal(build.outliers(run).ready)):
+        lacking |= dict.fromkeys([SAMPLES, *(name for name in protocol if "generate" in protocol[name].needs)], reason)
+    lacking = {name: reason for name, reason in lacking.items() if reason}
 
     # Work in a folder of its own: nothing of the run's is written or trusted, except the number of steps that it chose.
     with TemporaryDirectory() as scratch, full_precision():
         evaluation = _evaluation(run, device, Path(scratch)) if _has_weights(run) else None
         if evaluation:
             evaluation.metrics = {name: metric for name, metric in protocol.items() if name not in lacking}
-        samples = stored if whole else _draw_all(run, evaluation, Path(scratch), hear) if shards == "all" else None
+        samples = stored if whole else None
+        if shards == "all" and samples is None and evaluation and SAMPLES not in lacking:
+            samples = _draw_all(run, evaluation, Path(scratch), hear)
         subject = evaluation.subject if evaluation else _without_weights(run, device, stored)
         subject = replace(subject, samples=samples or stored)
         choose = random.Random(seed)
@@ -245,10 +254,10 @@ def verify(run: Run, shards: Shards, seed: int, hear: Hear) -> Verified:
     )
 
 
-def _lacking(run: Run, metric: Metric) -> str:
-    """What this machine lacks that a metric needs, such as an extractor's weights; empty if nothing."""
+def _refusal(check: Callable[[], None]) -> str:
+    """What this machine lacks, such as an extractor's weights or the images where samples start; empty if nothing."""
     try:
-        metric.ready(run.data, sampling(run.config.protocol), run.config.extractors)
+        check()
     except UserError as error:
         return printable(str(error))
     return ""
@@ -260,7 +269,6 @@ def _evaluation(run: Run, device: torch.device, folder: Path) -> Evaluation:
         evaluation = build.evaluation(run, device)
     except RuntimeError as error:
         raise UserError(f"The weights of {run.name} do not fit its net: {printable(str(error))}") from None
-    evaluation.outliers.ready()
     evaluation.folder = folder
     with suppress(FileNotFoundError):
         (folder / "selection.json").write_bytes(read_file(run.folder / "selection.json"))
@@ -304,9 +312,9 @@ def _draw(run: Run, evaluation: Evaluation, indices: range) -> torch.Tensor:
     return draw(method, subject.model, evaluation.state, evaluation.outliers, classes, seed, indices, subject.device)
 
 
-def _draw_all(run: Run, evaluation: Evaluation | None, folder: Path, hear: Hear) -> Samples | None:
-    """All samples, drawn again into a folder; None without weights, or if the method gives none."""
-    if evaluation is None or not evaluation.needs_samples:
+def _draw_all(run: Run, evaluation: Evaluation, folder: Path, hear: Hear) -> Samples | None:
+    """All samples, drawn again into a folder; None if no metric needs them."""
+    if not evaluation.needs_samples:
         return None
     samples = Samples(folder / "samples", evaluation.how)
     for chunk in range(len(samples)):
