@@ -28,6 +28,7 @@ from harness.runs.run import Run
 
 LEFT = {
     "git clone": "needs a network",
+    "apt-get": "needs root and a network",
     ".": "changes the shell in which it is typed",
     "export": "changes the shell in which it is typed",
     "python -m harness sync all=true tracking=http://mlflow.example.org:5000": "needs a server",
@@ -36,6 +37,7 @@ LEFT = {
     "python -m harness push RUN to=hub:OWNER/NAME": "needs a hub",
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/reports",
+    "python -m harness report runs=docs/fashion_mnist/records": "is tried by another test of the docs",
 }
 """Commands that are not run, by their first words, with the reason."""
 

@@ -12,6 +12,7 @@ from harness.core.optim import Training
 from harness.core.providers import FOLDERS
 from harness.datasets import outliers
 from harness.datasets.cifar import CIFAR10, CIFAR100
+from harness.datasets.fashion_mnist import FashionMNIST
 from harness.datasets.imagenet import ImageNet
 from harness.datasets.outliers.cifar import CIFAR10 as Cars
 from harness.datasets.outliers.cifar import CIFAR100 as Apples
@@ -96,9 +97,9 @@ def _tiny(config: Config) -> Config:
 
 def _no_files(patch: pytest.MonkeyPatch) -> None:
     """Pretend that data and weights missing from this machine are complete; nothing can be trained on them."""
-    for kind in (CIFAR10, CIFAR100, ImageNet, Cars, Apples, Folder, SVHN, TinyImages):
+    for kind in (CIFAR10, CIFAR100, FashionMNIST, ImageNet, Cars, Apples, Folder, SVHN, TinyImages):
         patch.setattr(kind, "ready", lambda source: None)
-    for kind in (CIFAR10, CIFAR100, ImageNet):
+    for kind in (CIFAR10, CIFAR100, FashionMNIST, ImageNet):
         patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
     patch.setattr(Folder, "require_apart", lambda source: None)
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
