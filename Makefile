@@ -36,8 +36,8 @@ browser: .venv/installed  ## tests of pages in a headless Chromium, where there 
 kills: .venv/installed  ## runs killed at random moments: N=200 SEED=1 of them, or the few of a test
 	$(if $(N),PYTHONPATH=tests/helpers $(BIN)/python tests/kills $(N) $(SEED),$(BIN)/python -m pytest tests/kills)
 
-odd-input: .venv/installed  ## N=10000 SEED=1 altered configs, and odd command lines: refused in one message, or they work
-	$(BIN)/python tests/helpers/odd_input.py $(or $(N),10000) $(or $(SEED),1)
+odd-input: .venv/installed  ## N=5000 SEED=1 altered configs, and odd command lines: refused in one message, or they work
+	$(BIN)/python tests/helpers/odd_input.py $(or $(N),5000) $(or $(SEED),1)
 
 scenarios: .venv/installed  ## what a cluster does to jobs, on a SLURM of this machine's own: as root, with apt
 	PYTHONPATH=tests/helpers $(BIN)/python tests/slurm

@@ -12,8 +12,7 @@ from inception import untrained_inception
 from PIL import Image
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset as View
-from torch_fidelity import calculate_metrics
-from torch_fidelity.metric_prc import prc_features_to_metric
+from torch_fidelity import calculate_metrics, metric_prc
 
 from harness.core.dataset import TensorView
 from harness.core.errors import UserError
@@ -150,10 +149,12 @@ def test_one_image_over_and_over_is_precise_but_recalls_nothing(digits, cache):
     assert collapsed["recall_digits"] < 0.05
 
 
-def test_precision_and_recall_are_those_of_torch_fidelity_beyond_one_block_of_distances():
+def test_precision_and_recall_are_those_of_torch_fidelity_beyond_one_block_of_distances(monkeypatch):
+    monkeypatch.setattr(fidelity, "ROWS", 500)
+    monkeypatch.setattr(metric_prc.calc_cdist_part, "__defaults__", (500,))
     generator = torch.Generator().manual_seed(0)
-    samples, images = (torch.randn(n, 8, generator=generator) for n in (11_000, 12_000))
-    theirs = prc_features_to_metric(samples, images, save_cpu_ram=True, verbose=False)
+    samples, images = (torch.randn(n, 8, generator=generator) for n in (1_100, 1_200))
+    theirs = metric_prc.prc_features_to_metric(samples, images, save_cpu_ram=True, verbose=False, prc_batch_size=500)
     precise = in_closed_balls(samples, images, closed_radii(images)).float().mean()
     recalled = in_closed_balls(images, samples, closed_radii(samples)).float().mean()
     assert 0.1 < theirs["recall"] < 0.99 and 0.1 < theirs["precision"] < 0.99
