@@ -85,6 +85,7 @@ METHODS = {
     "generative": Look(BLUE, "d", DASHED),
     "atjem": Look(BLUE, "o"),
     "pretrained": Look(GREY, "H"),
+    "samples": Look(GREY, "8", DOTTED),
 }
 """Looks of the methods of the harness: related methods share a colour and differ in marker and line."""
 

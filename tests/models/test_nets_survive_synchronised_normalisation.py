@@ -15,6 +15,8 @@ from harness.core.walk import Walk, cross_entropy, walk
 from harness.methods.standard import Classify
 from harness.models.convnext_cvst import ConvNeXtCvSt
 from harness.models.digits import Digits
+from harness.models.dm_wrn import DMWRN
+from harness.models.preactresnet18 import PreActResNet18
 from harness.models.small import Small
 from harness.models.timm import timm_net
 from harness.models.wrn import WRN
@@ -26,6 +28,8 @@ CUDA, TWO = torch.device("cuda"), World(0, 2)
 RECIPES = {
     "digits": (lambda: Digits(7, 3, 4, "batch", "silu"), 8),
     "small": (lambda: Small(7, 3, (8, 8), 4, (1, 2), "batch", "silu"), 8),
+    "dm_wrn": (lambda: DMWRN(7, 3, 10, 1, "silu", 0.01), 16),
+    "preactresnet18": (lambda: PreActResNet18(7, 3, "activated", True, "relu", 0.1), 16),
     "wrn": (lambda: WRN(7, 3, 10, 1, "standard", "batch", 0.1), 16),
     "wrn, jem": (lambda: WRN(7, 3, 10, 1, "jem", "batch", 0.9), 16),
     "resnet50": (lambda: timm_net(7, 3, "resnet50", {}), 32),
