@@ -141,7 +141,7 @@ def test_an_engine_that_is_committed_answers_by_numerics_and_one_that_is_edited_
 
 
 def test_an_interrupted_run_of_other_code_is_refused_with_both_ways_out(checkout):
-    long = [word.replace(f"epochs={6 * 16 / 1707}", "epochs=8") for word in STANDARD]
+    long = [word.replace(f"epochs={6 * 16 / 1707}", "epochs=4") for word in STANDARD]
     process = checkout.start(*long)
     while not list(checkout.folder.glob("runs/stages/*/checkpoints/[0-9]*.pt")):
         time.sleep(0.01)
