@@ -11,9 +11,7 @@ An address may end in @sha256:DIGEST; without a commit, it must. Everything else
 import logging
 import re
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
-from urllib.request import urlopen
 
 from harness.core.errors import UserError, near, printable, why
 from harness.core.files import atomic_write, digest, locked_file
@@ -149,6 +147,9 @@ def _from_server(word: str, url: str, sha256: str) -> Path:
 
 def _read(url: str, path: Path) -> Iterator[bytes]:
     """Yield a server's answer in pieces; UserError if there is none, or more than the largest file has."""
+    from http.client import HTTPException  # with it comes OpenSSL, which few runs need and all would keep in memory
+    from urllib.request import urlopen
+
     size = 0
     try:
         with urlopen(url, timeout=SECONDS) as answer:
