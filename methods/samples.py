@@ -1,36 +1,23 @@
 """Samples: the images of an outside generator, judged as they are."""
 
-import hashlib
-import json
-import zipfile
-from collections.abc import Collection, Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Collection
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from harness.core.dataset import Branch, Dataset, Key, Outliers
 from harness.core.energy import EnergyModel
-from harness.core.errors import UserError, first_line
 from harness.core.method import Ability, Method, State
 from harness.core.random import PerImage
 from harness.core.settings import settings
 from harness.core.walk import Walk
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Endings of the files that a folder's pictures have."""
 
 
 @settings
 class Samples(Method):
     """No training and no net: the images of a file or folder take the place of samples.
 
-    source: an .npz in the layout of guided diffusion's evaluator (arr_0: N x H x W x C in uint8; arr_1: labels, N, if
-    there are any), a folder of pictures, or a folder with one folder of pictures for each class, named as the data name
-    it. digest: of the images and labels; a run notes it itself.
+    source: where they are (harness.datasets.outliers.given says what it may hold). digest: of the images and labels; a
+    run notes it itself.
     """
 
     sampler: Walk
@@ -42,135 +29,11 @@ class Samples(Method):
         """Samples alone."""
         return ("generate",)
 
-    def starts(self, data: Dataset) -> Outliers:
+    @property
+    def outliers(self) -> dict[str, Any]:
         """The images of the source."""
-        return Given(data, self.source, self.digest)
-
-    def pinned(self, data: Dataset) -> dict[str, str]:
-        """The digest of the images and labels."""
-        return {"digest": Given(data, self.source).content} if self.source else {}
+        return {"name": "given", "source": self.source, "digest": self.digest}
 
     def sample(self, model: EnergyModel, starts: Tensor, labels: Tensor, state: State, rng: PerImage) -> Tensor:
         """The images as they are."""
         return starts
-
-
-class Given(Outliers):
-    """The images of a source as sampling starts: in their order, or, with labels, one of each class in turn."""
-
-    def __init__(self, data: Dataset, source: str | None, digest: str | None = None) -> None:
-        self.data, self.source, self.digest = data, Path(source or ""), digest
-
-    def __len__(self) -> int:
-        return 0
-
-    def images(self, keys: Sequence[Key]) -> Tensor:
-        """None: nothing is trained."""
-        raise NotImplementedError("nothing is trained against given samples")
-
-    @property
-    def different_starts(self) -> int:
-        """The number of images; with labels, of those that can be taken from each class in turn."""
-        labels, classes = self._read[1], len(self.data.classes)
-        if labels is None:
-            return len(self._read[0])
-        counts = np.bincount(labels, minlength=classes)
-        first = int(counts.argmin())  # the class that runs out first
-        return int(counts[first]) * classes + first
-
-    def ready(self) -> None:
-        """Raise UserError if the images cannot be read, do not fit the data, or have changed since the run began."""
-        if self.digest not in (None, self.content):
-            raise UserError(
-                f"The images in {self.source} have changed since this run was begun: put the old ones back, or begin a "
-                "new run by its command."
-            )
-
-    def starts(self, indices: Sequence[int], branch: Branch = "outliers") -> Tensor:
-        """Images by their numbers; image i is of class i mod K where there are labels."""
-        places = self._places[list(indices)]
-        return torch.from_numpy(self._read[0][places]).permute(0, 3, 1, 2) / 255
-
-    @cached_property
-    def content(self) -> str:
-        """A digest of the images and labels."""
-        images, labels = self._read
-        digest = hashlib.sha256(json.dumps([images.shape, labels is not None]).encode())
-        digest.update(images.tobytes())
-        digest.update(b"" if labels is None else labels.tobytes())
-        return digest.hexdigest()[:16]
-
-    @cached_property
-    def _places(self) -> np.ndarray:
-        """The row of each image in the order of samples."""
-        images, labels = self._read
-        if labels is None:
-            return np.arange(len(images))
-        rows = [np.flatnonzero(labels == label) for label in range(len(self.data.classes))]
-        return np.array([rows[i % len(rows)][i // len(rows)] for i in range(self.different_starts)])
-
-    @cached_property
-    def _read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """The images, N x H x W x C in uint8, and the labels, N, or None; UserError if they do not fit the data."""
-        if self.source == Path():
-            raise UserError("method=samples judges images: say where they are, method.source=PATH.")
-        if self.source.is_dir():
-            images, labels = _read_folder(self.source, self.data)
-        elif self.source.is_file():
-            images, labels = _read_file(self.source)
-        else:
-            raise UserError(f"There is no file or folder {self.source}: say where the samples are.")
-        # Files of that layout hold grey images in three equal channels.
-        channels, height, width = self.data.shape
-        if channels == 1 and images.ndim == 4 and images.shape[3] == 3 and (images == images[..., :1]).all():
-            images = images[..., :1]
-        # Compare them with the data.
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
-            raise UserError(
-                f"{self.source} holds images of shape {images.shape} in {images.dtype}, where N x {height} x {width} x "
-                f"{channels} in uint8 (0 … 255) are needed: convert them, or choose other data."
-            )
-        classes = len(self.data.classes)
-        if labels is not None and not (len(labels) == len(images) and ((labels >= 0) & (labels < classes)).all()):
-            raise UserError(f"{self.source}: arr_1 must hold a label of 0 … {classes - 1} for each image.")
-        return images, labels
-
-
-def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """arr_0, and arr_1 if it holds whole numbers."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            labels = file["arr_1"] if "arr_1" in file.files else None
-            if labels is not None and not (labels.ndim == 1 and (labels == labels.astype(np.int64)).all()):
-                raise ValueError(f"arr_1 should be labels, N, but is {labels.dtype} of {labels.shape}")
-            return file["arr_0"], None if labels is None else labels.astype(np.int64)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} does not hold samples: an .npz with images as arr_0 is needed ({first_line(error)})."
-        ) from None
-
-
-def _read_folder(folder: Path, data: Dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """The pictures of a folder, by their names; with their classes, if it has a folder for each class."""
-    inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    names = [str(name) for name in data.classes]
-    if inside and (unknown := [path.name for path in inside if path.name not in names]):
-        raise UserError(f"{folder} has a folder {unknown[0]}, which is no class of the data: {', '.join(names[:10])}.")
-    paths = sorted(path for path in folder.glob("*/*" if inside else "*") if path.suffix.lower() in PICTURES)
-    if not paths:
-        raise UserError(f"{folder} holds no pictures that end in {', '.join(PICTURES)}.")
-    mode = "L" if data.shape[0] == 1 else "RGB"
-    images = [_read_picture(path, mode) for path in paths]
-    if len({image.shape for image in images}) > 1:
-        raise UserError(f"{folder} holds pictures of several sizes: make them {data.shape[2]} x {data.shape[1]}.")
-    labels = np.array([names.index(path.parent.name) for path in paths]) if inside else None
-    return np.stack(images), labels
-
-
-def _read_picture(path: Path, mode: str) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert(mode))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as a picture ({first_line(error)}): replace the file.") from None
-    return pixels.reshape(*pixels.shape[:2], -1)

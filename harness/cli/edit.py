@@ -105,7 +105,7 @@ Edited = tuple[dict[str, Tensor], Tensor]
 
 def _inpaint(model: Trained, images: Tensor, classes: list[int], how: Walk, asked: Arguments) -> Edited:
     mask = _mask(asked.hide, images).to(images.device)
-    objective, starts = edits.of(_labels(classes, images)), _starts(model, images)
+    objective, starts = edits.objective_of(_labels(classes, images)), _starts(model, images)
     filled = edits.inpaint(model, images, mask, starts, objective, how, _normal(asked, len(images)))
     return {"image": images, "hidden": torch.where(mask, 0.5, images)}, filled
 
@@ -115,7 +115,9 @@ def _denoise(model: Trained, images: Tensor, classes: list[int], how: Walk, aske
     noisy = (images + asked.noise * noise).clamp(0, 1)
     # Noise of this standard deviation has about this length.
     within = replace(how, norm="l2", eps=asked.noise * images[0].numel() ** 0.5)
-    walked = walk(model, noisy, edits.of(_labels(classes, images)), within, normal=_normal(asked, len(images)))
+    walked = walk(
+        model, noisy, edits.objective_of(_labels(classes, images)), within, normal=_normal(asked, len(images))
+    )
     return {"image": images, "noisy": noisy}, walked
 
 
@@ -125,7 +127,7 @@ def _translate(model: Trained, images: Tensor, classes: list[int], how: Walk, as
 
 
 def _interpolate(model: Trained, images: Tensor, classes: list[int], how: Walk, asked: Arguments) -> Edited:
-    objective, ways = edits.of(_labels(classes, images[:1].expand(WAY, -1, -1, -1))), list[Tensor]()
+    objective, ways = edits.objective_of(_labels(classes, images[:1].expand(WAY, -1, -1, -1))), list[Tensor]()
     for first, last in pairwise(images):
         ways.append(edits.between(model, first, last, WAY, objective, how, _normal(asked, WAY)))
     return {}, torch.cat(ways)

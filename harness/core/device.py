@@ -52,8 +52,8 @@ def full_precision() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let this process keep the memory of freed tensors for the next ones, where its C library is glibc.
 
-    By default glibc gives most of it back at once, and fetches it again page by page: up to a quarter of the time of a
-    small net on a CPU. Tensors of more than 32 MB are still given back.
+    By default glibc gives most of it back at once, and fetches it again page by page: up to half of the time of a small
+    net on a CPU (benchmarks/freed_memory.py). Tensors of more than 32 MB are still given back.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Dataset, Outliers
+from harness.core.dataset import Dataset
 from harness.core.energy import EnergyModel
 from harness.core.optim import Training
 from harness.core.random import PerImage
@@ -112,8 +112,9 @@ class Method(ABC):
         """What can be judged of the method; metrics of what it does not give are left out, and their cells say n/a."""
         return ("classify", "generate")
 
-    def starts(self, data: Dataset) -> Outliers | None:
-        """Where samples start, for a method that does not start at the run's outliers."""
+    @property
+    def outliers(self) -> dict[str, Any] | None:
+        """The source that samples start at, as in a config, for a method that does not take the run's outliers."""
         return None
 
     def skip(self, data: Dataset) -> str | None:

@@ -28,7 +28,7 @@ def hidden(part: str, shape: Sequence[int]) -> Tensor:
     return mask
 
 
-def of(labels: Tensor | None) -> Objective:
+def objective_of(labels: Tensor | None) -> Objective:
     """f_y(x) of the given classes, N; or s(x) = logsumexp_y f_y(x), of any class."""
     return marginal_score if labels is None else joint_logit(labels)
 

@@ -241,9 +241,9 @@ def _by_evaluation(runs: list[Run]) -> list[Run]:
     needs = ("data", "protocol", "extractors")
     by_needs: dict[str, Run] = {}
     for run in runs:
-        # Given samples are each run's own.
-        given = run.config.method if run.method.starts(run.data) is not None else None
-        by_needs[fingerprint([run.method.gives, given, *(getattr(run.config, part) for part in needs)])] = run
+        by_needs[
+            fingerprint([run.method.gives, run.method.outliers, *(getattr(run.config, part) for part in needs)])
+        ] = run
     return list(by_needs.values())
 
 
@@ -253,7 +253,8 @@ def _checks_of_evaluation(run: Run) -> Iterator[Callable[[], object]]:
     samples, selection = evaluator.sampling(protocol), evaluator.selection(protocol)
     metrics = evaluator.metrics(protocol, run.method.gives)
     yield partial(_check_classes, run)
-    yield partial(_check_given, run, samples.count)
+    if run.method.outliers:
+        yield partial(_check_starts, run, samples.count)
     for name, metric in metrics.items():
         yield partial(_at_entry, name, partial(metric.ready, run.data, samples, weights))
     if selection:
@@ -278,17 +279,15 @@ def _check_classes(run: Run) -> None:
         raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
 
 
-def _check_given(run: Run, count: int) -> None:
-    """UserError if a method's own starts cannot be used, or are fewer than the samples that they stand for."""
-    starts = run.method.starts(run.data)
-    if starts is None:
-        return
+def _check_starts(run: Run, count: int) -> None:
+    """UserError if a method's own starts cannot be used, or are fewer than the samples."""
+    starts = build.outliers(run)
     starts.ready()
     most = starts.different_starts
     if most is not None and most < count:
         raise UserError(
             f"protocol={run.config.protocol['id']} compares {count:,} samples, of each class in turn where there are "
-            f"labels, and {run.config.method['source']} has {most:,} of them: add images, or choose another protocol. "
+            f"labels, and method={run.config.method['name']} gives {most:,}: add images, or choose another protocol. "
             f"protocol.samples.count={most} is another protocol by its hash."
         )
 

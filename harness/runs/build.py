@@ -139,9 +139,8 @@ def _net(part: Part, data: Dataset) -> nn.Module:
 
 
 def outliers(run: Run) -> Outliers:
-    """The run's source of outliers: the method's own starts, or those of the config."""
-    starts = run.method.starts(run.data)
-    return build("outliers", run.config.outliers, data=run.data) if starts is None else starts
+    """The run's source of outliers: the method's own, or that of the config."""
+    return build("outliers", run.method.outliers or run.config.outliers, data=run.data)
 
 
 def stage_inputs(run: Run, name: str, stage: Stage, device: torch.device, parent: str = "") -> StageInputs:
@@ -290,7 +289,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         untrained=lambda: in_micro_batches(run, untrained(run)),
         constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.stage_runs),
-        outliers=starts if "classify" in run.method.gives else None,
+        outliers=None if run.method.outliers else starts,
     )
     return Evaluation(
         subject,

@@ -50,7 +50,8 @@ def of_evaluation(run: "Run") -> dict[str, dict[str, str]]:
     from harness.evaluation.evaluator import SAMPLES
 
     config, shared = run.config, [_dataset(run), net_module(run.config.model)]
-    method, outliers = find("method", config.method["name"]), find("outliers", config.outliers["name"])
+    method = find("method", config.method["name"])
+    outliers = find("outliers", (run.method.outliers or config.outliers)["name"])
     by_name = {SAMPLES: components([*shared, method.__module__, outliers.__module__])}
     for name, entry in config.protocol["metrics"].items():
         used = [find("metric", entry.get("metric", name))]

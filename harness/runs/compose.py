@@ -192,8 +192,8 @@ def _with_facts(config: Config) -> Config:
     if len(known) < len(auto):
         known = dict(zip(("mean", "std"), data.standardisation(), strict=True)) | known
     method = config.method
-    if "digest" in method:
-        method = method | build("method", method).pinned(data)
+    if method.get("source"):
+        method = method | {"digest": build("outliers", build("method", method).outliers, data=data).content}
     return replace(
         config,
         method=method,

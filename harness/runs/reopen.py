@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from pathlib import Path, PurePath
 
-from harness.core.errors import UserError, short
+from harness.core.errors import UserError, quoted, short
 from harness.core.files import digest
 from harness.core.registry import names
 from harness.runs import fetch
@@ -110,17 +110,12 @@ def _with_places(part: Part, own: Part) -> Part:
 
 def checkpoint_overrides(path: str) -> list[str]:
     """The overrides that compose a run from a checkpoint file."""
-    return ["method=pretrained", f"init={_quoted(path)}"]
+    return ["method=pretrained", f"init={quoted(path)}"]
 
 
 def samples_overrides(path: str) -> list[str]:
     """The overrides that compose a run of given samples."""
-    return ["method=samples", f"method.source={_quoted(path)}"]
-
-
-def _quoted(path: str) -> str:
-    escaped = path.replace("'", "\\'")
-    return f"'{escaped}'"
+    return ["method=samples", f"method.source={quoted(path)}"]
 
 
 def _refuse_training(run: Run) -> Run:

@@ -34,7 +34,7 @@ TEXTS = (
     "name", "fingerprint", "series", "method", "data", "model", "state", "reason", "overrides", "init", "code",
     "imported", "verified",
 )  # fmt: skip
-JSON = ("seed", "parameters", "doubts", "canaries", "notes", "study", "selection", "cost", "origin")
+JSON = ("seed", "parameters", "doubts", "not_given", "canaries", "notes", "study", "selection", "cost", "origin")
 """Fields of a row that are stored as plain text, and those that are stored as JSON."""
 
 ROW = TypeAdapter(Row)

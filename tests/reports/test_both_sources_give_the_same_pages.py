@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded import ATJEM, CHOSEN, JEM, a_row, database, finish, further, make, paint, robust, scores
+from recorded import ATJEM, CHOSEN, JEM, WALK, a_row, database, finish, further, make, paint, robust, scores
 
 from harness import tracking
 from harness.core.errors import UserError
@@ -30,6 +30,8 @@ def runs(root: Path) -> Iterator[Run]:
         yield run
     doubtful = {"warnings": ["gradients are masked " * 30] * 20}
     yield finish(make(root, method=ATJEM), scores(70, 3, 1, **doubtful), selection=CHOSEN, parameters=75434)
+    without = {"name": "samples", "source": "given.npz", "sampler": WALK}
+    yield finish(make(root, method=without), {"fd_digits": scores(1, 9, 1)["fd_digits"]}, not_given=["ece"])
     yield finish(make(root, 1, method=ATJEM), {}, state="diverged", reason="loss nan at step 7")
     yield finish(make(root, protocol={"id": "quick", "metrics": {}, "label": "for trying out"}), robust(10))
     study = {"study": {"step": 2.0, "rate": 1.0}}

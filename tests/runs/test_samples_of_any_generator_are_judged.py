@@ -11,6 +11,7 @@ from harness.core.errors import UserError
 from harness.core.files import read_json
 from harness.launch.preflight import check_all, ready_to_judge
 from harness.runs import record
+from harness.runs.build import outliers
 
 UNDER = ("protocol=quick", "protocol.metrics.robustness.eps=3")
 SMALL = ("data.test=20", "data.validation=70", "outliers.count=200", "threads=1", "tracking=off")
@@ -113,7 +114,7 @@ def test_images_of_each_class_are_taken_in_turn(tmp_path):
     images, labels = digits(20), np.repeat(np.arange(10), 2)
     np.savez(tmp_path / "sorted.npz", arr_0=images, arr_1=labels)
     (run,) = planned(tmp_path, f"method.source={tmp_path / 'sorted.npz'}")
-    starts = run.method.starts(run.data)
+    starts = outliers(run)
     expected = [*range(0, 20, 2), *range(1, 20, 2)]
     assert starts.different_starts == 20
     assert np.array_equal((starts.starts(range(20)) * 255).numpy().round()[:, 0], images[expected][..., 0])
@@ -123,7 +124,7 @@ def test_images_of_each_class_are_taken_in_turn(tmp_path):
     ("arrays", "message"),
     [
         ({"arr_0": digits(69)}, "compares 70 samples"),
-        ({"arr_0": digits(), "arr_1": np.zeros(70)}, "has 1 of them"),
+        ({"arr_0": digits(), "arr_1": np.zeros(70)}, "gives 1:"),
         ({"arr_0": digits().astype(np.float32)}, "in float32"),
         ({"arr_0": digits()[:, :7]}, "8 x 8 x 1"),
         ({"arr_0": digits().repeat(3, 3) + np.arange(3, dtype=np.uint8)}, "8 x 8 x 1"),
@@ -141,12 +142,18 @@ def test_a_source_that_is_missing_or_no_images_is_explained(tmp_path):
     (tmp_path / "text.npz").write_text("no images")
     (tmp_path / "empty").mkdir()
     (tmp_path / "cats" / "cat").mkdir(parents=True)
+    (tmp_path / "loose" / "3").mkdir(parents=True)
+    for name in ("loose/3/a.png", "loose/b.png", "sizes/a.png", "sizes/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 9 if name == "sizes/b.png" else 8)).save(tmp_path / name)
     assert "method.source=PATH" in refused(tmp_path)
     for name, message in {
         "nowhere": "There is no file or folder",
         "text.npz": "does not hold samples",
         "empty": "holds no pictures",
         "cats": "is no class of the data",
+        "loose": "class folders and beside them b.png",
+        "sizes": "pictures of several sizes",
     }.items():
         assert message in refused(tmp_path, f"method.source={tmp_path / name}")
 
