@@ -40,7 +40,7 @@ def main() -> None:
         good, both = Path(scratch) / "good", Path(scratch) / "both"
         for root in (good, both):
             root.mkdir()
-            fill(root, count)
+            fill(root, range(count))
         kinds = [kind for kind in KINDS if not kind.row]
         bad(both, kinds)
         print(f"| command, {count:,} runs | alone, s | beside {len(kinds)} bad folders, s | ratio | named |")

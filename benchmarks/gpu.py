@@ -60,13 +60,14 @@ SECTIONS = {
             "wrn-28-10 tf32": 20,
             "wrn-28-10 bf16": 20,
             "wrn-28-10 bf16 compiled": 80,
+            "wrn-28-10 bf16 compiled-walk": 80,
             "wrn-28-10 bf16 16-images": 15,
         },
     ),
     "photographs": Section(
         "the same at 256 pixels", cases={"resnet50 tf32": 25, "resnet50 bf16": 25, "convnext-base bf16": 30}
     ),
-    "levers": Section("what could make an input gradient faster", 45),
+    "levers": Section("what could make walks and updates faster", 60),
     "attacks": Section(
         "iterations of each attack of AutoAttack, and the hours of a protocol", 35, needs=(*HARNESS, "pyautoattack")
     ),

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,16 +26,18 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.optim.swa_utils import AveragedModel
 from training_step import measured, net
 
 from harness.core.device import Precision, choose_device, computing, full_precision
 from harness.core.energy import EnergyModel
 from harness.core.errors import UserError
-from harness.core.optim import Training
-from harness.core.walk import Walk, frozen, joint_logit, slope, walk
-from harness.cost.standin import RandomImages, RandomOutliers
+from harness.core.optim import Average, Training
+from harness.core.walk import Walk, cast_once, frozen, joint_logit, slope, walk
 from harness.methods.at import Robust
 from harness.models.digits import Digits as DigitsNet
+from harness.runs.standin import RandomImages, RandomOutliers
 from harness.training.batches import StageInputs
 from harness.training.checkpoint import copy_to_cpu
 from harness.training.step import Step
@@ -303,8 +305,8 @@ def _record(folder: Path, words: list[str], kill: bool = False) -> tuple[dict[st
 def speed(how: How, case: str) -> None:
     """Time AT-JEM's joint step of a wide net at 32 pixels: `case` is its name, precision, and what else is special."""
     name, precision, *more = case.split()
-    steps = 10 if "compiled" in more else 40
-    _step(how, name, precision, 16 if "16-images" in more else 128, steps, "compiled" in more)
+    compiled = "walk" if "compiled-walk" in more else "compiled" in more
+    _step(how, name, precision, 16 if "16-images" in more else 128, 10 if compiled else 40, compiled)
 
 
 def photographs(how: How, case: str) -> None:
@@ -313,14 +315,14 @@ def photographs(how: How, case: str) -> None:
     _step(how, name, precision, 64 if name == "resnet50" else 32, 15)
 
 
-def _step(how: How, name: str, precision: str, batch: int, steps: int, compiled: bool = False) -> None:
+def _step(how: How, name: str, precision: str, batch: int, steps: int, compiled: bool | str = False) -> None:
     asked = argparse.Namespace(
         net=how.size(name, "wrn-10-1"),
         batch=how.size(batch, 2),
         T=how.size(steps, 1),
         precision=precision,
         walk_precision=precision,
-        compile=compiled and not how.tiny,
+        compile=False if how.tiny else compiled,
         device=str(how.device),
         rounds=how.size(2 if precision != "fp32" else 1, 1),  # a step in fp32 takes seconds
     )
@@ -328,34 +330,21 @@ def _step(how: How, name: str, precision: str, batch: int, steps: int, compiled:
     for variant, seconds in timing.seconds.items():
         figures = {"ms": 1e3 * median(seconds), "times ours": timing.ratio(variant), "MB": timing.memory[variant] / 1e6}
         how.tell(variant, figures)
+    how.tell("first step, s", timing.first)
     how.tell("sections, ms", {section: 1e3 * seconds for section, seconds in timing.sections.items()})
 
 
 # 7. Levers
 
 
-class _Cast(nn.Module):
-    """A model whose convolutions and linear layers hold bf16 weights, so that no pass casts them."""
-
-    def __init__(self, model: EnergyModel) -> None:
-        super().__init__()
-        self.model = deepcopy(model).to(memory_format=torch.channels_last)
-        for module in self.model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.to(torch.bfloat16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of images."""
-        pixels = (x - self.model.mean) / self.model.std
-        return self.model.net(pixels.to(torch.bfloat16, memory_format=torch.channels_last)).to(x.dtype)
-
-
 def levers(how: How) -> None:
     """Time one input gradient of WRN-34-10, at two batch sizes, with each change that could make it faster."""
+    _updates(how)
     plain = EnergyModel(net(how.size("wrn-34-10", "wrn-10-1"), CLASSES), (0.5,) * 3, (0.25,) * 3).to(how.device).eval()
     last = deepcopy(plain).to(memory_format=torch.channels_last)
     plain.requires_grad_(False), last.requires_grad_(False)
-    cast = _Cast(plain).requires_grad_(False)
+    folded = deepcopy(last)
+    folded.net = fuse(folded.net)  # each normalisation that follows a convolution becomes a part of it
     precise: dict[str, Callable[[], AbstractContextManager[None]]] = {
         precision: partial(computing, precision, how.device) for precision in get_args(Precision)
     }
@@ -369,25 +358,45 @@ def levers(how: How) -> None:
             ("tf32, channels last", last, nhwc, precise["tf32"]),
             ("bf16", plain, x, precise["bf16"]),
             ("bf16, weights channels last", last, x, precise["bf16"]),
-            ("bf16, weights cast before", cast, x, nullcontext),
+            ("bf16, normalisation folded", folded, x, precise["bf16"]),
         ):
             with context():
                 how.tell(f"{name}, {batch} images", _milliseconds(how, partial(slope, model, images, joint_logit(y))))
+        with precise["bf16"]():
+            work = partial(slope, last, x, joint_logit(y))
+            with cast_once(last, "bf16"):
+                how.tell(f"bf16, weights cast once a walk, {batch} images", _milliseconds(how, work))
+            # As it would be if contrastive and attack walks were one batch for the steps that both have.
+            pair = partial(slope, last, torch.cat([x, x]), joint_logit(torch.cat([y, y])))
+            how.tell(f"bf16, two walks apart, {batch} images", _milliseconds(how, lambda work=work: (work(), work())))
+            how.tell(f"bf16, two walks as one batch, {batch} images", _milliseconds(how, pair))
         # What needs a compiler or a GPU comes last.
         with precise["bf16"]():
-            for name, work in (("compiled", _compiled), ("CUDA graph", _graph)):
+            for name, make in (
+                ("compiled", _compiled),
+                ("compiled, with CUDA graphs", partial(_compiled, mode="reduce-overhead")),
+                ("CUDA graph", _graph),
+            ):
                 try:
-                    figure: object = _milliseconds(how, work(how, last, x, y))
+                    figure: object = _milliseconds(how, make(how, last, x, y))
                 except (RuntimeError, NotImplementedError) as error:
                     figure = str(error).splitlines()[0]
                 how.tell(f"bf16, {name}, {batch} images", figure)
 
 
-def _compiled(how: How, model: EnergyModel, x: Tensor, y: Tensor) -> Callable[[], object]:
+def _updates(how: How) -> None:
+    """Time an update of all weights' average, in one call for all tensors as in the harness, and tensor by tensor."""
+    model = net(how.size("wrn-34-10", "wrn-10-1"), CLASSES).to(how.device)
+    average, plain = Average(model, 0.999), AveragedModel(model, avg_fn=lambda a, b, _: torch.lerp(a, b, 1e-3))
+    for name, updated in (("in one call", average), ("tensor by tensor", plain)):
+        how.tell(f"average of weights, {name}", _milliseconds(how, partial(updated.update_parameters, model)))
+
+
+def _compiled(how: How, model: EnergyModel, x: Tensor, y: Tensor, mode: str = "default") -> Callable[[], object]:
     if how.tiny:
         raise NotImplementedError("not at tiny sizes")
     compiled = deepcopy(model)
-    compiled.compile(dynamic=False)
+    compiled.compile(dynamic=False, mode=mode)
     return partial(slope, compiled, x, joint_logit(y))
 
 

@@ -1,24 +1,31 @@
-"""Time `status` and `plan` with thousands of run folders: python benchmarks/many_folders.py [FOLDERS].
+"""Time the commands that people wait for: python benchmarks/many_folders.py [FOLDERS] [TIMES].
 
-Prints a markdown table. Each run folder holds the files of a real run in its state, with a record of about 10 kB; there
-are as many folders of stages, each with its pace.
+Prints a markdown table: medians and ranges, of one processor too, as the machine may be busy. Each run folder holds the
+files of a real run in its state, with a record of about 10 kB; there are as many folders of stages, each with its pace.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from statistics import median
 
 import yaml
+from commands import taken
 
 from harness.evaluation.score import Score
 from harness.runs.compose import compose
 from harness.runs.record import Cost, Origin, ProtocolTag, Record, StageCost, write
 
 STATES = ("done", "done", "done", "diverged", "failed", "interrupted", "queued")
-COMMANDS = ("status", "plan", "plan -m method=atjem,jem,at,generative seed=0,1,2")
+COMMANDS = (
+    "--help",
+    "list",
+    "status",
+    "plan",
+    "plan -m method=atjem,jem,at,generative seed=0,1,2",
+    f"plan -m method=atjem,jem,at,generative,standard seed={','.join(map(str, range(20)))}",
+)
 
 
 def record(state: str) -> Record:
@@ -71,19 +78,20 @@ def fill(root: Path, folders: int) -> None:
 
 
 def main() -> None:
-    """Make the folders and time each command three times; the fastest time counts, as the machine may be busy."""
+    """Make the folders and time each command, a plan also with no answers kept by earlier ones."""
     folders = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     with tempfile.TemporaryDirectory() as scratch:
-        fill(Path(scratch) / "runs", folders)
-        print(f"| command, beside {folders:,} runs and {folders:,} stages | seconds |\n| --- | --- |")
-        for command in COMMANDS:
-            times = []
-            for _ in range(3):
-                started = time.monotonic()
-                line = [sys.executable, "-m", "harness", *command.split()]
-                subprocess.run(line, cwd=scratch, check=True, capture_output=True)
-                times.append(time.monotonic() - started)
-            print(f"| `{command}` | {min(times):.1f} |", flush=True)
+        place, kept = Path(scratch), Path(scratch, "kept")
+        fill(place / "runs", folders)
+        print(f"| command, beside {folders:,} runs and {folders:,} stages | seconds | of one processor |")
+        print("| --- | --- | --- |")
+        for what, command in [("", command) for command in COMMANDS] + [(", nothing kept", "plan")]:
+            new = [place / f"new{number}" if what else kept for number in range(repeats)]
+            words = ["-m", "harness", *command.split()]
+            times = zip(*(taken(words, place, answers)[:2] for answers in new), strict=True)
+            cells = [f"{median(each):.2f} [{min(each):.2f}, {max(each):.2f}]" for each in times]
+            print(f"| `{command}`{what} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

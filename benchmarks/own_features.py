@@ -1,6 +1,6 @@
 """Train the classifier behind features=own that is shipped for a dataset: python benchmarks/own_features.py data=NAME.
 
-It writes own-NAME.safetensors and its sha256 beside the extractor, and prints what docs/evaluation.md says of them. The
+It writes own-NAME.safetensors and its sha256 beside the extractor, and prints what docs/extractors.md says of them. The
 shipped weights are the ruler of every Fréchet distance on that dataset. They were made once, and are never trained
 again: another CPU adds numbers in another order and gives a slightly different ruler.
 """

@@ -9,6 +9,7 @@ Heavy packages are imported only when they are used.
 """
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.core import imports
@@ -28,7 +29,13 @@ __all__ = ["load", "plan", "results", "run"]
 
 
 def plan(*overrides: str) -> "list[Run]":
-    """Return the runs that the overrides describe, including sweeps such as seed=0,1; UserError if they are invalid."""
+    """Return the runs that the overrides describe, one for each combination of a sweep; nothing is written.
+
+    overrides: as on the command line, without -m. UserError, with all that is wrong, if they do not fit the config, or
+    files that the runs need are missing. Two runs, as an example:
+
+        runs = harness.plan("method=at", "seed=0,1")
+    """
     from harness.launch.preflight import check_all
     from harness.runs.compose import compose
     from harness.runs.run import Run
@@ -36,12 +43,25 @@ def plan(*overrides: str) -> "list[Run]":
     return check_all([Run(config) for config in compose(["-m", *overrides])])
 
 
-def run(run: "Run") -> "Record":
-    """Train and evaluate what is left of a run, and return its record."""
+def run(run: "Run", progress: bool = True) -> "Record":
+    """Train and evaluate what is left of a run in this process, and return its record.
+
+    progress: whether to print what is being done: a line for each phase, and one a minute with the time left.
+
+    An interrupted run continues; a finished one is returned at once. A score and its 95 % interval, as an example:
+
+        score = harness.run(runs[0]).scores["clean_accuracy"]
+        score.value, score.low, score.high  # in score.unit, here %
+
+    A run that diverged has a record too: `record.state` says so, and it has no scores. UserError if something that the
+    run needs is missing; in a script, call it below `if __name__ == "__main__":`.
+    """
     from harness.launch.jobs import freeze
     from harness.launch.preflight import check_code, importable, ready_to_judge, slow_precision
+    from harness.launch.show import Bars, Lines
     from harness.runs.execute import execute
     from harness.runs.folder import OVER
+    from harness.runs.progress import Watches
     from harness.tracking.sender import sender
 
     importable()
@@ -50,7 +70,10 @@ def run(run: "Run") -> "Record":
     for line in check_code([run]) + slow_precision(left):
         warnings.warn(line, stacklevel=2)
     freeze([run])
-    return execute(run, sender(run))
+    bars = Lines(1, partial(print, flush=True)) if progress and left else Bars()
+    record = execute(run, Watches(bars, sender(run)))
+    bars.finished(run, record)
+    return record
 
 
 def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
@@ -58,7 +81,10 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 
     The model maps pixels in [0, 1] to logits and energies; it also draws samples and explains images. A checkpoint is
     given by its path or its address, in any of the formats in docs/checkpoints.md; overrides such as data=cifar10
-    describe its config.
+    describe its config. device: "cpu", "cuda" or "cuda:N". As an example, of images x, N x C x H x W in [0, 1]:
+
+        model = harness.load("runs/at-digits-s0-0b43355c")
+        model(x), model.energy(x)  # N x K logits, N energies −logsumexp
     """
     from harness.core.device import choose_device
     from harness.runs.reopen import reopen
@@ -68,12 +94,17 @@ def load(path: "Path | str", *overrides: str, device: str = "cpu") -> "Trained":
 
 
 def results(*overrides: str, source: str = "folders") -> "pd.DataFrame":
-    """Return all runs, one row each; overrides such as runs=FOLDER choose the folder.
+    """Return all runs, one row each, with the columns of leaderboard.csv; runs=FOLDER says where they are.
+
+    A score is a column of its own, such as clean_accuracy in percent, with its 95 % interval in clean_accuracy/low
+    and clean_accuracy/high; a run that lacks it has NaN there. The mean over seeds, as an example:
+
+        table[table.state == "done"].groupby("method").clean_accuracy.mean()
 
     source: "folders", or "mlflow", which gives the same rows.
     """
+    from harness.reports.csv_table import tidy
     from harness.reports.rows import rows
     from harness.runs.compose import compose
-    from harness.runs.row import frame
 
-    return frame(rows(compose(list(overrides))[0], source))
+    return tidy(rows(compose(list(overrides))[0], source))

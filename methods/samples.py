@@ -1,7 +1,7 @@
 """Samples: the images of an outside generator, judged as they are."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ class Samples(Method):
     run notes it itself.
     """
 
+    has_net: ClassVar[bool] = False
     sampler: Walk
     source: str | None = None
     digest: str | None = None

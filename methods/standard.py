@@ -14,7 +14,9 @@ from harness.core.walk import Walk, cross_entropy
 class Classify(Stage):
     """A classifier: cross-entropy on clean images.
 
-    L = 1/B Σ_j CE( f(x_j), y_j )
+        L = 1/B Σ_j CE( f(x_j), y_j )
+
+    f: the logits. x, y: clean images, augmented, and their labels.
     """
 
     training: Training

@@ -1,6 +1,6 @@
 """The columns of the leaderboard's tables, which turn a series into a cell."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
@@ -9,8 +9,9 @@ from statistics import fmean
 from harness.evaluation.score import Score
 from harness.reports.series import Series
 from harness.reports.tables import DOUBT, Cell
-from harness.runs.record import Cost
+from harness.runs.record import Cost, SamplingCost
 from harness.runs.row import Row
+from harness.runs.spent import TARGETS, Reached
 
 NONE, NOT_GIVEN = Cell("–"), Cell("n/a")
 """No value; and a value that there cannot be, as the method gives no logits or no samples."""
@@ -79,22 +80,56 @@ class Measured:
         return f"[{fmean(lows):.{self.digits}f}, {fmean(highs):.{self.digits}f}]" if lows and highs else ""
 
 
+SIZES = {"E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
+"""Units of large counts."""
+
 NET = Column("net", lambda series: Cell(series.runs[0].model or NONE.text))
 
 
 def costs(series: list[Series]) -> list[Column]:
     """Return the columns of cost for which some run has a value: means over the seeds that are done."""
+    target = reached_by_all(series)
     columns = [
         _mean("parameters", lambda run: run.parameters or None, _count),
+        _mean("training FLOP", lambda run: run.spent.flop, _count),
+        _mean("images seen", images_seen, _count),
+        _mean("training, h", training_hours),
         _mean("GPU-hours", lambda run: _device_hours(run, "cuda")),
         _mean("core-hours", lambda run: _device_hours(run, "cpu")),
         _mean("energy of GPUs, kWh", lambda run: run.cost and run.cost.training_kwh),
+        _mean("energy of CPUs, kWh", lambda run: run.cost and run.cost.cpu_kwh),
+        _mean(f"steps to {target} %", lambda run: _until(run, target, lambda found: found.steps), _count),
+        _mean(f"hours to {target} %", lambda run: _until(run, target, lambda found: found.seconds / 3600)),
         _mean("images/s", lambda run: run.cost and _pace(run.cost), lambda pace: f"{pace:.0f}"),
+        _mean("samples/s", lambda run: (drawn := _sampling(run)) and drawn.images_per_second),
+        _mean("passes/sample", lambda run: (drawn := _sampling(run)) and drawn.passes),
+        _mean("GFLOP/sample", lambda run: (drawn := _sampling(run)) and drawn.flop / 1e9),
         _mean("peak memory, GB", lambda run: run.cost and run.cost.peak_memory_mb / 1000),
         _mean("evaluation, min", lambda run: run.cost and run.cost.evaluation_seconds / 60),
         Column("hardware", lambda one: Cell(_hardware(one)) if _hardware(one) else NONE),
     ]
     return [column for column in columns if any(column.cell(one) != NONE for one in series)]
+
+
+def reached_by_all(series: Iterable[Series]) -> int | None:
+    """Return the highest of the target accuracies that all done runs reached which measured any; None if none is."""
+    measured = [run.spent for one in series for run in one.done if run.spent.accuracies]
+    return max((target for target in TARGETS if measured and all(run.until(target) for run in measured)), default=None)
+
+
+def training_hours(run: Row) -> float | None:
+    """Hours of training, all stages; None if nothing was trained."""
+    return run.cost.training_seconds / 3600 if run.cost and run.cost.stages else None
+
+
+def images_seen(run: Row) -> int | None:
+    """Number of labelled images that training has seen, each as often as it was seen; None if nothing was trained."""
+    return sum(stage.images for stage in run.cost.stages) if run.cost and run.cost.stages else None
+
+
+def _until(run: Row, target: int | None, take: Callable[[Reached], float]) -> float | None:
+    found = None if target is None else run.spent.until(target)
+    return found and take(found)
 
 
 def _mean(header: str, of: Callable[[Row], float | None], show: Callable[[float], str] = "{:.3g}".format) -> Column:
@@ -120,12 +155,16 @@ def _pace(cost: Cost) -> float | None:
     return sum(stage.images for stage in cost.stages) / seconds if seconds else None
 
 
+def _sampling(run: Row) -> SamplingCost | None:
+    return run.cost.sampling if run.cost else None
+
+
 def _hardware(series: Series) -> str:
     return ", ".join(dict.fromkeys(run.origin.hardware for run in series.done if run.origin))
 
 
 def _count(number: float) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
+    for unit, size in SIZES.items():
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f}"

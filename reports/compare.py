@@ -86,8 +86,9 @@ def read_record(word: str, root: Path) -> tuple[str, Record]:
 
 
 def pairs(first: Record, second: Record) -> dict[str, Pair]:
-    """Return the outcomes per image that both records have, by key of the score; of a threat after its last attack.
+    """Return the outcomes per image that both records have, by key of their score; of a threat after its last attack.
 
+    Outcomes that make a score only together with others, as those of single corruptions do, are left out.
     UserError, with all differences, if the images or the protocols are not the same.
     """
     # Refuse runs that were not evaluated on the same images under one protocol.
@@ -101,7 +102,7 @@ def pairs(first: Record, second: Record) -> dict[str, Pair]:
             "agree in these; protocol=NAME chooses the protocol of a run."
         )
     ours, theirs = (by_score({key: both[side] for key, both in common.items()}) for side in (0, 1))
-    return {key: _pair(first, key, ours[key], theirs[key]) for key in ours}
+    return {key: _pair(first, key, ours[key], theirs[key]) for key in ours if key in first.scores}
 
 
 def table(first: Record, second: Record) -> Table:

@@ -6,23 +6,26 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.core.text import visible
+from harness.reports.columns import images_seen
 from harness.reports.series import tuned_on_test
 from harness.runs.row import Row
+from harness.runs.spent import TARGETS
 
 FORMULA = re.compile(r"\s*[=+\-@＝＋－＠\t\r]")
 """How a text begins that spreadsheets would compute."""
 
 
 def tidy(found: Sequence[Row]) -> pd.DataFrame:
-    """Return a line for each run; a score is its value, and its bounds as …/low and …/high if it has them.
-
-    A text that a spreadsheet would compute begins with an apostrophe, which spreadsheets hide.
-    """
+    """Return a line for each run: plain texts and numbers; a score is its value, its bounds are …/low and …/high."""
     lines = [_facts(row) | _scores(row) for row in found]
     facts = list(dict.fromkeys(key for row in found for key in _facts(row)))
     columns = dict.fromkeys([*facts, *(key for line in lines for key in line)])
-    frame = pd.DataFrame(lines, columns=pd.Index(columns))
-    return frame.map(_text).set_axis([_text(column) for column in columns], axis="columns")
+    return pd.DataFrame(lines, columns=pd.Index(columns))
+
+
+def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which a text that a spreadsheet would compute begins with an apostrophe, which they hide."""
+    return frame.map(_text).set_axis([_text(column) for column in frame.columns], axis="columns")
 
 
 def _facts(row: Row) -> dict[str, object]:
@@ -43,10 +46,21 @@ def _facts(row: Row) -> dict[str, object]:
         "evaluation_seconds": cost and cost.evaluation_seconds,
         "peak_memory_mb": cost and cost.peak_memory_mb,
         "training_kwh": cost and cost.training_kwh,
+        "cpu_kwh": cost and cost.cpu_kwh,
+        "training_flop": row.spent.flop,
+        "images_seen": images_seen(row),
+        **_times(row),
         "hardware": origin and origin.hardware,
         "commit": origin and origin.commit,
         **{f"study/{factor}": value for factor, value in sorted(row.study.items())},
     }
+
+
+def _times(row: Row) -> dict[str, float]:
+    """Steps and hours to each target accuracy that the run reached."""
+    reached = {target: found for target in TARGETS if (found := row.spent.until(target))}
+    steps = {f"steps_to/{target}": found.steps for target, found in reached.items()}
+    return steps | {f"hours_to/{target}": found.seconds / 3600 for target, found in reached.items()}
 
 
 def _scores(row: Row) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -18,13 +18,14 @@ from pydantic import BaseModel, Field, TypeAdapter
 from harness.core.reading import png
 from harness.evaluation.score import Number, Score
 from harness.reports import curves, published
+from harness.reports.columns import SIZES, training_hours
 from harness.reports.plots.grids import grids
 from harness.reports.plots.lines import Line, Panel, lines
 from harness.reports.plots.ranks import ranks
 from harness.reports.plots.reliability import Bin, Diagram, reliability
 from harness.reports.plots.style import MOST, Look, looks, told
 from harness.reports.plots.tradeoff import Point, Reference, Scale, Value, tradeoff
-from harness.reports.section import Section
+from harness.reports.section import Section, front
 from harness.reports.series import Series, said
 from harness.reports.significance import blocks, rank
 
@@ -92,7 +93,7 @@ class Shown:
         several = [len(series.done) > 1 for series in self.series.values()]
         if all(several):
             return "bars: sd over seeds"
-        return "bars: sd over seeds, or of one seed its 95 % interval" if any(several) else "bars: 95 % intervals"
+        return "bars: sd over seeds; for one seed, the 95 % interval" if any(several) else "bars: 95 % intervals"
 
     def said(self, *more: str) -> str:
         """Return the text above a figure: remarks on its numbers, and whether series are left out."""
@@ -133,6 +134,34 @@ def _tradeoff(shown: Shown, path: Path) -> str:
     tradeoff(path, points, references, _scale(x), _scale(y), shown.said(shown.bars))
     hollow = "; hollow: published, not run here" if references else ""
     return f"{y.title} against {x.title}; {shown.bars}{hollow}"
+
+
+def _cost(shown: Shown, path: Path) -> str:
+    robust = shown.section.first("robust_accuracy")
+    hours = shown.each(lambda series: [cost for run in series.done if (cost := training_hours(run))])
+    placed = {label: y for label in hours if robust and (y := _value(shown.series[label], robust))}
+    if not robust or len(placed) < 2:  # one alone is cheaper than nothing
+        return ""
+    # The cost is FLOP, in a unit that gives short numbers, if they are known of all; else hours.
+    flop = shown.each(lambda series: [run.spent.flop for run in series.done if run.spent.flop])
+    what, costs = "hours", hours
+    if placed.keys() <= flop.keys():
+        largest = max(max(flop[label]) for label in placed)
+        unit, size = next(((unit, size) for unit, size in SIZES.items() if largest >= size), ("", 1.0))
+        what, costs = f"{unit}FLOP", {label: [value / size for value in values] for label, values in flop.items()}
+    ends = front({label: (-y.mean, fmean(costs[label])) for label, y in placed.items()})
+    points = [
+        Point(label, shown.looks[label], _over_seeds(costs[label]), y, label in ends) for label, y in placed.items()
+    ]
+    score = shown.section.scores[robust]
+    tradeoff(path, points, [], Scale(f"training, {what}", "lower"), _scale(score), shown.said(shown.bars))
+    return f"{score.title} against the cost of training, in {what}; {shown.bars}"
+
+
+def _over_seeds(values: Sequence[float]) -> Value:
+    """Return the mean of a cost with its sd over seeds."""
+    mean, sd = fmean(values), stdev(values) if len(values) > 1 else nan
+    return Value(mean, mean - sd, mean + sd)
 
 
 def _scale(score: Score) -> Scale:
@@ -279,6 +308,7 @@ def _decode(content: bytes) -> np.ndarray:
 
 KINDS: dict[str, Callable[[Shown, Path], str]] = {
     "tradeoff": _tradeoff,
+    "cost": _cost,
     "ranks": _ranks,
     "radius": _radius,
     "training": _training,

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from harness.core.registry import files
 from harness.reports import published
+from harness.reports.plots.style import looks
 from harness.reports.section import Section
 from harness.reports.series import Series, said
 from harness.reports.stability import Study
 from harness.reports.tables import DOUBT, FRONT, Table
+from harness.reports.titles import title
 from harness.reports.webpage import pack, write_page
 from harness.runs.folder import Fault
 
@@ -24,8 +27,9 @@ Figures = Sequence[tuple[str, Path]]
 class Part:
     """A part of the page: one dataset and protocol, one study, or the published results on a dataset.
 
-    label: a remark above its numbers. sortable: whether its numbers are comparable. front: the keys of the series on
-    the Pareto front. samples: each series with its sample grid. Pictures are data URIs.
+    label: a remark above its numbers. sortable: whether its numbers are comparable; if not, it is folded. front: the
+    keys of the series on the Pareto front. colours: those of the series in figures, by their keys. samples: each series
+    with its sample grid. Pictures are data URIs.
     """
 
     id: str
@@ -38,6 +42,7 @@ class Part:
     daggers: Sequence[str] = ()
     footnotes: Sequence[str] = ()
     front: set[str] = field(default_factory=set)
+    colours: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[tuple[Series, str]] = ()
     figures: Sequence[tuple[str, str]] = ()
 
@@ -57,10 +62,23 @@ def make_parts(
     ]
 
 
-def write(folder: Path, parts: Sequence[Part], faults: Sequence[Fault]) -> None:
-    """Write the page; faults: what could not be read of the runs."""
-    lines = [str(fault) for fault in faults]
-    write_page(folder / "leaderboard.html", "leaderboard.html", parts=parts, faults=lines, doubt=DOUBT, front=FRONT)
+def write(folder: Path, parts: Sequence[Part], faults: Sequence[Fault], reload: int = 0) -> None:
+    """Write the page; faults: what could not be read of the runs.
+
+    reload: seconds after which the page reloads itself; 0 for never.
+    """
+    runs = [series.runs[0] for part in parts for table in part.main for series in table.series]
+    write_page(
+        folder / "leaderboard.html",
+        "leaderboard.html",
+        parts=parts,
+        faults=[str(fault) for fault in faults],
+        methods=files("method").keys(),
+        chips=dict(sorted({run.method: title(run.method) for run in runs}.items(), key=lambda chip: chip[1].lower())),
+        doubt=DOUBT,
+        front=FRONT,
+        reload=reload,
+    )
 
 
 def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
@@ -75,9 +93,16 @@ def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
         daggers=section.daggers(),
         footnotes=section.footnotes(),
         front=section.front,
+        colours=_colours(section.series),
         samples=list(grids),
         figures=figures,
     )
+
+
+def _colours(series: Sequence[Series]) -> dict[str, str]:
+    """The colour of each series in figures, by its key."""
+    drawn = looks([one.runs[0].method for one in series])
+    return {one.key: look.colour for one, look in zip(series, drawn, strict=True)}
 
 
 def _study_part(study: Study, figures: Sequence[tuple[str, str]]) -> Part:

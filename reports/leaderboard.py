@@ -1,6 +1,7 @@
 """The leaderboard: an overview, a page for each dataset and protocol, and the same tables as CSV and LaTeX."""
 
 import gc
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,50 +9,100 @@ from typing import NamedTuple
 
 from harness.core.files import atomic_write, write_text
 from harness.core.text import markdown, markdown_line
-from harness.reports import html, published, runpage, titles
-from harness.reports.csv_table import tidy
+from harness.reports import html, methodpage, paper, published, runpage, titles
+from harness.reports.csv_table import for_spreadsheets, tidy
 from harness.reports.figures import figures
 from harness.reports.html import Figures
 from harness.reports.latex import latex
+from harness.reports.plots.style import Sheet, on_paper
 from harness.reports.rows import find_rows
 from harness.reports.section import Section
 from harness.reports.series import judged
 from harness.reports.stability import Study, studies
 from harness.reports.tables import Table
 from harness.runs.config import Config
-from harness.runs.folder import Fault
+from harness.runs.folder import Fault, has_record, readable, state
 from harness.runs.row import Row
+from harness.runs.run import Run, folders
 
 MADE = "Made by `python -m harness report`; do not edit."
 
 LEGEND = """\
-↑ higher is better, ↓ lower is better; bold is what is not significantly worse than the best of its column, as the \
-line below a table says. ◆ stands on the Pareto front: no other is better in robust accuracy and distance at once. A \
-number is the mean over seeds ± their sample standard deviation (sd), which is the scatter over seeds on the same test \
-images; that over images or samples stands on the page of details. Of a single seed it is the value, with its 95 % \
-interval where there is one. Seeds are counted as done of all; only those that are done enter a number. Why one with † \
-is doubtful stands on the page of details too."""
+↑ higher is better, ↓ lower is better. Bold: not significantly worse than the best of the column; the line below a \
+table says how this is tested. ◆: on the Pareto front, where no other method is better in both robust accuracy and \
+distance. Numbers are means over seeds ± the sample standard deviation (sd) over seeds, on the same test images; the \
+page of details has the intervals over images or samples. For one seed, the number is its value, with a 95 % \
+interval where there is one. Seeds: done / all; only runs that are done enter a number. †: doubtful; the page of \
+details says why."""
 
 
 class Report(NamedTuple):
-    """What was written: the overview, and what could not be read of the runs."""
+    """What was written: the overview, its sections, what could not be read of the runs, and what is for a paper.
+
+    parts: those of the page for a browser. papers: the tables for a paper. places: their LaTeX files, and the folder of
+    the figures for a paper.
+    """
 
     page: Path
+    sections: list[Section]
     faults: list[Fault]
+    parts: list[html.Part]
+    papers: list[paper.Paper]
+    places: list[Path]
 
 
-def write(config: Config, source: str = "folders") -> Report:
-    """Write all pages; source: folders or mlflow, which give the same bytes."""
-    folder = Path(config.reports).absolute()
+def write(
+    config: Config,
+    source: str = "folders",
+    choice: paper.Choice | None = None,
+    sheet: Sheet | None = None,
+    reload: int = 0,
+) -> Report:
+    """Write all pages; source: folders or mlflow, which give the same bytes.
+
+    choice: also write tables for a paper; UserError, and nothing is written, if what it names is not there. sheet: also
+    draw the figures for a paper. reload: seconds after which the page reloads itself in a browser; 0 for never.
+    """
+    folder, begun = Path(config.reports).absolute(), time.time_ns()
     with _without_collector():
         found, unread = find_rows(config, source)
-        with runpage.pages(folder / "runs", found, apart=source == "folders") as faults:
-            overview, parts = _write(folder, found)
+        sections = make_sections(found)
+        papers = paper.papers(sections, choice) if choice else []
+        with runpage.pages(folder / "runs", found, begun if source == "folders" else None) as faults:
+            overview, parts = _write(folder, found, sections)
+            places = list(paper.write(folder, papers)) if papers else []
+            places += _draw_for_paper(folder, found, sections, choice, sheet) if sheet else []
     # What could not be read is known when all other pages are written.
     faults = [*unread, *faults]
-    html.write(folder, parts, faults)
+    html.write(folder, parts, faults, reload)
     write_text(folder / "LEADERBOARD.md", _join([*overview, *_unreadable(faults)]))
-    return Report(folder / "LEADERBOARD.md", faults)
+    return Report(folder / "LEADERBOARD.md", sections, faults, parts, papers, places)
+
+
+def watch(
+    config: Config, seconds: int, choice: paper.Choice | None = None, sheet: Sheet | None = None
+) -> Iterator[Report]:
+    """Write all pages as `write` does, and again whenever a run got a record or another state; yield each report.
+
+    seconds: time between two looks at the folders, and between two reloads of the page in a browser. It goes on until
+    Ctrl-C; then the page is written as one that no longer reloads itself.
+    """
+    report, seen = None, None
+    try:
+        while True:
+            now = {folder: readable(folder, _mark) for folder in folders(Run(config).root)}
+            if now != seen:
+                report, seen = write(config, "folders", choice, sheet, seconds), now
+                yield report
+            time.sleep(seconds)
+    finally:
+        if report:
+            html.write(report.page.parent, report.parts, report.faults)
+
+
+def _mark(folder: Path) -> object:
+    """What changes with the record of a run, or with its state as long as it has none."""
+    return (folder / "record.json").lstat().st_mtime_ns if has_record(folder) else state(folder)
 
 
 @contextmanager
@@ -64,21 +115,33 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _write(folder: Path, found: Sequence[Row]) -> tuple[list[str], list[html.Part]]:
+def _write(folder: Path, found: Sequence[Row], sections: list[Section]) -> tuple[list[str], list[html.Part]]:
     """Write all pages except those of runs and both overviews; return the parts of the overviews."""
-    sections, varied = make_sections(found), studies(found)
+    varied = studies(found)
     drawn = {section.name: list(figures(section, folder)) for section in sections}
     drawn |= {study.name: list(study.figures(folder)) for study in varied}
     for section in sections:
         write_text(folder / _page(section), _section_page(section, drawn[section.name]))
     for study in varied:
         write_text(folder / _page(study), _study_page(study, drawn[study.name]))
+    methodpage.write(folder, found, sections)
     write_text(folder / "published.md", _published_page())
     write_text(folder / "leaderboard.tex", latex(_all_tables(sections, varied)))
     write_text(folder / "references.bib", titles.BIBLIOGRAPHY.read_text(encoding="utf-8"))
     with atomic_write(folder / "leaderboard.csv") as path:
-        tidy(found).to_csv(path, index=False, lineterminator="\n")
+        for_spreadsheets(tidy(found)).to_csv(path, index=False, lineterminator="\n")
     return _overview(sections, varied), html.make_parts(folder, sections, varied, drawn)
+
+
+def _draw_for_paper(
+    folder: Path, found: Sequence[Row], sections: list[Section], choice: paper.Choice | None, sheet: Sheet
+) -> list[Path]:
+    """Draw the figures of the chosen sections and studies for a paper; return their folder, if there are any."""
+    chosen = choice or paper.Choice()
+    with on_paper(sheet):
+        drawn = [figure for section in chosen.parts(sections) for figure in figures(section, folder)]
+        drawn += [figure for study in chosen.parts(studies(found)) for figure in study.figures(folder)]
+    return sorted({file.parent for _, path in drawn for file in sheet.files(folder / path)})
 
 
 def make_sections(found: Sequence[Row]) -> list[Section]:
@@ -102,7 +165,12 @@ def _overview(sections: list[Section], varied: list[Study]) -> list[str]:
     parts = ["# Leaderboard", MADE, LEGEND]
     for section in sections:
         parts += [f"## {markdown(section.heading)}", *(table.markdown() for table in section.main())]
+        links = [
+            f"[{markdown(titles.title(method))}]({methodpage.address(method, 'md')})"
+            for method in methodpage.having(section.runs)
+        ]
         parts += [f"[Details, intervals, cost, footnotes and figures]({_page(section)})"]
+        parts += [f"Methods: {', '.join(links)}"] if links else []
     for study in varied:
         parts += [
             f"## {markdown(study.heading)}",
@@ -134,7 +202,7 @@ def _study_page(study: Study, drawn: Figures) -> str:
 
 
 def _top(of: Section | Study) -> list[str]:
-    return [f"# {markdown(of.heading)}", f"The main table stands in the [leaderboard](../LEADERBOARD.md). {MADE}"]
+    return [f"# {markdown(of.heading)}", f"The main table is in the [leaderboard](../LEADERBOARD.md). {MADE}"]
 
 
 def _published_page() -> str:

@@ -1,14 +1,17 @@
 """A page for each run: its scores with their warnings, pictures, curves, config, cost and origin."""
 
+import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.core.files import valid_name
 from harness.core.reading import LARGEST_CONFIG, text
 from harness.evaluation.score import Score
-from harness.reports.recipe import Change, changes, learn
+from harness.reports.kept import Kept, digest
+from harness.reports.recipe import Change, changes, learn, recipe
 from harness.reports.sparklines import POINTS, charts
 from harness.reports.titles import title
 from harness.reports.webpage import embed, write_page
@@ -26,30 +29,41 @@ PICTURES = {
 }
 """The pictures in a run's folder, and their titles."""
 
+SETTLED = 2
+"""Seconds after which a file that changes again has another time, on any file system."""
+
+Stamps = list[tuple[str, int, int, int, int]]
+"""Name, size, inode and both times of each file in a folder: what changes whenever a file does."""
+
 
 @contextmanager
-def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[list[Fault]]:
+def pages(folder: Path, rows: Sequence[Row], begun: int | None = None) -> Iterator[list[Fault]]:
     """Write a page for each run into a folder, with links to the other seeds of its series, by the end of the body.
 
-    Yields a list, which names the files of runs that could not be read after the body. apart: copies of this process
-    write the pages during the body; only for rows whose files need no connection, which processes cannot share.
+    Yields a list, which names the files of runs that could not be read after the body. begun: when the rows began to be
+    read from their folders, in ns since the epoch. Then copies of this process write the pages during the body, but for
+    those that an earlier report made from the same; None for rows whose files need a connection, which processes cannot
+    share.
     """
     series: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         series[row.series].append(row)
     learn({(row.method, row.data) for row in rows})  # copies of this process inherit the recipes
-    alike = list(series.values())
+    # Leave out the series whose pages are there.
+    keys = {_file(row): made_from(row, series[row.series], begun) for row in rows} if begun else {}
+    kept = Kept(folder)
+    alike = [runs for runs in series.values() if not all(kept.holds(_file(run), keys.get(_file(run))) for run in runs)]
 
     def write(number: int) -> list[Fault]:
         siblings = alike[number]
         differences = siblings[0].read("config.yaml", changes, LARGEST_CONFIG)  # a recipe has no seed
         for row in siblings:
-            page(folder / f"{valid_name(row.name)}.html", row, siblings, differences)
+            page(folder / _file(row), row, siblings, differences)
         return [fault for row in siblings for fault in row.faults.values()]
 
     # Write in copies of this process during the body, or here after it.
     faults: list[Fault] = []
-    if apart:
+    if begun:
         with beside(write, len(alike)) as results:
             yield faults
     else:
@@ -58,6 +72,39 @@ def pages(folder: Path, rows: Sequence[Row], apart: bool = False) -> Iterator[li
     # A copy does not see what this process met.
     known = [fault for row in rows for fault in row.faults.values()]
     faults += sorted({*known, *(fault for found in results for fault in found)})
+    # What could not be read is looked at again next time.
+    bad = {fault.name for fault in faults}
+    kept.note({name: key for row in rows if row.name not in bad and (key := keys.get(name := _file(row)))})
+
+
+def _file(row: Row) -> str:
+    return f"{valid_name(row.name)}.html"
+
+
+def made_from(row: Row, siblings: Sequence[Row], begun: int) -> str | None:
+    """Digest of all that the page of a run is made from: nothing that changes it leaves the digest as it is.
+
+    These are the files of its folder and of its first sibling's, whose config the page shows, what the row knows from
+    elsewhere, the recipe, and the code. begun: when the rows began to be read, in ns since the epoch; None if a file
+    changed since then, or so shortly before that another change might not show.
+    """
+    folders = [folder for one in (row, siblings[0]) if (file := one.find("config.yaml")) and (folder := file.parent)]
+    stamps = [_stamps(folder) for folder in dict.fromkeys(folders)]
+    newest = max((stamp[-1] for files in stamps for stamp in files), default=0)
+    if newest > begun - SETTLED * 10**9:
+        return None
+    known = [row.state, row.doubts, row.imported, row.verified, [(one.name, one.seed) for one in siblings]]
+    return digest(json.dumps([stamps, known, title(row.method), recipe(row.method, row.data)], default=str))
+
+
+def _stamps(folder: Path) -> Stamps:
+    """The stamps of a folder's files, by name; without those whose links lead nowhere."""
+    stamps: Stamps = []
+    for entry in os.scandir(folder):
+        with suppress(OSError):
+            about = entry.stat()
+            stamps.append((entry.name, about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns))
+    return sorted(stamps)
 
 
 def page(path: Path, row: Row, siblings: Sequence[Row], differences: Sequence[Change] | None) -> None:

@@ -1,17 +1,19 @@
 """A section of the leaderboard: the series, tables and footnotes of one dataset under one protocol."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan, nan
 
-from harness.evaluation.score import ANCHOR, Score
+from harness.core.text import counted
+from harness.evaluation.score import ANCHOR, CLASSWISE, Score
 from harness.reports.columns import NET, NONE, STATES, Column, Measured, costs
 from harness.reports.series import Series, daggers, page_name, said, title
 from harness.reports.significance import Comparison, note
 from harness.reports.tables import DOUBT, FRONT, Cell, Table
 from harness.runs.row import Row
+from harness.runs.spent import TARGETS
 
 BARRED = "Not ranked"
 MAIN = ("", BARRED)
@@ -19,6 +21,13 @@ MAIN = ("", BARRED)
 
 INTERVALS = "95 % intervals of a run, over images or samples: mean bounds of the seeds"
 COSTS = "Cost of a run: training, its peak memory and its evaluation; means over seeds"
+COST_NOTES = {
+    "training FLOP": "FLOP: of convolutions, matrix products and attention in all steps of training, where an addition "
+    "counts as one, like a product.",
+    "steps to": f"Steps and hours to an accuracy: until it was first measured on validation images; of "
+    f"{', '.join(map(str, TARGETS))} % it is the highest that all runs reached.",
+}
+"""What a reader needs to know of columns of the cost, by the beginning of their headers."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,8 @@ class Section:
 
     @property
     def whole(self) -> list[Series]:
-        """Those of them that both classify and generate: the others are never the best."""
-        return [one for one in self.ranked if not one.not_given]
+        """Those of them that both classify and generate, be it not for a given class: the others are never the best."""
+        return [one for one in self.ranked if all(key.startswith(CLASSWISE) for key in one.not_given)]
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
@@ -108,10 +117,35 @@ class Section:
         """Return the main table, and that of the series that are not ranked, if there are any."""
         return [table for table in self.tables if table.title in MAIN]
 
+    def paper(self, keys: Sequence[str] = (), methods: Sequence[str] = ()) -> Table:
+        """Return the table for a paper: the ranked series all of whose seeds are done.
+
+        keys: the scores, in this order; by default those of the main table. methods: the names of methods, in this
+        order; by default all. Which numbers are bold is decided among all ranked series, as in the main table.
+        """
+        finished = [one for one in self.ranked if one.finished]
+        if methods:
+            chosen = [one for one in finished if one.runs[0].method in methods]
+            finished = sorted(chosen, key=lambda one: methods.index(one.runs[0].method))
+        # Of the scores of the main table, only those that a row has.
+        wanted = keys or [key for key, score in self.scores.items() if not score.table]
+        columns = [Measured(key, self.scores[key], finished, self.comparisons[key].bold) for key in wanted]
+        valued = [column for column in columns if column.means]
+        nets = [NET] if len({one.runs[0].model for one in finished}) > 1 else []
+        # Say below the table what its numbers are.
+        seeds = " or ".join(map(str, sorted({len(one.done) for one in finished})))
+        notes = [f"Seeds of a method: {seeds}.", self._note(valued, ranked=True)]
+        if len(finished) < len(self.ranked) and any(self.comparisons[column.key].tests for column in valued):
+            notes.append(f"These tests are among all {len(self.ranked)} ranked methods of the leaderboard.")
+        notes += [f"{line}." for line in daggers(finished, wanted)]
+        return _table(self.heading, finished, [*nets, *(columns if keys else valued)], " ".join(notes))
+
     def details(self) -> list[Table]:
         """Return the tables of intervals over images, further scores, and cost."""
         columns = costs(self.series)
-        cost = [_table(COSTS, self.series, [NET, *columns])] if columns else []
+        headers = " ".join(column.header for column in columns)
+        notes = " ".join(note for beginning, note in COST_NOTES.items() if beginning in headers)
+        cost = [_table(COSTS, self.series, [NET, *columns], notes)] if columns else []
         return [*(table for table in self.tables if table.title not in MAIN), *cost]
 
     def daggers(self) -> list[str]:
@@ -123,9 +157,10 @@ class Section:
         notes = dict.fromkeys(note for series in self.series for note in series.footnotes())
         over = [run for run in self.runs if run.state == "done"]
         unknown = sum(not run.code for run in over)
+        share = f"{unknown} of {counted(len(over), 'run')}"
         return [
             *notes,
-            *([f"The code of {unknown} of {len(over)} runs is unknown: it was not recorded"] if unknown else []),
+            *([f"The code of {share} is unknown: it was not recorded"] if unknown else []),
         ]
 
     def _tables(self, ranked: bool) -> Iterator[Table]:

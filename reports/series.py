@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -78,6 +78,11 @@ class Series:
         return f"{len(self.done)}/{len(states)}" + "".join(others)
 
     @property
+    def finished(self) -> bool:
+        """Whether all seeds are done."""
+        return len(self.done) == len(self.runs)
+
+    @property
     def state(self) -> str:
         """All states of its runs, and whether they were imported and verified."""
         return ", ".join(dict.fromkeys(run.provenance for run in self.runs))
@@ -92,10 +97,9 @@ class Series:
         """Whether a run is of mixed code or out of date."""
         return any(run.doubts for run in self.runs)
 
-    @property
-    def warnings(self) -> Iterator[tuple[str, str]]:
-        """Title of each doubtful score, and the reason."""
-        scores = (score for run in self.done for score in run.scores.values())
+    def warnings(self, keys: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
+        """Yield the title of each doubtful score, and the reason; of some keys, or of all."""
+        scores = (score for run in self.done for key, score in run.scores.items() if keys is None or key in keys)
         yield from ((score.title, warning) for score in scores for warning in score.warnings)
 
     def footnotes(self) -> Iterator[str]:
@@ -162,11 +166,14 @@ def said(runs: Iterable[Row]) -> str:
     return " and ".join(sorted({run.protocol.label for run in runs} - {""}))
 
 
-def daggers(series: Iterable[Series]) -> Iterator[str]:
-    """Yield a line for each reason to doubt numbers, with the scores and the methods that it concerns."""
+def daggers(series: Iterable[Series], keys: Collection[str] | None = None) -> Iterator[str]:
+    """Yield a line for each reason to doubt numbers, with the scores and the methods that it concerns.
+
+    keys: those of the scores whose numbers are shown; None for all.
+    """
     methods: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for one in series:
-        for doubt in one.warnings:
+        for doubt in one.warnings(keys):
             methods[doubt][one.label] = None
     scores: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (title, warning), labels in methods.items():

@@ -21,13 +21,13 @@ MOST = 100
 """Maximum number of series whose pairs are tested: with more, hardly a difference would survive the correction."""
 
 TESTED = """\
-Bold: not significantly worse than the best of the column, that is, p ≥ 0.05 in a paired bootstrap over seeds and \
-images, after Holm's correction over all pairs of the column. Of a method that has fewer than two seeds in common with \
-the best nothing can be said, and it is not bold."""
+Bold: not significantly worse than the best of the column (p ≥ 0.05 in a paired bootstrap over seeds and images, with \
+Holm's correction over all pairs of the column). A method that shares fewer than two seeds with the best cannot be \
+tested and is not bold; if the best has one seed, nothing in its column is bold."""
 
 UNTESTED = "Nothing is bold: only methods with two seeds in common can be compared."
 
-TOO_MANY = f"Nothing is bold: of more than {MOST} methods the pairs are not tested."
+TOO_MANY = f"Nothing is bold: pairs of more than {MOST} methods are not tested."
 
 
 class Judged(BaseModel):
@@ -145,12 +145,15 @@ class Comparison:
 
     @cached_property
     def bold(self) -> set[str]:
-        """Keys of the best of the series that were tested, and of those that are not significantly worse."""
-        tested = [one for one in self.series if any(one.key in pair for pair in self.tests)]
+        """Keys of the best series, and of those that are not significantly worse; none if the best was not tested."""
+        scored = [one for one in self.series if one.scores(self.key)]
+        tested = {key for pair in self.tests for key in pair}
         if not tested:
             return set()
-        best = (max if self.score.better == "higher" else min)(tested, key=lambda one: one.mean(self.key)).key
-        return {best} | {one.key for one in tested if self.adjusted.get((best, one.key), 0) >= ALPHA}
+        best = (max if self.score.better == "higher" else min)(scored, key=lambda one: one.mean(self.key)).key
+        if best not in tested:
+            return set()
+        return {best} | {key for key in tested if self.adjusted.get((best, key), 0) >= ALPHA}
 
 
 def note(comparisons: Sequence[Comparison]) -> str:

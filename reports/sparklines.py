@@ -18,10 +18,14 @@ WIDTH, HEIGHT = 240, 90
 
 @dataclass(frozen=True)
 class Chart:
-    """A line over the images seen: `points` of an SVG polyline, and the labels at the ends of both axes."""
+    """A line over the images seen: `points` of an SVG polyline, and the labels at the ends of both axes.
+
+    values: the number of images and the value at each point, as in "128:0.5 256:0.25".
+    """
 
     title: str
     points: str
+    values: str
     low: str
     high: str
     first: str
@@ -46,4 +50,5 @@ def _chart(title: str, points: Sequence[tuple[float, float]]) -> Chart:
     (left, right), (low, high) = (min(xs), max(xs)), (min(ys), max(ys))
     wide, tall = (right - left) or 1, (high - low) or 1
     coordinates = (f"{(x - left) / wide * WIDTH:.1f},{(high - y) / tall * HEIGHT:.1f}" for x, y in points)
-    return Chart(title, " ".join(coordinates), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")
+    values = (f"{x}:{y:.4g}" for x, y in points)
+    return Chart(title, " ".join(coordinates), " ".join(values), f"{low:.3g}", f"{high:.3g}", f"{left:,}", f"{right:,}")

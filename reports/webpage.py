@@ -1,13 +1,14 @@
 """Self-contained HTML pages: no network, no server, no other file."""
 
 import hashlib
+import re
 from base64 import b64encode
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from harness.core.files import write_text
@@ -46,7 +47,8 @@ def _uri(kind: str, content: bytes) -> Markup:
 def _environment() -> Environment:
     """Environment of all pages: texts are escaped; a policy lets browsers run only our script and fetch nothing."""
     # Allow only our own style and script, by their hashes.
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, *scripts = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "plot.js"))
+    script = "\n".join(scripts)
     sources = {"img-src": "data:", "style-src": _source(style), "script-src": _source(script)}
     policy = {"default-src": "'none'", **sources, "base-uri": "'none'", "form-action": "'none'"}
     environment = Environment(
@@ -58,6 +60,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _with_code
     environment.filters["duration"] = lambda seconds: in_hours(seconds / 3600)
     environment.globals |= {
         "style": Markup(style),
@@ -69,6 +72,11 @@ def _environment() -> Environment:
 
 def _visible(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _with_code(text: str) -> Markup:
+    """Return a text of a docstring as HTML; what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))
 
 
 def _source(text: str) -> str:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
-from typing import Any, TypeVar
+from threading import enumerate as all_threads
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -30,9 +31,18 @@ def beside(work: Callable[[int], T], count: int) -> Iterator[list[T]]:
     others = active_children()
     try:
         with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), _begin) as pool:
-            done: Iterator[Any] = pool.map(_do, range(count), chunksize=AT_A_TIME)
+            before = all_threads()
+            chunks = [
+                pool.submit(_do, range(first, min(first + AT_A_TIME, count))) for first in range(0, count, AT_A_TIME)
+            ]
+            givers = [thread for thread in all_threads() if thread not in before]
             yield results
-            results.extend(done)
+            # Wait for each chunk as long as the pool's own thread lives; it dies silently where memory ends.
+            for chunk in chunks:
+                while wait([chunk], timeout=1).not_done:
+                    if not chunk.done() and not all(thread.is_alive() for thread in givers):
+                        raise MemoryError("the thread that collects the results of the copies ended")
+                results.extend(chunk.result())  # type: ignore[arg-type]
     except BaseException:
         # At exit, Python would wait for copies that never got work, as where no thread could start that gives it.
         for process in active_children():
@@ -57,5 +67,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _do(number: int) -> object:
-    return _works[-1](number)
+def _do(numbers: range) -> list[object]:
+    return [_works[-1](number) for number in numbers]

@@ -16,6 +16,7 @@ BOUNDS = {
     for required in map(Requirement, DECLARED)
     if required.name != PROJECT["name"]
 }
+LOWEST = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8")
 PINS = (line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#")
 TESTED = {canonicalize_name(name): Version(version) for name, _, version in (line.partition("==") for line in PINS)}
 
@@ -53,3 +54,15 @@ def test_torchvision_is_of_torchs_age():
 
     assert minor(BOUNDS["torch"]) == minor(BOUNDS["torchvision"])
     assert minor(TESTED["torch"]) == minor(TESTED["torchvision"])
+
+
+def test_make_lowest_installs_the_lower_bounds():
+    """Those of what users install; the tools of development are of any version."""
+    texts = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["search"]]
+    names = [canonicalize_name(Requirement(text).name) for text in texts]
+    pins = [line.partition("==") for line in LOWEST.splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(name): Version(version) for name, _, version in pins}
+    assert pinned.keys() == set(names)
+    for name in names:
+        # A bound such as 1.5 stands for the first release that begins with it.
+        assert pinned[name] >= BOUNDS[name] and str(pinned[name]).startswith(str(BOUNDS[name])), name

@@ -1,4 +1,4 @@
-"""Measure training steps, sampling or attacks, compared with the usual code and with the net's bare passes."""
+"""Time training steps, sampling or attacks, and compare them with plain code and with the net's bare passes."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,9 @@ EXAMPLE = "method=atjem data=cifar10 stage=joint rounds=3"
 
 @settings
 class Arguments:
-    """of: training steps, sampling of n images, or attacks on n images. rounds: how often each is timed, in turn.
+    """of: what to time: training steps, sampling n images, or attacks on n images. rounds: how often each is timed.
 
-    stage: the stage to measure; null for all. fit: find the largest batch that fits in memory, instead of timing.
+    stage: the stage to time (null: all stages). fit: find the largest batch that fits in memory, instead of timing.
     """
 
     of: Literal["training", "sampling", "attacks"] = "training"
@@ -40,7 +40,7 @@ def run(request: Request) -> None:
     device = prepare(run.config)
     if arguments.fit:
         for stage, most in bench.fits(run, device, arguments.stage):
-            console.print(f"stage {stage}: memory for a batch of about {most:,}; larger ones by accumulate=N.")
+            console.print(f"stage {stage}: a batch of about {most:,} fits in memory; larger batches need accumulate=N.")
         return
     if arguments.of == "training":
         measured = bench.measure_stages(run, device, arguments.rounds, arguments.stage)

@@ -1,4 +1,4 @@
-"""End runs that are queued or running, here or on SLURM."""
+"""Cancel queued or running runs, on this machine or on SLURM."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ EXAMPLE = "all=true"
 
 @settings
 class Arguments:
-    """all: every run that is queued or running, instead of named runs."""
+    """all: cancel every queued or running run, instead of named runs."""
 
     all: bool = False
 

@@ -1,4 +1,4 @@
-"""Check a method on a dataset and a device, at a tiny size, against the contract; exit status 1 if it breaks it."""
+"""Check at a tiny size that a method keeps the contract on a dataset and a device; exit status 1 if it does not."""
 
 from harness.cli.request import Request
 from harness.cli.tables import console

@@ -1,12 +1,12 @@
-"""Compare two runs that were evaluated on the same images, image by image; without words, all methods.
+"""Compare two runs that were evaluated on the same images; without run names, compare all methods.
 
-All methods: those of each leaderboard page are tested in pairs, over their seeds and images, score by score.
+All methods: those of each leaderboard page are tested in pairs, for each score, over their seeds and images.
 """
 
 from pathlib import Path
 
 from harness.cli.request import Request
-from harness.cli.tables import console, tell
+from harness.cli.tables import WIDE, console, tell
 from harness.reports import compare
 
 WORDS = ("[RUN", "RUN]")
@@ -18,11 +18,15 @@ def run(request: Request) -> int:
         return _compare_all(request)
     root = Path(request.config.runs)
     (name_a, record_a), (name_b, record_b) = (compare.read_record(word, root) for word in request.words)
-    console.print(compare.table(record_a, record_b))
+    table = compare.table(record_a, record_b)
+    if console.width < WIDE:  # leave more room for the words of the scores
+        table.padding = (0, 1, 0, 0)
+        table.columns[0].width = max(len(word) for cell in table.columns[0].cells for word in str(cell).split())
+    console.print(table)
     for side, name, record in (("A", name_a, record_a), ("B", name_b, record_b)):
         console.print(" ".join([f"{side}: {name}", *record.overrides]), markup=False, soft_wrap=True)
     for line in filter(None, [compare.kinship(record_a, record_b), *compare.doubts(record_a, record_b), compare.NOTES]):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     return 0
 
 
@@ -37,5 +41,5 @@ def _compare_all(request: Request) -> int:
             console.print(table)
         for line in all_pairs.untested(section):
             console.print(line, markup=False, soft_wrap=True)
-    console.print(all_pairs.NOTES, markup=False, soft_wrap=True)
+    console.print(all_pairs.NOTES, markup=False, soft_wrap=not console.is_terminal)
     return tell(faults)

@@ -1,4 +1,4 @@
-"""Edit images by a trained run's energy: inpaint, denoise, translate, interpolate, combine classes."""
+"""Edit images with a trained run's energy: inpaint, denoise, translate, interpolate, combine classes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,14 +35,14 @@ WAY = 7
 
 @settings
 class Arguments:
-    """Edit the first n images of a folder, or of the test split, by walks of the run's sampler.
+    """Edit the first n images of a folder, or of the test split, with walks of the run's sampler.
 
     by: inpaint fills a hidden part. denoise adds Gaussian noise and walks back within its expected length. translate
     turns images into the first of `classes`. interpolate shows images between neighbours. combine draws images that
     belong to all `classes` at once.
     hide: left, right, top, bottom, centre, or a picture of the images' size whose white pixels are hidden.
-    noise: its standard deviation. classes: what to walk towards; by default any class. steps: of the walk; by default
-    those of the run's sampler. out: the folder for the files.
+    noise: standard deviation of the noise. classes: classes to walk towards (default: any). steps: number of steps of
+    the walk (default: as in the run's sampler). out: the folder for the files.
     """
 
     run: str
@@ -60,7 +60,7 @@ class Arguments:
         if self.n < 1 or self.noise <= 0 or (self.steps is not None and self.steps < 1):
             raise ValueError("n and steps must be 1 or more, and noise above 0")
         if self.by in ("translate", "combine") and not self.classes:
-            raise ValueError(f"by={self.by} walks towards classes, such as classes=3,5")
+            raise ValueError(f"by={self.by} needs classes to walk towards, such as classes=3,5")
         if self.by == "interpolate" and self.n < 2:
             raise ValueError("by=interpolate needs two images or more")
 
@@ -76,7 +76,7 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     classes = [model.label(word) for word in asked.classes]
     how = model.sampler(asked.steps).sampler
     if not how.steps:
-        raise UserError(f"{model.run.name} samples without a walk, so it has none to edit by: say steps=20.")
+        raise UserError(f"{model.run.name} samples without a walk, but editing needs one: set steps=20.")
     images, _, lines = pictures(asked.images, asked.n, model.run.data)
     images = images.to(device)
 
@@ -175,9 +175,9 @@ def _mask(word: str, images: Tensor) -> Tensor:
             mask = torch.from_numpy(np.array(picture.convert("L"))) > 127
     except (OSError, ValueError) as error:
         raise UserError(
-            f"hide={word} is none of {', '.join(edits.SIDES)}, and no picture either ({first_line(error)})."
+            f"hide={word} is neither one of {', '.join(edits.SIDES)} nor a readable picture ({first_line(error)})."
         ) from None
     if mask.shape != images.shape[-2:] or mask.all() or not mask.any():
         height, width = images.shape[-2:]
-        raise UserError(f"hide={word}: a mask has {width}x{height} pixels here, some of them white and some not.")
+        raise UserError(f"hide={word}: the mask must have {width}x{height} pixels, some white and some not.")
     return mask[None, None]

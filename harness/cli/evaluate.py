@@ -1,4 +1,4 @@
-"""Evaluate a trained run, a checkpoint file or the samples of any generator under a protocol; nothing is trained."""
+"""Evaluate a trained run, a checkpoint file or the samples of any generator under a protocol, without training."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ PARTS = UNSAID
 class Arguments:
     """run: a run's folder, its name in the folder of runs, or a checkpoint's path or address.
 
-    samples: images of an outside generator, in place of a run: an .npz (arr_0, arr_1), a folder of pictures, or a
+    samples: images of another generator, instead of a run: an .npz file (arr_0, arr_1), a folder of pictures, or a
     folder with a folder of pictures for each class.
     """
 
@@ -41,9 +41,11 @@ def run(request: Request) -> int:
         return run_all([Run(replace(config, command=command))])
     loaded = reopen(word, overrides, besides=["protocol"])
     if not fetch.is_weights(word) and not any(override.startswith("protocol=") for override in overrides):
-        raise UserError(f"Say under which protocol: protocol=NAME. {near('', names('protocol'))}")
+        raise UserError(f"Choose a protocol: protocol=NAME. {near('', names('protocol'))}")
     require_trained(loaded, loaded.stage_runs)
     if loaded.config.redo and (stages := [part.what for part in outdated(loaded) if part.folder != loaded.folder]):
         again = f"{', '.join(stages)} again"
-        raise UserError(f"redo=true would train {again}, and evaluate never trains. This does: {loaded.config.command}")
+        raise UserError(
+            f"redo=true would train {again}, but evaluate never trains. To train, type: {loaded.config.command}"
+        )
     return run_all([replace(loaded, config=replace(loaded.config, command=command))])

@@ -13,7 +13,7 @@ from harness.core.errors import UserError
 from harness.core.files import write_json
 from harness.core.settings import settings
 from harness.datasets.pictures import images_below, open_rgb
-from harness.evaluation.counterfactual import Explanation
+from harness.evaluation.counterfactual import Ball, Explanation
 from harness.evaluation.pictures import Cell, difference, short, table
 from harness.runs.reopen import UNSAID
 from harness.runs.trained import Trained
@@ -24,7 +24,10 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """Walk the first n images of a folder, or of the test split, towards a target class in L2 balls of radii eps."""
+    """Walk the first n images of a folder, or of the test split, towards a target class in balls of radii eps.
+
+    norm: of the balls; in L1.5, and still more in L1, fewer pixels change.
+    """
 
     run: str
     images: str
@@ -32,6 +35,7 @@ class Arguments:
     n: int = 8
     eps: tuple[float, ...] = (1.0, 2.0, 4.0)
     steps: int = 50
+    norm: Ball = "L2"
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +54,7 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
     images, image_names, lines = pictures(asked.images, asked.n, model.run.data)
     with torch.no_grad():
         confidence, predicted = (values.tolist() for values in model(images.to(model.mean.device)).softmax(1).max(1))
-    explanations = {eps: model.explain(images, target, eps, asked.steps) for eps in asked.eps}
+    explanations = {eps: model.explain(images, target, eps, asked.steps, asked.norm) for eps in asked.eps}
     # Make one row of the picture and one entry of the JSON file for each image.
     rows: list[list[Cell]] = []
     entries: list[dict[str, object]] = []
@@ -67,7 +71,8 @@ def write(model: Trained, asked: Arguments, folder: Path) -> list[str]:
         )
     picture, content = folder / "explain.png", folder / "explain.json"
     table(picture, rows)
-    write_json(content, {"run": model.run.name, "target": names[target], "steps": asked.steps, "images": entries})
+    made = {"run": model.run.name, "target": names[target], "steps": asked.steps, "norm": asked.norm}
+    write_json(content, made | {"images": entries})
     return [*lines, f"Written: {picture}", f"Written: {content}"]
 
 
@@ -82,9 +87,15 @@ def pictures(source: str, n: int, data: Dataset) -> tuple[Tensor, list[str], lis
     names = sorted(images_below(folder))[:n] if folder.is_dir() else []
     paths = [folder / name for name in names]
     if not paths:
-        raise UserError(f"images={source}: no image file is in {folder.absolute()}. Name a folder, or say images=test.")
+        raise UserError(
+            f"images={source}: there is no image file in {folder.absolute()}. Name another folder, or set images=test."
+        )
     prepared, resized = zip(*(_prepare(path, data) for path in paths), strict=True)
-    lines = [f"{sum(resized)} of {len(paths)} images were made as small as the model's."] if any(resized) else []
+    lines = (
+        [f"{sum(resized)} of {len(paths)} images were shrunk to the size of the model's images."]
+        if any(resized)
+        else []
+    )
     return torch.stack(prepared), [str(path) for path in paths], lines
 
 
@@ -96,13 +107,13 @@ def _prepare(path: Path, data: Dataset) -> tuple[Tensor, bool]:
     if picture.width < width or picture.height < height:
         raise UserError(
             f"{path} has {picture.width}x{picture.height} pixels, fewer than the model's images, {width}x{height}: "
-            "put a larger one in its place, or take it away."
+            "replace it with a larger image, or remove it."
         )
     return data.prepare(picture, "plain", 0), True
 
 
 def _entry(eps: float, one: Explanation, i: int, names: list[str]) -> dict[str, object]:
-    """Return the entry of one walk: before and after are confidences in the target, the distance is in L2."""
+    """Return the entry of one walk: before and after are confidences in the target, the distance is in the norm."""
     figures = {"before": one.before, "after": one.after, "distance": one.distance}
     numbers = {name: float(values[i]) for name, values in figures.items()}
     return {"eps": eps, "predicted": names[int(one.predicted[i])], **numbers}

@@ -7,6 +7,7 @@ from harness.cli.request import Request
 from harness.cli.tables import console
 from harness.core.errors import UserError
 from harness.core.settings import settings
+from harness.core.text import counted
 from harness.cost.disk import size
 from harness.launch.snapshot import snapshot
 from harness.runs import archive
@@ -18,7 +19,10 @@ EXAMPLE = "atjem-digits-s0-c1a31312 weights=true"
 
 @settings
 class Arguments:
-    """weights, samples: add the weights of all stages, and the samples. out: the file; null: RUN.zip, or runs.zip."""
+    """weights: add the weights of all stages. samples: add the samples.
+
+    out: the file (null: RUN.zip for one run, runs.zip for several).
+    """
 
     weights: bool = False
     samples: bool = False
@@ -35,5 +39,6 @@ def run(request: Request) -> None:
     with TemporaryDirectory() as scratch:
         files = archive.write(path, runs, snapshot(Path(scratch)), arguments.weights, arguments.samples)
     console.print(
-        f"Written: {path} ({len(runs)} runs, {len(files)} files, {size(path.stat().st_size)})", soft_wrap=True
+        f"Written: {path} ({counted(len(runs), 'run')}, {counted(len(files), 'file')}, {size(path.stat().st_size)})",
+        soft_wrap=True,
     )

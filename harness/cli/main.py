@@ -11,7 +11,9 @@ import errno
 import logging
 import os
 import resource
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -87,9 +89,9 @@ def _status() -> int:
     except OutputLost as error:
         return 141 if error.reader_gone else _say(str(error), 2)
     except Leave:
-        return _say("\nTold to leave: what was done is saved. The same command goes on from here.", 143)
+        return _say("\nStopped. Finished work is saved; the same command continues.", 143)
     except KeyboardInterrupt:
-        return _say("\nInterrupted. The same command goes on from here.", 130)
+        return _say("\nInterrupted. The same command continues.", 130)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -103,8 +105,8 @@ def _short_of_memory() -> str:
     """What to say where memory ends: whose limit it is, and what to do."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     limited = limit != resource.RLIM_INFINITY
-    whose = f"A process may take {limit / 1e9:.1f} GB here (ulimit -v)" if limited else "The machine has no more of it"
-    return f"Out of memory. {whose}. Nothing is written in part: the same command goes on, where there is more."
+    whose = f"A process may use {limit / 1e9:.1f} GB here (ulimit -v)" if limited else "The machine has no memory left"
+    return f"Out of memory. {whose}. No file is half-written; the same command continues when there is more memory."
 
 
 def _say(text: str, status: int) -> int:
@@ -168,7 +170,7 @@ def command(typed: Sequence[str]) -> int:
         return module.run(read(verb, module, rest)) or 0
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise UserError(f"No file has such a long name: {short(error.filename)}") from None
+            raise UserError(f"This file name is too long: {short(error.filename)}") from None
         raise
 
 
@@ -196,14 +198,22 @@ def _version() -> str:
 def _help() -> str:
     """Return the general help: all verbs, and the choices in each config group."""
     lines = ["harness: fair comparisons of hybrid energy-based models.", ""]
-    lines += [
+    usage = (
         "  python -m harness [VERB] [key=value …]     -m sweeps over values with commas: -m method=atjem,jem seed=0,1"
-    ]
-    lines += ["", "Verbs (no verb is run; VERB --help explains one):"]
-    lines += [f"  {verb:<11} {_doc(path).splitlines()[0]}" for verb, path in verbs().items()]
+    )
+    lines += [_wrapped(usage)]
+    lines += ["", "Verbs (the default is run; VERB --help explains a verb):"]
+    lines += [_wrapped(f"  {verb:<11} {_doc(path).splitlines()[0]}", 14) for verb, path in verbs().items()]
     lines += ["", "Choices (override them with group=name):"]
-    lines += [f"  {group}: {', '.join(names(group))}" for group in CHOICES]
-    return "\n".join([*lines, "", f"Flags: {', '.join(['--help', '--version', '--cfg job', *Flags().flags()])}"])
+    lines += [_wrapped(f"  {group}: {', '.join(names(group))}") for group in CHOICES]
+    lines += ["", _wrapped(f"Flags: {', '.join(['--help', '--version', '--cfg job', *Flags().flags()])}")]
+    return "\n".join(lines)
+
+
+def _wrapped(line: str, indent: int = 4) -> str:
+    """The line, wrapped at the width of the terminal if there is one; its further lines are indented."""
+    columns = shutil.get_terminal_size((10_000, 24)).columns
+    return textwrap.fill(line, columns, subsequent_indent=indent * " ", break_on_hyphens=False)
 
 
 def _help_of(verb: str) -> str:
@@ -225,8 +235,8 @@ def _help_of(verb: str) -> str:
             own_arguments = ", ".join(f"{ast.unparse(entry.target)}={_default(entry.value)}" for entry in entries)
             lines += ["", ast.get_docstring(node) or "", "", f"Its own arguments: {own_arguments}"]
     if "EXAMPLE" in constants:
-        lines += [f"Such as: python -m harness {verb} {constants['EXAMPLE']}"]
-    return "\n".join([*lines, "", "Other key=value arguments are those of a run: see python -m harness --cfg job."])
+        lines += [f"Example: python -m harness {verb} {constants['EXAMPLE']}"]
+    return "\n".join([*lines, "", "Other key=value arguments change the config: see python -m harness --cfg job."])
 
 
 def _doc(path: Path) -> str:

@@ -81,7 +81,7 @@ def test_it_keeps_the_contract() -> None:
 
 @settings
 class Arguments:
-    """out: the folder, which `--config-dir` then names."""
+    """out: the folder for the files; pass it as `--config-dir` afterwards."""
 
     out: str = "parts"
 
@@ -93,15 +93,16 @@ def run(request: Request) -> None:
     if kind != "method" or request.overrides:
         raise UserError(f"Type: python -m harness new {' '.join(WORDS)} [out=FOLDER]")
     if not re.fullmatch(r"[a-z][a-z0-9_]{,49}", name):
-        raise UserError(f"{short(name)} cannot name a method: small letters, digits and _ can, after a letter.")
+        raise UserError(f"{short(name)} cannot name a method: use small letters, digits and _, with a letter first.")
     class_name = name.title().replace("_", "")
     if class_name in re.findall(r"\w+", CODE.template):
         raise UserError(
-            f"{name} cannot name a method: the word {class_name} has a meaning in its file. Choose another."
+            f"{name} cannot name a method: {class_name}, the name of its class, is used otherwise in its file. "
+            "Choose another name."
         )
     for group, taken, file in (part for provider in providers() for part in provider.parts()):
         if (group, taken) == ("method", name):
-            raise UserError(f"The name {name} is taken by {file}: choose another.")
+            raise UserError(f"The name {name} is taken by {file}: choose another name.")
     folder = Path(request.arguments.out)
     files = {
         folder / "method" / f"{name}.py": CODE,
@@ -110,7 +111,7 @@ def run(request: Request) -> None:
     }
     for file in files:
         if file.exists():
-            raise UserError(f"{file} is there already: choose another name, or another folder by out=FOLDER.")
+            raise UserError(f"{file} exists already: choose another name, or another folder with out=FOLDER.")
 
     # Write the files, and say what to type next.
     for file, template in files.items():

@@ -1,4 +1,4 @@
-"""Show what a folder of runs holds beside its results, and remove what is asked for: remove=samples,parts."""
+"""Show what a folder of runs holds besides its results; remove=samples,parts removes files of these kinds."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ EXAMPLE = "remove=parts,caches"
 
 @settings
 class Arguments:
-    """remove: checkpoints, samples, parts, buffers, caches, orphans; or several of them. Nothing is removed without.
+    """remove: one or more of checkpoints, samples, parts, buffers, caches, orphans. By default, nothing is removed.
 
-    What a process works on is left alone.
+    Files that a process is working on are kept.
     """
 
     remove: tuple[str, ...] = ()
@@ -29,12 +29,12 @@ def run(request: Request) -> int:
     found, faults = holdings(root)
     freed = remove(found, request.arguments.remove, lambda one: console.print(f"Removed: {relative(one.path)}"))
     # Show what is there, or what was freed.
-    table = Table("kind", "in", "bytes", "busy", "what its removal costs", title=relative(root))
+    table = Table("kind", "in", "bytes", "busy", "cost of removal", title=relative(root))
     for kind in KINDS:
         own = [one for one in found if one.kind == kind]
         busy = sum(one.busy for one in own)
         table.add_row(kind, f"{len(own)}", size(sum(one.bytes for one in own)), f"{busy}", COSTS[kind])
     console.print(f"Freed: {size(freed)}" if request.arguments.remove else table)
     if faults:
-        console.print("As these runs cannot be read, no stage counts as an orphan:")
+        console.print("These runs cannot be read, so no stage counts as an orphan:")
     return tell(faults)

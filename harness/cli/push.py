@@ -26,16 +26,16 @@ EXAMPLE = "atjem-digits-s0-c1a31312 to=published licence=cc-by-4.0"
 
 @settings
 class Arguments:
-    """to: a new folder, or hub:OWNER/NAME. licence: of the weights, by the name that hubs know, such as cc-by-4.0."""
+    """to: a new folder, or hub:OWNER/NAME. licence: the licence of the weights, as hubs name it, such as cc-by-4.0."""
 
     to: str
     licence: str
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,60}", self.licence):
-            raise ValueError("licence is a name such as cc-by-4.0, mit, apache-2.0 or other")
+            raise ValueError("licence must be a name such as cc-by-4.0, mit, apache-2.0 or other")
         if fetch.is_address(self.to) and not re.fullmatch(r"hub:\w[\w.-]*/\w[\w.-]*", self.to):
-            raise ValueError("to is a folder or hub:OWNER/NAME")
+            raise ValueError("to must be a folder or hub:OWNER/NAME")
 
 
 def run(request: Request) -> None:
@@ -47,10 +47,10 @@ def run(request: Request) -> None:
     else:
         folder = Path(arguments.to)
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UserError(f"to={folder} is there already. Name a new folder.")
+            raise UserError(f"to={folder} exists already. Name a new folder.")
         write(run, folder, arguments.licence, "hub:OWNER/NAME@COMMIT")
         address = str(folder / fetch.FILE)
-    console.print(f"Pushed. It is loaded by init={address}, and README.md says how.", markup=False, soft_wrap=True)
+    console.print(f"Pushed. Load it with init={address}; README.md explains how.", markup=False, soft_wrap=True)
 
 
 def write(run: Run, folder: Path, licence: str, address: str) -> None:
@@ -58,7 +58,7 @@ def write(run: Run, folder: Path, licence: str, address: str) -> None:
     # Check that there is a result, and that the weights are those that it is of.
     if run.state != "done":
         raise UserError(
-            f"{run.name} is {run.state}, so it has no scores for a card. This goes on with it: {run.config.command}"
+            f"{run.name} is {run.state}, so it has no scores for a card. To finish it: {run.config.command}"
         )
     stage = last_stage(run)
     if stage is None:
@@ -90,7 +90,7 @@ def _to_hub(run: Run, repo: str, licence: str) -> str:
             commit = hub.upload_folder(repo_id=repo, folder_path=folder, commit_message=f"Add {run.name}").oid
         except Exception as error:  # the client raises many kinds
             raise UserError(
-                f"to=hub:{repo}: the hub does not take it ({printable(str(error))}). hf auth login says who you are; "
-                "a folder, to=FOLDER, needs no hub."
+                f"to=hub:{repo}: the hub refused it ({printable(str(error))}). Log in with hf auth login, or write "
+                "a folder instead: to=FOLDER."
             ) from None
     return f"hub:{repo}@{commit}"

@@ -10,6 +10,7 @@ from typing import Any, get_origin
 
 from harness.core.errors import UserError
 from harness.core.registry import make
+from harness.core.text import counted
 from harness.runs.compose import Flags, compose
 from harness.runs.config import Config, Part
 
@@ -77,7 +78,9 @@ def read(verb: str, module: ModuleType, typed: Sequence[str]) -> Request:
     may_lack = not words and bool(expected_words) and expected_words[0].startswith("[")
     if not (any_number or may_lack) and len(words) != len(expected_words):
         usage = " ".join(["python -m harness", verb, *expected_words, "[key=value …]"])
-        raise UserError(f"{verb} takes {len(expected_words)} words and was given {len(words)}. Type: {usage}")
+        raise UserError(
+            f"{verb} takes {counted(len(expected_words), 'word')} and was given {len(words)}. Type: {usage}"
+        )
     kept_flags = ["-m"] * parsed.multirun + ([f"--config-dir={parsed.config_dir}"] if parsed.config_dir else [])
     arguments = _parse_arguments(kind, verb, values, getattr(module, "EXAMPLE", "")) if kind else None
     overrides = [*kept_flags, *rest[len(words) :]]
@@ -94,4 +97,4 @@ def _parse_arguments(kind: type, verb: str, values: dict[str, str], example: str
 
 def _value(part: Field[Any], text: str) -> object:
     """Return the value of an argument as typed; for a tuple, the parts between commas."""
-    return tuple(text.strip("[]").split(",")) if get_origin(part.type) is tuple else text
+    return tuple(part.strip() for part in text.strip("[]").split(",")) if get_origin(part.type) is tuple else text

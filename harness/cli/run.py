@@ -1,4 +1,4 @@
-"""Train, evaluate and record what is left of the runs of a command line; exit status 1 if one failed.
+"""Train, evaluate and record the runs of a command line, without repeating finished work; exit status 1 if one failed.
 
 The verb may be left out: python -m harness method=at seed=0. The same command resumes interrupted runs.
 """
@@ -12,6 +12,8 @@ from harness.cli.request import Request
 from harness.cli.tables import console, runs_table, scores_table
 from harness.core.distributed import join
 from harness.core.errors import typed
+from harness.core.text import counted
+from harness.cost.planned import planned
 from harness.launch.launchers import launch
 from harness.launch.preflight import (
     check_all,
@@ -22,6 +24,7 @@ from harness.launch.preflight import (
     slow_precision,
     without_recipe,
 )
+from harness.launch.slurm import scripts
 from harness.runs import record
 from harness.runs.folder import OVER
 from harness.runs.run import Run
@@ -32,7 +35,11 @@ BRIEFLY = 30
 
 
 def run(request: Request) -> int:
-    """Run them; return 1 if one failed."""
+    """Run them; return 1 if one failed. With launcher.dry=true, print what would be submitted."""
+    if request.configs and request.configs[0].launcher.get("dry"):
+        for script in scripts(planned(request.configs)):
+            console.print(script, markup=False, highlight=False, soft_wrap=True)
+        return 0
     return run_all([Run(config) for config in request.configs])
 
 
@@ -62,9 +69,15 @@ def run_all(runs: list[Run]) -> int:
     console.print(f"Leaderboard: python -m harness report{where}", markup=False, soft_wrap=True)
     if enabled(config):
         _, missing = world.on_main(lambda: tracking.sync(runs[0].root, BRIEFLY))
-        console.print(f"MLflow:      {tracking.ui_command(config)}", markup=False, soft_wrap=True)
+        command = tracking.ui_command(config)
+        page = f"\n             {tracking.ui_page(config)}" if command.startswith("mlflow") else ""
+        console.print(f"MLflow:      {command}{page}", markup=False, soft_wrap=True)
         if missing:
-            console.print(f"MLflow misses {missing} runs: python -m harness sync{where}", markup=False, soft_wrap=True)
+            console.print(
+                f"MLflow lacks {counted(missing, 'run')}; to send them: python -m harness sync{where}",
+                markup=False,
+                soft_wrap=True,
+            )
     return status
 
 

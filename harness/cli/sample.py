@@ -35,7 +35,10 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """n: samples, of the given classes in turn, or of all. steps: of the sampler. out: the folder for the files."""
+    """n: number of samples, of the given classes in turn (default: all). steps: number of the sampler's steps.
+
+    out: the folder for the files.
+    """
 
     run: str
     n: int = 64
@@ -61,12 +64,14 @@ def show(request: Request, write: Callable[[Trained, Any, Path], list[str]]) -> 
     folder = Path(arguments.out) if arguments.out else Path(config.reports) / "pictures" / model.run.name
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise UserError(f"{folder} cannot be written to: {place} is no folder, or not yours. Choose one: out=FOLDER.")
+        raise UserError(
+            f"{folder} cannot be written: {place} is not a folder, or not writable. Choose another one: out=FOLDER."
+        )
     try:
         with full_precision():
             lines = write(model, arguments, folder)
     except (Diverged, CanaryFailed) as error:
-        raise UserError(f"{model.run.name} shows nothing: {error}") from None
+        raise UserError(f"{model.run.name} has nothing to show: {error}") from None
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 

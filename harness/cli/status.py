@@ -1,4 +1,4 @@
-"""Show the progress of all runs of a folder; with --watch, until none is queued or running."""
+"""Show the progress of all runs of a folder; --watch refreshes it until none is queued or running."""
 
 import time
 from contextlib import suppress
@@ -10,6 +10,7 @@ from rich.live import Live
 from harness.cli.request import Request
 from harness.cli.tables import console, status_table, tell
 from harness.core.settings import settings
+from harness.core.text import counted
 from harness.launch.status import Jobs, StatusRow, rows, stage_folders, stages, summary
 from harness.runs.folder import OVER, Fault
 from harness.runs.run import folders
@@ -29,7 +30,7 @@ EXAMPLE = "watch=true"
 
 @settings
 class Arguments:
-    """watch: refresh until nothing is queued or running. all: show runs that are over even if there are many."""
+    """watch: refresh until nothing is queued or running. all: show ended runs too, even if there are many."""
 
     watch: bool = False
     all: bool = False
@@ -51,9 +52,9 @@ def look(root: Path, every: bool = False) -> int:
     visible = runs if every or len(runs) <= MANY else [row for row in runs if row.state not in OVER]
     console.print(status_table([*shared, *visible], summary(runs)))
     if len(visible) < len(runs):
-        console.print(f"{len(runs) - len(visible):,} runs that are over are not shown: all=true shows them.")
+        console.print(f"Hidden: {counted(len(runs) - len(visible), 'ended run')}; all=true shows them.")
     if jobs.silence:
-        console.print(f"What SLURM knows is missing here: {jobs.silence}", markup=False, soft_wrap=True)
+        console.print(f"Information from SLURM is missing: {jobs.silence}", markup=False, soft_wrap=True)
     return tell(Fault(row.name, row.error) for row in (*shared, *runs) if row.state == "unreadable")
 
 

@@ -1,4 +1,4 @@
-"""Send MLflow the runs that it misses; exit status 1 if some could not be sent, 3 if some cannot be read."""
+"""Send MLflow the runs that it lacks; exit status 1 if some could not be sent, 3 if some cannot be read."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from harness import tracking
 from harness.cli.request import Request
 from harness.cli.tables import console, tell
 from harness.core.settings import settings
+from harness.core.text import counted
 from harness.runs.folder import Fault, readable
 from harness.runs.run import folders, load
 from harness.tracking.outbox import enqueue
@@ -16,9 +17,9 @@ EXAMPLE = "tracking=http://127.0.0.1:5000 all=true"
 
 @settings
 class Arguments:
-    """all: send every run of the folder, not only those that MLflow misses, for example to fill a new server.
+    """all: send every run of the folder, not only those that MLflow lacks, for example to fill a new server.
 
-    Runs that were made with tracking=off are passed over.
+    Runs that were made with tracking=off are skipped.
     """
 
     all: bool = False
@@ -32,7 +33,7 @@ def run(request: Request) -> int:
     folders(root)  # refused if there is no such folder
     faults = set(_enqueue_all(root) if request.arguments.all else [])
     sent, remaining = tracking.sync(root, tracking=request.config.tracking, meet=faults.add)
-    console.print(f"MLflow: {sent} runs sent, {remaining} still to be sent.", markup=False, soft_wrap=True)
+    console.print(f"MLflow: {counted(sent, 'run')} sent, {remaining} still to be sent.", markup=False, soft_wrap=True)
     return tell(sorted(faults)) or int(remaining > 0)
 
 

@@ -1,4 +1,4 @@
-"""Compute parts of a run's record again, from its weights or samples, and say whether they are the same."""
+"""Recompute parts of a run's record from its weights or samples, and report whether they agree."""
 
 import random
 from functools import partial
@@ -22,9 +22,9 @@ PARTS = UNSAID
 
 @settings
 class Arguments:
-    """shards: how many of each metric are computed again, chosen at random; all: every one.
+    """shards: number of shards of each metric to recompute, chosen at random (all: every shard).
 
-    choice: the seed by which they are chosen; null draws one, which is printed.
+    choice: the seed of this choice (null: a random seed, which is printed).
     """
 
     shards: Shards = 2
@@ -41,7 +41,8 @@ def run(request: Request) -> int:
     if not Path(word).is_file():
         return _verify(reopen(word, request.overrides), request.arguments, keep=True)
     # An archive is unpacked beside the runs, whose cache may hold what metrics need, and removed again.
-    own, root = partial(adopt, overrides=request.overrides, typed=request.typed), Path(request.config.runs).absolute()
+    own = partial(adopt, overrides=request.overrides, verb="verify", typed=request.typed)
+    root = Path(request.config.runs).absolute()
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=root, prefix=".verify-") as scratch:
         runs = archive.read(Path(word), Path(scratch), own)
@@ -63,11 +64,11 @@ def _verify(one: Run, arguments: Arguments, keep: bool) -> int:
         console.print(f"{line.what} {line.result}: {line.note}", soft_wrap=True)
     # Say what the result is worth.
     if found.passed:
-        console.print(f"Verified, over what the table says (choice={seed}).")
+        console.print(f"Verified, for the parts in the table (choice={seed}).")
     elif found.differing:
-        different = "; ".join(circumstances(one)) or "nothing that was looked at"
-        console.print(f"Not the same: {', '.join(line.what for line in found.differing)} (choice={seed}).")
-        console.print(f"Other than where the record was made: {different}.", soft_wrap=True)
+        different = "; ".join(circumstances(one)) or "none found"
+        console.print(f"Different: {', '.join(line.what for line in found.differing)} (choice={seed}).")
+        console.print(f"Differences from where the record was made: {different}.", soft_wrap=True)
     else:
         console.print("Not verified: no metric could be compared.")
     if keep:

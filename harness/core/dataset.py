@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset as View
 
 from harness.core.errors import UserError
+from harness.core.extra import Extra
 from harness.core.random import derive
+from harness.core.settings import LATER
 
 Split = Literal["train", "validation", "test"]
 Branch = Literal["plain", "labelled", "real", "outliers", "reference"]
@@ -43,7 +46,17 @@ class BadImage(UserError):
         return f"{self.path} cannot be read as an image ({type(self.reason).__name__}: {self.reason}): replace the file"
 
 
-class Dataset(ABC):
+@dataclass(frozen=True, eq=False)
+class Extended:
+    """The field that all datasets have.
+
+    extra: images from elsewhere that are mixed into the labelled stream of training; None for none.
+    """
+
+    extra: Extra | None = field(default=None, kw_only=True, metadata={LATER: True})
+
+
+class Dataset(Extended, ABC):
     """Labelled images in fixed splits; float [0, 1], NCHW.
 
     A subclass is a frozen dataclass whose fields are those of configs/data/<name>.yaml under `data`. `root`, if
@@ -195,6 +208,22 @@ class OutlierView(BatchView):
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         return self.outliers.images(keys), torch.full((len(keys),), -1)
+
+
+class ExtendedView(View[tuple[Tensor, Tensor]]):
+    """The items of a dataset's labelled view, then its extra images, framed and augmented by `prepare` as they are."""
+
+    def __init__(self, data: Dataset, extra: Extra) -> None:
+        self.data, self.view, self.length = data, data.view("train", "labelled"), data.length("train")
+        self.images, self.labels = extra.read(data.shape, len(data.classes))
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        index, seed = key
+        if index < self.length:
+            images, labels = gather(self.view, [key])
+            return images[0], labels[0]
+        row = index - self.length
+        return self.data.prepare(Image.fromarray(self.images[row]), "labelled", seed), self.labels[row]
 
 
 class TensorView(BatchView):

@@ -18,8 +18,9 @@ PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 NO_MEMORY = re.compile(
     r"(?i)can(no|')t allocate memory|failed to map segment|cannot map zero-fill pages|can't start new thread"
+    r"|error return without exception set|quantization error"
 )
-"""What torch, the system and its loader of libraries say where memory ends."""
+"""What torch, the system, its loader of libraries and packages written in C say where memory ends."""
 
 
 class UserError(Exception):

@@ -141,8 +141,8 @@ def check_locks(folder: Path) -> None:
 
 def _write_error(path: Path, error: OSError) -> UserError:
     return UserError(
-        f"{path} cannot be written ({error.strerror or error}). Make room or mend its folder, or choose another place; "
-        "what was done is kept, and the same command goes on from there."
+        f"{path} cannot be written ({error.strerror or error}). Free disk space, make its folder writable, or choose "
+        "another place. Finished work is kept, and the same command continues."
     )
 
 
@@ -152,9 +152,9 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever json holds
+def write_json(path: Path, content: Any, durable: bool = True) -> None:  # noqa: ANN401 - whatever json holds
     """Write a JSON file atomically."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", durable)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
@@ -162,9 +162,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json holds
     return parsed(path, parse_json)
 
 
-def write_checked(path: Path, content: dict[str, Any]) -> None:
+def write_checked(path: Path, content: dict[str, Any], durable: bool = True) -> None:
     """Write a JSON file atomically, with the sha256 of its content in the key `sha256`."""
-    write_json(path, {**content, "sha256": _sha256_of(content)})
+    write_json(path, {**content, "sha256": _sha256_of(content)}, durable)
 
 
 def read_checked(path: Path) -> dict[str, Any]:
@@ -230,9 +230,14 @@ def digest(path: str) -> str:
             "init=PATH, or train every stage here with init=null. docs/checkpoints.md says where the published "
             "ones are."
         )
-    return _digest(file.absolute(), file.stat().st_mtime_ns)
+    return sha256_once(file)
+
+
+def sha256_once(path: Path) -> str:
+    """The sha256 of a file, which is computed again only when the file has changed."""
+    return _sha256(path.absolute(), path.stat().st_mtime_ns)
 
 
 @lru_cache
-def _digest(file: Path, _changed: int) -> str:
+def _sha256(file: Path, _changed: int) -> str:
     return sha256(file)

@@ -1,10 +1,14 @@
-"""Map a step number to a batch: order and augmentation depend on (seed, step) only, so no state is saved."""
+"""Load images: the batches of training steps, and items in a given order; in this process or in worker processes.
+
+Order and augmentation of a step depend on (seed, step) only, so no state is saved.
+"""
 
 import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -34,6 +38,45 @@ GIANT = 1 << 24
 """From this many items on, a stream draws with replacement, to avoid a permutation of, say, 79 million indices."""
 
 
+PIECE = 16
+"""Number of items that a worker hands over at a time, in order: its share of memory stays small for large images."""
+
+
+def in_order(view: Items, indices: Sequence[int], batch: int, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (images, labels) of items in the given order, not augmented, `batch` of them at a time.
+
+    workers: processes that load them, at most; each has up to two pieces of PIECE items loaded in advance. An image
+    that cannot be read raises BadImage here, or UserError with its text where a worker met it.
+    """
+    groups = [[(index, 0) for index in indices[first : first + batch]] for first in range(0, len(indices), batch)]
+    # With few items, starting processes costs more than they save.
+    if workers == 0 or len(indices) <= PIECE:
+        for keys in groups:
+            yield gather(view, keys)
+        return
+    # Hand each group over in pieces, and join them here.
+    check_sharing()
+    pieces = [[keys[first : first + PIECE] for first in range(0, len(keys), PIECE)] for keys in groups]
+    order = [piece for group in pieces for piece in group]
+    loader = DataLoader(
+        _Readable(view, max(indices) + 1),
+        batch_sampler=order,  # pyright: ignore[reportArgumentType] - keys are pairs
+        num_workers=min(workers, len(order)),
+        collate_fn=_hand_over,
+        worker_init_fn=detach,
+        generator=torch.Generator(),
+    )
+    loaded = _guard(loader)
+    for group in pieces:
+        parts: list[tuple[Tensor, Tensor]] = []
+        for images, labels, bad in islice(loaded, len(group)):
+            if bad:
+                raise UserError(f"{next(iter(bad.values()))}.")
+            parts.append((images, labels))
+        images, labels = zip(*parts, strict=True)
+        yield torch.cat(images), torch.cat(labels)
+
+
 def batches(
     view: Items,
     length: int,
@@ -46,10 +89,13 @@ def batches(
     skipped: set[str] | None = None,
     own: range | None = None,
     pinned: bool = False,
+    extra: int = 0,
+    share: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the (images, labels) of steps start … stop − 1 of one stream; any start costs nothing.
 
     own: the positions within a batch to load; all by default. pinned: page-locked memory, for asynchronous GPU copies.
+    extra: the number of items that follow the first `length` ones; each batch has `share` of them.
 
     An image that cannot be read raises UserError; with on_bad_image="skip" the next readable one replaces it, and
     its path is added to `skipped`.
@@ -57,9 +103,10 @@ def batches(
     if workers:
         check_sharing()
     # Whole batches come from the view; the sampler alone decides which items.
+    order = Mixed(length, extra, share, batch, seed, start, stop, own) if share else None
     loader = DataLoader(
-        _Readable(view, length),
-        batch_sampler=Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
+        _Readable(view, length + extra),
+        batch_sampler=order or Order(length, batch, seed, start, stop, own),  # pyright: ignore[reportArgumentType] - keys are pairs
         num_workers=workers,
         collate_fn=_hand_over,
         worker_init_fn=detach,
@@ -134,6 +181,38 @@ class Order(Sampler[list[Key]]):
             return derive(self.seed, "draw", position) % self.length, augmentation
         epoch, place = divmod(position, self.length)
         return _permutation(self.length, self.seed, epoch)[place], augmentation
+
+
+class Mixed(Order):
+    """An order over two sets: `share` items of each batch, evenly spaced in it, are of the second set.
+
+    The items of the second set follow the `length` ones of the first. Each set has its own endless shuffled epochs.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        extra: int,
+        share: int,
+        batch: int,
+        seed: int,
+        start: int,
+        stop: int,
+        own: range | None = None,
+    ) -> None:
+        super().__init__(length, batch, seed, start, stop, own)
+        self.share = share
+        self.first = Order(length, batch - share, seed, start, stop)
+        self.second = Order(extra, share, derive(seed, "extra"), start, stop)
+
+    def key(self, position: int) -> Key:
+        """The item and the augmentation seed at a position of the endless stream."""
+        step, place = divmod(position, self.batch)
+        before, upto = (end * self.share // self.batch for end in (place, place + 1))
+        if before == upto:
+            return self.first.key(step * (self.batch - self.share) + place - before)
+        index, augmentation = self.second.key(step * self.share + before)
+        return self.length + index, augmentation
 
 
 class _Readable(View[tuple[Tensor, Tensor, dict[str, str]]]):

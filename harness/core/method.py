@@ -20,8 +20,9 @@ Stream = Literal["labelled", "real", "outliers"]
 images."""
 
 
-Ability = Literal["classify", "generate"]
-"""What a method's models can do: give logits, which are classified by and attacked; draw samples."""
+Ability = Literal["classify", "generate", "condition"]
+"""What a method's models can do: give logits, which are classified by and attacked; draw samples; draw samples of a
+given class."""
 
 
 @dataclass
@@ -40,8 +41,9 @@ class Loss:
     """The named terms of a loss, whose sum is minimised, and figures to monitor; all are means over images.
 
     per_image: one value per image; `Stage.update_state` receives those of the whole batch.
-    recompute: returns the same terms for the same images at the current weights, without new draws or walks; a
-    stage that provides it can be trained with sharpness-aware minimisation.
+    recompute: returns the same terms for the same images at the current weights, without new draws or walks, for a
+    second pass at perturbed weights. By default the stage's loss is called again: its generator then draws the same,
+    and walks return what they returned before.
     """
 
     terms: dict[str, Tensor]
@@ -100,6 +102,8 @@ class Method(ABC):
     """A method. A subclass is a frozen dataclass; its fields are those of configs/method/<name>.yaml."""
 
     sampler: Walk
+    has_net: ClassVar[bool] = True
+    """Whether it has a net, which is trained or given; if not, it brings its samples."""
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -109,8 +113,13 @@ class Method(ABC):
 
     @property
     def gives(self) -> Collection[Ability]:
-        """What can be judged of the method; metrics of what it does not give are left out, and their cells say n/a."""
-        return ("classify", "generate")
+        """What can be judged of the method; metrics of what it does not give are left out, and their cells say n/a.
+
+        By default everything, but for `condition` where a method samples in its own way, which may ignore the labels:
+        if it does not, it adds `condition` here.
+        """
+        own = type(self).sample is not Method.sample
+        return ("classify", "generate") if own else ("classify", "generate", "condition")
 
     @property
     def outliers(self) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from annotated_types import Ge
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
@@ -36,6 +36,7 @@ class Training:
     ema: decay of the averaged weights, which then are the stage's result; null uses the weights themselves.
     freeze_norm: batch normalisation stays in evaluation mode.
     sharpness: radius ρ of sharpness-aware minimisation, 0 for none; adaptive: relative to each weight (ASAM).
+    awp: radius γ of adversarial weight perturbation, relative to the norm of each layer's weights; 0 for none.
     precision: of the network's training pass; walks have their own.
     bound: a loss above it, or one that is not finite, ends the run as diverged.
     collapse: this number of validation accuracies at chance, in a row after one above it, ends the run as collapsed;
@@ -63,6 +64,7 @@ class Training:
     precision: Precision = later(default="fp32")
     collapse: int | None = later(default=3)
     most_images: Annotated[int, Ge(1)] | None = later(default=None)
+    awp: float = later(default=0.0)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "bound"):
@@ -72,8 +74,10 @@ class Training:
             raise ValueError(f"ema must be in [0, 1), or null for none, not {self.ema}")
         if self.real_batch is not None and self.real_batch < 1:
             raise ValueError(f"real_batch must be 1 or more, or null for batch, not {self.real_batch}")
-        if min(self.weight_decay, self.warmup, self.sharpness) < 0:
-            raise ValueError("weight_decay, warmup and sharpness must be 0 or more")
+        if min(self.weight_decay, self.warmup, self.sharpness, self.awp) < 0:
+            raise ValueError("weight_decay, warmup, sharpness and awp must be 0 or more")
+        if self.sharpness and self.awp:
+            raise ValueError("sharpness and awp cannot be combined: set one of them to 0")
         if self.collapse is not None and self.collapse < 3:
             raise ValueError(f"collapse must be 3 or more, or null for never, not {self.collapse}")
         if self.epochs > MOST_EPOCHS:
@@ -82,6 +86,11 @@ class Training:
             raise ValueError(f"momentum and betas must be in [0, 1), not {self.momentum} and {list(self.betas)}")
         if not (self.gamma > 0 and all(epoch >= 0 for epoch in self.milestones)):
             raise ValueError("gamma must be above 0, and milestones 0 or more")
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether gradients are taken at nearby weights of higher loss."""
+        return self.sharpness > 0 or self.awp > 0
 
     def size(self, stream: str) -> int:
         """The number of images of a stream per step."""
@@ -135,23 +144,19 @@ def optimizer(parameters: Sequence[nn.Parameter], how: Training) -> torch.optim.
 
 @contextmanager
 def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
-    """Move the model to the nearby weights of highest loss, by the gradients that it holds; restore it on leaving.
+    """Move the model to nearby weights of higher loss, by the gradients g that it holds; restore it on leaving.
 
-    θ' = θ + ρ · t² g / || t g ||_2 over all parameters jointly, with t = |θ| (ASAM, Kwon et al. 2021) or t = 1 (SAM,
-    Foret et al. 2021). Within the context normalisation uses batch statistics and does not update the running ones.
+    SAM (Foret et al. 2021): θ' = θ + ρ · t² g / || t g ||_2 over all parameters jointly, with t = 1, or with t = |θ|
+    (ASAM, Kwon et al. 2021). AWP (Wu, Xia & Wang 2020): w' = w + γ · ||w||_2 · g / ||g||_2 for the weights w of each
+    layer; parameters of one dimension, biases and those of normalisation, stay.
+    Within the context normalisation uses batch statistics and does not update the running ones.
     """
-    parameters = [p for p in model.parameters() if p.grad is not None]
+    parameters = [p for p in model.parameters() if p.grad is not None and (p.dim() > 1 or not how.awp)]
     before = [p.detach().clone() for p in parameters]
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
     # Climb, and stop updates of the running statistics.
     with torch.no_grad():
-        move = foreach._foreach_abs(parameters) if how.adaptive else [torch.ones_like(p) for p in parameters]
-        scaled = foreach._foreach_mul(move, [p.grad for p in parameters])
-        length = torch.stack(foreach._foreach_norm(scaled)).norm() + 1e-12
-        foreach._foreach_mul_(move, how.sharpness)
-        foreach._foreach_mul_(move, scaled)
-        foreach._foreach_div_(move, length)
-        foreach._foreach_add_(parameters, move)
+        foreach._foreach_add_(parameters, _by_layer(parameters, how) if how.awp else _jointly(parameters, how))
     for norm in norms:
         norm.track_running_stats = False
     try:
@@ -161,6 +166,27 @@ def sharpest(model: nn.Module, how: Training) -> Iterator[None]:
             norm.track_running_stats = True
         with torch.no_grad():
             foreach._foreach_copy_(parameters, before)
+
+
+def _jointly(parameters: list[nn.Parameter], how: Training) -> list[Tensor]:
+    """The step of SAM or ASAM."""
+    move = foreach._foreach_abs(parameters) if how.adaptive else [torch.ones_like(p) for p in parameters]
+    scaled = foreach._foreach_mul(move, [p.grad for p in parameters])
+    length = torch.stack(foreach._foreach_norm(scaled)).norm() + 1e-12
+    foreach._foreach_mul_(move, how.sharpness)
+    foreach._foreach_mul_(move, scaled)
+    foreach._foreach_div_(move, length)
+    return move
+
+
+def _by_layer(parameters: list[nn.Parameter], how: Training) -> list[Tensor]:
+    """The step of AWP; a layer without a gradient stays."""
+    gradients = [p.grad for p in parameters]
+    lengths = foreach._foreach_norm(gradients)
+    foreach._foreach_add_(lengths, 1e-20)
+    factors = foreach._foreach_div(foreach._foreach_norm(parameters), lengths)
+    foreach._foreach_mul_(factors, how.awp)
+    return foreach._foreach_mul(gradients, factors)
 
 
 class Average(AveragedModel):

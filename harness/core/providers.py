@@ -70,13 +70,16 @@ class Provider:
 
 
 def providers(folder: Path | None = None) -> list[Provider]:
-    """The harness, the installed packages, the folders of this process, and `folder`.
+    """The harness, the installed packages, a user's configs/local, the folders of this process, and `folder`.
 
     UserError if two of them have one name, with both files.
     """
+    local = installed()[0].configs / "local"
+    others = [Provider("configs/local", local, {})] if local.is_dir() else []
     own = folders()
     own += [folder] if folder and folder not in own else []
-    return _without_clash([*installed(), *map(_of_folder, own)]) if own else [*installed()]
+    others += map(_of_folder, own)
+    return _without_clash([*installed(), *others]) if others else [*installed()]
 
 
 @cache

@@ -42,6 +42,11 @@ def files(group: str) -> dict[str, Path]:
     return {name: file for provider in providers() for name, file in provider.yamls(group).items()}
 
 
+def code(kind: str, name: str) -> Path | None:
+    """The file of the module that defines a class of a kind and name, which is not imported; None if there is none."""
+    return next((file for provider in providers() if (file := provider.code.get((kind, name)))), None)
+
+
 def names(group: str) -> dict[str, str]:
     """The members of a config group, or the metrics or extractors, each with its first line; none is imported."""
     return {name: line for provider in providers() for name, line in described(provider, group).items()}

@@ -30,7 +30,7 @@ REQUEUE_SECONDS = 600
 
 
 class Leave(BaseException):
-    """This process was told to leave; what was done is saved. No `except Exception` takes it for a fault."""
+    """This process was told to stop; finished work is saved. No `except Exception` takes it for a fault."""
 
 
 class Signals:

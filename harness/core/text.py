@@ -37,6 +37,11 @@ def one_line(text: str) -> str:
     return visible(BREAKS.sub(" ", text)).strip()
 
 
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: 1 run, 2 runs, 1,000 runs."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def markdown(text: str) -> str:
     """Markdown that shows the text as it is, for a heading or the cell of a table, or inside a line."""
     return MARKDOWN.sub(lambda found: "".join(f"\\{char}" for char in found[0]), one_line(text))

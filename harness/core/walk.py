@@ -3,8 +3,10 @@
 x ← clamp( project( x + step · direction( ∇ objective(f(x)) ) + noise · N(0, I) ) )
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from math import log
 from typing import Literal
 
@@ -21,8 +23,27 @@ Objective = Callable[[Tensor], Tensor]
 Normal = Callable[[Tensor], Tensor]
 """An image batch → standard normal noise of the same shape."""
 
+Norm = Literal["l1", "l1.5", "l2", "linf"]
+"""The norms of balls and of unit steps."""
+
 MOST_STEPS = 1_000_000
 """The most steps of a walk, far more than anyone takes."""
+
+HALVINGS = 40
+"""How often the interval that holds a multiplier is halved: to less than the rounding of its sums."""
+
+Forward = Callable[[nn.Module, Tensor], Tensor]
+"""A net and images, N x C x H x W → logits, N x K."""
+
+
+def forward(model: nn.Module, x: Tensor) -> Tensor:
+    """Pass images through a net, as it is."""
+    return model(x)
+
+
+_forward: ContextVar[Forward] = ContextVar("forward", default=forward)
+_kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
+_taken: ContextVar[Iterator[Tensor] | None] = ContextVar("taken", default=None)
 
 
 @settings
@@ -32,7 +53,8 @@ class Walk:
     steps: their number; 0 returns the start unchanged. step: length of each step, or the factor of the raw gradient if
     `direction` is raw.
     eps: radius of the ball around the start that `project` returns to; null means no ball.
-    norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g).
+    norm: of the ball and of a unit step (l2: g / ||g||, linf: sign g). Small norms give sparse changes: there a step is
+    sign(g) g², scaled to length 1, which for l1.5 is the steepest ascent (SVCE, Boreiko et al. 2022).
     limit: bound on each coordinate of the gradient, applied first, as in the proximal SGLD of JEM++; null for none.
     momentum: of a buffer of L1-normalised gradients, as in the attack of RATIO; 0 means none.
     noise: standard deviation of the noise added in each step. clamp: to [0, 1] after each step.
@@ -45,7 +67,7 @@ class Walk:
     steps: int
     step: float
     eps: float | None = None
-    norm: Literal["l2", "linf"] = "l2"
+    norm: Norm = "l2"
     direction: Literal["unit", "raw"] = "unit"
     limit: float | None = None
     momentum: float = 0.0
@@ -116,14 +138,27 @@ def walk(
     """
     if how.noise and normal is None:
         raise ValueError("a walk with noise needs `normal`, the source of it")
+    steps = how.steps if steps is None else steps
+    # A second pass takes the images of the first one, and leaves the source of noise as the walk left it.
+    if (taken := _taken.get()) is not None:
+        if how.noise and normal is not None:
+            for _ in range(steps):
+                normal(start)
+        return next(taken)
     x, centre = start.detach().clone(), start if centre is None else centre
     best, best_value = x, start.new_full((len(start),), -torch.inf)
     buffer = torch.zeros_like(x)
     # With batch statistics the network stays in its own mode; its parameters are frozen in any case.
     evaluating = how.statistics == "running"
-    with section(how.kind), frozen(model, evaluating), computing(how.precision, start.device):
-        for _ in range(how.steps if steps is None else steps):
-            gradient, value = slope(model, x, objective)
+    net = partial(_forward.get(), model)
+    with (
+        section(how.kind),
+        frozen(model, evaluating),
+        computing(how.precision, start.device),
+        cast_once(model, how.precision),
+    ):
+        for _ in range(steps):
+            gradient, value = slope(net, x, objective)
             if how.keep == "best":
                 best, best_value = _keep_better(best, best_value, x, value)
             # Shape the gradient, take the step, add noise, and return to the bounds.
@@ -138,38 +173,110 @@ def walk(
         # The last iterate has not been compared yet.
         if how.keep == "best":
             with torch.no_grad():
-                x, _ = _keep_better(best, best_value, x, objective(model(x)))
+                x, _ = _keep_better(best, best_value, x, objective(net(x)))
+    if (kept := _kept.get()) is not None:
+        kept.append(x)
     return x
 
 
+@contextmanager
+def walk_through(forward: Forward) -> Iterator[None]:
+    """Let the walks within the context pass images through their net by this function, such as a compiled one."""
+    token = _forward.set(forward)
+    try:
+        yield
+    finally:
+        _forward.reset(token)
+
+
+@contextmanager
+def keep_walks() -> Iterator[list[Tensor]]:
+    """Yield a list that gets what each walk within the context returns."""
+    token = _kept.set(walks := [])
+    try:
+        yield walks
+    finally:
+        _kept.reset(token)
+
+
+@contextmanager
+def repeat_walks(walks: Sequence[Tensor]) -> Iterator[None]:
+    """Let the walks within the context return these images, in order, in place of walking."""
+    token = _taken.set(iter(walks))
+    try:
+        yield
+    finally:
+        _taken.reset(token)
+
+
 def project(x: Tensor, centre: Tensor, how: Walk) -> Tensor:
-    """Project x onto the ball around the centre, then onto [0, 1]."""
+    """Project x onto the ball around the centre, then onto [0, 1]; in l1 and l1.5 onto what both have in common."""
     if how.eps is not None:
         offset = x - centre
         if how.norm == "l2":
             length = offset.flatten(1).norm(dim=1)
             factor = torch.where(length > how.eps, how.eps / length, torch.ones_like(length))
             x = centre + offset * _per_image(factor, x)
-        else:
+        elif how.norm == "linf":
             x = centre + offset.clamp(-how.eps, how.eps)
+        else:
+            room = torch.where(offset > 0, 1 - centre, centre).clamp(min=0) if how.clamp else None
+            x = centre + _shrink(offset, how.eps, 1.0 if how.norm == "l1" else 1.5, room)
     return x.clamp(0, 1) if how.clamp else x
 
 
-def slope(model: nn.Module, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-    """∇_x of the summed objective, and the objective per image, N.
+def slope(logits: Callable[[Tensor], Tensor], x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """∇_x of the summed objective, and the objective per image, N; `logits` is a net, or a function that applies one.
 
     The sum, not the mean: an image's gradient must not shrink with the size of its batch.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        value = objective(model(x))
+        value = objective(logits(x))
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return gradient, value.detach()
+
+
+def _shrink(offset: Tensor, eps: float, p: float, room: Tensor | None) -> Tensor:
+    """The nearest of the offsets whose Lp norm is at most eps, p = 1 or 1.5, and whose sizes are at most `room`.
+
+    For a multiplier λ ≥ 0 of the norm, a coordinate of size a has the size y with y = max(a − λ, 0) for p = 1 (Duchi et
+    al. 2008), and y + 1.5 λ √y = a for p = 1.5; then the room bounds it (Croce & Hein 2021). The norm falls as λ grows,
+    so the smallest λ that fits is found by halving an interval, for each image.
+    """
+    size, tiny = offset.abs(), torch.finfo(offset.dtype).tiny
+
+    def shrunk(multiplier: Tensor) -> Tensor:
+        m = _per_image(multiplier, size)
+        if p == 1:
+            y = (size - m).clamp(min=0)
+        else:
+            m = 1.5 * m
+            y = (2 * size / (m + (m * m + 4 * size).sqrt()).clamp(min=tiny)).square()
+        return y if room is None else y.minimum(room)
+
+    def fits(multiplier: Tensor) -> Tensor:
+        y = shrunk(multiplier).flatten(1)
+        return (y if p == 1 else y * y.sqrt()).sum(1) <= eps**p
+
+    # The largest λ that may be needed: all is 0, or each y is below its bound (a / 1.5 λ)².
+    flat = size.flatten(1)
+    low = torch.zeros_like(flat[:, 0])
+    high = flat.amax(1) if p == 1 else flat.norm(p=3, dim=1) / (1.5 * eps**0.5)
+    high = torch.where(fits(low), low, high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        inside = fits(middle)
+        low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
+    return offset.sign() * shrunk(high)
 
 
 def _direction(gradient: Tensor, how: Walk) -> Tensor:
     if how.direction == "raw":
         return gradient
+    if how.norm in ("l1", "l1.5"):
+        root = _unit(gradient, 2 if how.norm == "l1" else 3)  # ||r²||_p = ||r||_2p², so a unit step again
+        return root * root.abs()
     return gradient.sign() if how.norm == "linf" else _unit(gradient, 2)
 
 
@@ -211,3 +318,25 @@ def frozen(model: nn.Module, evaluating: bool = True) -> Iterator[None]:
             p.requires_grad_(True)
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def cast_once(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """In bf16, hold the weights of convolutions and linear layers in it within the context; restore them on leaving.
+
+    Autocast would cast them in each pass, for it keeps only casts of weights that learn. The result is the same, bit
+    for bit: classes derived from these layers, which may compute with their weights first, are left to autocast.
+    """
+    if precision != "bf16":
+        yield
+        return
+    layers = [module for module in model.modules() if type(module) in (nn.Conv2d, nn.Linear)]
+    named = [(layer, name, p) for layer in layers for name, p in layer.named_parameters(recurse=False)]
+    weights = [entry for entry in named if entry[1] in ("weight", "bias")]  # not the parts that torch makes them of
+    for layer, name, p in weights:
+        setattr(layer, name, nn.Parameter(p.to(torch.bfloat16), requires_grad=False))
+    try:
+        yield
+    finally:
+        for layer, name, p in weights:
+            setattr(layer, name, p)

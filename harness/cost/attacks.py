@@ -7,11 +7,11 @@ import torch
 
 from harness.core.device import full_precision
 from harness.core.errors import UserError
-from harness.cost.passes import bare, count_passes
 from harness.cost.rounds import FLOOR, OURS, REFERENCE, Timing, time_in_turn
 from harness.evaluation.metric import Subject
 from harness.evaluation.metrics.robustness import Robustness
 from harness.runs import build, pace
+from harness.runs.passes import bare, count_passes
 from harness.runs.run import Run
 
 
@@ -27,7 +27,7 @@ def measure_attacks(run: Run, device: torch.device, rounds: int, count: int) -> 
     evaluation = build.evaluation(run, device)
     metrics = {name: metric for name, metric in evaluation.metrics.items() if isinstance(metric, Robustness)}
     if not metrics:
-        raise UserError(f"protocol={run.config.protocol['id']} attacks nothing: choose another protocol=…")
+        raise UserError(f"protocol={run.config.protocol['id']} has no attack: choose another protocol=…")
     for name, metric in metrics.items():
         with full_precision():
             yield _cost(name, replace(metric, count=count), evaluation.subject, rounds)

@@ -15,10 +15,10 @@ from harness.core.errors import UserError, near
 from harness.core.optim import Training as How
 from harness.cost.memory import peak
 from harness.cost.rounds import OURS, Timing, cost
-from harness.cost.standin import stand_in_data, stand_in_outliers
 from harness.runs import pace
 from harness.runs.build import initial, stage_inputs
 from harness.runs.run import Run, StageRun, fingerprint
+from harness.runs.standin import stand_in_data, stand_in_outliers
 from harness.training.checkpoint import Checkpoints
 from harness.training.step import Step
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.core.files import read_lines
 from harness.cost.disk import Disk, disk, free, size
 from harness.launch.launchers import launcher
 from harness.runs import pace
@@ -43,43 +42,35 @@ class Price:
     @cached_property
     def stages(self) -> dict[str, float | None]:
         """Seconds left of each stage, by its fingerprint."""
-        return {stage_run.fingerprint: self._stage(stage_run) for stage_run in self.run.stage_runs}
+        if self.over:
+            return {stage_run.fingerprint: 0.0 for stage_run in self.run.stage_runs}
+        return {
+            stage_run.fingerprint: pace.stage_seconds(self.run, stage_run, self.paces, self.device, self.processes)
+            for stage_run in self.run.stage_runs
+        }
 
     @cached_property
     def evaluation(self) -> float | None:
         """Seconds left of the evaluation."""
-        known_pace = self.paces.find(pace.evaluation_key(self.run), self.device)
-        return 0.0 if self.over else known_pace and known_pace.seconds / self.processes
+        return 0.0 if self.over else pace.evaluation_seconds(self.run, self.paces, self.device, self.processes)
 
     @cached_property
     def disk(self) -> Disk:
         """Bytes of disk that the run needs."""
         return Disk({}, 0, 0) if self.over else disk(self.run)
 
-    def _stage(self, stage_run: StageRun) -> float | None:
-        if self.over or stage_run.ended:
-            return 0.0
-        known_pace = self.pace(stage_run)
-        return known_pace and steps_left(self.run, stage_run) * known_pace.seconds / self.processes
-
-
-def steps_left(run: Run, stage_run: StageRun) -> int:
-    """Number of steps of a stage that no process has logged yet."""
-    logged = read_lines(stage_run.folder / "metrics.jsonl")
-    return stage_run.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
-
 
 def warnings(prices: Sequence[Price]) -> list[str]:
     """Return a line for each unknown cost, and one if the disk is too small."""
     lines: list[str] = []
     if any(None in price.stages.values() for price in prices):
-        lines.append("No earlier run tells the pace of some stages: probe=true measures it, by a few steps of each.")
+        lines.append("No earlier run has timed some of the stages: probe=true times a few steps of each.")
     if any(price.evaluation is None for price in prices):
-        lines.append("An evaluation's time is known once a run of its kind has been judged.")
+        lines.append("The time of an evaluation is unknown until a run of the same kind has been evaluated.")
     root = prices[0].run.root
     needed, available = disk_needed(prices), free(root)
     if needed > available:
-        lines.append(f"The disk will not do: {size(needed)} may be needed, and {size(available)} are free at {root}.")
+        lines.append(f"The disk may be too small: up to {size(needed)} needed, {size(available)} free at {root}.")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -9,9 +10,10 @@ import torch
 from harness.core.errors import Diverged
 from harness.cost.price import Price
 from harness.runs import pace
-from harness.runs.build import initial, prepare, stage_inputs
+from harness.runs.build import initial, prepare, stage_inputs, untrained
 from harness.runs.pace import Pace
-from harness.runs.run import Run, StageRun
+from harness.runs.run import UNKNOWN, Run, StageRun
+from harness.runs.standin import stand_in_outliers
 from harness.training.step import Step
 
 STEPS = 5
@@ -30,7 +32,11 @@ def probe(prices: Sequence[Price]) -> None:
 def measure(run: Run, stage_run: StageRun) -> Pace:
     """Return the median time of a step from initial weights; an upper bound if the stage has a longer late phase."""
     device = prepare(run.config)
-    step = Step(stage_run.stage, initial(run).to(device), stage_inputs(run, stage_run.name, stage_run.stage, device))
+    inputs = stage_inputs(run, stage_run.name, stage_run.stage, device)
+    # Files that are not here are replaced: a step takes as long.
+    inputs = replace(inputs, outliers=inputs.outliers and stand_in_outliers(inputs.outliers, inputs.data))
+    model = untrained(run) if run.init == UNKNOWN else initial(run)
+    step = Step(stage_run.stage, model.to(device), inputs)
     begun, step.state = step.state, stage_run.stage.at_full_length(step.state)
     return Pace(median(_times(step, device)), pace.name(device), upper=step.state is not begun)
 

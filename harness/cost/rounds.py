@@ -12,9 +12,10 @@ import torch
 from harness.core.device import computing
 from harness.core.method import Batch
 from harness.core.timing import Clock
+from harness.core.walk import forward
 from harness.cost.memory import peak
-from harness.cost.passes import bare, count_passes
 from harness.cost.plain_steps import LOSSES, PlainStep
+from harness.runs.passes import bare, count_passes
 from harness.training.step import Step
 
 OURS, REFERENCE, FLOOR = "harness", "reference", "floor"
@@ -29,6 +30,7 @@ class Timing:
 
     batch: number of images. seconds: of each variant, by round. sections: seconds of ours, medians over rounds; data is
     fetching a batch. memory: peak bytes of each variant beyond what stays allocated; empty if not measured.
+    first: seconds of our first step, which also compiles; 0 if there is no step.
     """
 
     what: str
@@ -38,6 +40,7 @@ class Timing:
     seconds: dict[str, list[float]]
     sections: dict[str, float]
     memory: dict[str, int]
+    first: float = 0.0
 
     @property
     def images_per_second(self) -> float:
@@ -71,7 +74,7 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
 
     # Count the passes of our step where nothing is compiled; the floor repeats exactly these.
     uncompiled = copy(step)
-    uncompiled.model = plain
+    uncompiled.model, uncompiled.forward = plain, forward
     with count_passes(plain) as passes:
         uncompiled(next(numbers), batch)
     plain.zero_grad(set_to_none=True)
@@ -81,11 +84,11 @@ def cost(name: str, step: Step, rounds: int, on: str, standin: bool = False) -> 
         reference = PlainStep(step.stage, usual, deepcopy(usual), state)
         variants |= references(lambda: reference.step(batch), device)
     variants[FLOOR] = bare(plain, passes, torch.cat([x.to(device) for x in batch.images.values()]))
+    first = _seconds(ours, device)
     seconds, sections = time_in_turn(variants, afresh, rounds, device)
     sections["data"] = median(waiting)
-    return Timing(
-        f"stage {name}", on, step.stage.training.batch, standin, seconds, sections, peak_bytes(variants, device)
-    )
+    memory = peak_bytes(variants, device)
+    return Timing(f"stage {name}", on, step.stage.training.batch, standin, seconds, sections, memory, first)
 
 
 def references(plain: Callable[[], object], device: torch.device) -> dict[str, Callable[[], object]]:

@@ -4,14 +4,14 @@ import torch
 
 from harness.core.random import generator
 from harness.core.walk import joint_logit
-from harness.cost.passes import bare, count_passes
 from harness.cost.plain_steps import plain_walk
 from harness.cost.rounds import FLOOR, OURS, Timing, peak_bytes, references, time_in_turn
-from harness.cost.standin import stand_in_data, stand_in_outliers
 from harness.evaluation.samples import draw_of
 from harness.runs import pace
 from harness.runs.build import initial, outliers
+from harness.runs.passes import bare, count_passes
 from harness.runs.run import Run
+from harness.runs.standin import stand_in_data, stand_in_outliers
 
 
 def measure_sampling(run: Run, device: torch.device, rounds: int, count: int) -> Timing:

@@ -9,6 +9,7 @@ from statistics import median
 from rich.table import Table
 
 from harness.core.files import write_json
+from harness.core.text import counted
 from harness.cost.disk import size
 from harness.cost.rounds import DEFAULTS, FLOOR, OURS, REFERENCE, Timing
 from harness.runs.run import Run
@@ -29,7 +30,7 @@ ORDER = (
 
 def variants(cost: Timing) -> Table:
     """Table of our step and of the other variants: time, ratio to ours, and peak memory."""
-    title = f"{cost.what}, {cost.device}, {cost.batch} images"
+    title = f"{cost.what}, {cost.device}, {counted(cost.batch, 'image')}"
     table = Table("step", "images/s", "ms", "times ours", "memory", title=title)
     for name, seconds in cost.seconds.items():
         typical = median(seconds)
@@ -52,15 +53,15 @@ def sections(cost: Timing) -> Table:
 
 def notes(cost: Timing) -> list[str]:
     """Return the remarks that a reader of the numbers needs."""
-    lines = ["Medians of rounds in which the steps take turns; in brackets the lowest and the highest ratio."]
+    lines = ["Times are medians over rounds, in which the variants take turns. Brackets: lowest and highest ratio."]
+    if cost.first:
+        lines.append(f"The first step of {cost.what} took {cost.first:,.3g} s: it loads what it needs, and compiles.")
     if REFERENCE not in cost.seconds:
-        lines.append("No reference is written for such a stage; the floor is the bare passes of the net.")
+        lines.append("There is no reference for this stage; the floor is the bare passes of the net.")
     if DEFAULTS in cost.seconds:
-        lines.append(
-            "The reference is in fp32; by torch's defaults it uses TF32 in convolutions, as precision=tf32 does."
-        )
+        lines.append("The reference uses fp32; with torch's defaults its convolutions use TF32, like precision=tf32.")
     if cost.standin:
-        lines.append("Random images stand in for the data, whose files are not here: fetching them says nothing.")
+        lines.append("The data's files are missing, so random images replace them: ignore the time for fetching data.")
     return lines
 
 

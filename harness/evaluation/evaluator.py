@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -21,12 +21,13 @@ from harness.core.errors import Damaged, UserError
 from harness.core.files import atomic_write, locked_file, read_checked, valid_name, write_json
 from harness.core.method import Ability, Method, State
 from harness.core.registry import find, make
-from harness.evaluation import canaries
+from harness.evaluation import canaries, randomised
 from harness.evaluation.metric import Metric, Result, Subject
 from harness.evaluation.parts import Part, read_mark, read_part, write_part
 from harness.evaluation.samples import SHOWN, Samples, Sampling, columns, draw, save_grid
 from harness.evaluation.score import Selection
 from harness.evaluation.selection import Steps, with_chosen_steps, with_steps
+from harness.evaluation.work import Work, counted
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ def chunks(
     """The pieces that draw samples; `made` returns the images of the given indices."""
 
     def do(chunk: int) -> None:
-        samples.write(chunk, made(samples.indices(chunk)), code)
+        started = time.monotonic()
+        images = made(samples.indices(chunk)).cpu()
+        samples.write(chunk, images, code, round(time.monotonic() - started, 3))
 
     for chunk in range(len(samples)):
         yield Piece(name, samples.mark(chunk), partial(do, chunk))
@@ -92,7 +95,8 @@ class Evaluation:
 
     subject: the model, and everything that metrics need. method, state, outliers: the method that draws samples, its
     training state, and the starting images of samples. folder: for pieces, samples and pictures. code: what is noted
-    with each piece of the code that makes it: digests for SAMPLES, and for each metric by name.
+    with each piece of the code that makes it: digests for SAMPLES, and for each metric by name. gives: what can be
+    judged, if it is not what the method gives.
     """
 
     def __init__(
@@ -104,18 +108,24 @@ class Evaluation:
         protocol: dict[str, Any],
         folder: Path,
         code: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        gives: Collection[Ability] | None = None,
     ) -> None:
         self.tell: Tell = subject.tell
         # The workers point `tell` at the piece in progress, so it is looked up at each call.
         self.subject = replace(subject, tell=lambda text: self.tell(text), draw=self._draw_longer, keep=self._keep)
         self.method, self.state, self.outliers, self.folder = method, state, outliers, folder
-        self.metrics, self.how, self.code = metrics(protocol, method.gives), sampling(protocol), code
+        self.listed, self.how, self.code = metrics(protocol, gives or method.gives), sampling(protocol), code
         self.selects = selection(protocol) if self.needs_samples else None
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The protocol's metrics that the method has, by entry name; a net that draws is attacked otherwise."""
+        return randomised.exchange(self.listed, self.subject)
 
     @property
     def needs_samples(self) -> bool:
         """Whether a metric evaluates samples."""
-        return any("generate" in metric.needs for metric in self.metrics.values())
+        return any("generate" in metric.needs for metric in self.listed.values())
 
     def canaries(self) -> dict[str, float]:
         """Check that the numbers will be meaningful; CanaryFailed if not."""
@@ -175,6 +185,12 @@ class Evaluation:
             seconds += sum(part["seconds"] for part in parts) + time.monotonic() - started
         shutil.rmtree(self.folder / KEPT, ignore_errors=True)
         return total, seconds
+
+    def work_of_sampling(self) -> Work:
+        """What one sample takes: it is drawn once more."""
+        with counted(self.subject.model) as work:
+            self._draw(with_chosen_steps(self.method, self.folder), range(1))
+        return work
 
     def selections(self) -> dict[str, Selection]:
         """The selections made during the evaluation."""

@@ -1,7 +1,7 @@
 """The interface of a metric: shards of work on one subject, scored independently and then merged."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -9,11 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.core.dataset import Dataset, Outliers, Split, gather
+from harness.core.dataset import Dataset, Outliers, Split
 from harness.core.energy import EnergyModel
 from harness.core.errors import Diverged, UserError
+from harness.core.loader import in_order
 from harness.core.method import Ability
-from harness.evaluation.features import Features, features
+from harness.core.settings import settings
+from harness.evaluation.features import Features, features, missing
 from harness.evaluation.parts import Part
 from harness.evaluation.samples import Samples, Sampling
 from harness.evaluation.score import Score
@@ -33,7 +35,8 @@ class Subject:
     a name; the first of an evaluation's processes that needs it makes it, and the others read it. untrained: builds the
     model as it was before training. constants: the mean and std that standardise pixels, as in the config. held_out:
     whether the validation split was excluded from the model's training. outliers: where samples start. known, opened:
-    caches of logits and extractors.
+    caches of logits and extractors. judge: the net of another run, by its name, on the device. workers: processes that
+    load images.
     """
 
     model: EnergyModel
@@ -46,21 +49,28 @@ class Subject:
     draw: Callable[[int, range], Tensor] | None = None
     keep: Callable[[str, Callable[[], Part]], Part] = lambda name, make: make()
     untrained: Callable[[], EnergyModel] | None = None
+    judge: Callable[[str], EnergyModel] | None = None
     constants: Mapping[str, Sequence[float]] = field(default_factory=dict)
     held_out: bool = False
     outliers: Outliers | None = None
     known: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict)
     opened: dict[str, Features] = field(default_factory=dict)
+    workers: int = 0
 
     def images(self, split: Split, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images of a split, not augmented, and labels, on the device; UserError for a wrong shape or value range."""
-        images, labels = gather(self.data.view(split, "plain"), [(index, 0) for index in indices])
-        if images.shape[1:] != self.data.shape or not (images.min() >= 0 and images.max() <= 1):
-            raise UserError(
-                f"The {split} images should be {'x'.join(map(str, self.data.shape))} with values in [0, 1], but are "
-                f"{'x'.join(map(str, images.shape[1:]))} in [{images.min():.3g}, {images.max():.3g}]."
-            )
-        return images.to(self.device), labels.to(self.device)
+        (whole,) = self.batches(split, indices, max(1, len(indices)))
+        return whole
+
+    def batches(self, split: Split, indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `images`, but `size` of them at a time, so that no more are in memory."""
+        for images, labels in in_order(self.data.view(split, "plain"), indices, size, self.workers):
+            if images.shape[1:] != self.data.shape or not (images.min() >= 0 and images.max() <= 1):
+                raise UserError(
+                    f"The {split} images should be {'x'.join(map(str, self.data.shape))} with values in [0, 1], but "
+                    f"are {'x'.join(map(str, images.shape[1:]))} in [{images.min():.3g}, {images.max():.3g}]."
+                )
+            yield images.to(self.device), labels.to(self.device)
 
     def logits(self, split: Split) -> tuple[Tensor, Tensor]:
         """The logits, N x K, of a whole split, and its labels, N, on the CPU; computed once for all metrics."""
@@ -70,12 +80,11 @@ class Subject:
         return self.known[split]
 
     def _logits(self, split: Split) -> Part:
-        batches: list[tuple[Tensor, Tensor]] = []
-        for indices in torch.arange(self.data.length(split)).split(BATCH):
-            images, labels = self.images(split, indices.tolist())
+        parts: list[tuple[Tensor, Tensor]] = []
+        for images, labels in self.batches(split, range(self.data.length(split)), BATCH):
             with torch.no_grad():
-                batches.append((self.model(images).cpu(), labels.cpu()))
-        logits, labels = zip(*batches, strict=True)
+                parts.append((self.model(images).cpu(), labels.cpu()))
+        logits, labels = zip(*parts, strict=True)
         return {"logits": check_logits(torch.cat(logits)).numpy(), "labels": torch.cat(labels).numpy()}
 
     def features(self, name: str) -> Features:
@@ -142,6 +151,32 @@ class Metric(ABC):
     def summary(self, subject: Subject, parts: list[Part]) -> str:
         """A short text on the finished parts, for the progress bar."""
         return ""
+
+
+@settings
+class OfSamples(Metric):
+    """A metric of the features of all samples, one shard for each chunk of them. features: the extractor."""
+
+    features: str
+    needs: ClassVar[tuple[Ability, ...]] = ("generate",)
+
+    def missing(self, weights: Mapping[str, str | None]) -> list[str]:
+        """The extractor's weights."""
+        return missing(self.features, weights.get(self.features))
+
+    def shards(self, subject: Subject) -> int:
+        """One shard for each chunk of samples."""
+        return len(subject.samples)
+
+    def score(self, subject: Subject, shard: int) -> Part:
+        """The features of a chunk."""
+        features = subject.features(self.features)
+        return {"extractor": features.digest, "features": features(subject.samples[shard])["features"].numpy()}
+
+    def found(self, subject: Subject, parts: list[Part]) -> Tensor:
+        """The features of all samples, N x D; UserError if parts used other weights than the present ones."""
+        subject.features(self.features).require(parts)
+        return torch.cat([torch.from_numpy(part["features"]) for part in parts])
 
 
 def require_images(data: Dataset, split: Split, setting: str, least: int = 1) -> None:

@@ -73,11 +73,23 @@ class Samples(Sequence[Tensor]):
         first, end = chunk * self.how.chunk, min((chunk + 1) * self.how.chunk, self.how.count)
         return range(self.offset + first, self.offset + end)
 
-    def write(self, chunk: int, images: Tensor, code: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Store the samples of a chunk, float in [0, 1], in 8 bits, atomically; then mark them as done."""
+    @property
+    def seconds(self) -> float | None:
+        """The time that all chunks took to draw; None if older versions drew some of them."""
+        marks = [read_mark(self.mark(chunk)) for chunk in range(len(self)) if self.mark(chunk).exists()]
+        known = [mark["seconds"] for mark in marks if "seconds" in mark]
+        return sum(known) if len(known) == len(self) else None
+
+    def write(
+        self, chunk: int, images: Tensor, code: Mapping[str, str] = MappingProxyType({}), seconds: float | None = None
+    ) -> None:
+        """Store the samples of a chunk, float in [0, 1], in 8 bits, atomically; then mark them as done.
+
+        seconds: how long they took to draw, which the mark keeps.
+        """
         with atomic_write(self.path(chunk)) as temporary:
             np.save(temporary, eight_bits(images.cpu()).numpy())
-        write_mark(self.mark(chunk), code, self.path(chunk), {})
+        write_mark(self.mark(chunk), code, self.path(chunk), {} if seconds is None else {"seconds": seconds})
 
     def first(self, count: int) -> Tensor:
         """The first `count` samples, or all if there are fewer."""
@@ -103,8 +115,13 @@ def draw(
 
     Raises Diverged if one is not finite, CanaryFailed if they have the wrong size.
     """
-    labels = torch.tensor([i % classes for i in indices], device=device)
+    labels = labels_of(indices, classes).to(device)
     return draw_of(method, model, state, outliers, labels, seed, indices)
+
+
+def labels_of(indices: Sequence[int], classes: int) -> Tensor:
+    """The classes, N, that samples of some indices are drawn for."""
+    return torch.tensor([i % classes for i in indices])
 
 
 def draw_of(

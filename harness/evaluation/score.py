@@ -12,6 +12,9 @@ HUGE = 1e100
 ANCHOR = "Anchor: "
 """How the name of a table begins whose scores are not of the run: a row of them stands below its main table."""
 
+CLASSWISE = "classwise/"
+"""How the keys begin of scores that need samples of a given class: a row that lacks only these may be the best."""
+
 Number = Annotated[float, Field(ge=-HUGE, le=HUGE, allow_inf_nan=False)]
 """A finite number that can be averaged."""
 

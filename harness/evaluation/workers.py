@@ -1,10 +1,13 @@
 """Run the pieces of an evaluation in this process or in several; the results are the same."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from types import MappingProxyType
 
+from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
 from harness.core.device import full_precision, release_memory
@@ -79,12 +82,15 @@ def _run_processes(
     evaluation: Evaluation, phase: Phase, pieces: list[Piece], processes: int, remake: Remake, hear: Hear
 ) -> None:
     release_memory(evaluation.subject.device)  # of a GPU, that one of the processes shares with this one
-    arguments = (remake, phase, processes)
+    said: SimpleQueue[tuple[str, str]] = get_context("spawn").SimpleQueue()
+    arguments, latest = (remake, phase, processes, said), dict[str, str]()
     context = start_processes(_run_rank, arguments, processes, join=False, start_method="spawn")
     assert context is not None
     try:
         while not context.join(timeout=0.5):
-            _report(evaluation, pieces, hear)
+            while not said.empty():
+                latest |= [said.get()]
+            _report(evaluation, pieces, hear, latest)
     finally:  # no process outlives its command
         for process in filter(None, context.processes):
             process.terminate()
@@ -92,11 +98,13 @@ def _run_processes(
         raise Diverged(reason)
 
 
-def _report(evaluation: Evaluation, pieces: list[Piece], hear: Hear) -> bool:
-    """Report how many pieces are done; return whether all are."""
+def _report(
+    evaluation: Evaluation, pieces: list[Piece], hear: Hear, latest: Mapping[str, str] = MappingProxyType({})
+) -> bool:
+    """Report how many pieces are done; return whether all are. latest: what a piece of each name said last."""
     undone = [piece for piece in pieces if not piece.path.exists()]
     name = (undone or pieces[-1:])[0].name
-    hear(name, len(pieces) - len(undone), len(pieces), evaluation.summary(name))
+    hear(name, len(pieces) - len(undone), len(pieces), latest.get(name) or evaluation.summary(name))
     return not undone
 
 
@@ -110,14 +118,19 @@ def _take_divergence(folder: Path) -> str:
     return reason
 
 
-def _run_rank(rank: int, remake: Remake, phase: Phase, processes: int) -> None:
-    """Run this rank's pieces (`pieces[rank::processes]`) in a process of its own."""
+def _run_rank(rank: int, remake: Remake, phase: Phase, processes: int, said: "SimpleQueue[tuple[str, str]]") -> None:
+    """Run this rank's pieces (`pieces[rank::processes]`) in a process of its own; said: receives what each reports."""
     detach()
     evaluation = remake(rank)
     try:
         with full_precision():
             for piece in evaluation.pieces(phase)[rank::processes]:
                 if not piece.path.exists():
+                    evaluation.tell = partial(_say, said, piece.name)
                     piece.do()
     except Diverged as error:  # an outcome: report it in a file, not as an error of this process
         write_json(evaluation.folder / DIVERGED, str(error))
+
+
+def _say(said: "SimpleQueue[tuple[str, str]]", name: str, text: str) -> None:
+    said.put((name, text))

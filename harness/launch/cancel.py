@@ -27,7 +27,7 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str | Fault]:
     UserError if none is named.
     """
     if words and every:
-        raise UserError("Name the runs, or say all=true; not both.")
+        raise UserError("Name the runs to cancel, or set all=true; not both.")
 
     # Find the named runs, and those that are queued or running.
     named, unfinished = _find(words, root)
@@ -43,8 +43,10 @@ def cancel(words: Sequence[str], root: Path, every: bool) -> list[str | Fault]:
     shared = _stage_jobs(root, chosen, others, queue)
     slurm.cancel([job.id for job in (*jobs.values(), *shared.values())])
 
-    lines = [f"{folder.name}: job {job.id} is cancelled, it was {job.state}" for folder, job in jobs.items()]
-    lines += [f"stage {folder.name}: job {job.id} is cancelled, no other run waits" for folder, job in shared.items()]
+    lines = [f"{folder.name}: cancelled job {job.id}, which was {job.state}" for folder, job in jobs.items()]
+    lines += [
+        f"stage {folder.name}: cancelled job {job.id}, as no other run needs it" for folder, job in shared.items()
+    ]
     unread = [answer for folder, answer in active.items() if isinstance(answer, Fault) and folder not in chosen]
     return [*lines, *_stop_processes([folder for folder in chosen if folder not in jobs]), *unread]
 
@@ -61,10 +63,12 @@ def _find(words: Sequence[str], root: Path) -> tuple[list[Path], list[Path]]:
 
 def _what_to_type(going: Sequence[Path], root: Path) -> str:
     if not going:
-        return "Nothing is queued with SLURM, and nothing runs: there is nothing to cancel."
+        return "No run is queued with SLURM or running: there is nothing to cancel."
     names = " ".join(folder.name for folder in going)
     where = "" if str(root) == "runs" else f" {typed('runs', root)}"
-    return f"Say which runs to cancel, or all of these: all=true. Type: python -m harness cancel {names}{where}"
+    return (
+        f"Name the runs to cancel, or cancel all of these with all=true. Type: python -m harness cancel {names}{where}"
+    )
 
 
 def _stage_jobs(root: Path, chosen: Sequence[Path], others: Sequence[Path], queue: slurm.Queue) -> dict[Path, Queued]:
@@ -108,8 +112,8 @@ def _stop_processes(chosen: Sequence[Path]) -> list[str | Fault]:
 
 def _result(folder: Path, pid: int) -> str:
     if is_locked(folder):
-        return f"process {pid} was told to stop and may be saving; if it stays, end it: kill -9 {pid}"
-    return f"process {pid} has stopped; with launcher=local it was its whole command"
+        return f"process {pid} received SIGTERM and may still be saving; if it does not end, type: kill -9 {pid}"
+    return f"process {pid} has stopped; with launcher=local this ended the whole command"
 
 
 def _stop(folder: Path) -> int | str:
@@ -118,12 +122,12 @@ def _stop(folder: Path) -> int | str:
         return f"it is {state(folder)}: no job and no process works on it"
     note = read_note(folder)
     if note is None:
-        return "a process has just begun it: try again in a few seconds"
+        return "a process has just started it: try again in a few seconds"
     host, pid = note.host, note.pid
     if host != socket.gethostname():
-        return f"process {pid} works on it on {host}, which is another machine, and no job: end it there, kill {pid}"
+        return f"process {pid} works on it on another machine, {host}, and is not a job: end it there with kill {pid}"
     if not _has_open(pid, folder / "lock"):
-        return f"it is locked, but not by process {pid} of its progress.json: try again in a few seconds"
+        return f"it is locked, but not by process {pid}, which its progress.json names: try again in a few seconds"
     os.kill(pid, signal.SIGTERM)
     return pid
 

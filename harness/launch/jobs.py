@@ -10,7 +10,8 @@ from pathlib import Path
 from submitit.helpers import Checkpointable
 
 from harness.core.errors import Diverged
-from harness.runs import record
+from harness.launch.staging import stage_in
+from harness.runs import progress, record
 from harness.runs.changed import set_aside
 from harness.runs.execute import execute, train_alone
 from harness.runs.folder import Fault, has_record, readable
@@ -31,7 +32,7 @@ class StageJob(Checkpointable):
 
     def __call__(self) -> None:
         """Train the stage, or continue its training."""
-        run = load(Path(self.folder))
+        run = stage_in(load(Path(self.folder)))
         with suppress(Diverged):
             train_alone(run, run.stage_runs[self.index])
 
@@ -41,12 +42,12 @@ class RunJob(Checkpointable):
     """Does the remaining work of a frozen run; an error is written to its failure.md and ends the process."""
 
     folder: str
-    parent: Multirun | None
+    sweep: Multirun | None
 
     def __call__(self) -> None:
         """Execute the run, or continue it."""
         run = load(Path(self.folder))
-        execute(run, sender(run, self.parent))
+        execute(stage_in(run), sender(run, self.sweep))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def freeze(runs: list[Run]) -> list[Run]:
     return left
 
 
-def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ()) -> list[Job]:
+def jobs(runs: list[Run], sweep: Multirun | None, going: Collection[Path] = ()) -> list[Job]:
     """The jobs for a list of runs: each shared stage once, parents before children, and then the runs.
 
     going: folders of stages that jobs of earlier commands already train.
@@ -96,8 +97,15 @@ def jobs(runs: list[Run], parent: Multirun | None, going: Collection[Path] = ())
                 work = StageJob(str(run.folder), index)
                 stages[stage_run.fingerprint] = Job(work, stage_run.folder, after=list(shared))
             shared.append(stage_run)
-        of_runs.append(Job(RunJob(str(run.folder), parent), run.folder, after=shared))
+        of_runs.append(Job(RunJob(str(run.folder), sweep), run.folder, after=shared))
     return [*stages.values(), *of_runs]
+
+
+def note_waits(runs: list[Run], todo: list[Job]) -> None:
+    """Note in the folder of each run what its job waits for."""
+    after = {job.folder: job.after for job in todo}
+    for run in runs:
+        progress.note_waits(run, after[run.folder])
 
 
 def _redo(run: Run) -> None:

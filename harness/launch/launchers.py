@@ -19,22 +19,22 @@ def launch(runs: list[Run], show: Show) -> int:
     """Do the remaining work of the runs with their launcher; return 1 if a run failed, else 0."""
     chosen, world = launcher(runs[0].config), join()
     if world.size > 1 and not isinstance(chosen, Local):
-        raise UserError("Started by torchrun or srun, its processes do the work themselves: say launcher=local.")
+        raise UserError("Under torchrun or srun, the processes that they start do the work: set launcher=local.")
     chosen.run(runs, world.on_main(lambda: _prepare_tracking(runs)), show)
     return world.on_main(lambda: int(any(run.state == "failed" for run in runs)))
 
 
 def _prepare_tracking(runs: list[Run]) -> Multirun | None:
-    """Prepare the tracking store, put runs that are over into the outbox, and return the runs' MLflow parent."""
+    """Prepare the tracking store, put runs that are over into the outbox, and return the runs' sweep."""
     if not enabled(runs[0].config):
         return None
     for run in {run.config.data["name"]: run for run in runs}.values():
         tracking.prepare(run.config)
-    parent = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None
+    sweep = tracking.multirun(_title(runs), runs) if len(runs) > 1 else None
     for run in runs:
         if run.state in (*OVER, "failed"):
-            enqueue(run, parent)
-    return parent
+            enqueue(run, sweep)
+    return sweep
 
 
 LAUNCHERS = {"local": Local, "processes": Processes, "slurm": Slurm}
@@ -42,12 +42,12 @@ LAUNCHERS = {"local": Local, "processes": Processes, "slurm": Slurm}
 
 
 def launcher(config: Config) -> Local | Processes | Slurm:
-    """The launcher of a config; UserError if its name is unknown or a field is wrong."""
+    """The launcher of a config, with what it changes for the method; UserError if its name or a field is wrong."""
     fields = dict(config.launcher)
     name = fields.pop("name")
     if name not in LAUNCHERS:
         raise UserError(f"There is no launcher called '{name}'. {near(name, LAUNCHERS)}")
-    return make(LAUNCHERS[name], "launcher", fields)
+    return Slurm.of(config) if name == "slurm" else make(LAUNCHERS[name], "launcher", fields)
 
 
 def _title(runs: list[Run]) -> str:

@@ -29,17 +29,17 @@ class Local:
         """Number of processes that work on a run."""
         return join().size
 
-    def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
+    def run(self, runs: list[Run], sweep: Multirun | None, show: Show) -> None:
         """Do the remaining work of the runs."""
         names = join().on_main(lambda: [run.name for run in freeze(runs)])
         left = [run for run in runs if run.name in names]
         bars = show.bars(len(left))
         for run in left:
             try:
-                bars.finished(run, execute(run, Watches(bars, sender(run, parent))))
+                bars.finished(run, execute(run, Watches(bars, sender(run, sweep))))
             except RunFailed as error:
                 bars.failed(run, str(error))
                 if join().size > 1:
                     sys.exit(1)
             except Lost as error:
-                sys.exit(f"{run.name}: {error}. The same command goes on from here.")
+                sys.exit(f"{run.name}: {error}. The same command continues.")

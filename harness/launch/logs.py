@@ -38,7 +38,7 @@ def tails(folder: Path, lines: int) -> Iterator[str]:
         yield from tail(path, lines)
         yield ""
     if not paths:
-        yield "No job of its own has printed anything: with launcher=local that stands where the command was typed."
+        yield "It has no job that printed anything. With launcher=local, look where you typed the command."
         yield f"Its files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
     if (folder / "config.yaml").exists() and state(folder) == "failed":
         yield f"{folder / 'failure.md'}:"

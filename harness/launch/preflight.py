@@ -11,11 +11,14 @@ import psutil
 import torch
 from torch import nn
 
+from harness.core import registry
+from harness.core.dataset import Dataset
 from harness.core.device import choose_device, computing
 from harness.core.errors import UserError, short
 from harness.core.files import check_locks
 from harness.core.loader import check_sharing
 from harness.core.settings import flatten
+from harness.core.text import counted
 from harness.evaluation import evaluator
 from harness.evaluation.metric import Metric
 from harness.evaluation.selection import with_steps
@@ -25,7 +28,7 @@ from harness.runs.changed import outdated
 from harness.runs.execute import described
 from harness.runs.folder import OVER, failure_reason, readable
 from harness.runs.record import Origin, Record
-from harness.runs.run import Run, fingerprint
+from harness.runs.run import UNKNOWN, Run, fingerprint
 from harness.tracking import store, tags
 from harness.training import weights as foreign
 from harness.training.batches import check_shares
@@ -45,11 +48,27 @@ PROBE_SECONDS = 0.5
 
 def check_all(runs: list[Run]) -> list[Run]:
     """Return the runs without duplicates; UserError, before anything is written, with all that is wrong with them."""
-    if not runs:
-        raise UserError("The sweep is empty: give at least one value to each swept key, such as seed=0,1,2.")
-    unique = {run.fingerprint: run for run in runs}
-    _refuse(partial(_check, run) for run in unique.values())
-    return list(unique.values())
+    unique = _different(runs)
+    _refuse(partial(_check, run) for run in unique)
+    return unique
+
+
+def check_plan(runs: list[Run]) -> list[Run]:
+    """Return the runs without duplicates; UserError with all that is wrong with them, except for missing files."""
+    unique = _different(runs)
+    for run in unique:
+        _refuse(partial(check, run) for check in (check_settings, _check_init, _check_batches))
+    return unique
+
+
+def lacking(runs: list[Run]) -> list[str]:
+    """What is wrong with the files of runs: data, weights or outliers are missing, or not those that are needed."""
+    checks: list[Callable[[], object]] = []
+    for run in runs:
+        data = registry.build("data", run.config.data)  # run.data may be a stand-in
+        checks += [partial(_check_data, run, data), partial(_check_outliers, run)]
+        checks += [partial(fetch.require_here, run.config.init)] if run.config.init else []
+    return _messages(checks)
 
 
 def ready_to_judge(runs: list[Run]) -> None:
@@ -57,7 +76,8 @@ def ready_to_judge(runs: list[Run]) -> None:
 
     This is checked before training, which may take days.
     """
-    _refuse(check for run in _by_evaluation(runs) for check in _checks_of_evaluation(run))
+    checks = [check for run in _by_evaluation(runs) for check in _checks_of_evaluation(run)]
+    _refuse([*checks, *(check for run in runs for check in _checks_of_judges(run))])
 
 
 def missing(runs: list[Run]) -> list[str]:
@@ -65,7 +85,7 @@ def missing(runs: list[Run]) -> list[str]:
     lines: dict[str, None] = {}
     for run in _by_evaluation(runs):
         selection = evaluator.selection(run.config.protocol)
-        for part in (*evaluator.metrics(run.config.protocol, run.method.gives).values(), *filter(None, [selection])):
+        for part in (*evaluator.metrics(run.config.protocol, run.gives).values(), *filter(None, [selection])):
             lines |= dict.fromkeys(part.missing(run.config.extractors))
     return list(lines)
 
@@ -82,7 +102,7 @@ def slow_precision(runs: list[Run], slower: Callable[[], float] | None = None) -
         return []
     return [
         f"bf16 is slow on this CPU: a convolution takes {factor:.1f} times as long as in fp32. "
-        "precision=fp32 walk_precision=fp32, or a GPU, is faster."
+        "To go faster, set precision=fp32 walk_precision=fp32, or use a GPU."
     ]
 
 
@@ -111,8 +131,8 @@ def other_code(runs: list[Run]) -> dict[str, str]:
     for run in runs:
         if run.state != "running" and (parts := outdated(run)):
             roots = [str(part) for part in parts if not part.follows]
-            more = ", and what follows from it" if len(roots) < len(parts) else ""
-            sentences[run.name] = f"{run.name} is {run.state}, but would not be the same now: {', '.join(roots)}{more}."
+            more = ", and everything that depends on it" if len(roots) < len(parts) else ""
+            sentences[run.name] = f"{run.name} is {run.state}, but it is out of date: {', '.join(roots)}{more}."
     return sentences
 
 
@@ -129,11 +149,11 @@ def check_code(runs: list[Run]) -> list[str]:
     begun = [sentence for name, sentence in sentences.items() if name not in over]
     if begun and not runs[0].config.mixed:
         raise UserError(
-            "\n".join(begun) + "\nTo set this aside and make it again: the same command with redo=true. To go on from "
-            "it with the present code: mixed=true; such runs are not ranked."
+            "\n".join(begun) + "\nTo set this aside and start again, add redo=true to the command. To continue it with "
+            "the present code, add mixed=true; such runs are not ranked."
         )
     return [
-        f"{sentence} redo=true makes that again, and keeps the old record aside."
+        f"{sentence} redo=true does this part again, and keeps the old record."
         for name, sentence in sentences.items()
         if name in over
     ]
@@ -158,18 +178,18 @@ def check_settings(run: Run) -> None:
             check_sharing()
 
     # The net, the parts of the protocol, and the record at the end.
-    if "classify" in run.method.gives:
+    if run.method.has_net:
         model = build.check_net(run)
         if not chosen.elsewhere:
             _check_memory(model)
     if run.method.sampler.precision != "fp32":
-        raise UserError("Samples are drawn in fp32, so that their scores compare: drop method.sampler.precision.")
+        raise UserError("Samples are drawn in fp32, so that scores are comparable: remove method.sampler.precision.")
     if not evaluator.metrics(run.config.protocol):
-        raise UserError("protocol.metrics is empty, so nothing would be judged: leave at least one metric in it.")
-    if not evaluator.metrics(run.config.protocol, run.method.gives):
+        raise UserError("protocol.metrics is empty, so nothing would be evaluated: keep at least one metric in it.")
+    if not evaluator.metrics(run.config.protocol, run.gives):
         raise UserError(
-            f"method={run.config.method['name']} can only {' and '.join(run.method.gives)}, and protocol="
-            f"{run.config.protocol['id']} has no metric of that: choose another protocol."
+            f"method={run.config.method['name']} can only {' and '.join(run.method.gives)}, but protocol="
+            f"{run.config.protocol['id']} has no metric for that: choose another protocol."
         )
     evaluator.sampling(run.config.protocol)
     if selection := evaluator.selection(run.config.protocol):
@@ -188,7 +208,7 @@ def failed_before(runs: list[Run]) -> list[str]:
     """A line on each run that failed before and is not tried again: why, and how to try it."""
     return [
         f"{run.name} failed before: {readable(run.folder, failure_reason)}\n"
-        f"  It is left alone: retry=true tries it again, and {run.folder / 'failure.md'} says more."
+        f"  It is skipped; retry=true tries it again. See {run.folder / 'failure.md'}."
         for run in runs
         if run.state == "failed" and not run.config.retry
     ]
@@ -202,8 +222,8 @@ def long_warmups(runs: list[Run]) -> list[str]:
             how = stage_run.stage.training
             if how.warmup > (steps := how.steps(run.data.length("train"))):
                 lines[
-                    f"Stage {stage_run.name} of method={run.config.method['name']} takes {steps:,} steps, fewer than "
-                    f"its warmup={how.warmup:,}: its learning rate never reaches lr."
+                    f"Stage {stage_run.name} of method={run.config.method['name']} takes {counted(steps, 'step')}, "
+                    f"fewer than its warmup={how.warmup:,}: its learning rate never reaches lr."
                 ] = None
     return list(lines)
 
@@ -218,22 +238,34 @@ def without_recipe(runs: list[Run]) -> list[str]:
             if how.most_images and how.most_images < how.epochs * images:
                 lines[
                     f"method={method} has no recipe for data={data}: stage {stage_run.name} takes "
-                    f"{how.most_images / images:.3g} epochs, {how.most_images:,} images, and not its {how.epochs:g}. "
-                    f"python -m harness search method={method} data={data} tunes it."
+                    f"{how.most_images / images:.3g} epochs, {how.most_images:,} images, instead of {how.epochs:g}. "
+                    f"To tune it: python -m harness search method={method} data={data}"
                 ] = None
     return list(lines)
 
 
+def _different(runs: list[Run]) -> list[Run]:
+    """The runs without duplicates; UserError if there are none."""
+    if not runs:
+        raise UserError("The sweep is empty: give at least one value to each swept key, such as seed=0,1,2.")
+    return list({run.fingerprint: run for run in runs}.values())
+
+
 def _refuse(checks: Iterable[Callable[[], object]]) -> None:
     """Make all checks; UserError with each distinct message of those that fail."""
+    if messages := _messages(checks):
+        raise UserError("\n".join(messages))
+
+
+def _messages(checks: Iterable[Callable[[], object]]) -> list[str]:
+    """Make all checks; return each distinct message of those that fail."""
     messages: dict[str, None] = {}
     for check in checks:
         try:
             check()
         except UserError as error:
             messages[str(error)] = None
-    if messages:
-        raise UserError("\n".join(messages))
+    return list(messages)
 
 
 def _by_evaluation(runs: list[Run]) -> list[Run]:
@@ -241,9 +273,7 @@ def _by_evaluation(runs: list[Run]) -> list[Run]:
     needs = ("data", "protocol", "extractors")
     by_needs: dict[str, Run] = {}
     for run in runs:
-        by_needs[
-            fingerprint([run.method.gives, run.method.outliers, *(getattr(run.config, part) for part in needs)])
-        ] = run
+        by_needs[fingerprint([run.gives, run.method.outliers, *(getattr(run.config, part) for part in needs)])] = run
     return list(by_needs.values())
 
 
@@ -251,7 +281,7 @@ def _checks_of_evaluation(run: Run) -> Iterator[Callable[[], object]]:
     """The checks before an evaluation, each on its own, so that all that they find is told at once."""
     protocol, weights = run.config.protocol, run.config.extractors
     samples, selection = evaluator.sampling(protocol), evaluator.selection(protocol)
-    metrics = evaluator.metrics(protocol, run.method.gives)
+    metrics = evaluator.metrics(protocol, run.gives)
     yield partial(_check_classes, run)
     if run.method.outliers:
         yield partial(_check_starts, run, samples.count)
@@ -260,6 +290,12 @@ def _checks_of_evaluation(run: Run) -> Iterator[Callable[[], object]]:
     if selection:
         yield partial(selection.ready, run.data, weights)
     yield partial(_check_keys, run, metrics)
+
+
+def _checks_of_judges(run: Run) -> Iterator[Callable[[], object]]:
+    """The checks of the runs that judge a run's samples: not the same for two runs of one protocol."""
+    for name, metric in evaluator.metrics(run.config.protocol, run.gives).items():
+        yield partial(_at_entry, name, partial(build.check_judge, run, metric))
 
 
 def _at_entry(name: str, check: Callable[[], object]) -> None:
@@ -276,7 +312,7 @@ def _check_classes(run: Run) -> None:
     absent = [name for name, n in zip(run.data.classes, counts, strict=True) if not n]
     if absent:
         names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-        raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add some.")
+        raise UserError(f"The test split of {run.config.data['name']} has no image of {names}: add at least one.")
 
 
 def _check_starts(run: Run, count: int) -> None:
@@ -287,8 +323,8 @@ def _check_starts(run: Run, count: int) -> None:
     if most is not None and most < count:
         raise UserError(
             f"protocol={run.config.protocol['id']} compares {count:,} samples, of each class in turn where there are "
-            f"labels, and method={run.config.method['name']} gives {most:,}: add images, or choose another protocol. "
-            f"protocol.samples.count={most} is another protocol by its hash."
+            f"labels, but method={run.config.method['name']} gives {most:,}: add images, or choose another protocol. "
+            f"protocol.samples.count={most} changes the protocol's hash."
         )
 
 
@@ -305,7 +341,7 @@ def _check_keys(run: Run, metrics: dict[str, Metric]) -> None:
     if shared:
         lines = [
             f"protocol.metrics.{other} and protocol.metrics.{name} both give {', '.join(keys[:3])}"
-            f"{', …' * (len(keys) > 3)}: leave one of them out, such as by ~protocol.metrics.{name}."
+            f"{', …' * (len(keys) > 3)}: leave one of them out, for example with ~protocol.metrics.{name}."
             for (other, name), keys in shared.items()
         ]
         raise UserError("\n".join(lines))
@@ -317,8 +353,8 @@ def _check_places(run: Run) -> None:
         path = Path(getattr(run.config, key)).absolute()
         if key == "runs" and (odd := [sign for sign in MEANT_OTHERWISE if sign in str(path)]):
             raise UserError(
-                f"runs={path}: the path of a folder of runs has no {' or '.join(odd)}, as databases, URIs and SLURM "
-                "take them for signs of their own. Choose another folder with runs=FOLDER."
+                f"runs={path}: the path of a folder of runs must not contain {' or '.join(odd)}, which has a special "
+                "meaning in databases, URIs or SLURM. Choose another folder with runs=FOLDER."
             )
         try:
             existing = next(folder for folder in (path / NAME, path, *path.parents) if folder.exists())
@@ -327,7 +363,7 @@ def _check_places(run: Run) -> None:
                 f"{key}={short(str(path))}: {error.strerror}. Choose another folder: {key}=FOLDER."
             ) from None
         if not existing.is_dir():
-            raise UserError(f"{key}={path}: {existing} is no folder. Choose another one: {key}=FOLDER.")
+            raise UserError(f"{key}={path}: {existing} is not a folder. Choose another one: {key}=FOLDER.")
 
 
 def _check_steps(run: Run, steps: int) -> None:
@@ -335,7 +371,7 @@ def _check_steps(run: Run, steps: int) -> None:
     try:
         with_steps(run.method, steps)
     except ValueError as error:
-        raise UserError(f"protocol.selection: of the sampler's steps it tries {short(steps)}: {error}") from None
+        raise UserError(f"protocol.selection tries {short(steps)} steps of the sampler: {error}") from None
 
 
 def _check_memory(model: nn.Module) -> None:
@@ -344,7 +380,7 @@ def _check_memory(model: nn.Module) -> None:
     if size > (most := psutil.virtual_memory().total):
         raise UserError(
             f"The weights of this net take {size / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB of memory: "
-            "choose a smaller one by the fields of model."
+            "choose a smaller net with the fields of model."
         )
 
 
@@ -359,12 +395,24 @@ def _computes_bf16_here(run: Run) -> bool:
 def _check(run: Run) -> None:
     """Build the parts of a run that are cheap to build; UserError if one is wrong."""
     check_settings(run)
+    _check_data(run, run.data)
+    _check_init(run)
+    _check_outliers(run)
+    _check_batches(run)
 
-    # Data, initial weights and outliers.
-    if "classify" in run.method.gives and not run.stage_runs and not run.init:
+
+def _check_data(run: Run, data: Dataset) -> None:
+    """UserError if files of the data, or extra images that are still to be trained on, are missing or others."""
+    data.ready()
+    if data.extra and not all(stage_run.ended for stage_run in run.stage_runs):
+        data.extra.ready(data.shape)
+
+
+def _check_init(run: Run) -> None:
+    """UserError if the run needs initial weights and has none, or has some that do not fit its net."""
+    if run.method.has_net and not run.stage_runs and not run.init:
         raise UserError(f"method={run.config.method['name']} trains nothing, so it needs weights: init=PATH.")
-    run.data.ready()
-    if run.config.init:
+    if run.config.init and run.init != UNKNOWN:
         path, model = fetch.local(run.config.init), build.untrained(run, "meta")
         try:
             foreign.check(foreign.read(path, foreign.marked(run.init or "")), model.net, path)
@@ -373,10 +421,17 @@ def _check(run: Run) -> None:
             raise UserError(
                 f"{error}" + (f"\n  {run.config.init} fits {' '.join(entry.fits)}" if entry else "")
             ) from None
+
+
+def _check_outliers(run: Run) -> None:
+    """UserError if outliers are missing, or some of them are starts too."""
     outliers = build.outliers(run)
     outliers.ready()
     outliers.require_apart()
 
+
+def _check_batches(run: Run) -> None:
+    """UserError if a batch is larger than the training split."""
     images = run.data.length("train")
     for stage_run in run.stage_runs:
         for field in ("batch", "real_batch"):

@@ -17,7 +17,7 @@ from submitit.helpers import environment_variables
 
 from harness.core.settings import settings
 from harness.core.signals import in_main_thread
-from harness.launch.jobs import Job, freeze, jobs
+from harness.launch.jobs import Job, freeze, jobs, note_waits
 from harness.launch.show import Show
 from harness.launch.snapshot import environment, snapshot
 from harness.runs.run import Run
@@ -52,13 +52,14 @@ class Processes:
         if not 1 <= self.parallel <= MOST:
             raise ValueError(f"parallel must be 1 or more, and at most {MOST:,}, not {self.parallel}")
 
-    def run(self, runs: list[Run], parent: Multirun | None, show: Show) -> None:
+    def run(self, runs: list[Run], sweep: Multirun | None, show: Show) -> None:
         """Do the remaining work of the runs; if this process is interrupted, its jobs save and leave."""
         root, left = runs[0].root, freeze(runs)
         if not left:
             return
         folder, spread = _job_folder(root), {str(run.folder) for run in left if run.config.device in ("auto", "cuda")}
-        waiting, gpus = jobs(left, parent), visible_gpus()
+        waiting, gpus = jobs(left, sweep), visible_gpus()
+        note_waits(left, waiting)
         going: list[tuple[submitit.Job[None], str | None]] = []
         with show.states(left) as refresh, environment_variables(**environment(snapshot(root))):
             try:

@@ -11,7 +11,10 @@ from harness.core.errors import UserError
 from harness.core.files import read_json, valid_name, write_json
 
 NAMES = "harness-"
-"""Prefix of the names of our jobs."""
+"""Beginning of the last part of our jobs' names, which is the array's own."""
+
+OURS = re.compile(rf"([\w.+-]+-)?{NAMES}[0-9a-f]{{8}}")
+"""The names of our jobs; those of older versions had the last part only."""
 
 PATIENCE = 60
 """Time limit of a SLURM command, in seconds; SLURM itself gives up after about 30 if the controller is down."""
@@ -96,7 +99,7 @@ def queue() -> Queue:
     if not shutil.which("squeue"):
         return {}
     lines = _output("squeue", "--me", "--noheader", "--array", "--format=%j|%K|%i|%T|%r")
-    rows = [line.split("|", 4) for line in lines if line.startswith(NAMES)]
+    rows = [line.split("|", 4) for line in lines if OURS.fullmatch(line.partition("|")[0])]
     return {(name, _index(task)): Queued(*about) for name, task, *about in rows}
 
 
@@ -146,6 +149,6 @@ def _output(*command: str) -> list[str]:
     else:
         return process.stdout.splitlines()
     raise UserError(
-        f"{command[0]} cannot tell: {problem}\nJobs that run go on, and nothing was changed. Once `scontrol ping` "
+        f"{command[0]} failed: {problem}\nRunning jobs continue, and nothing was changed. When `scontrol ping` "
         "finds the controller, type the same command again."
     )

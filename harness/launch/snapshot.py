@@ -7,23 +7,16 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.files import read_json, write_json
-from harness.core.providers import FOLDERS, ROOMS, Provider, folder_code, installed
+from harness.core.providers import FOLDERS
+from harness.core.sources import inside, sources
 from harness.runs.origin import NOTE, commit, edited_files, tracked_diff, untracked
 
 log = logging.getLogger(__name__)
-
-PACKAGES = ("harness", "harness.methods", "harness.datasets", "harness.configs", "harness.reports")
-"""The packages to copy; a checkout has them side by side, a copy has them nested in `harness`."""
-
-NOTES = ("METADATA", "PKG-INFO", "entry_points.txt")
-"""The files by which Python finds an installed package's entry points."""
 
 LOCAL = "harness/configs/local/"
 """Where a user's own paths and addresses stand. A job has its frozen config, and a copy is kept for others to read."""
@@ -44,14 +37,18 @@ def snapshot(root: Path) -> Path:
         if folder.exists() and not _is_intact(folder):
             aside = folder.with_name(f"{folder.name}-altered-{secrets.token_hex(4)}")
             folder.rename(aside)
-            log.warning("%s did not hold the code that it is named for. It is now %s, and copied anew.", folder, aside)
+            log.warning(
+                "%s did not contain the code that its name stands for. It was moved to %s, and the code copied again.",
+                folder,
+                aside,
+            )
         if not folder.exists():
             _copy(files, origin, folder)
     except OSError as error:
         if not folder.exists():  # else another command has just written the same content
             raise UserError(
-                f"The code cannot be copied to {folder} ({error.strerror}). Make room or mend its folder, and type "
-                "the same command again."
+                f"The code cannot be copied to {folder} ({error.strerror}). Free disk space or make the folder "
+                "writable, and type the same command again."
             ) from None
     return folder
 
@@ -66,7 +63,7 @@ def _hash(files: dict[str, Path], origin: dict[str, Any]) -> str:
 
 def _is_intact(folder: Path) -> bool:
     """Whether a copy holds what it is named for: no file changed, missing or added."""
-    files = {path.relative_to(folder).as_posix(): path for path in _inside(folder) if path != folder / NOTE}
+    files = {path.relative_to(folder).as_posix(): path for path in inside(folder) if path != folder / NOTE}
     try:
         return _hash(files, read_json(folder / NOTE)) == folder.name
     except (OSError, ValueError):
@@ -91,42 +88,5 @@ def environment(code: Path) -> dict[str, str]:
 
 
 def _files() -> dict[str, Path]:
-    """The files by their names in a copy: those of the harness, without the user's own, and the parts of others."""
-    files: dict[str, Path] = {}
-    for package in PACKAGES:
-        spec = find_spec(package)
-        assert spec and spec.submodule_search_locations, package  # our own packages
-        folder = Path(spec.submodule_search_locations[0])
-        files |= {
-            f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": path for path in _inside(folder)
-        }
-    # A folder's modules are copied into the packages of their kinds.
-    for (kind, _), path in folder_code().items():
-        files[f"{ROOMS[kind].replace('.', '/')}/{path.name}"] = path
-    for provider in installed():
-        files |= _installed_files(provider)
-    return {name: path for name, path in files.items() if not name.startswith(LOCAL)}
-
-
-def _installed_files(provider: Provider) -> dict[str, Path]:
-    """The files of an installed package, and those by which Python finds its entry points, by their names in a copy."""
-    if provider.distribution is None:
-        return {}
-    spec = find_spec(provider.package)
-    assert spec, provider.package  # it was found before
-    files = {
-        f"{provider.package}/{path.relative_to(folder).as_posix()}": path
-        for folder in map(Path, spec.submodule_search_locations or [])
-        for path in _inside(folder)
-    }
-    if spec.origin and not spec.submodule_search_locations:  # a single module
-        files[f"{provider.package}.py"] = Path(spec.origin)
-    notes = [file for file in provider.distribution.files or [] if file.name in NOTES]
-    return files | {file.as_posix(): Path(str(file.locate())) for file in notes}
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    """The files below a folder, without what Python compiles from them."""
-    for path in folder.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.relative_to(folder).parts:
-            yield path
+    """The files to copy by their names in a copy: all of the code, without the user's own."""
+    return {name: path for name, path in sources().items() if not name.startswith(LOCAL)}

@@ -11,24 +11,25 @@ from typing import Literal
 
 from harness.core.errors import UserError, printable
 from harness.core.files import read_lines
+from harness.core.text import counted
 from harness.evaluation.score import Score
 from harness.launch import queue
 from harness.launch.queue import Ended, Queued, Submitted, submitted
 from harness.runs import record
 from harness.runs.folder import OVER, Fault, RunState, failure_reason, has_record, is_locked, readable, state
-from harness.runs.progress import read_note
+from harness.runs.progress import WAITING, WAITS, Note, read_note, read_waits
 from harness.runs.record import Record
 
 RowState = RunState | Literal["unreadable"]
 
-WAITING = "no job: the same command submits it again"
+NO_JOB = "no job: the same command submits it again"
 
 
 @dataclass(frozen=True)
 class StatusRow:
     """A run or a shared stage: its state, progress, seconds left, job and last error.
 
-    going: whether it will progress without another command.
+    rate: what it does in a second. going: whether it will progress without another command.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StatusRow:
     job: str = ""
     error: str = ""
     going: bool = False
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Jobs:
         if self.silence or of in ("running", *OVER):
             return ""
         ended = self.ended.get(job.key)
-        return f"{ended.id} {ended.state}" if ended else WAITING if of == "queued" else ""
+        return f"{ended.id} {ended.state}" if ended else NO_JOB if of == "queued" else ""
 
 
 def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
@@ -82,8 +84,9 @@ def rows(folders: Sequence[Path], jobs: Jobs) -> list[StatusRow]:
 
 
 def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
-    """One row for each shared stage below a folder of runs whose job is queued or running."""
-    found = [readable(folder, lambda path: _stage(path, jobs)) for folder in stage_folders(root)]
+    """One row for each shared stage below a folder of runs whose job is queued or running, or that a run waits for."""
+    folders = sorted({*stage_folders(root), *_waited_for(root)})
+    found = [readable(folder, lambda path: _stage(path, jobs)) for folder in folders]
     rows = [_unreadable(row, "stage ") if isinstance(row, Fault) else row for row in found]
     return [row for row in rows if row is not None]
 
@@ -91,18 +94,24 @@ def stages(root: Path, jobs: Jobs) -> list[StatusRow]:
 def stage_folders(root: Path) -> list[Path]:
     """The folders of stages that were submitted as separate jobs and are neither done nor diverged."""
     submitted_folders = {path.parent for path in (root / "stages").glob("*/job.json")}
-    return sorted(
-        folder
-        for folder in submitted_folders
-        if not any((folder / end).exists() for end in ("done.json", "diverged.json"))
-    )
+    return sorted(folder for folder in submitted_folders if not _ended(folder))
+
+
+def _waited_for(root: Path) -> set[Path]:
+    """The folders of stages that runs without a record wait for and that are neither done nor diverged."""
+    waiting = [path.parent for path in root.glob(f"*/{WAITS}") if not has_record(path.parent)]
+    found = [waits for folder in waiting if isinstance(waits := readable(folder, read_waits), dict)]
+    return {folder for waits in found for folder in waits.values() if not _ended(folder)}
+
+
+def _ended(stage: Path) -> bool:
+    return any((stage / end).exists() for end in ("done.json", "diverged.json"))
 
 
 def summary(rows: Sequence[StatusRow]) -> str:
     """A line with the number of rows in each state."""
     counts = Counter(row.state for row in rows).most_common()
-    total = f"{len(rows):,} run{'s' * (len(rows) != 1)}"
-    return ": ".join(filter(None, [total, ", ".join(f"{n:,} {state}" for state, n in counts)]))
+    return ": ".join(filter(None, [counted(len(rows), "run"), ", ".join(f"{n:,} {state}" for state, n in counts)]))
 
 
 def duration(seconds: float) -> str:
@@ -129,7 +138,7 @@ def _row(folder: Path, jobs: Jobs) -> StatusRow:
     run_state = state(folder)
     job = submitted(folder)
     told = jobs.told(job, run_state) if job else ""
-    going = run_state == "running" or jobs.has(job) or (run_state == "queued" and told != WAITING)
+    going = run_state == "running" or jobs.has(job) or (run_state == "queued" and told != NO_JOB)
     error = failure_reason(folder) if run_state == "failed" else ""
     return _with_progress(folder, StatusRow(printable(folder.name), run_state, job=told, error=error, going=going))
 
@@ -139,15 +148,33 @@ def _unreadable(fault: Fault, kind: str = "") -> StatusRow:
 
 
 def _with_progress(folder: Path, row: StatusRow) -> StatusRow:
-    """The row with the run's progress added, if the run was started."""
+    """The row with the run's progress added, if the run was started, or with the stage that it waits for."""
     note = read_note(folder) if row.state != "queued" else None
     if note is None:
-        return row
-    attempts = f"  (begun {note.attempt} times)" if note.attempt > 1 else ""
+        return replace(row, progress=_waiting(folder) if row.state == "queued" else "")
+    if row.state == "running" and note.what.startswith(WAITING) and (waiting := _waiting(folder)):
+        return replace(row, progress=waiting, job=row.job or f"{note.host}:{note.pid}")
+    attempts = f"  (started {note.attempt} times)" if note.attempt > 1 else ""
     row = replace(row, progress=f"{note.what} {note.done:,}/{note.total:,}  {note.words}".rstrip() + attempts)
     if row.state != "running":
         return row
-    return replace(row, left=note.seconds_left, job=row.job or f"{note.host}:{note.pid}")
+    return replace(row, left=note.seconds_left, rate=_rate(note), job=row.job or f"{note.host}:{note.pid}")
+
+
+def _waiting(folder: Path) -> str:
+    """Which stage a run waits for, and how far that is; empty if it waits for none."""
+    for name, stage in read_waits(folder).items():
+        if not _ended(stage):
+            note = read_note(stage) if is_locked(stage) else None
+            if note is None:
+                return f"waits for stage {name}"
+            left = "" if note.seconds_left is None else f", {duration(note.seconds_left)} left"
+            return f"waits for stage {name}: {note.done:,}/{note.total:,}{left}"
+    return ""
+
+
+def _rate(note: Note) -> float | None:
+    return (note.total - note.done) / note.seconds_left if note.seconds_left else None
 
 
 def _stage(folder: Path, jobs: Jobs) -> StatusRow | None:
@@ -157,7 +184,10 @@ def _stage(folder: Path, jobs: Jobs) -> StatusRow | None:
         return None
     lines = read_lines(folder / "metrics.jsonl")
     stage_state: RunState = "running" if going else "interrupted" if lines else "queued"
+    told = jobs.told(job, stage_state) if job else ""
+    name = f"stage {printable(folder.name)}"
+    if going and (note := read_note(folder)):
+        progress, at = f"{note.done:,}/{note.total:,}  {note.words}".rstrip(), told or f"{note.host}:{note.pid}"
+        return StatusRow(name, stage_state, progress, note.seconds_left, at, going=True, rate=_rate(note))
     progress = f"step {lines[-1]['step']:,}" if lines else ""
-    return StatusRow(
-        f"stage {folder.name}", stage_state, progress, job=jobs.told(job, stage_state) if job else "", going=True
-    )
+    return StatusRow(name, stage_state, progress, job=told, going=True)

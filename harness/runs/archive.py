@@ -86,7 +86,7 @@ def write(path: Path, runs: Sequence[Run], code: Path, weights: bool = False, sa
     UserError if there is a file of that name, or if a run has no record, weights or samples.
     """
     if path.exists():
-        raise UserError(f"{path} is there already: choose another name, out=FILE.zip, or remove it.")
+        raise UserError(f"{path} exists already: choose another name, out=FILE.zip, or remove it.")
     files: dict[str, Path] = {}
     for run in runs:
         files |= {f"{run.name}/{name}": file for name, file in _files(run, weights, samples).items()}
@@ -118,7 +118,7 @@ def environment() -> str:
 def read(path: Path, root: Path, adopt: Adopt) -> list[Run]:
     """Put the runs of an archive into a folder of runs, with a note of where they came from; return them.
 
-    UserError, with nothing written, if the archive is damaged or unsafe, or if one of its runs is there already.
+    UserError, with nothing written, if the archive is damaged or unsafe, or if one of its runs exists already.
     """
     _check_table(path)
     try:
@@ -176,30 +176,30 @@ def _check_table(path: Path) -> None:
         raise UserError(f"{path} cannot be read ({error.strerror}): name an archive that `export` wrote.") from None
     whole, locator, end = tail[:56], tail[56:76], tail[76:]
     if end[:4] != b"PK\x05\x06" or end[20:] != b"\0\0":
-        raise UserError(f"{path} is no archive of runs: name a file that `export` wrote.")
+        raise UserError(f"{path} is not an archive of runs: name a file that `export` wrote.")
     large = locator[:4] == b"PK\x06\x07"
     table = int.from_bytes(whole[40:48] if large and whole[:4] == b"PK\x06\x06" else end[12:16], "little")
     if table > LARGEST_TABLE or (large and whole[:4] != b"PK\x06\x06"):
-        raise UserError(f"{path} has a table of contents of {table:,} bytes, and at most {LARGEST_TABLE:,} are read.")
+        raise UserError(f"{path} has a table of contents of {table:,} bytes; the limit is {LARGEST_TABLE:,}.")
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> tuple[list[zipfile.ZipInfo], Contents]:
     """The files of an archive to unpack, and what it says of them; UserError if one is unsafe."""
     members = archive.infolist()
     if len(members) > MOST_FILES:
-        raise UserError(f"{path} holds {len(members):,} files, and at most {MOST_FILES:,} are unpacked.")
+        raise UserError(f"{path} holds {len(members):,} files; the limit is {MOST_FILES:,}.")
     for member in members:
         if reason := _fault(member):
             raise UserError(f"{path} is refused, nothing was written: its file {short(member.filename)} {reason}.")
     names = [member.filename.casefold() for member in members]
     if len({*names}) < len(names):
-        raise UserError(f"{path} is refused, nothing was written: it holds two files of one name.")
+        raise UserError(f"{path} is refused, nothing was written: two of its files have the same name.")
     if (size := sum(member.file_size for member in members)) > MOST_BYTES:
-        raise UserError(f"{path} would take {size:,} bytes when unpacked, and at most {MOST_BYTES:,} are.")
+        raise UserError(f"{path} would take {size:,} bytes when unpacked; the limit is {MOST_BYTES:,}.")
     # Read what it says of its files, which must be all that it holds.
     by_name = {member.filename: member for member in members}
     if LIST not in by_name:
-        raise UserError(f"{path} is no archive of runs: it holds no {LIST}.")
+        raise UserError(f"{path} is not an archive of runs: it holds no {LIST}.")
     contents = Contents.model_validate(parse_json(archive.read(LIST)))
     kept = [member for name, member in by_name.items() if name.rpartition("/")[2] not in IGNORED]
     listed = {*contents.files, LIST, ENVIRONMENT, CODE}
@@ -218,11 +218,11 @@ def _fault(member: zipfile.ZipInfo) -> str:
         return "is a link, a folder or a device"
     largest = next((largest for pattern, largest in KINDS if re.fullmatch(pattern, name)), None)
     if largest is None:
-        return "is none that a run has"
+        return "is not a file of a run"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-        return "is packed in another way than `export` does"
+        return "is compressed in another way than by `export`"
     limit = LARGEST_CONFIG if name.endswith("config.yaml") else largest
-    return f"has {member.file_size:,} bytes, and at most {limit:,} are unpacked" if member.file_size > limit else ""
+    return f"has {member.file_size:,} bytes; the limit is {limit:,}" if member.file_size > limit else ""
 
 
 def _unpack(
@@ -237,14 +237,14 @@ def _unpack(
             file.write(piece)
             left -= len(piece)
     if left or digests.get(member.filename, digest.hexdigest()) != digest.hexdigest():
-        raise UserError(f"{path} is damaged, nothing was written: {member.filename} is not what {LIST} lists.")
+        raise UserError(f"{path} is damaged, nothing was written: {member.filename} differs from its digest in {LIST}.")
 
 
 def _install(path: Path, scratch: Path, contents: Contents, root: Path, adopt: Adopt) -> list[Run]:
     """Check the unpacked runs, make their configs the reader's own, and move them into the folder of runs."""
     for name in contents.runs:
         if (root / valid_name(name)).exists():
-            raise UserError(f"{root / name} is there already: import into another folder, runs=FOLDER.")
+            raise UserError(f"{root / name} exists already: import into another folder, runs=FOLDER.")
     digest = sha256(path)
     note = Imported(archive=digest, created=datetime.now(UTC).isoformat(timespec="seconds"))
     for name in contents.runs:
@@ -269,4 +269,6 @@ def _check(run: Run, path: Path) -> None:
     config = run.config
     frozen = (run.fingerprint, run.series, config.method["name"], config.data["name"], config.seed, run.protocol.hash)
     if run.name != run.folder.name or said != frozen:
-        raise UserError(f"{path} is refused, nothing was written: config and record of {run.folder} are of two runs.")
+        raise UserError(
+            f"{path} is refused, nothing was written: config and record of {run.folder} belong to different runs."
+        )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,24 +11,27 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from harness.core.dataset import Dataset, Outliers, gather
+from harness.core.cache import kept
+from harness.core.dataset import Dataset, Outliers
 from harness.core.device import choose_device, keep_freed_memory
 from harness.core.distributed import join
 from harness.core.energy import EnergyModel, InMicroBatches
 from harness.core.errors import Damaged, UserError, first_line
-from harness.core.files import digest, read_checked
+from harness.core.files import digest, read_checked, valid_name
+from harness.core.loader import in_order
 from harness.core.method import Stage, State
 from harness.core.random import derive
 from harness.core.registry import build, files, find, make
 from harness.core.tensors import load_tensors
 from harness.evaluation.evaluator import Evaluation, metrics, sampling
-from harness.evaluation.metric import Subject
+from harness.evaluation.metric import Metric, Subject
 from harness.evaluation.reference import evenly
 from harness.evaluation.samples import Samples
 from harness.runs import changed, code, fetch
 from harness.runs.config import AUTO, Config, Part
 from harness.runs.origin import code_version
 from harness.runs.run import Run, StageRun, load
+from harness.runs.run import find as find_run
 from harness.training import weights
 from harness.training.batches import StageInputs
 
@@ -45,13 +49,14 @@ Model = TypeVar("Model", bound=EnergyModel)
 
 def untrained(run: Run, device: str = "cpu") -> EnergyModel:
     """The model with weights drawn from the run's seed; on the device "meta" it is only checked and takes no memory."""
-    model = _untrained(run.config.model, run.data, run.config.seed, device)
+    model = drawn(run.config.model, run.data, run.config.seed, device)
     if reason := _wrong_constants(model, run.data):
         raise UserError(f"{reason}.")
     return model
 
 
-def _untrained(model_part: Part, data: Dataset, seed: int, device: str) -> EnergyModel:
+def drawn(model_part: Part, data: Dataset, seed: int, device: str) -> EnergyModel:
+    """The model that a config describes, for data of this shape and these classes, with weights drawn from a seed."""
     part = dict(model_part)
     constants = {key: part.pop(key) for key in ("mean", "std") if key in part}
     with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -74,13 +79,14 @@ def check_net(run: Run) -> EnergyModel:
     The message names the nets of configs/model that take the image. They are tried in the same way, without weights.
     """
     data = run.data
-    model = _untrained(run.config.model, data, run.config.seed, "meta")
-    if not (reason := _refusal(model, data)):
+    model = drawn(run.config.model, data, run.config.seed, "meta")
+    question = [run.config.model, data.shape, len(data.classes)]
+    if not (reason := kept("nets", question, lambda: _refusal(model, data))):
         return model
     others = [f"model={name}" for name, part in shipped_models().items() if _takes(part, data)]
     raise UserError(
-        f"The net {run.config.model['name']} does not take images of {'x'.join(map(str, data.shape))}, those of "
-        f"data={run.config.data['name']}: {reason}. Nets that do: {', '.join(others)}."
+        f"The net {run.config.model['name']} does not accept images of {'x'.join(map(str, data.shape))}, the size of "
+        f"data={run.config.data['name']}: {reason}. Nets that accept them: {', '.join(others)}."
     )
 
 
@@ -96,14 +102,14 @@ def _refusal(model: EnergyModel, data: Dataset) -> str:
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         return "" if "meta" in str(error) else first_line(error).rstrip(".")
     expected, given = (1, len(data.classes)), tuple(getattr(logits, "shape", ()))
-    return "" if given == expected else f"it gives {given} in place of logits, {expected}"
+    return "" if given == expected else f"it gives {given} instead of logits, {expected}"
 
 
 def _takes(part: Part, data: Dataset) -> bool:
     if part.get("mean") == AUTO:  # which fits any data
         part = part | {"mean": [0.0] * data.shape[0], "std": [1.0] * data.shape[0]}
     try:
-        return not _refusal(_untrained(part, data, 0, "meta"), data)
+        return not _refusal(drawn(part, data, 0, "meta"), data)
     except UserError:  # as when its mean has another number of channels
         return False
 
@@ -171,7 +177,9 @@ def fill(model: EnergyModel, path: str, expected: str) -> None:
     """
     file = fetch.local(path)
     if digest(str(file)) != expected.partition(":")[0]:
-        raise UserError(f"init={path} has changed since this run was begun: put the old file back, or begin a new run.")
+        raise UserError(
+            f"init={path} has changed since this run was started: restore the old file, or start a new run."
+        )
     weights.fit(weights.read(file, weights.marked(expected)), model.net, file)
 
 
@@ -193,19 +201,18 @@ def check_accuracy(run: Run, model: EnergyModel) -> None:
     # Count the correct predictions, some images at a time.
     view, correct = data.view(split, "plain"), 0
     size, device = min(BATCH, run.config.microbatch or BATCH), next(model.parameters()).device
-    for first in range(0, len(indices), size):
-        images, labels = gather(view, [(index, 0) for index in indices[first : first + size]])
+    for images, labels in in_order(view, indices, size, run.config.workers):
         with torch.no_grad():
             correct += int((model.eval()(images.to(device)).argmax(1).cpu() == labels).sum())
 
     accuracy, bound = 100 * correct / len(indices), max(20, 300 / len(data.classes)) if least is None else least
     if accuracy < bound:
         raise UserError(
-            f"init={run.config.init}: the weights fit the net, yet of {len(indices)} {split} images only "
-            f"{accuracy:.1f} % are classified rightly, where at least {bound:.0f} % are expected. Usual causes: pixels "
-            "are standardised otherwise than in training (model.mean, model.std), another order of classes, or "
-            "untrained weights. "
-            "If all is as it should be, say init_accuracy=0."
+            f"init={run.config.init}: the weights fit the net, but of {len(indices)} {split} images only "
+            f"{accuracy:.1f} % are classified correctly; at least {bound:.0f} % are expected. Usual causes: pixels "
+            "are not standardised as in training (model.mean, model.std), the classes have another order, or the "
+            "weights are untrained. "
+            "If this accuracy is right, set init_accuracy=0."
         )
 
 
@@ -224,8 +231,8 @@ def require_trained(run: Run, needed: Sequence[StageRun]) -> None:
                 f"{run.name} has no trained model: its stage {stage.name} diverged or collapsed ({stage.folder})."
             )
         raise UserError(
-            f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. This "
-            f"trains it, or goes on with it: {run.config.command}"
+            f"{run.name} is not trained yet: there are no weights of its stage {stage.name} in {stage.folder}. To "
+            f"train it, or to continue its training: {run.config.command}"
         )
 
 
@@ -262,9 +269,7 @@ def _load(stage_run: StageRun, name: Literal["weights", "state"], device: torch.
         digest = read_checked(stage_run.folder / "done.json").get(name, "")
         return load_tensors(stage_run.folder / f"{name}.safetensors", device, digest)
     except Damaged as error:
-        raise UserError(
-            f"{error} Put a copy back, or train the stage again: the same command with redo=true."
-        ) from None
+        raise UserError(f"{error} Restore a copy, or train the stage again: the same command with redo=true.") from None
 
 
 def in_micro_batches(run: Run, model: Model) -> Model:
@@ -278,7 +283,7 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
     """The evaluation of the run's trained model under the run's protocol."""
     config, settings = run.config, sampling(run.config.protocol)
     starts = outliers(run)
-    model = load_trained(run, last_stage(run), device) if "classify" in run.method.gives else without_net(run)
+    model = load_trained(run, last_stage(run), device) if run.method.has_net else without_net(run)
     subject = Subject(
         in_micro_batches(run, model).requires_grad_(False),
         run.data,
@@ -287,9 +292,11 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         cache=run.root / "cache",
         weights=config.extractors,
         untrained=lambda: in_micro_batches(run, untrained(run)),
+        judge=cache(lambda name: judge(run, name, device)),
         constants={key: config.model[key] for key in ("mean", "std")},
         held_out=bool(run.stage_runs),
         outliers=None if run.method.outliers else starts,
+        workers=config.workers,
     )
     return Evaluation(
         subject,
@@ -299,13 +306,48 @@ def evaluation(run: Run, device: torch.device) -> Evaluation:
         config.protocol,
         run.folder,
         changed.of_pieces(run),
+        run.gives,
     )
+
+
+def check_judge(run: Run, metric: Metric) -> None:
+    """UserError if a metric names a run that judges samples, and that run cannot judge those of `run`."""
+    if name := getattr(metric, "judge", None):
+        _judge(run, name)
+
+
+def judge(run: Run, name: str, device: torch.device) -> EnergyModel:
+    """The trained net of another run of the same folder, which judges the run's samples; UserError if it cannot."""
+    other = _judge(run, name)
+    return in_micro_batches(run, load_trained(other, last_stage(other), device)).requires_grad_(False)
+
+
+def _judge(run: Run, name: str) -> Run:
+    """The run with a name; UserError if there is none, or if it cannot judge the samples of `run`."""
+    other = load(find_run(str(run.root / valid_name(name)), run.root))
+    if "classify" not in other.gives:
+        raise UserError(f"judge={name}: method={other.config.method['name']} classifies nothing: choose another run.")
+    if (list(other.data.classes), other.data.shape) != (list(run.data.classes), run.data.shape):
+        raise UserError(
+            f"judge={name} knows the classes of data={other.config.data['name']}, not those of "
+            f"data={run.config.data['name']}: choose another run."
+        )
+    if _weights_of(other) == _weights_of(run):
+        raise UserError(f"judge={name} has the weights that are judged: choose a run that was trained apart.")
+    require_trained(other, other.stage_runs[-1:])
+    return other
+
+
+def _weights_of(run: Run) -> str | None:
+    """What identifies a run's weights: the fingerprint of its last stage, or the digest of given ones."""
+    stage = last_stage(run)
+    return stage.fingerprint if stage else run.init
 
 
 def not_given(run: Run) -> list[str]:
     """The keys of the protocol's scores that the method cannot have, for want of logits or samples."""
     whole = metrics(run.config.protocol)
-    had = metrics(run.config.protocol, run.method.gives)
+    had = metrics(run.config.protocol, run.gives)
     return [key for name, metric in whole.items() if name not in had for key in metric.keys(run.data)]
 
 

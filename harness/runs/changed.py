@@ -65,7 +65,9 @@ def set_aside(run: Run) -> list[Outdated]:
     parts = outdated(run, thorough=True)
     for folder in {run.folder, *(part.folder for part in parts)}:
         if is_locked(folder):
-            raise UserError(f"A process works in {folder}: wait until it ends, or cancel it, before redo=true.")
+            raise UserError(
+                f"A process is working in {folder}: wait until it ends, or cancel it, before you use redo=true."
+            )
     stages = [part.folder for part in parts if part.folder != run.folder]
     if parts:
         names = [*OF_RECORD, *(name for part in parts for name in part.names), *(["metrics.jsonl"] if stages else [])]
@@ -134,7 +136,7 @@ def _evaluation(run: Run, stages: list[Outdated]) -> Iterator[Outdated]:
         reasons = _reasons_of_record(run, record.read(path)) if path.exists() else _reasons_of_pieces(run)
     if reason := whole or reasons.get(SAMPLES):
         yield Outdated(SAMPLES, reason, run.folder, ("samples", "selection.json", "selection"), bool(whole))
-    for name, metric in metrics(run.config.protocol, run.method.gives).items():
+    for name, metric in metrics(run.config.protocol, run.gives).items():
         follows = whole or (f"after {SAMPLES}" if "generate" in metric.needs and SAMPLES in reasons else "")
         if reason := follows or reasons.get(name):
             yield Outdated(f"metric {name}", reason, run.folder, (f"parts/{name}",), bool(follows))

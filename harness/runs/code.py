@@ -20,6 +20,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from harness.core import providers
+from harness.core.cache import kept
 from harness.core.providers import ROOMS
 from harness.core.registry import find, room
 from harness.runs.config import Part
@@ -107,6 +108,11 @@ def components(modules: Iterable[str]) -> dict[str, str]:
 @cache
 def engine() -> dict[str, str]:
     """The digests of the engine's modules."""
+    return kept("engine", [], _engine)
+
+
+def _engine() -> dict[str, str]:
+    """The same, taken from the files."""
     names: list[str] = []
     for entry in ENGINE:
         spec = find_spec(entry)

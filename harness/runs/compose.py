@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from functools import cache
 from itertools import islice, product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args, get_type_hints
 
 import yaml
 
@@ -25,7 +26,7 @@ from harness.core.errors import UserError, first_line, near, quoted, short, type
 from harness.core.reading import YAML
 from harness.core.registry import build, names
 from harness.core.settings import flatten
-from harness.runs.config import AUTO, Config, Part, config_of
+from harness.runs.config import AUTO, NOTED, Config, Part, config_of
 from harness.runs.run import IDENTITY, PLACES
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def compose(
                 runs = [given.words]
                 for override in overrides:
                     if override.is_sweep_override():
-                        raise UserError(f"{override.input_line}: several values are a sweep, which -m does. {QUOTING}")
+                        raise UserError(f"{override.input_line}: several values are a sweep, which needs -m. {QUOTING}")
 
             # Compose one config for each run.
             command = _command(verb, whole if whole is not None else arguments)
@@ -175,7 +176,7 @@ def compose(
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(str(error))) from None
     except RecursionError:
-        raise UserError("The overrides hold values inside values, too deep to be read.") from None
+        raise UserError("The overrides are nested too deeply to be read.") from None
 
 
 def _with_facts(config: Config) -> Config:
@@ -185,21 +186,36 @@ def _with_facts(config: Config) -> Config:
     """
     model, auto = config.model, [key for key in ("mean", "std") if config.model.get(key) == AUTO]
     known = {key: config.customary[key] for key in auto if config.customary.get(key) is not None}
-    if "digest" not in config.data | config.method and len(known) == len(auto):
+    if "digest" not in config.data | config.method and not config.data.get("extra") and len(known) == len(auto):
         return replace(config, model=model | known)
 
     data: Dataset = build("data", config.data)
     if len(known) < len(auto):
         known = dict(zip(("mean", "std"), data.standardisation(), strict=True)) | known
-    method = config.method
-    if method.get("source"):
+    method, labelled = config.method, False
+    if source := method.get("source"):
         method = method | {"digest": build("outliers", build("method", method).outliers, data=data).content}
+        labelled = _has_labels(Path(source))
+    pinned = data.pinned(config.data["name"])
+    if data.extra:
+        pinned["extra"] = config.data["extra"] | {"digest": data.extra.digest or data.extra.content}
     return replace(
         config,
         method=method,
+        labelled=labelled,
         model=model | {key: known[key] for key in auto},
-        data=config.data | data.pinned(config.data["name"]),
+        data=config.data | pinned,
     )
+
+
+def _has_labels(source: Path) -> bool:
+    """Whether given samples, which were read just before, say their classes: by an array, or by a folder for each."""
+    if source.is_dir():
+        from harness.datasets.pictures import listed  # slow to import, and few runs are of given samples
+
+        return bool(listed(source)[0])
+    with zipfile.ZipFile(source) as file:
+        return "arr_1.npy" in file.namelist()
 
 
 def show(arguments: Sequence[str]) -> str:
@@ -217,10 +233,10 @@ def _parse(words: Sequence[str]) -> list["Override"]:
     parser, overrides = OverridesParser.create(), []
     for word in words:
         key, equals, value = word.partition("=")
-        if key.lstrip("+~") == "init_digest":
-            raise UserError(f"{word}: a run notes the digest of init itself; say only init=PATH.")
+        if key.lstrip("+~") in NOTED:
+            raise UserError(f"{word}: a run notes this itself. Set only init=PATH, or samples=PATH.")
         if len(key) > LONGEST_KEY:
-            raise UserError(f"There is no key of {len(key):,} letters: {short(key)}")
+            raise UserError(f"The key is too long, with {len(key):,} letters: {short(key)}")
         try:
             overrides.append(parser.parse_override(word))
         except (HydraException, ValueError) as error:  # the latter for a number of thousands of digits
@@ -237,7 +253,7 @@ def _grid(overrides: Iterable["Override"]) -> list[list[str]]:
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise UserError(f"{override.input_line}: a sweep is over listed values, a,b,c, or range(…).")
+            raise UserError(f"{override.input_line}: a sweep needs a list of values, a,b,c, or range(…).")
         swept = override.is_sweep_override()
         try:
             texts = _swept_values(override) if swept else [override.get_value_element_as_str()]
@@ -268,7 +284,7 @@ def _choices(overrides: Iterable["Override"], places: Sequence[Path]) -> list[st
         if not (override.is_delete() or override.is_sweep_override() or isinstance(value, str | None)):
             raise UserError(f"{override.input_line}: {group} is chosen by its name. {near(str(value), names(group))}")
         if "oc.env:" in str(value):
-            raise UserError(f"{override.input_line}: {group} cannot be chosen by the environment: write its name.")
+            raise UserError(f"{override.input_line}: {group} cannot come from the environment: type its name.")
     return [str(override.input_line) for override in choices]
 
 
@@ -311,7 +327,7 @@ def _set_values(chosen: "DictConfig", overrides: Iterable["Override"], parts: Pa
         parent_exists = path == "" or OmegaConf.is_dict(OmegaConf.select(config, path, throw_on_missing=False))
         present = parent_exists and last in (OmegaConf.select(config, path) if path else config)
         if override.is_add() and present and not isinstance(value, dict | list):
-            raise UserError(f"{override.input_line}: {key} is there already; leave out the +.")
+            raise UserError(f"{override.input_line}: {key} exists already; leave out the +.")
         if not (override.is_add() or override.is_force_add() or present):
             raise UserError(f"There is no key '{key}'. {_near_key(key, plain)}")
 
@@ -349,7 +365,7 @@ def _resolve_key(config: Any, key: Any, path: str) -> Any:  # noqa: ANN401 - wha
         if not target.used or OURS.match(str(error)):
             raise
         raise UserError(
-            f"{path} cannot be resolved with what the environment holds, which is not shown. Write the value itself."
+            f"{path} cannot be resolved with the value of the environment, which is not shown. Type the value itself."
         ) from None
     finally:
         _target.reset(token)
@@ -393,9 +409,10 @@ def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401
 
     # Convert to the present value's type: bool, number or string.
     if isinstance(like, bool):
-        if str(value).lower() in TRUTHS:
-            return TRUTHS[str(value).lower()]
-        raise UserError(f"{key}={text}: true or false is expected here.")
+        words = _words(key)
+        if str(value).lower() not in TRUTHS and value not in words:
+            raise UserError(f"{key}={text}: {', '.join(['true', *words])} or false is expected here.")
+        return TRUTHS.get(str(value).lower(), value)
     if isinstance(like, int | float):
         number = None if isinstance(value, bool) else _number(value)
         if number is not None:
@@ -406,6 +423,12 @@ def _respell(value: Any, like: Any, text: str, key: str) -> Any:  # noqa: ANN401
     if isinstance(like, str):
         return value if isinstance(value, str) else text
     return _whole(value) if isinstance(value, float) else value
+
+
+def _words(key: str) -> list[str]:
+    """The words that a field of Config takes beside true and false; of other keys none."""
+    kinds = get_args(get_type_hints(Config).get(key))
+    return [word for kind in kinds for word in get_args(kind) if isinstance(word, str)]
 
 
 def _number(value: object) -> int | float | None:
@@ -432,8 +455,8 @@ def _check_spelling(chosen: "DictConfig", places: Sequence[Path]) -> None:
             for event in yaml.parse(path.read_text(encoding="utf-8"), YAML):
                 if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and OCTAL.fullmatch(event.value):
                     raise UserError(
-                        f"{path}, line {event.start_mark.line + 1}: {event.value} is octal in yaml, for it begins with "
-                        "0. Leave out the zero, or put quotes around it where it is a text."
+                        f"{path}, line {event.start_mark.line + 1}: {event.value} is octal in yaml, as it begins with "
+                        "0. Leave out the zero, or put quotes around it if it is a text."
                     )
 
 
@@ -454,7 +477,9 @@ def _refuse_hydra_settings(words: Iterable[str]) -> None:
         key = word.lstrip("+~").partition("=")[0]
         if re.match(r"hydra([./@:]|$)", key):
             launchers = "|".join(names("launcher"))
-            raise UserError(f"{word}: Hydra only composes here. Say where runs go with launcher={launchers}.")
+            raise UserError(
+                f"{word}: Hydra only composes configs here. Choose where runs execute with launcher={launchers}."
+            )
 
 
 def _environment(variable: str, *default: str | None, _node_: "Node") -> str | None:
@@ -467,14 +492,14 @@ def _environment(variable: str, *default: str | None, _node_: "Node") -> str | N
     key = target.key if target else str(_node_._get_full_key(None))
     if not WHERE.fullmatch(key):
         raise UserError(
-            f"{key} cannot be taken from the environment (${{oc.env:{variable}}}): it would stand in config.yaml and "
-            "in MLflow for all to read. Write the value itself; only places of files may come from the environment. "
+            f"{key} cannot be taken from the environment (${{oc.env:{variable}}}): everybody could read it in "
+            "config.yaml and in MLflow. Type the value itself; only paths of files may come from the environment. "
             "MLflow reads its own secrets there: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
         )
     if target is None:
         return ""  # only the type of a value that an override replaces is looked at
     if variable not in os.environ and not default:
-        raise UserError(f"{key} is to be {variable} of the environment, where there is none: set it, or give {key}=…")
+        raise UserError(f"{key} needs the environment variable {variable}, which is not set: set it, or give {key}=…")
     target.used = True
     return os.environ.get(variable, *default)
 
@@ -500,7 +525,7 @@ def _explain(message: str) -> str:
     if match := re.search(r"Could not find '(\w+)/([^']+)'", message):
         group, name = match.groups()
         value = providers.entry(group, name)
-        why = f"Its class is installed, {value}, but its package has no configs/{group}/{name}.yaml. " if value else ""
+        why = f"Its class {value} is installed, but its package has no configs/{group}/{name}.yaml. " if value else ""
         return f"There is no {group} called '{name}'. {why}{near(name, names(group))}"
     if match := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", message):
         missing, key = match.groups()
@@ -515,4 +540,4 @@ def _near_key(key: str, config: "DictConfig") -> str:
 
     keys = [key for key, _ in flatten(cast(Part, OmegaConf.to_container(config)))]
     close = near(key, keys).partition("There are")[0]
-    return f"{close}python -m harness --cfg job shows all keys; those of a method need method=… before it."
+    return f"{close}python -m harness --cfg job shows all keys; add method=… to see those of a method."

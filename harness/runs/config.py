@@ -19,6 +19,9 @@ Part = dict[str, Any]
 AUTO = "auto"
 """A net's mean and std, where they are to be those of the data."""
 
+NOTED = ("init_digest", "labelled")
+"""Settings that a run notes itself."""
+
 TOO_LARGE = 2**63
 """Whole numbers lie in [-TOO_LARGE, TOO_LARGE): 64 bits, as tensors, generators and databases have them."""
 
@@ -29,7 +32,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 def _check_length(path: str) -> str:
     """Check that a file system can hold a path: 255 bytes for each name, and 4,095 for all."""
     if len(path.encode()) > 4095 or any(len(name.encode()) > 255 for name in path.split("/")):
-        raise ValueError(f"no path is as long as this: {short(path)}")
+        raise ValueError(f"this path is too long: {short(path)}")
     return path
 
 
@@ -54,7 +57,7 @@ class Protocol:
 def _check_name(part: Part) -> Part:
     """Check that a component says which class it is."""
     if not (isinstance(part.get("name"), str) and part["name"]):
-        raise ValueError("its field `name` must be a text that says which one it is")
+        raise ValueError("its field `name` must be a text that names it")
     return part
 
 
@@ -118,8 +121,8 @@ class Config:
     expected: dict[str, list[float]] = field(default_factory=dict)
     """Published scores by key, each with a tolerance: [value, tolerance]. The command says whether they are met."""
     customary: dict[str, str | float | list[float] | None] = field(default_factory=dict)
-    """Values that nets and protocols for several datasets take from the data: mean and std of its pixels, an extractor,
-    a radius, a related OOD set."""
+    """What is known of the data without its files: values that nets and protocols take from it (mean and std of its
+    pixels, an extractor, a radius, a related OOD set), and its published images (train, test) and classes."""
 
     init: PathText | None = None
     """A checkpoint to start from; it replaces all stages before the last."""
@@ -129,6 +132,8 @@ class Config:
     """Validation accuracy, in %, that `init` must reach; null: the larger of 20 and three times chance."""
     init_digest: str | None = None
     """The sha256 of `init` when the run was frozen; ":raw" or ":averaged" follows if `weights` names the run."""
+    labelled: StrictBool = False
+    """Whether given samples come with labels, which their digest covers."""
 
     precision: Precision = "fp32"
     """Numeric precision of nets in training."""
@@ -149,7 +154,7 @@ class Config:
     threads: AtMost1024 | None = None
     """CPU threads of a run; null: torch's default, or with launcher=processes the run's share of the cores."""
     workers: Annotated[StrictInt, Field(ge=0, le=1024)] = 0
-    """Processes that load images, shared by the streams of a process; at least one for each stream, unless it is 0."""
+    """Processes that load images, for each process of a run; training's streams share them, at least one for each."""
     evaluators: AtMost1024 | None = None
     """Processes that share an evaluation; null: one for each GPU with launcher=local and device=auto, else one."""
     microbatch: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -158,8 +163,8 @@ class Config:
     """Weights files of feature extractors; null: downloaded once, into torch's cache."""
     accumulate: Annotated[StrictInt, Field(ge=1)] = 1
     """Gradient accumulation: number of pieces into which a process splits its part of a training batch."""
-    compile: StrictBool = False
-    """Whether nets are compiled with torch.compile for training."""
+    compile: bool | Literal["walk"] = False
+    """Whether nets are compiled with torch.compile for training; walk: on the walks of training alone."""
     recompute: StrictBool = False
     """Whether activations are recomputed in the backward pass instead of stored (saves memory)."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
@@ -187,10 +192,10 @@ class Config:
         return f"budget {self.budget:g}" if self.budget != 1 else ""
 
     def mapping(self) -> Part:
-        """The settings as a mapping for yaml; `init_digest` is left out if it is not set."""
+        """The settings as a mapping for yaml; those of NOTED are left out if they are not set."""
         content = {part.name: getattr(self, part.name) for part in fields(self)}
         content["selection"] = {what: choice.model_dump() for what, choice in self.selection.items()}
-        return {key: value for key, value in content.items() if key != "init_digest" or value}
+        return {key: value for key, value in content.items() if key not in NOTED or value}
 
 
 def config_of(content: Mapping[str, Any]) -> Config:
@@ -199,10 +204,16 @@ def config_of(content: Mapping[str, Any]) -> Config:
     return make(Config, "", dict(content))
 
 
+def thawed(content: Mapping[str, Any]) -> Config:
+    """Config from a frozen one, whatever else stands there: fields of other versions are ignored. Errors as above."""
+    known = {part.name for part in fields(Config)}
+    return config_of({key: value for key, value in content.items() if key in known})
+
+
 def _check_values(value: Any, key: str, depth: int = 0) -> None:  # noqa: ANN401 - whatever yaml holds
     """UserError, with the key, for a value at any depth that cannot be named, written, read again or computed with."""
     if isinstance(value, Mapping | list | tuple) and depth == DEEPEST:
-        raise UserError(f"{cut(key, LONGEST)}: it is nested more than {DEEPEST} deep")
+        raise UserError(f"{cut(key, LONGEST)}: it is nested more than {DEEPEST} levels deep")
     if isinstance(value, Mapping):
         for name, part in value.items():
             if not isinstance(name, str):
@@ -213,12 +224,12 @@ def _check_values(value: Any, key: str, depth: int = 0) -> None:  # noqa: ANN401
             _check_values(part, f"{key}.{index}", depth + 1)
     elif isinstance(value, str):
         if "\0" in value or value.encode(errors="ignore").decode() != value:
-            raise UserError(f"{key}: a text must be of Unicode characters other than NUL, not {short(value)}")
+            raise UserError(f"{key}: a text must consist of Unicode characters other than NUL, not {short(value)}")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise UserError(f"{key}: a finite number is expected, not {value}")
     elif isinstance(value, int):
         if not -TOO_LARGE <= value < TOO_LARGE:
-            raise UserError(f"{key}: a number of 64 bits is expected, not {short(value)}")
+            raise UserError(f"{key}: a 64-bit number is expected, not {short(value)}")
     elif value is not None and not isinstance(value, Selection):
         raise UserError(f"{key}: a text, a number, true, false or null is expected, not {short(value)}")

@@ -29,7 +29,7 @@ def verdicts(run: Run) -> Iterator[tuple[str, str | None]]:
     """Yield each promise with None if the method keeps it on the run's device, or else with what is wrong."""
     reason = run.method.skip(run.data)
     if reason:
-        yield f"It declines this dataset, and says why: {reason}", None
+        yield f"It refuses this dataset and gives a reason: {reason}", None
         return
     device = prepare(run.config)
     for promise in PROMISES:
@@ -46,16 +46,16 @@ def _problem(promise: Promise, run: Run, device: torch.device) -> str | None:
 
 
 def stages_are_sound(run: Run, device: torch.device) -> None:
-    """It has stages, if it has a model, and each asks for streams that there are."""
-    if "classify" in run.method.gives and not run.method.stages and not run.init:
+    """If it has a net, it has stages, and each stage asks only for streams that exist."""
+    if run.method.has_net and not run.method.stages and not run.init:
         raise Broken("`stages` is empty, and no init=PATH gives it weights")
     for name, stage in run.method.stages.items():
         if unknown := set(stage.streams) - set(get_args(Stream)):
-            raise Broken(f"stage {name} needs {sorted(unknown)}; there are {', '.join(get_args(Stream))}")
+            raise Broken(f"stage {name} needs {sorted(unknown)}; the streams are {', '.join(get_args(Stream))}")
 
 
 def losses_are_sound(run: Run, device: torch.device) -> None:
-    """The terms of each loss are finite scalars that reach the weights, and computing them leaves no gradient."""
+    """The terms of each loss are finite scalars with gradients in the weights, and leave no gradients behind."""
     for name, step in _steps(run, device):
         step.model.train()
         loss = step.loss(*next(step.batches()))
@@ -70,7 +70,7 @@ def losses_are_sound(run: Run, device: torch.device) -> None:
 
 
 def training_resumes_exactly(run: Run, device: torch.device) -> None:
-    """Training that was interrupted ends with the same weights and state as training that was not, bit for bit."""
+    """Interrupted training ends with the same weights and state as uninterrupted training, bit for bit."""
     for name, stage in run.method.stages.items():
         (whole, state), (broken, state_of_broken) = (
             _trained(run, name, stage, device, None),
@@ -90,19 +90,19 @@ def samples_are_images(run: Run, device: torch.device) -> None:
 
 
 def samples_depend_on_their_seed_alone(run: Run, device: torch.device) -> None:
-    """A sample depends on its own seed, not on the batch it is made in."""
+    """A sample depends on its own seed, not on the other images in its batch."""
     together, apart = _samples(run, device, 0, 4), torch.cat([_samples(run, device, 0, 1), _samples(run, device, 1, 4)])
     if not torch.allclose(together, apart, atol=1e-4):
         raise Broken(f"samples differ by up to {(together - apart).abs().max():.3g} when made in other batches")
 
 
 def batches_can_be_shared(run: Run, device: torch.device) -> None:
-    """In two pieces, as two processes share it, a batch gives the gradients of the whole, normalisation frozen."""
+    """A batch split in two, as between processes, gives the gradients of the whole (normalisation is frozen)."""
     for name, stage in run.method.stages.items():
         whole, pieces = _gradients(run, name, stage, device, 1), _gradients(run, name, stage, device, 2)
         if not (whole - pieces).norm() <= 1e-3 * whole.norm():
             off = float((whole - pieces).norm() / whole.norm())
-            raise Broken(f"stage {name}: the gradients of a batch in two pieces are {off:.0%} off those of the whole")
+            raise Broken(f"stage {name}: the gradients of a batch split in two differ from the whole's by {off:.0%}")
 
 
 PROMISES = (

@@ -15,6 +15,7 @@ from harness.core.distributed import Lost, World, disconnect, in_step, join
 from harness.core.errors import Collapsed, Damaged, Diverged
 from harness.core.files import read_checked, read_json, remove_stale, write_checked, write_text
 from harness.core.signals import handle_signals
+from harness.evaluation.evaluator import Evaluation
 from harness.evaluation.reference import data_digests
 from harness.evaluation.workers import Hear, run_pieces
 from harness.runs import build, changed, code, pace, record
@@ -22,10 +23,11 @@ from harness.runs.failure import RunFailed, one_line, write_failure
 from harness.runs.folder import is_locked, lock
 from harness.runs.origin import origin, uncommitted_diff
 from harness.runs.previews import Previews
-from harness.runs.progress import Diary, Watch, Watches, count_attempt
-from harness.runs.record import Cost, Record, StageCost
+from harness.runs.progress import PROGRESS, WAITING, Diary, Watch, Watches, count_attempt, note_waits
+from harness.runs.record import Cost, Record, SamplingCost, StageCost
 from harness.runs.rehearsal import rehearse
 from harness.runs.run import Run, StageRun
+from harness.runs.spent import flop_of
 from harness.training.loop import Progress, train
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ def _outcome(run: Run, watch: Watch) -> Record:
         world.on_main(lambda: _join_curves(run))
 
         # A run without stages evaluates given weights as they are; `train_stage` checks those that training needs.
-        if not run.stage_runs and "classify" in run.method.gives:
+        if not run.stage_runs and run.method.has_net:
             build.check_accuracy(run, build.load_trained(run, None, device))
 
         return evaluate_run(run, device, partial(watch.working, run))
@@ -100,7 +102,8 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
     """
     device, world = build.prepare(run.config), join()
     if world.rank == 0 and is_locked(stage_run.folder):
-        watch.working(run, f"wait for stage {stage_run.name}", 0, 1, "another job trains it")
+        note_waits(run, [stage_run])
+        watch.working(run, f"{WAITING} {stage_run.name}", 0, 1, "another job trains it")
     with hold_folder(stage_run.folder, world):
         # Nothing is left to do of a stage that diverged, collapsed or is done.
         if outcome := world.on_main(lambda: _divergence(stage_run)):
@@ -118,9 +121,11 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
 
         # Train, and keep the reason of a divergence or collapse for later calls.
         previews = Previews(run, stage_run)
+        diary = Diary(run, 1, stage_run.folder) if world.rank == 0 else Watch()  # for those who wait for the stage
 
         def hear(progress: Progress) -> None:
             watch.training(run, stage_run.name, progress)
+            diary.training(run, stage_run.name, progress)
             previews.look(progress)
             if progress.checkpointed:
                 watch.saved()
@@ -131,6 +136,8 @@ def train_stage(run: Run, stage_run: StageRun, watch: Watch) -> None:
             note = {"reason": f"stage {stage_run.name}: {error}", "state": error.state}
             world.on_main(lambda: write_checked(stage_run.folder / "diverged.json", note))
             raise type(error)(note["reason"]) from error
+        finally:
+            (stage_run.folder / PROGRESS).unlink(missing_ok=True)
 
         # Note what a step took, for plans of such stages.
         world.on_main(lambda: pace.note_stage(run, stage_run, device))
@@ -149,7 +156,7 @@ def _divergence(stage_run: StageRun) -> Diverged | None:
         note = {"reason": content} if isinstance(content, str) else read_checked(path)
         return (Collapsed if note.get("state") == "collapsed" else Diverged)(note["reason"])
     except (ValueError, Damaged) as error:
-        log.warning("%s is damaged and removed (%s).", path, error)
+        log.warning("%s was damaged and has been removed (%s).", path, error)
         path.unlink()
         return None
 
@@ -187,7 +194,7 @@ def evaluate_run(run: Run, device: torch.device, hear: Hear) -> Record:
                 outcomes=result.outcomes,
                 canaries=canaries,
                 parameters=sum(p.numel() for p in evaluation.subject.model.parameters()),
-                cost=_cost(run, seconds, device),
+                cost=_cost(run, evaluation, seconds, device),
                 not_given=build.not_given(run),
                 selection={**run.config.selection, **evaluation.selections()},
                 extractors={name: features.digest for name, features in evaluation.subject.opened.items()},
@@ -218,26 +225,42 @@ def described(run: Run) -> dict[str, Any]:
         "series": run.series,
         "method": config.method["name"],
         "data": config.data["name"],
-        "model": config.model["name"] if "classify" in run.method.gives else "",
+        "model": config.model["name"] if run.method.has_net else "",
         "seed": config.seed,
         "overrides": config.overrides,
         "selection": config.selection,
-        "notes": {**config.notes, **run.data.notes},
+        "notes": {**config.notes, **run.data.notes, **(run.data.extra.notes if run.data.extra else {})},
         "study": config.study,
         "init": run.init or "",
         "protocol": run.protocol,
     }
 
 
-def _cost(run: Run, seconds: float, device: torch.device) -> Cost:
-    """What the training of all stages and an evaluation of so many seconds took."""
+def _cost(run: Run, evaluation: Evaluation, seconds: float, device: torch.device) -> Cost:
+    """What the training of all stages, the drawing of samples and an evaluation of so many seconds took."""
     stages = [
         _stage_cost(stage_run.name, stage_run.fingerprint, read_checked(stage_run.folder / "done.json"))
         for stage_run in run.stage_runs
     ]
     memory = max([peak_memory_mb(device), *(stage.peak_memory_mb for stage in stages)])
     stage_run = sum(stage.seconds for stage in stages)
-    return Cost(stages=stages, training_seconds=stage_run, evaluation_seconds=round(seconds, 2), peak_memory_mb=memory)
+    return Cost(
+        stages=stages,
+        training_seconds=stage_run,
+        evaluation_seconds=round(seconds, 2),
+        peak_memory_mb=memory,
+        sampling=_sampling_cost(evaluation) if evaluation.needs_samples and run.method.has_net else None,
+        training_flop=flop_of(lambda: run, stages, run.curves()) if stages else None,
+    )
+
+
+def _sampling_cost(evaluation: Evaluation) -> SamplingCost | None:
+    """What the samples of an evaluation took; None if an older version drew some of them."""
+    samples = evaluation.subject.samples
+    if (seconds := samples.seconds) is None:
+        return None
+    work = evaluation.work_of_sampling()
+    return SamplingCost(images=samples.how.count, seconds=round(seconds, 2), passes=work.passes, flop=work.flop)
 
 
 def _stage_cost(name: str, fingerprint: str, done: dict[str, Any]) -> StageCost:

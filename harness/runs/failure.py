@@ -43,7 +43,7 @@ def one_line(error: Exception) -> str:
         return str(error)
     if out_of_memory(error):
         return (
-            f"{no_memory(error)}. Training holds less at a time with a larger accumulate=N, sampling and evaluation "
+            f"{no_memory(error)}. Training needs less memory with a larger accumulate=N, sampling and evaluation "
             "with microbatch=N."
         )
     if KILLED in str(error):
@@ -65,7 +65,7 @@ def _failure(run: Run, error: Exception) -> str:
 
 {indent(visible(one_line(error)), "    ")}
 
-What was done so far is kept. Once the cause is mended, the same command with `retry=true` goes on from there.
+Finished work is kept. Once the cause is fixed, the same command with `retry=true` continues.
 
 {code_block("".join(traceback.format_exception(error)).rstrip())}
 

@@ -73,7 +73,7 @@ def state(folder: Path) -> RunState:
 def failure_reason(folder: Path) -> str:
     """Why a run failed, as its failure.md says in one line; Unreadable if that cannot be read."""
     lines = text(read_file(folder / "failure.md", LARGEST_CONFIG)).split("\n")
-    return lines[2].strip() if len(lines) > 2 else "failure.md does not say why"
+    return lines[2].strip() if len(lines) > 2 else "failure.md gives no reason"
 
 
 def lock(folder: Path, name: str = "lock") -> FileLock:
@@ -85,7 +85,7 @@ def lock(folder: Path, name: str = "lock") -> FileLock:
     check_locks(folder)
     path = folder / name
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        raise UserError(f"{path} is no file, so it cannot be locked: remove it.")
+        raise UserError(f"{path} is not a file, so it cannot be locked: remove it.")
     return FileLock(path)
 
 
@@ -105,7 +105,7 @@ def is_locked(folder: Path) -> bool:
     # Try to share the lock for a moment.
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise Unreadable(path, "it is no regular file")
+            raise Unreadable(path, "it is not a regular file")
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # the latter on NFS
         return True
@@ -123,4 +123,4 @@ def is_locked(folder: Path) -> bool:
 @cache
 def _tell(fault: str) -> None:
     """Say once what the states of runs are worth."""
-    log.warning("%s: none is shown as running, even if a machine that has locks there runs it.", fault)
+    log.warning("%s: no run is shown as running, even if a machine on which locks work there is running it.", fault)

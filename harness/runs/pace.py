@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel
 
 from harness.core.errors import Unreadable
-from harness.core.files import read_checked, write_json
+from harness.core.files import read_checked, read_lines, write_json
 from harness.core.reading import read_file
 from harness.evaluation.score import Count, Number
 from harness.runs.origin import hardware
@@ -96,6 +96,26 @@ class Paces:
         if not chosen:
             return None
         return Pace(median(pace.seconds for pace in chosen), chosen[0].device, any(pace.upper for pace in chosen))
+
+
+def stage_seconds(run: Run, stage_run: StageRun, paces: Paces, device: str | None, processes: int) -> float | None:
+    """Estimated seconds that are left of a stage's training; None if its pace is unknown."""
+    if stage_run.ended:
+        return 0.0
+    pace = paces.find(stage_key(run, stage_run), device)
+    return pace and steps_left(run, stage_run) * pace.seconds / processes
+
+
+def evaluation_seconds(run: Run, paces: Paces, device: str | None, processes: int) -> float | None:
+    """Estimated seconds of a run's evaluation; None if its pace is unknown."""
+    pace = paces.find(evaluation_key(run), device)
+    return pace and pace.seconds / processes
+
+
+def steps_left(run: Run, stage_run: StageRun) -> int:
+    """Number of steps of a stage that no process has logged yet."""
+    logged = read_lines(stage_run.folder / "metrics.jsonl")
+    return stage_run.stage.training.steps(run.data.length("train")) - (logged[-1]["step"] if logged else 0)
 
 
 def _net(run: Run) -> list[Any]:

@@ -51,7 +51,7 @@ class Previews:
             self._draw(progress)
         except Exception as error:  # a method that cannot sample yet, no outliers, no memory, no room on the disk
             self.possible = False
-            log.info("no glimpses of %s: %s", self.stage_run.folder, error)
+            log.info("no previews of %s: %s", self.stage_run.folder, error)
         self.last = time.monotonic() - started
         self.spent += self.last
 

@@ -3,25 +3,39 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
-from harness.core.errors import Damaged, Unreadable
-from harness.core.files import write_json, write_text
+from harness.core.errors import Damaged, Unreadable, UserError, why
+from harness.core.files import valid_name, write_json, write_text
 from harness.core.reading import read_file
 from harness.evaluation.score import Count, Number
 from harness.runs.record import explain
-from harness.runs.run import Run
+from harness.runs.run import Run, StageRun
 
 if TYPE_CHECKING:
     from harness.training.loop import Progress
 
 OFTEN = 2.0
 """Seconds between two notes of progress."""
+
+PROGRESS = "progress.json"
+"""The file of a note, in the folder of a run, or of a stage while it is trained."""
+
+WAITS = "waits.json"
+"""The file in a run's folder that names the stages that other jobs train for it: the folder of each, by its name."""
+
+WAITING = "waiting for stage"
+"""What a run does while another job trains its stage: this, and the stage's name."""
+
+
+STAGES = TypeAdapter(dict[str, str])
+"""Parser of waits.json."""
 
 
 class Note(BaseModel):
@@ -43,13 +57,30 @@ class Note(BaseModel):
 
 def read_note(folder: Path) -> Note | None:
     """The progress of a run's folder; None if it has none, Unreadable if progress.json holds anything else."""
-    path = folder / "progress.json"
+    path = folder / PROGRESS
     try:
         return Note.model_validate_json(read_file(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise Damaged(path, explain(error)) from None
+
+
+def note_waits(run: Run, stage_runs: Sequence[StageRun]) -> None:
+    """Note in a run's folder which stages other jobs train for it; nothing is written if there never were any."""
+    if stage_runs or (run.folder / WAITS).exists():
+        write_json(run.folder / WAITS, {stage_run.name: stage_run.folder.name for stage_run in stage_runs})
+
+
+def read_waits(folder: Path) -> dict[str, Path]:
+    """The folders of the stages that a run waits for, or has waited for, by name; Damaged if its note is."""
+    try:
+        waits = STAGES.validate_json(read_file(folder / WAITS))
+        return {name: folder.parent / "stages" / valid_name(stage) for name, stage in waits.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, UserError) as error:
+        raise Damaged(folder / WAITS, why(error)) from None
 
 
 class Watch:
@@ -105,11 +136,11 @@ class Watches(Watch):
 
 
 class Diary(Watch):
-    """Writes a run's progress to progress.json, as a `Note`."""
+    """Writes a run's progress to progress.json, as a `Note`; folder: where, by default the run's folder."""
 
-    def __init__(self, run: Run, attempt: int) -> None:
-        self.run, self.attempt = run, attempt
-        self.what, self.begun_at, self.begun_with, self.noted_at = "", 0.0, 0, 0.0
+    def __init__(self, run: Run, attempt: int, folder: Path | None = None) -> None:
+        self.run, self.attempt, self.path = run, attempt, (folder or run.folder) / PROGRESS
+        self.what, self.words, self.begun_at, self.begun_with, self.noted_at = "", "", 0.0, 0, 0.0
 
     def training(self, run: Run, stage: str, progress: "Progress") -> None:
         """A training step was taken."""
@@ -117,17 +148,17 @@ class Diary(Watch):
         self.note(f"train {stage}", progress.step, progress.steps, figures)
 
     def working(self, run: Run, what: str, done: int, total: int, words: str) -> None:
-        """Some pieces of sampling or evaluation are done."""
-        self.note(what, done, total, words)
+        """Some pieces of sampling or evaluation are done; new words, such as an attack's name, are noted at once."""
+        self.note(what, done, total, words, at_once=words != self.words)
 
-    def note(self, what: str, done: int, total: int, words: str) -> None:
-        """Write progress.json if the kind of work changed or the last note is old."""
+    def note(self, what: str, done: int, total: int, words: str, at_once: bool = False) -> None:
+        """Write progress.json if the kind of work changed or the last note is old, or at once."""
         now, what = time.monotonic(), ", ".join(filter(None, [what, self.run.config.shown_budget]))
         if what != self.what:
             self.what, self.begun_at, self.begun_with = what, now, done
-        elif now - self.noted_at < OFTEN and done != total:
+        elif now - self.noted_at < OFTEN and done != total and not at_once:
             return
-        self.noted_at = now
+        self.noted_at, self.words = now, words
         new = done - self.begun_with
         left = (total - done) * (now - self.begun_at) / new if new > 0 else None
         note = Note(
@@ -141,7 +172,7 @@ class Diary(Watch):
             job=job(),
             attempt=self.attempt,
         )
-        write_json(self.run.folder / "progress.json", note.model_dump())
+        write_json(self.path, note.model_dump())
 
 
 def job() -> str | None:

@@ -17,12 +17,12 @@ Kind = Literal["checkpoints", "samples", "parts", "buffers", "caches", "orphans"
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 COSTS: dict[Kind, str] = {
-    "checkpoints": "what is still in training begins its stage again",
-    "samples": "they are drawn again where they are needed; where weights are not here, they are lost",
-    "parts": "an evaluation that is not over begins again; one that is over loses nothing",
-    "buffers": "a model whose method samples from its buffer is neither sampled nor judged again",
+    "checkpoints": "unfinished stages are trained again from their beginning",
+    "samples": "they are drawn again when needed; without weights here, they are lost",
+    "parts": "unfinished evaluations start again, and transfer attacks again; finished ones lose nothing",
+    "buffers": "methods that sample from their buffer can be neither sampled nor evaluated again",
     "caches": "references and extractors are computed again",
-    "orphans": "stages that no run of this folder uses are trained again, if a new run needs them",
+    "orphans": "stages that no run of this folder uses are trained again if a new run needs them",
 }
 """What is lost with each kind; scores, records, curves, pictures and weights of runs always stay."""
 
@@ -66,7 +66,7 @@ def holdings(root: Path) -> tuple[list[Holding], list[Fault]]:
 
     for run in runs:
         add("samples", run, "samples", "selection")
-        add("parts", run, "parts", "kept")
+        add("parts", run, "parts", "kept", "adversarial")
     for stage in (*stages, *inside):
         if stage in orphans:
             found.append(Holding("orphans", stage, stage, _size(stage), is_locked(stage)))
@@ -81,7 +81,7 @@ def holdings(root: Path) -> tuple[list[Holding], list[Fault]]:
 def remove(found: list[Holding], kinds: tuple[str, ...], tell: Callable[[Holding], None]) -> int:
     """Remove what is of these kinds, except where a process works; return the bytes. UserError for an unknown kind."""
     if unknown := sorted({*kinds} - {*KINDS}):
-        raise UserError(f"There is nothing called {unknown[0]} to remove: name some of {', '.join(KINDS)}.")
+        raise UserError(f"There is nothing called {unknown[0]} to remove: choose from {', '.join(KINDS)}.")
     freed = 0
     for one in (one for one in found if one.kind in kinds):
         with ExitStack() as held:

@@ -50,8 +50,8 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
 
     skipped: number of image files that could not be read. processes and accumulate: how batches were split.
     statistics: the images that batch normalisation computed its statistics over. made_with: all code versions that
-    trained it. joules: energy of the GPUs, including other work on them; null if they do not report it. weights: digest
-    of the trained weights; empty if an older version trained them.
+    trained it. joules: energy of the GPUs, including other work on them; null if they do not report it. cpu_joules: the
+    same of the CPUs and their memory. weights: digest of the trained weights; empty if an older version trained them.
     """
 
     name: Name
@@ -68,22 +68,54 @@ class StageCost(BaseModel, frozen=True, extra="forbid"):
     statistics: str = ""
     made_with: list[str] = []
     joules: Number | None = None
+    cpu_joules: Number | None = None
     weights: str = ""
 
 
+class SamplingCost(BaseModel, frozen=True, extra="forbid"):
+    """Cost of drawing samples: seconds of a process for so many images.
+
+    passes, flop: for each image, its passes of the net, each with its gradient, and their floating-point operations.
+    """
+
+    images: Count
+    seconds: Number
+    passes: Count
+    flop: Count
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The pace of one process; None if it took no time that was measured."""
+        return self.images / self.seconds if self.seconds else None
+
+
 class Cost(BaseModel, frozen=True, extra="forbid"):
-    """Cost of a run: seconds of training (all stages) and of evaluation, and the peak memory of both."""
+    """Cost of a run: seconds of training (all stages) and of evaluation, and the peak memory of both.
+
+    sampling: null if nothing was drawn by a net, or in part by an older version, which did not measure. training_flop:
+    null if it cannot be counted, or in records of older versions, for which reports count it.
+    """
 
     stages: list[StageCost]
     training_seconds: Number
     evaluation_seconds: Number
     peak_memory_mb: Count
+    sampling: SamplingCost | None = None
+    training_flop: Number | None = None
 
     @property
     def training_kwh(self) -> float | None:
         """Energy of the GPUs in training, in kWh; None if it is unknown for a stage."""
-        joules = [stage.joules for stage in self.stages]
-        return None if None in joules or not joules else sum(filter(None, joules)) / 3.6e6
+        return _kwh([stage.joules for stage in self.stages])
+
+    @property
+    def cpu_kwh(self) -> float | None:
+        """Energy of the CPUs in training, in kWh; None if it is unknown for a stage."""
+        return _kwh([stage.cpu_joules for stage in self.stages])
+
+
+def _kwh(joules: list[float | None]) -> float | None:
+    return None if None in joules or not joules else sum(filter(None, joules)) / 3.6e6
 
 
 class Origin(BaseModel, frozen=True, extra="forbid"):
@@ -140,7 +172,8 @@ class Record(BaseModel, frozen=True, extra="forbid"):
     they were drawn from the seed. canaries: figures of the checks before the evaluation. outcomes: for each attack or
     metric, one character per test image in test order, 1 for correct and 0 for wrong. code: digests of the code of the
     evaluation; null if an older version made the record. mixed: modules that changed between parts of the run.
-    not_given: keys of the protocol's scores that the method cannot have, for it does not classify or does not generate.
+    not_given: keys of the protocol's scores that the method cannot have, for it does not classify, does not generate,
+    or not for a given class.
     data_used: digest of each split. extractors: sha256 of the weights of each feature extractor.
     """
 

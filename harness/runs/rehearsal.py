@@ -48,7 +48,7 @@ def rehearse(run: Run, device: torch.device) -> None:
 def largest_chunk(run: Run) -> int:
     """Number of images in the largest pass with gradients of a run's evaluation; 0 if it takes none."""
     protocol = run.config.protocol
-    metrics, sampling = evaluator.metrics(protocol, run.method.gives).values(), evaluator.sampling(protocol)
+    metrics, sampling = evaluator.metrics(protocol, run.gives).values(), evaluator.sampling(protocol)
     drawn = any("generate" in metric.needs for metric in metrics) and run.method.sampler.steps > 0
     return max([min(sampling.chunk, sampling.count) * drawn, *(metric.largest_pass(run.data) for metric in metrics)])
 
@@ -80,4 +80,4 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        raise UserError(f"{no_memory(error)} before training. {what} does not fit. Say {remedy}") from error
+        raise UserError(f"{no_memory(error)} before training. {what} does not fit. Set {remedy}") from error

@@ -45,17 +45,17 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     }
     for key in sorted(overridden - free):
         raise UserError(
-            f"{key}=… cannot be said of {run.name}, whose config is frozen. A run of another config is another run: "
+            f"{key}=… cannot be changed in {run.name}, whose config is frozen. Another config needs a new run: "
             f"python -m harness {key}=…"
         )
     if run.config.init and digest(str(fetch.local(run.config.init))) != (run.init or "").partition(":")[0]:
-        raise UserError(f"init={run.config.init} has changed since {run.name} was begun: put the old file back.")
+        raise UserError(f"init={run.config.init} has changed since {run.name} was started: restore the old file.")
 
     if besides and is_imported(run.folder):
         weights = run.folder / "stages" / "STAGE" / "weights.safetensors"
         raise UserError(
-            f"{run.name} was imported, and no run is built on its weights. Judge them as a checkpoint, with the data "
-            f"and the net that its config.yaml names: python -m harness evaluate run={weights}"
+            f"{run.name} was imported, and no run may build on its weights. Evaluate them as a checkpoint, with the "
+            f"data and the net that its config.yaml names: python -m harness evaluate run={weights}"
         )
 
     # Compose again with the run's data, and take over the overridden values.
@@ -66,19 +66,19 @@ def reopen(word: str, overrides: Sequence[str], besides: Collection[str] = ()) -
     return Run(replace(run.config, **changed), None if besides else run.names, run.recorded)
 
 
-def adopt(run: Run, overrides: Sequence[str], typed: Sequence[str]) -> Run:
+def adopt(run: Run, overrides: Sequence[str], verb: str, typed: Sequence[str]) -> Run:
     """A run of somebody else's with the reader's own places, launcher and tracking; its names and numbers stay.
 
     A place is what the overrides say, or else the reader's configs. A root that these lack is `data`; a checkpoint, or
     a file of samples, is expected by its name in the working folder, and its digest is checked when it is read.
-    typed: what was typed after `import`, which becomes the run's command: nobody is told to paste one of others.
+    verb, typed: the command that was typed, which becomes the run's: nobody is told to paste one of others.
     UserError for overrides of anything else.
     """
     # Refuse overrides that would make it another run.
     for override in (word for word in overrides if word[:1] != "-"):
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] not in (*OWN, "init") and key.rpartition(".")[2] not in PLACES:
-            raise UserError(f"{key}=… cannot be said of {run.name}, which is imported as it is: leave it out.")
+            raise UserError(f"{key}=… cannot be changed in {run.name}, which was imported: leave it out.")
 
     # Put the places of the reader's configs into those of the run, then those of the overrides.
     theirs = run.config
@@ -86,14 +86,19 @@ def adopt(run: Run, overrides: Sequence[str], typed: Sequence[str]) -> Run:
     known = [f"{part}={name}" for part, name in chosen.items() if name in names(part)]
     usual = compose(known)[0]
     placed = {part: _with_places(getattr(theirs, part), getattr(usual, part)) for part in WITH_PLACES}
-    own = compose([*known, *overrides], "import", typed, placed)[0]
+    own = compose([*known, *overrides], verb, typed, placed)[0]
 
     # The checkpoint that it begins from must be the same.
     init = own.init or (PurePath(theirs.init).name if theirs.init else None)
     if own.init and digest(own.init) != (run.init or "").partition(":")[0]:
-        raise UserError(f"init={own.init} is not the checkpoint that {run.name} was begun from: name that, or none.")
+        raise UserError(f"init={own.init} is not the checkpoint that {run.name} started from: give that one, or none.")
     changed = {key: getattr(own, key) for key in (*OWN, *WITH_PLACES, "command")}
     return Run(replace(theirs, **changed, init=init), run.names, run.recorded)
+
+
+def own_runs(overrides: Sequence[str]) -> Path:
+    """The reader's own folder of runs: the one that the overrides name, or else that of the reader's configs."""
+    return Path(compose([word for word in overrides if word.startswith("runs=")])[0].runs).absolute()
 
 
 def _with_places(part: Part, own: Part) -> Part:
@@ -122,7 +127,9 @@ def _refuse_training(run: Run) -> Run:
     """Return a checkpoint's run; UserError if its method would train it further."""
     if run.stage_runs:
         name = run.config.method["name"]
-        raise UserError(f"method={name} would train on from {run.config.init}: leave it out, to take that as it is.")
+        raise UserError(
+            f"method={name} would continue training from {run.config.init}: leave out method=… to use it as it is."
+        )
     return run
 
 

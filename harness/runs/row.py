@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from harness.core.errors import UserError, why
 from harness.core.files import read_checked
-from harness.core.reading import LARGEST_FILE, read_file
+from harness.core.reading import LARGEST_CONFIG, LARGEST_FILE, parse_yaml, read_file
 from harness.evaluation.score import Count, Number, Score, Selection
 from harness.runs import record, trust
 from harness.runs.code import file_of
@@ -16,9 +16,7 @@ from harness.runs.folder import OVER, Fault, RunState, has_record
 from harness.runs.folder import state as state_of
 from harness.runs.record import Cost, Name, Origin, ProtocolTag, Seed
 from harness.runs.run import Run, load, run_name, stage_folder
-
-if TYPE_CHECKING:
-    import pandas as pd
+from harness.runs.spent import Spent, parse_points, spent
 
 T = TypeVar("T")
 
@@ -91,16 +89,17 @@ class Row:
         return f"{self.state} ({came})" if came else self.state
 
     @cached_property
+    def spent(self) -> Spent:
+        """What its training took beyond what its record says; nothing is known if it trained nothing."""
+        if not (self.cost and self.cost.stages):
+            return Spent()
+        points = self.read("metrics.jsonl", parse_points) or []
+        return spent(self.cost, points, lambda: self.read("config.yaml", parse_yaml, LARGEST_CONFIG))
+
+    @cached_property
     def faults(self) -> dict[str, Fault]:
         """The files of the run's folder that could not be read, by name."""
         return {}
-
-
-def frame(found: list[Row]) -> "pd.DataFrame":
-    """Rows as a table with one column per fact; the column `scores` holds a dict[str, Score]."""
-    import pandas as pd
-
-    return pd.DataFrame([{part.name: getattr(row, part.name) for part in fields(Row)} for row in found])
 
 
 SAME = ({part.name for part in fields(Row)} & record.Record.model_fields.keys()) - {"overrides", "scores", "code"}
@@ -123,7 +122,9 @@ def _file_finder(folder: Path) -> Find:
 
 def _doubts(found: record.Record, of: Path) -> list[str]:
     """Reasons why a record's numbers are not ranked: mixed code, or a stage that was trained again since."""
-    doubts = [f"made by mixed code: {', '.join(map(file_of, found.mixed))} changed on the way"] if found.mixed else []
+    doubts = (
+        [f"made by mixed code: {', '.join(map(file_of, found.mixed))} changed during the run"] if found.mixed else []
+    )
     for stage in found.cost.stages if found.cost else []:
         shared = stage_folder(of.parent, stage.name, found.data, found.seed, stage.fingerprint)
         folder = of / "stages" / stage.name if trust.is_imported(of) else shared

@@ -5,8 +5,9 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,19 +20,22 @@ from harness.core.registry import build
 from harness.core.registry import find as find_class
 from harness.core.settings import canonical
 from harness.runs import fetch, record
-from harness.runs.config import Config, Part, config_of
+from harness.runs.config import Config, Part, thawed
 from harness.runs.folder import RunState, has_record, state
 from harness.runs.trust import is_imported
 
 if TYPE_CHECKING:  # imported only when needed, so that listing folders needs no torch
     from harness.core.dataset import Dataset
-    from harness.core.method import Method, Stage
+    from harness.core.method import Ability, Method, Stage
 
 IDENTITY = ("method", "data", "model", "outliers", "protocol", "seed", "budget")
 """Parts of a config that determine a run's numbers; the other parts say where and how it runs."""
 
 PLACES = ("root", "download", "source")
 """Fields that say where files are, not what they contain."""
+
+UNKNOWN = "unknown"
+"""Stands for the digest of initial weights that a plan cannot read, as they are not on this machine."""
 
 NUMERICS = 1
 """Part of every fingerprint; increase it when a code change alters the numbers of an unchanged config."""
@@ -95,6 +99,22 @@ class Run:
     names: Names | None = None
     recorded: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        try:
+            return f"<Run {self.name}, {self.state}>"
+        except UserError as error:  # its initial weights are missing, or its record cannot be read
+            return f"<Run of method={self.config.method['name']}, {first_line(error)}>"
+
+    def _repr_html_(self) -> str:
+        """The run in a notebook: its name, state and folder, and the main scores if it has any."""
+        known: list[tuple[str, str]] = []
+        with suppress(UserError):
+            known = [("state", self.state), ("folder", str(self.folder))]
+            found = record.read(self.folder / "record.json").scores.values() if has_record(self.folder) else ()
+            known += [(score.title, f"{score.value:.4g} {score.unit}") for score in found if not score.table]
+        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in known)
+        return f"<table><caption>{escape(repr(self))}</caption>{rows}</table>"
+
     @cached_property
     def identity(self) -> Part:
         """The parts of the config that determine the numbers, and the digest of the initial weights.
@@ -110,7 +130,7 @@ class Run:
             "protocol": _named_protocol(config.protocol, config.data["name"]),
             "seed": config.seed,
         }
-        if "classify" not in self.recipe.gives:  # then nothing passes a net, and nothing starts at outliers
+        if not self.recipe.has_net:  # then nothing passes a net, and nothing starts at outliers
             parts = {key: part for key, part in parts.items() if key not in ("model", "outliers")}
         budget = {"budget": config.budget} if config.budget != 1 else {}
         return parts | budget | ({"init": self.init} if self.init else {})
@@ -170,7 +190,9 @@ class Run:
             return build("method", self.config.method)
         except UserError as error:
             # An ablation sets fields that other methods lack.
-            hints = [f"; or leave out {word}, if that sets it" for word in self.config.overrides if "ablation=" in word]
+            hints = [
+                f"; or leave out {word}, if it sets this field" for word in self.config.overrides if "ablation=" in word
+            ]
             raise UserError("".join([str(error), *hints])) from None
 
     @cached_property
@@ -183,6 +205,11 @@ class Run:
             return self.recipe if budget == 1 else scaled(self.recipe, budget)
         except ValueError as error:
             raise UserError(f"budget={budget:g}: {first_line(error)}") from None
+
+    @property
+    def gives(self) -> tuple["Ability", ...]:
+        """What can be judged of the run: what its method gives, and `condition` if given samples come with labels."""
+        return (*self.method.gives, "condition") if self.config.labelled else (*self.method.gives,)
 
     @cached_property
     def data(self) -> "Dataset":
@@ -296,9 +323,7 @@ def load(folder: Path) -> Run:
     try:
         content = {**parse_yaml(read_file(path, LARGEST_CONFIG)), "runs": str(folder.absolute().parent)}
         names = content.pop("names", None)
-        known = {part.name for part in fields(Config)}  # ignore fields that only other versions have
-        config = config_of({key: value for key, value in content.items() if key in known})
-        run = Run(config, names and Names(**names), recorded)
+        run = Run(thawed(content), names and Names(**names), recorded)
         _check_names(run)
     except (OSError, ValueError, TypeError, LookupError, UserError) as error:
         raise Unreadable(path, why(error), fault="cannot be read, so this is not a run folder") from None
@@ -330,14 +355,16 @@ def find(word: str, root: Path) -> Path:
     close = near(word, [folder.name for folder in folders(root)] if root.is_dir() else []).partition("There are")[0]
     raise UserError(
         f"There is no run '{word}', neither at that path nor below {root}. {close}"
-        f"python -m harness status {typed('runs', root)} shows those that are there."
+        f"python -m harness status {typed('runs', root)} shows the runs that exist."
     )
 
 
 def folders(root: Path) -> list[Path]:
     """The run folders below a root, oldest first; UserError if the root is no folder."""
     if not root.is_dir():
-        raise UserError(f"There is no folder of runs at {root}. Run something first, or say where: runs=FOLDER.")
+        raise UserError(
+            f"There is no folder of runs at {root}. Run something first, or name another folder: runs=FOLDER."
+        )
     begun: dict[Path, float] = {}
     for entry in os.scandir(root):
         with suppress(OSError):  # most are no folder of a run

@@ -9,7 +9,7 @@ from harness.core.device import full_precision
 from harness.core.energy import EnergyModel
 from harness.core.errors import UserError, near
 from harness.core.method import Method
-from harness.evaluation.counterfactual import STEPS, Explanation, counterfactuals
+from harness.evaluation.counterfactual import STEPS, Ball, Explanation, counterfactuals
 from harness.evaluation.pictures import short
 from harness.evaluation.samples import draw_of
 from harness.runs.build import last_stage, load_state, load_trained, outliers, require_trained
@@ -23,7 +23,7 @@ class Trained(EnergyModel):
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
-        if "classify" not in run.method.gives:
+        if not run.method.has_net:
             raise UserError(f"{run.name} has no model: method={run.config.method['name']} gives no logits.")
         require_trained(run, run.stage_runs[-1:])
         model = load_trained(run, last_stage(run), device)
@@ -44,7 +44,9 @@ class Trained(EnergyModel):
         everything = range(len(self.run.data.classes))
         classes = everything if classes is None else classes
         if n < 1 or not classes or not set(classes) <= set(everything):
-            raise UserError(f"n must be 1 or more, and classes of 0 … {everything[-1]}: not {n} and {list(classes)}.")
+            raise UserError(
+                f"n must be 1 or more, and classes must be from 0 to {everything[-1]}, not {n} and {list(classes)}."
+            )
         method, source, device = self.sampler(steps), outliers(self.run), self.mean.device
         source.ready()
         remembered = load_state(last_stage(self.run), device)
@@ -63,12 +65,14 @@ class Trained(EnergyModel):
             with_chosen_steps(self.run.method, self.run.folder) if steps is None else with_steps(self.run.method, steps)
         )
 
-    def explain(self, images: Tensor, target: int | Tensor, eps: float, steps: int = STEPS) -> Explanation:
-        """Counterfactuals: change images by at most eps in L2 towards class `target` (one for all, or N)."""
+    def explain(
+        self, images: Tensor, target: int | Tensor, eps: float, steps: int = STEPS, norm: Ball = "L2"
+    ) -> Explanation:
+        """Counterfactuals: change images by at most eps, in this norm, towards class `target` (one for all, or N)."""
         device = self.mean.device
         wanted = torch.as_tensor(target, device=device).expand(len(images))
         with full_precision():
-            return counterfactuals(self, images.to(device), wanted, eps, steps)
+            return counterfactuals(self, images.to(device), wanted, eps, steps, norm)
 
     def label(self, word: str) -> int:
         """Index of a class, given by its name or index; UserError with similar names if there is none."""

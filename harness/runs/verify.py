@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from harness.core.reading import read_file
 from harness.evaluation.evaluator import SAMPLES, Evaluation, metrics, sampling
 from harness.evaluation.intervals import share
 from harness.evaluation.metric import Metric, Result, Subject
+from harness.evaluation.randomised import NAMED
 from harness.evaluation.reference import data_digests
 from harness.evaluation.samples import Samples, draw, eight_bits
 from harness.evaluation.score import Score
@@ -74,7 +75,7 @@ class Verification:
             yield self._weights()
         yield self._known_scores()
         yield self._guarded("canaries", self._canaries)
-        if "generate" in self.run.method.gives:
+        if "generate" in self.run.gives:
             yield self._guarded(SAMPLES, self._drawn)
         for name, metric in self.metrics.items():
             self.hear(name)
@@ -96,8 +97,10 @@ class Verification:
         keys = [metric.keys(self.run.data) for metric in self.metrics.values()]
         if not all(keys):
             return _not_compared("keys of scores", "a metric does not say which scores it gives")
-        unknown = sorted(self.found.scores.keys() - {key for some in keys for key in some})
-        differing = [f"{key} is of no metric of the protocol" for key in unknown]
+        known = {key for some in keys for key in some}
+        # Without its weights it is unknown whether a net draws random numbers.
+        unknown = sorted(key for key in self.found.scores if not {key, key.removesuffix(NAMED)} & known)
+        differing = [f"no metric of the protocol gives {key}" for key in unknown]
         return _comparison("keys of scores", differing, f"{len(self.found.scores)} scores")
 
     def _config(self) -> Comparison:
@@ -126,7 +129,7 @@ class Verification:
         if self.lacking or not self.evaluation:
             said = {key: value for key, value in said.items() if key in figures}
         if not figures:
-            return _not_compared("canaries", "there are none without weights")
+            return _not_compared("canaries", "they need weights")
         return _same_figures("canaries", said, figures)
 
     def _drawn(self) -> Comparison:
@@ -152,7 +155,7 @@ class Verification:
             return _not_compared(name, missing)
         # Features of stored samples take little time, so that such metrics are always computed whole.
         count = metric.shards(self.subject)
-        chosen = list(range(count)) if set(metric.needs) == {"generate"} else self._chosen(count)
+        chosen = list(range(count)) if "classify" not in metric.needs else self._chosen(count)
         parts = {shard: metric.score(self.subject, shard) for shard in chosen}
         results: dict[int, Result] = {}
         if all("outcomes" in part for part in parts.values()):  # of each image, which can be merged from any shards
@@ -161,7 +164,7 @@ class Verification:
             return self._outcomes(name, results, count)
         if len(parts) < count:
             return _not_compared(
-                name, f"it has no outcome for each image, so that all of its {count} shards are needed: shards=all"
+                name, f"it has no outcome for each image, so all of its {count} shards are needed: shards=all"
             )
         scores = metric.merge(self.subject, list(parts.values())).scores
         said = {key: score for key, score in self.found.scores.items() if key in scores}
@@ -192,7 +195,7 @@ class Verification:
             counted = share("", self.found.outcomes.get(last) or "0")
             said = {name: score for name, score in self.found.scores.items() if name == key}
             if note := _same_figures(name, _figures(said), _figures({key: counted})).note:
-                differing.append(f"{note}, by the record's own outcomes {last}")
+                differing.append(f"{note}, computed from the record's own outcomes {last}")
         return _comparison(name, list(dict.fromkeys(differing)), f"{images} of {total} images")
 
     def _chosen(self, count: int) -> list[int]:
@@ -218,14 +221,17 @@ def verify(run: Run, shards: Shards, seed: int, hear: Hear) -> Verified:
     device, stored = build.prepare(run.config), Samples(run.folder / "samples", sampling(run.config.protocol))
     if not (whole := _complete(stored)) and not _has_weights(run):
         raise UserError(
-            f"{run.name} has neither weights nor samples here, so nothing of it can be computed again. Ask for an "
-            "archive with them: python -m harness export RUN weights=true samples=true"
+            f"{run.name} has neither weights nor samples here, so nothing can be recomputed. Ask for an archive "
+            "with them: python -m harness export RUN weights=true samples=true"
         )
     # Find out what this machine lacks.
     run.data.ready()
-    protocol = metrics(run.config.protocol, run.method.gives)
+    protocol = metrics(run.config.protocol, run.gives)
     needs = sampling(run.config.protocol), run.config.extractors
-    lacking = {name: _refusal(partial(metric.ready, run.data, *needs)) for name, metric in protocol.items()}
+    lacking = {
+        name: _refusal(partial(metric.ready, run.data, *needs)) or _refusal(partial(build.check_judge, run, metric))
+        for name, metric in protocol.items()
+    }
     if _has_weights(run) and (reason := _refusal(build.outliers(run).ready)):
         lacking |= dict.fromkeys([SAMPLES, *(name for name in protocol if "generate" in protocol[name].needs)], reason)
     lacking = {name: reason for name, reason in lacking.items() if reason}
@@ -234,7 +240,8 @@ def verify(run: Run, shards: Shards, seed: int, hear: Hear) -> Verified:
     with TemporaryDirectory() as scratch, full_precision():
         evaluation = _evaluation(run, device, Path(scratch)) if _has_weights(run) else None
         if evaluation:
-            evaluation.metrics = {name: metric for name, metric in protocol.items() if name not in lacking}
+            evaluation.listed = {name: metric for name, metric in protocol.items() if name not in lacking}
+            protocol |= evaluation.metrics  # of a net that draws random numbers, other attacks
         samples = stored if whole else None
         if shards == "all" and samples is None and evaluation and SAMPLES not in lacking:
             samples = _draw_all(run, evaluation, Path(scratch), hear)
@@ -290,7 +297,7 @@ def circumstances(run: Run) -> list[str]:
 def _has_weights(run: Run) -> bool:
     """Whether the model of a run is here: the weights of its last stage, or else the checkpoint that it takes."""
     stage = build.last_stage(run)
-    if "classify" not in run.method.gives:
+    if not run.method.has_net:
         return False
     return stage.done if stage else bool(run.config.init) and Path(run.config.init or "").is_file()
 
@@ -301,8 +308,15 @@ def _complete(samples: Samples) -> bool:
 
 def _without_weights(run: Run, device: torch.device, samples: Samples) -> Subject:
     """What metrics of samples need, without a model."""
-    cache, weights = run.root / "cache", run.config.extractors
-    return Subject(build.without_net(run), run.data, device, samples=samples, cache=cache, weights=weights)
+    return Subject(
+        build.without_net(run),
+        run.data,
+        device,
+        samples=samples,
+        cache=run.root / "cache",
+        weights=run.config.extractors,
+        judge=cache(lambda name: build.judge(run, name, device)),
+    )
 
 
 def _draw(run: Run, evaluation: Evaluation, indices: range) -> torch.Tensor:
@@ -335,7 +349,7 @@ def _same_texts(what: str, said: Mapping[str, str], here: Mapping[str, str], uni
 
 def _same_figures(what: str, said: Mapping[str, float], here: Mapping[str, float], of: str = "") -> Comparison:
     """Compare figures by their names; both must have the same names. `of` says what they are computed from."""
-    differing = [f"{name} is not in both" for name in {*said} ^ {*here}]
+    differing = [f"{name} is in only one of them" for name in {*said} ^ {*here}]
     for name in (name for name in said if name in here):
         counts = isinstance(here[name], int)
         if said[name] != here[name] and (counts or not isclose(said[name], here[name], **CLOSE)):

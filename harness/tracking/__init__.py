@@ -16,7 +16,7 @@ from harness.runs.run import Run, fingerprint
 from harness.tracking import outbox
 from harness.tracking.outbox import Multirun, Owed, tracked_at
 from harness.tracking.retry import away, best_effort
-from harness.tracking.store import LOCKED, connect, enabled, experiment, uri
+from harness.tracking.store import LOCKED, connect, enabled, experiment, experiment_in_database, uri
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def prepare(config: Config) -> None:
 
 
 def multirun(title: str, runs: list[Run]) -> Multirun:
-    """The MLflow parent of the runs of one command; the same runs get the same parent."""
+    """What MLflow calls the runs of one command; the same runs get the same name."""
     return Multirun(fingerprint(sorted(run.fingerprint for run in runs)), title)
 
 
@@ -96,3 +96,9 @@ def ui_command(config: Config) -> str:
     """The command that opens MLflow's pages: a browser for a server, `mlflow ui` for a database."""
     where, served = shlex.quote(uri(config)), uri(config).startswith("http")
     return f"python -m webbrowser {where}" if served else f"mlflow ui --backend-store-uri {where} --port 5000"
+
+
+def ui_page(config: Config) -> str:
+    """The page of the runs, once `mlflow ui` shows the database; MLflow's own first page is about traces of agents."""
+    known = experiment_in_database(config)
+    return "http://127.0.0.1:5000/" + (f"#/experiments/{known}/runs?workflowType=machine_learning" if known else "")

@@ -52,7 +52,6 @@ class Note(BaseModel):
     usage: Count = 0
     files: dict[str, str] = {}
     images: list[str] = []
-    multirun: str | None = None
     model: bool = False
 
 
@@ -81,9 +80,8 @@ class Mirror:
         if row.state in OVER:
             self._log("metrics", shown.scores(row, self.begun))
 
-        # Send the parent and the images first, as they add to the tags.
-        self._send_parent(multirun)
-        tags = shown.tags(self.run, row, self.id)
+        # Send the images first, as they add to the tags.
+        tags = shown.tags(self.run, row, self.id) | ({"sweep": multirun.label} if multirun else {})
         self._send_images(tags)
         old_tags = self.image.data.tags
         self._log("tags", [(key, text) for key, text in tags.items() if old_tags.get(key, "") != text])
@@ -107,15 +105,6 @@ class Mirror:
         while batch := points[self.note[kind] :][: BATCH["metrics"]]:
             self._log("metrics", batch)
             self._remember(**{kind: self.note[kind] + len(batch)})
-
-    def _send_parent(self, multirun: Multirun | None) -> None:
-        if multirun is None or multirun.fingerprint == self.note["multirun"]:
-            return
-        parent = store.find(self.client, self.run.config, "multirun", multirun.fingerprint, multirun.title)
-        if parent.info.status != "FINISHED":
-            self.client.set_terminated(parent.info.run_id)
-        self.client.set_tag(self.id, "mlflow.parentRunId", parent.info.run_id)
-        self._remember(multirun=multirun.fingerprint)
 
     def _send_images(self, tags: dict[str, str]) -> None:
         """Send the sample grids of training, under the file names that MLflow's image charts expect."""

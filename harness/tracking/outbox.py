@@ -21,21 +21,26 @@ log = logging.getLogger(__name__)
 
 
 class Multirun(NamedTuple):
-    """The MLflow parent of the runs of one command, and its title."""
+    """The runs of one command, which MLflow groups by their tag `sweep`: their fingerprint and a title."""
 
     fingerprint: str
     title: str
 
+    @property
+    def label(self) -> str:
+        """The value of the tag."""
+        return f"{self.title}, {self.fingerprint[:6]}"
+
 
 class Mark(BaseModel):
-    """What a mark holds: the store to send to, and the parent."""
+    """What a mark holds: the store to send to, and the sweep."""
 
     tracking: str | None
     multirun: Multirun | None
 
 
 class Owed(NamedTuple):
-    """A run to be sent, its parent, and the modification time of its mark, in ns."""
+    """A run to be sent, its sweep, and the modification time of its mark, in ns."""
 
     run: Run
     multirun: Multirun | None
@@ -53,11 +58,11 @@ def mark(run: Run) -> Path:
 
 
 def enqueue(run: Run, multirun: Multirun | None = None) -> None:
-    """Mark a run as still to be sent, with its store; keep the parent of an earlier mark if none is given."""
+    """Mark a run as still to be sent, with its store; keep the sweep of an earlier mark if none is given."""
     path = mark(run)
-    parent = multirun or _read(path, run).multirun
+    sweep = multirun or _read(path, run).multirun
     with suppress(UserError):  # disk not writable: the work itself will stop there, with a message
-        write_json(path, {"tracking": run.config.tracking, "multirun": parent})
+        write_json(path, {"tracking": run.config.tracking, "multirun": sweep})
 
 
 def pending(path: Path) -> Owed | None:

@@ -34,7 +34,7 @@ def read_rows(config: Config, check: Callable[[Row], Row]) -> list[Row | Fault]:
     copies = TemporaryDirectory(prefix="report-")  # lives as long as the rows that use it
     try:
         client = store.connect(config)
-        runs = [run for run in _all_runs(client) if "state" in run.data.tags]  # parents of multiruns have none
+        runs = [run for run in _all_runs(client) if "state" in run.data.tags]  # older versions made parents without
     except Exception as error:  # MLflow raises those of its database, of the network and its own
         raise UserError(
             f"MLflow at {where} does not answer: {why(error)}\nStart it, wait until nobody holds its lock, or say "

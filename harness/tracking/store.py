@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,11 +111,23 @@ def experiment(client: "MlflowClient", config: Config) -> str:
     return existing.experiment_id
 
 
+def experiment_in_database(config: Config) -> str | None:
+    """The id of the experiment for a config's dataset in an SQLite database, without MLflow; None if there is none."""
+    kind, _, place = uri(config).partition(":///")
+    if kind != "sqlite":
+        return None
+    path = Path(place).absolute()
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        query = "SELECT experiment_id FROM experiments WHERE name = ?"
+        return next((str(found) for (found,) in connection.execute(query, (config.data["name"],))), None)
+    return None
+
+
 def find(
     client: "MlflowClient", config: Config, key: str, value: str, name: str, started: int | None = None
 ) -> "ml.Run":
     """The MLflow run with a tag, created if there is none; started: its start time in ms; None: now."""
-    with _lock(config):  # only one of several processes may create a common parent
+    with _lock(config):  # only one of several processes may create it
         where = experiment(client, config)
         runs = client.search_runs([where], f"tags.{key} = '{value}'", max_results=1)
         return runs[0] if runs else client.create_run(where, started, tags={key: value}, run_name=name)

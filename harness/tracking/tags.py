@@ -71,7 +71,8 @@ def scores(row: Row, time: int) -> list[Point]:
             values |= {f"{name}_low": score.low, f"{name}_high": score.high}
     if row.cost:
         costs = row.cost.model_dump(include={"training_seconds", "evaluation_seconds", "peak_memory_mb"})
-        costs |= {} if row.cost.training_kwh is None else {"training_kwh": row.cost.training_kwh}
+        kwh = {"training_kwh": row.cost.training_kwh, "cpu_kwh": row.cost.cpu_kwh}
+        costs |= {name: value for name, value in kwh.items() if value is not None}
         values |= {f"cost/{name}": float(value) for name, value in costs.items()}
     return [(key, value, time, 0) for key, value in values.items()]
 

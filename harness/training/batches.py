@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from harness.core import loader
-from harness.core.dataset import Dataset, Outliers, OutlierView
+from harness.core.dataset import Dataset, ExtendedView, Outliers, OutlierView
 from harness.core.distributed import ALONE, World
 from harness.core.errors import UserError
 from harness.core.method import Batch, Stage, Stream
@@ -23,7 +23,8 @@ class StageInputs:
     that share each batch. accumulate: number of pieces into which a process splits its part of a batch. code_version:
     description of the running code. code: the digests of it that are kept with the weights. parent: digest of the
     weights that the stage begins from; empty if unknown. trained: whether these are trained. compile: whether to
-    compile the net for training. recompute: whether to recompute activations in the backward pass, which saves memory.
+    compile the net for training, or for its walks alone. recompute: whether to recompute activations in the backward
+    pass, which saves memory.
     """
 
     data: Dataset
@@ -37,7 +38,7 @@ class StageInputs:
     code: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
     trained: bool = False
-    compile: bool = False
+    compile: bool | Literal["walk"] = False
     recompute: bool = False
 
 
@@ -79,10 +80,15 @@ def _stream(
         source, view, length = inputs.data, inputs.data.view("train", stream), inputs.data.length("train")
     world = inputs.world
     seed, size = derive(*inputs.key, "stream", stream), stage.training.size(stream)
+    # Extra images follow those of the training split, and take their share of each batch.
+    extra = share = 0
+    if stream == "labelled" and inputs.data.extra is not None:
+        view = ExtendedView(inputs.data, inputs.data.extra)
+        extra, share = len(view.labels), inputs.data.extra.share(size)
     part = size // world.size
     own = range(world.rank * part, (world.rank + 1) * part)
-    pinned = inputs.device.type == "cuda"
-    return loader.batches(view, length, size, seed, start, steps, workers, source.on_bad_image, skipped, own, pinned)
+    pinned, bad = inputs.device.type == "cuda", source.on_bad_image
+    return loader.batches(view, length, size, seed, start, steps, workers, bad, skipped, own, pinned, extra, share)
 
 
 def check_shares(stage: Stage, processes: int, pieces: int) -> None:

@@ -108,12 +108,13 @@ def train(
             save, leave = world.any(due, signals.leave)
             save = save or leave  # to leave is to save first
             if save:
-                spent = {"seconds": meter.seconds, "joules": meter.joules()}
+                spent = {"seconds": meter.seconds, "joules": meter.joules(), "cpu_joules": meter.cpu_joules()}
                 content = {"step": done, "resumed": resumed, "made_with": made_with, "codes": codes, **spent}
                 content |= {"parent": inputs.parent, "accuracies": list(monitors.accuracies)}
                 checkpoints.begin(done, step.content() | content)
                 saved_at = time.monotonic()
 
+            meter.note()
             watch(Progress(done, step.steps, figures, save, step.result(), step.state))
 
             # Leave if a signal said so; no rank leaves before rank 0 has written the checkpoint.
@@ -126,7 +127,8 @@ def train(
         weights, state = step.result().state_dict(), step.whole_state()
         if not all(bool(w.isfinite().all()) for w in weights.values()):
             raise Diverged(f"weights are not finite after the last of {step.steps} steps")
-        images, seconds, joules = step.steps * stage.training.batch, meter.seconds, meter.joules()
+        images, seconds = step.steps * stage.training.batch, meter.seconds
+        joules, cpu_joules = meter.joules(), meter.cpu_joules()
         cost = {
             "steps": step.steps,
             "images": images,
@@ -140,6 +142,7 @@ def train(
             "statistics": step.statistics,
             "made_with": made_with,
             "joules": joules and round(joules, 1),
+            "cpu_joules": cpu_joules and round(cpu_joules, 1),
         }
 
         def write() -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -19,6 +20,7 @@ from harness.core.optim import Average, foreach, optimizer, sharpest
 from harness.core.random import generator
 from harness.core.shard import Shard
 from harness.core.timing import section
+from harness.core.walk import Forward, forward, keep_walks, repeat_walks, walk_through
 from harness.training.batches import StageInputs, batches, check_shares
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,10 @@ class Step:
         self.average = None if how.ema is None else Average(model, how.ema)
         if inputs.recompute:
             recompute_activations(model, self.statistics)
-        if inputs.compile:
+        self.forward = forward
+        if inputs.compile == "walk":
+            self.forward = compile_walks()
+        elif inputs.compile:
             compile_net(model, stage)
         state = stage.state(inputs.data, self.rng("state"))
         self.state: State = {k: self.world.split_rows(v) if k in stage.sharded else v for k, v in state.items()}
@@ -57,17 +62,18 @@ class Step:
 
         # Add up the gradients of this process's pieces of the batch.
         with section("forward and backward"), self._precision():
-            losses = [self._backward(self.loss(number, batch, piece)) for piece in pieces]
+            loss_of = self._repeatable if how.perturbs else self.loss
+            losses = [self._backward(loss_of(number, batch, piece)) for piece in pieces]
+
+        # Average the gradients over processes; with SAM or AWP, replace them by those at nearby weights of higher loss.
+        average_gradients(self.model, self.world)
+        if how.perturbs:
+            with section("forward and backward"), self._precision():
+                self._perturb(losses)
 
         # Read the loss terms and figures: the one time that a step waits for its device.
         with section("figures"):
             figures = self._figures(losses, number)
-
-        # Average the gradients over processes; with SAM, replace them by those at the sharpest nearby weights.
-        average_gradients(self.model, self.world)
-        if how.sharpness:
-            with section("forward and backward"), self._precision():
-                self._sharpen(losses)
 
         with section("optimiser and average"):
             for group in self.optimizer.param_groups:
@@ -91,7 +97,8 @@ class Step:
 
         part = Batch(of_piece(batch.images), of_piece(batch.labels))
         shard = Shard(self.rng("step", number), self.world, piece, pieces)
-        return self.stage.loss(self.model, part, {**self.constants, **self.state}, shard)
+        with walk_through(self.forward):
+            return self.stage.loss(self.model, part, {**self.constants, **self.state}, shard)
 
     def result(self) -> EnergyModel:
         """What the stage hands on: the averaged model, or the model itself if the stage does not average."""
@@ -142,14 +149,23 @@ class Step:
         terms, per_image = ({k: v.detach() for k, v in values.items()} for values in (loss.terms, loss.per_image))
         return Loss(terms, loss.monitors, loss.recompute, per_image)
 
-    def _sharpen(self, losses: list[Loss]) -> None:
-        """Replace the gradients by those at the sharpest nearby weights."""
+    def _repeatable(self, number: int, batch: Batch, piece: int) -> Loss:
+        """The loss of a step on a piece, which can be computed again at other weights, without walking again."""
+        with keep_walks() as walks:
+            loss = self.loss(number, batch, piece)
+
+        def again() -> dict[str, Tensor]:
+            with repeat_walks(walks):
+                return self.loss(number, batch, piece).terms
+
+        return replace(loss, recompute=loss.recompute or again)
+
+    def _perturb(self, losses: list[Loss]) -> None:
+        """Replace the gradients by those at nearby weights of higher loss."""
         with sharpest(self.model, self.stage.training):
             self.optimizer.zero_grad(set_to_none=True)
-            for loss in losses:
-                if loss.recompute is None:
-                    raise UserError("This stage cannot be trained sharpness-aware: set its training.sharpness=0.")
-                self._backward(Loss(loss.recompute()))
+            for recompute in [loss.recompute for loss in losses if loss.recompute]:
+                self._backward(Loss(recompute()))
             average_gradients(self.model, self.world)
 
     def _figures(self, losses: list[Loss], number: int) -> dict[str, float]:
@@ -193,6 +209,12 @@ def compile_net(model: EnergyModel, stage: Stage) -> None:
         return
     torch._dynamo.config.suppress_errors = True  # torch then logs what it could not compile
     model.compile(dynamic=False)  # not model.net: torch skips a net that is one of its own containers
+
+
+def compile_walks() -> Forward:
+    """The passes of walks, compiled: learning passes stay as they are, also those with gradients of gradients."""
+    torch._dynamo.config.suppress_errors = True  # torch then logs what it could not compile
+    return torch.compile(forward, dynamic=False)
 
 
 def recompute_activations(model: EnergyModel, statistics: str) -> None:

@@ -6,15 +6,16 @@ from textwrap import fill
 
 import numpy as np
 
-from harness.reports.plots.style import DPI, drawing
+from harness.reports.plots.style import DPI, drawing, once, panels_beside, pixels_per_inch
 
 NARROW, WIDE = 480, 900
 """Width of a picture in pixels: enlarged by a whole number up to NARROW, and never wider than WIDE."""
 
 GAP, LINE, LETTER = 16, 24, 11
-"""Pixels between pictures, height of a line of a title, and width of its letters."""
+"""Pixels between pictures; at DPI, height of a line of a title, and width of its letters."""
 
 
+@once
 def grids(path: Path, pictures: Sequence[tuple[str, np.ndarray]], said: str = "", columns: int = 4) -> None:
     """Write pictures in columns, each below its title, pixel by pixel where they fit.
 
@@ -24,13 +25,16 @@ def grids(path: Path, pictures: Sequence[tuple[str, np.ndarray]], said: str = ""
     widest = max(image.shape[1] for image in images)
     wide = min(widest * max(1, NARROW // widest), WIDE)
     high = max(round(image.shape[0] * wide / image.shape[1]) for image in images)
-    titles = [fill(title, wide // LETTER) for title, _ in pictures]
-    above = LINE * (2 + max(title.count("\n") for title in titles))
-    columns = min(columns, len(pictures))
+    columns = panels_beside(min(columns, len(pictures)), 1.6)
+    width = columns * (wide + GAP) + GAP
+    dpi = pixels_per_inch(width)
+    line, letter = LINE * dpi / DPI, LETTER * dpi / DPI
+    titles = [fill(title, int(wide / letter)) for title, _ in pictures]
+    above = line * (2 + max(title.count("\n") for title in titles))
     rows = -(-len(pictures) // columns)
-    top = 2 * LINE if said else 0
-    width, height = columns * (wide + GAP) + GAP, rows * (above + high) + GAP + top
-    with drawing(path, width / DPI, height / DPI, said, layout=None) as figure:
+    top = 2 * line if said else 0
+    height = rows * (above + high) + GAP + top
+    with drawing(path, width / dpi, height / dpi, said, layout=None) as figure:
         for place, (title, image) in enumerate(zip(titles, images, strict=True)):
             row, column = divmod(place, columns)
             left, down = GAP + column * (wide + GAP), top + above + row * (above + high)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-from harness.reports.plots.style import Look, drawing
+from harness.reports.plots.style import Look, drawing, legend, once, panels_beside
 
 APART = 0.006
 """Distance between bars at the same x, as a share of the axis."""
@@ -49,16 +49,17 @@ class Panel:
         return 0 if "x" in self.log else APART * (max(xs) - min(xs)) * (turn - (len(self.lines) - 1) / 2)
 
 
+@once
 def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: str = "") -> None:
     """Write the figure: at most three panels side by side, and the legend, in the order of the looks.
 
     said: the remark above the panels.
     """
-    columns = min(3, len(panels))
+    columns = panels_beside(min(3, len(panels)), 1.6 if panels[0].dense else 2.2)
     rows = -(-len(panels) // columns)
     width, height = (5.6, 4.0) if len(panels) == 1 else (2.9 * columns, 2.2 * rows)
     artists: dict[str, Artist] = {}
-    with drawing(path, width + 1.9, max(height, 3.4), said) as figure:
+    with drawing(path, width + 1.9, max(height, 3.4), said, beside=1.9) as figure:
         # Draw the panels; dense ones share the range of x.
         for place, panel in enumerate(panels, start=1):
             axes = figure.add_subplot(
@@ -71,7 +72,7 @@ def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: 
         labels = [label for label in looks if label in artists]
         names = [fill(label, 24) for label in labels]
         handles = [artists[label] for label in labels]
-        figure.legend(handles, names, loc="outside right upper", fontsize=8, handlelength=3.4)
+        legend(figure, handles, names, loc="outside right upper", fontsize=8, handlelength=3.4)
 
 
 def _bars(axes: Axes, line: Line, look: Look, aside: float) -> Artist:

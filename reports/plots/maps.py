@@ -9,7 +9,7 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
-from harness.reports.plots.style import ORANGE, PALE, drawing
+from harness.reports.plots.style import ORANGE, PALE, drawing, legend, once, panels_beside
 
 ROW = 4
 """Maximum number of maps side by side."""
@@ -46,15 +46,16 @@ class Map:
     cells: Mapping[Cell, Counter[str]]
 
 
+@once
 def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "") -> None:
     """Write the maps side by side on the same axes of two factors; a cell shows how many of its runs are sound.
 
     A cell without runs stays empty. said: the remark above the maps.
     """
     columns, rows = (sorted({cell[axis] for panel in shown for cell in panel.cells}) for axis in (0, 1))
-    wide = min(ROW, len(shown))
-    high = -(-len(shown) // wide)
     width, height = 0.9 + 0.62 * len(columns), 0.8 + 0.5 * len(rows)
+    wide = panels_beside(min(ROW, len(shown)), 0.8 * width)
+    high = -(-len(shown) // wide)
     with drawing(path, max(5.2, wide * width), 0.8 + high * height, said) as figure:
         # Draw each map on the axes that all share.
         for number, panel in enumerate(shown, start=1):
@@ -68,8 +69,8 @@ def maps(path: Path, shown: Sequence[Map], factors: Sequence[str], said: str = "
             axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
             axes.tick_params(length=0)
             axes.grid(visible=False)
-        keys = [Patch(label=f.title, facecolor=f.colour, hatch=f.hatch, edgecolor="black") for f in FATES.values()]
-        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+        keys = [Patch(facecolor=fate.colour, hatch=fate.hatch, edgecolor="black") for fate in FATES.values()]
+        legend(figure, keys, [fate.title for fate in FATES.values()], loc="outside lower center", ncols=3)
 
 
 def _cell(axes: Axes, column: int, row: int, fates: Counter[str]) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from harness.reports.plots.style import GREY, Look, drawing
+from harness.reports.plots.style import GREY, Look, drawing, once
 
 LETTERS = 34
 """Letters in a line of a series' label."""
 
 
+@once
 def ranks(
     path: Path,
     means: Mapping[str, float],
@@ -27,7 +28,7 @@ def ranks(
     names = [fill(name, LETTERS) for name in ordered]
     line = max(0.28, 0.16 * max(1 + name.count("\n") for name in names))  # the lines of a label stand apart
     height = 1.1 + line * (len(names) + 0.5 * (len(groups) + 2))
-    with drawing(path, 6.6, height, said) as figure:
+    with drawing(path, 6.6, height, said, rows=True) as figure:
         axes = figure.add_subplot()
         # The bars stand above the series, in lines of half the height.
         for place, (low, high) in enumerate(groups):

@@ -8,7 +8,7 @@ from textwrap import fill
 from matplotlib.axes import Axes
 
 from harness.evaluation.intervals import wilson
-from harness.reports.plots.style import BLUE, PALE, drawing
+from harness.reports.plots.style import BLUE, PALE, drawing, once, panels_beside
 
 ROW = 5
 """Maximum number of diagrams side by side."""
@@ -33,12 +33,13 @@ class Diagram:
     bins: Sequence[Bin]
 
 
+@once
 def reliability(path: Path, diagrams: Sequence[Diagram], said: str = "") -> None:
     """Write the figure: for each series the accuracy in each bin that holds images, with its 95 % interval (Wilson).
 
     said: the remark above the diagrams.
     """
-    columns = min(ROW, len(diagrams))
+    columns = panels_beside(min(ROW, len(diagrams)), 1.6)
     rows = -(-len(diagrams) // columns)
     with drawing(path, max(4.2, 1.9 * columns), 2.2 * rows + 0.5, said) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)

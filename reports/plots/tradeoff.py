@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from harness.reports.plots.style import GREY, Look, drawing
+from harness.reports.plots.style import GREY, Look, drawing, legend, once
 
 PUBLISHED = "published, not run here"
 
@@ -54,6 +54,10 @@ class Reference:
     y: float
 
 
+HIGH = 44
+"""Letters of a line beside the vertical axis, which is not longer."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """Title of an axis; better: "higher" or "lower", the end that is drawn at the right or the top."""
@@ -62,6 +66,7 @@ class Scale:
     better: str
 
 
+@once
 def tradeoff(
     path: Path, points: Sequence[Point], references: Sequence[Reference], x: Scale, y: Scale, said: str = ""
 ) -> None:
@@ -70,7 +75,7 @@ def tradeoff(
     said: the remark above the plot.
     """
     lines = sum(1 + len(entry.label) // LETTERS for entry in [*points, *references])
-    with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said) as figure:
+    with drawing(path, 7.6, max(4.4, 0.9 + 0.18 * lines), said, beside=2.2) as figure:
         axes, handles = figure.add_subplot(), list[Any]()
         # Draw the front below the points.
         front = sorted((point.x.mean, point.y.mean) for point in points if point.front)
@@ -86,11 +91,11 @@ def tradeoff(
             style = {"marker": HOLLOW[place % len(HOLLOW)], "linestyle": "none", "label": fill(entry.label, LETTERS)}
             handles += axes.plot(entry.x, entry.y, color=GREY, markerfacecolor="white", **style)
         _scales(axes, x, y)
-        figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+        legend(figure, handles, [handle.get_label() for handle in handles], loc="outside right upper", fontsize=8)
 
 
 def _scales(axes: Axes, x: Scale, y: Scale) -> None:
-    axes.set(xlabel=f"{x.title}  (better →)", ylabel=f"{y.title}  (better →)")
+    axes.set(xlabel=f"{x.title}  (better →)", ylabel=fill(f"{y.title}  (better →)", HIGH))
     axes.margins(0.08)
     axes.set_xscale("log")  # distances of methods differ by factors
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

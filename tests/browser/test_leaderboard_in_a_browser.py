@@ -5,38 +5,13 @@ from pathlib import Path
 
 import pytest
 from chromium import browser, shot
-from pages import row, scores
+from pages import NASTY, board
 from playwright.sync_api import Page
-
-from harness.evaluation.score import Selection
-from harness.reports import html, runpage
-from harness.reports.section import Section
-from harness.runs.record import ProtocolTag
-
-NASTY = "method.x=<script>alert(1)</script>"
-QUICK = ProtocolTag(id="quick-1", hash="45", label="for trying out")
-TUNED = {"learning rate": Selection(by="accuracy", split=["test"])}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of ten ranked series, one unranked series, and one under another protocol."""
-    place = tmp_path_factory.mktemp("board")
-    doubt = {"warnings": ["few restarts"]}
-    runs = [
-        *(row(place, "atjem", seed) for seed in range(2)),
-        row(place, "at", scores=scores(9.5, 30.0)),
-        row(place, "jem", scores=scores(70, 0.5, **doubt)),
-        row(place, "generative", scores={"fd_digits": scores(0, 10.0)["fd_digits"]}, overrides=NASTY),
-        row(place, "ratio", scores=scores(99, 0.1), selection=TUNED),
-        *(row(place, f"m{number}", scores=scores(20 + number, 40.0 + number)) for number in range(6)),
-    ]
-    quick = [row(place, "trades", protocol=QUICK)]
-    sections = [Section(runs), Section(quick)]
-    with runpage.pages(place / "reports" / "runs", runs + quick):
-        parts = html.make_parts(place / "reports", sections, [], {section.name: [] for section in sections})
-    html.write(place / "reports", parts, [])
-    return place / "reports"
+    return board(tmp_path_factory.mktemp("board"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +71,7 @@ def test_the_filters_hide_rows_of_tables_and_their_pictures(page: Page) -> None:
     box = page.get_by_role("searchbox")
     box.fill("METHOD.x digits")
     assert methods(page) == ["Generative"]
-    assert page.locator("figure:visible").all_inner_texts() == [f"Generative only ({NASTY}), digits"]
+    assert page.locator(".pictures figure:visible").all_inner_texts() == [f"Generative only ({NASTY}), digits"]
     assert page.locator("output").inner_text() == "1 of 11 rows"
     box.fill("atjem")
     assert methods(page) == ["AT-JEM"], "the name that one types finds its title"
@@ -133,6 +108,7 @@ def test_a_grid_of_samples_is_seen_and_enlarges_until_escape(page: Page) -> None
 
 
 def test_what_others_published_stands_in_a_block_of_its_own_that_nothing_ranks(page: Page) -> None:
+    assert page.locator("details.folded").count() > 2 and page.locator("details.folded table:visible").count() == 0
     page.get_by_label("Show").select_option(label="Published, not run here: cifar10")
     assert "published, not run here" in page.locator("section:visible caption").first.inner_text()
     assert page.locator("section:visible tbody tr").count() > 20
@@ -164,11 +140,25 @@ def test_nothing_is_asked_for_nothing_complained_of_and_no_text_is_run(page: Pag
 
 
 def test_the_page_of_a_run_shows_its_scores_and_curves(page: Page) -> None:
+    page.get_by_text("2 runs").first.click()
     page.get_by_role("link", name="atjem-digits-s1-f").first.click()
     assert page.get_by_role("heading", level=1).inner_text() == "atjem-digits-s1-f"
     assert page.get_by_role("row", name="Robust accuracy").inner_text().split("\t")[1] == "81 %"
-    line = page.get_by_role("img", name="joint/ce over images seen").locator("polyline").bounding_box()
+    chart = page.get_by_role("img", name="joint/ce over images seen")
+    line = chart.locator("polyline").bounding_box()
     assert line and line["width"] > 200 and line["height"] > 50
+    chart.focus()
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("output").first.inner_text() == "0.005013 at 51,072 images", "the last point"
+    chart.hover(position={"x": 60, "y": 20})
+    value, _, images, _ = page.locator("output").first.inner_text().split()
+    assert 500 < float(images) < 2000 and float(value) == pytest.approx(2 / (float(images) / 128), rel=1e-3)
+    page.get_by_role("button", name="Enlarge joint/ce").click()
+    large = page.locator("dialog polyline").bounding_box()
+    assert large and large["width"] > 2 * line["width"]
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.charts figure').textContent.includes('joint/ce')")
     shot(page, "run", whole=True)
     page.get_by_role("link", name="Leaderboard").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Leaderboard"

@@ -60,7 +60,7 @@ CASES = {
     "runs=[/bold]": ["runs", "string"],
     # Numbers that are none, or too large for anything.
     f"seed={'9' * 5000}": ["seed=999", "digits"],
-    "seed=1e30": ["seed", "64 bits"],
+    "seed=1e30": ["seed", "64-bit number"],
     "-m seed=range(0,10,0)": ["seed=range(0,10,0)", "zero"],
     "-m seed=range(0,1e9)": ["more than 10,000 runs"],
     "threads=99999999999": ["threads", "1024"],
@@ -77,7 +77,7 @@ CASES = {
     "protocol.metrics.calibration.bins=1e9": ["bins=1000000000", "360 images"],
     "protocol.metrics.ood.pgd.steps=1e12": ["protocol.metrics.ood.pgd", "1,000,000"],
     "protocol.selection.factors=[1,1e9]": ["protocol.selection", "1,000,000"],
-    "protocol.metrics.fidelity.kid_subset=1e20": ["kid_subset", "64 bits"],
+    "protocol.metrics.fidelity.kid_subset=1e20": ["kid_subset", "64-bit number"],
     "method.joint.training.real_batch=1e9": ["real_batch=1000000000", "1257 images"],
     "method.joint.training.epochs=1e300": ["method.joint.training", "epochs"],
     "method.joint.attack.steps=1e12": ["method.joint.attack", "steps"],
@@ -102,11 +102,11 @@ CASES = {
     "device=meta": ["device=meta", "device=cpu"],
     "device=cpu:7": ["device=cpu:7", "one device", "device=cpu"],
     " ".join(f"~protocol.metrics.{metric}" for metric in ("accuracy", "robustness", *METRICS)): [
-        "nothing would be judged"
+        "nothing would be evaluated"
     ],
-    "runs=/dev/null": ["runs=/dev/null", "no folder", "runs=FOLDER"],
-    f"runs={'k' * 5000}": ["runs", "no path is as long"],
-    f"init={'k' * 300}": ["init", "no path is as long"],
+    "runs=/dev/null": ["runs=/dev/null", "is not a folder", "runs=FOLDER"],
+    f"runs={'k' * 5000}": ["runs", "this path is too long"],
+    f"init={'k' * 300}": ["init", "this path is too long"],
     f"device={'k' * 100_000}": ["device=kkk", "device=cpu"],
     f"logs {'k' * 5000}": ["long"],
     # Hydra's own, and keys that nobody has.

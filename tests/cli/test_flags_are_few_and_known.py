@@ -63,7 +63,7 @@ def test_the_python_api_never_leaves(tmp_path):
     ("line", "some"),
     [
         ("harness sta", ["status"]),
-        ("harness plan method=at", ["at", "atjem"]),
+        ("harness plan method=at", ["at", "atebm", "atjem"]),
         ("harness method=at,je", ["at,jem", "at,jempp"]),
         ("harness method=jem method.energy.chains.b", ["method.energy.chains.buffer="]),
         ("harness se", ["search", "seed=", "selection="]),

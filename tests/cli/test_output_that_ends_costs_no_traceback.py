@@ -87,7 +87,7 @@ def test_ctrl_c_ends_the_processes_of_a_sweep_without_a_traceback(tmp_path: Path
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes in the foreground
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130 and err == "\nInterrupted. The same command goes on from here.\n"
+    assert process.returncode == 130 and err == "\nInterrupted. The same command continues.\n"
     assert "interrupted" in out.splitlines()[-1]
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # none is left

@@ -117,7 +117,7 @@ def test_images_of_the_test_split_are_explained(run, model, type_, tmp_path):
     status, out, err = type_("explain", *arguments)
     assert status == 0, out + err
     found = json.loads((tmp_path / "explain.json").read_text())
-    assert (found["run"], found["target"], found["steps"]) == (run.name, "3", 5)
+    assert (found["run"], found["target"], found["steps"], found["norm"]) == (run.name, "3", 5, "L2")
     images, _ = run.data.tensors("test")
     sure, predicted = model(images[:2]).detach().softmax(1).max(1)
     walked = {eps: model.explain(images[:2], 3, eps, 5) for eps in (0.5, 2.0)}
@@ -134,6 +134,21 @@ def test_images_of_the_test_split_are_explained(run, model, type_, tmp_path):
     )
 
 
+def test_images_are_explained_in_a_ball_of_another_norm(run, model, type_, tmp_path):
+    words = ("images=test", "target=3", "n=2", "eps=1.5", "steps=5", "norm=L1.5", f"out={tmp_path}")
+    status, out, err = type_("explain", f"run={run.folder}", *words)
+    assert status == 0, out + err
+    found = json.loads((tmp_path / "explain.json").read_text())
+    images = run.data.tensors("test")[0][:2]
+    walked = model.explain(images, 3, 1.5, 5, norm="L1.5").images
+    distances = (walked - images).abs().pow(1.5).flatten(1).sum(1).pow(1 / 1.5)
+    assert found["norm"] == "L1.5" and distances.max() <= 1.5 * (1 + 1e-5)
+    for entry, distance in zip(found["images"], distances, strict=True):
+        assert entry["walks"][0]["distance"] == pytest.approx(float(distance), rel=1e-4)
+    status, out, err = type_("explain", f"run={run.folder}", "images=test", "target=3", "norm=L3")
+    assert status == 2 and "L1.5" in err
+
+
 def test_files_are_read_in_the_order_of_their_names(photographs, model):
     data = model.run.data
     images, called, told = explain.pictures(str(photographs), 4, data)
@@ -141,14 +156,14 @@ def test_files_are_read_in_the_order_of_their_names(photographs, model):
     train = eight_bits(data.tensors("train")[0][:5]) / 255
     for image, index in zip(images, (2, 4, 1, 3), strict=True):
         torch.testing.assert_close(image, train[index], rtol=0, atol=0.15)
-    assert told == ["2 of 4 images were made as small as the model's."]
+    assert told == ["2 of 4 images were shrunk to the size of the model's images."]
 
 
 def test_a_folder_is_explained(run, photographs, type_, tmp_path):
     arguments = (f"run={run.folder}", f"images={photographs}", "target=7", "steps=3", f"out={tmp_path}")
     status, out, err = type_("explain", *arguments)
     assert status == 0, out + err
-    assert "2 of 5 images were made as small as the model's." in out
+    assert "2 of 5 images were shrunk to the size of the model's images." in out
     found = json.loads((tmp_path / "explain.json").read_text())
     assert [len(entry["walks"]) for entry in found["images"]] == [3] * 5, "the default radii are 1, 2 and 4"
 
@@ -182,7 +197,7 @@ def test_hidden_files_are_not_explained_and_floats_of_another_range_are_refused(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / name)
     (tmp_path / "here").symlink_to(".")
-    with pytest.raises(UserError, match="no image file is in"):
+    with pytest.raises(UserError, match="there is no image file in"):
         explain.pictures(str(tmp_path), 8, model.run.data)
     Image.fromarray(np.full((8, 8), 200, np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(UserError, match=r"f.tif cannot be read as an image .*floats must lie in \[0, 1\]"):
@@ -190,7 +205,7 @@ def test_hidden_files_are_not_explained_and_floats_of_another_range_are_refused(
 
 
 def test_images_that_are_too_small_or_unreadable_are_named(model, tmp_path):
-    with pytest.raises(UserError, match=r"no image file is in .*images=test"):
+    with pytest.raises(UserError, match=r"there is no image file in .*images=test"):
         explain.pictures(str(tmp_path), 8, model.run.data)
     Image.new("L", (8, 7)).save(tmp_path / "small.png")
     with pytest.raises(UserError, match=r"small.png has 8x7 pixels, fewer than .* 8x8"):
@@ -206,9 +221,9 @@ CASES = {
     "sample run={name} n=0": ["n must be 1 or more"],
     "sample run={name} steps=-1": ["steps 0 or more"],
     "sample run={name} classes=3,12": ["There is no class '12'", "0 … 9"],
-    "sample run={name} data=cifar10": ["data=… cannot be said of {name}"],
-    "sample run={name} protocol=quick": ["protocol=… cannot be said of {name}"],
-    "sample run={name} out=runs/{name}/config.yaml": ["runs/{name}/config.yaml cannot be written to", "out=FOLDER"],
+    "sample run={name} data=cifar10": ["data=… cannot be changed in {name}"],
+    "sample run={name} protocol=quick": ["protocol=… cannot be changed in {name}"],
+    "sample run={name} out=runs/{name}/config.yaml": ["runs/{name}/config.yaml cannot be written", "out=FOLDER"],
     "sample run={name} class=3": ["There is no key 'class'"],
     "explain run={name} target=3": ["explain needs images=…", "images=test"],
     "explain run={name} images=test": ["explain needs target=…"],
@@ -243,4 +258,4 @@ def test_samples_that_are_not_finite_are_no_traceback(run, type_, monkeypatch):
     monkeypatch.setattr(sample, "write", fail)
     status, _, err = type_("sample", f"run={run.name}", folder=run.root.parent)
     assert status == 2
-    assert f"{run.name} shows nothing: the samples are not finite" in err
+    assert f"{run.name} has nothing to show: the samples are not finite" in err

@@ -110,9 +110,9 @@ def test_a_hub_takes_it_and_gives_it_back(run, logits, type_, tmp_path, monkeypa
     [
         (["to=published"], "push needs licence="),
         ([LICENCE], "push needs to="),
-        (["to=.", LICENCE], "is there already"),
+        (["to=.", LICENCE], "exists already"),
         (["to=https://a.org", LICENCE], "a folder or hub:OWNER/NAME"),
-        (["to=published", "licence='a b'"], "licence is a name"),
+        (["to=published", "licence='a b'"], "licence must be a name"),
     ],
 )
 def test_what_cannot_be_pushed_is_explained(words, message, run, type_, tmp_path):

@@ -1,9 +1,13 @@
 """The Python functions plan, run, load and results do the work of the command."""
 
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from commandline import quick
@@ -14,10 +18,17 @@ from harness.runs import run as runs
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def told():
+    """What `harness.run` printed for the run of this page."""
+    return StringIO()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, told):
     folder = tmp_path_factory.mktemp("api")
     (run,) = harness.plan(*quick("at", steps=20), f"runs={folder}")
-    return run, harness.run(run)
+    with redirect_stdout(told):
+        return run, harness.run(run)
 
 
 def test_a_run_ends_with_a_record_of_both_abilities(done):
@@ -52,12 +63,34 @@ def test_results_hold_the_run(done):
     table = harness.results(f"runs={run.root}")
     (row,) = table.to_dict("records")
     assert row["fingerprint"] == run.fingerprint and row["state"] == "done"
-    assert row["scores"] == record.scores
+    assert {key: row[key] for key in record.scores} == {key: score.value for key, score in record.scores.items()}
 
 
-def test_the_same_run_again_is_read_from_the_disk(done):
+def test_results_are_a_plain_table(done, tmp_path):
+    run, record = done
+    table = harness.results(f"runs={run.root}")
+    assert len(table.drop_duplicates()) == 1
+    assert table.groupby("method").clean_accuracy.mean()["at"] == record.scores["clean_accuracy"].value
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(table)), table)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    read = pd.read_csv(tmp_path / "table.csv")
+    numbers = table.select_dtypes("number")
+    assert read[numbers.columns].equals(numbers.astype(read[numbers.columns].dtypes))
+
+
+def test_it_tells_the_phases_and_the_scores(done, told):
+    run, record = done
+    first, *phases, last = told.getvalue().splitlines()
+    assert first == f"{run.name}  train robust"
+    assert {f"{run.name}  {what}" for what in ("samples", "robustness", "fidelity")} <= set(phases)
+    score = record.scores["clean_accuracy"]
+    assert last.startswith(f"{run.name}  done  ") and f"{score.title} {score.value:.2f}%" in last
+
+
+def test_the_same_run_again_is_read_from_the_disk_without_a_word(done, capsys):
     run, record = done
     assert harness.run(run) == record
+    assert capsys.readouterr().out == ""
 
 
 def test_an_untrained_run_cannot_be_loaded(tmp_path):
@@ -69,8 +102,9 @@ def test_an_untrained_run_cannot_be_loaded(tmp_path):
         harness.load(tmp_path / "nothing")
 
 
-def test_a_run_can_be_done_in_another_thread(tmp_path):
+def test_a_run_can_be_done_in_another_thread(tmp_path, capsys):
     """Only the main thread can handle signals in Python."""
     (run,) = harness.plan(*quick("standard", steps=4), "~protocol.metrics.ood", f"runs={tmp_path}")
     with ThreadPoolExecutor() as pool:
-        assert pool.submit(harness.run, run).result().state == "done"
+        assert pool.submit(harness.run, run, progress=False).result().state == "done"
+    assert capsys.readouterr().out == "", "nor does it print where that was not asked for"

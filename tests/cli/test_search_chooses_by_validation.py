@@ -13,11 +13,11 @@ from untrained import UNTRAINED
 from harness.cli.search import passes
 from harness.core.errors import UserError
 from harness.core.registry import make, names
-from harness.cost.passes import network_passes
 from harness.datasets.digits import Digits
 from harness.evaluation.score import Score
 from harness.runs import record
 from harness.runs.compose import compose
+from harness.runs.passes import network_passes
 from harness.runs.run import Run
 from harness.runs.search import Range, Search
 
@@ -108,7 +108,11 @@ def test_the_objective_is_percentages_and_decimal_logarithms():
     }
     search = Search({"seed": Range(choice=(1,))}, {"accuracy": 0.5, "fidelity": 10, "inception": 2})
     keys = {"accuracy": "clean", "fidelity": "fd", "inception": "is"}
-    assert search.objective_of(scores, keys) == pytest.approx(45 - 10 * log10(5) + 2 * log10(8))
+    expected = pytest.approx(45 - 10 * log10(5) + 2 * log10(8))
+    assert search.objective_of(scores, keys) == expected
+    # A net that draws random numbers is attacked otherwise, and its score is named so.
+    scores["clean_rand"] = scores.pop("clean")
+    assert search.objective_of(scores, keys) == expected
 
 
 def test_every_method_that_trains_has_a_search():
@@ -203,7 +207,7 @@ def test_a_search_is_chosen_repeated_and_continued(hidden, type_, tmp_path):
 def test_the_epochs_that_it_names_make_as_many_passes_as_atjem(method):
     base = Run(compose([f"method={method}"])[0])
     _, line = passes(base, [f"method={method}", "data=digits"])
-    words = shlex.split(line.removeprefix("As many as atjem: "))
+    words = shlex.split(line.removeprefix("For as many as atjem: "))
     longer, goal = (Run(compose([f"method={name}", *more])[0]) for name, more in ((method, words), ("atjem", [])))
     assert sum(network_passes(longer).values()) == pytest.approx(sum(network_passes(goal).values()), rel=0.01)
     # Milestones keep their places in the training, and are named only where the schedule has them.

@@ -16,6 +16,7 @@ from harness.cli import bars, main
 from harness.cli.bars import Display
 from harness.cli.tables import PlainConsole, status_table
 from harness.core.text import one_line, visible
+from harness.launch.show import Lines
 from harness.launch.status import StatusRow
 
 OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[\d*[AGK]|\r")
@@ -67,13 +68,13 @@ def test_a_table_shows_texts_as_they_are(text: str) -> None:
 
 @every
 def test_bars_show_texts_as_they_are(text: str) -> None:
-    made, printed = console(terminal=False)
+    made, printed = console()
     run = SimpleNamespace(name=text, folder=Path("x"), config=SimpleNamespace(method={"name": text}, seed=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bars, "console", made)
-        display = Display(1)
-        display.working(run, text, 1, 2, text)  # pyright: ignore[reportArgumentType]
-        display.failed(run, text)  # pyright: ignore[reportArgumentType]
+        for bars_or_lines in (display := Display(1), Lines(1, made.print)):
+            bars_or_lines.working(run, text, 1, 2, text)  # pyright: ignore[reportArgumentType]
+            bars_or_lines.failed(run, text)  # pyright: ignore[reportArgumentType]
         made.print(display.progress)
     seen = shown(printed.getvalue()).split()
     assert all(word in seen for word in words(text))

@@ -1,9 +1,11 @@
-"""Fast paths that claim to be exact give the same bits as the plain implementation in fp32 on the CPU."""
+"""Fast paths that claim to be exact give the same bits as the plain implementation on the CPU."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from timm.layers.std_conv import StdConv2d
+from torch import nn
 
 import harness
 from harness.core import walk as pgd
@@ -43,6 +45,47 @@ def test_a_walk_without_gradients_of_the_weights(how, monkeypatch):
             patch.setattr(pgd, "frozen", thawed)
             plain = walk(model, x, objective, how)
         assert torch.equal(fast, plain) and not torch.equal(fast, x)
+
+
+@pytest.mark.parametrize("how", [Walk(3, 0.1, precision="bf16"), Walk(3, 0.1, keep="best", precision="bf16")])
+def test_a_walk_in_bf16_that_casts_weights_once(how, monkeypatch):
+    model = initial(harness.plan("method=atjem", *SMALL)[0])
+    x, y = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
+    weights, names = list(model.parameters()), list(model.state_dict())
+    once = walk(model, x, joint_logit(y), how)
+    assert all(p is q and p.dtype == torch.float32 for p, q in zip(model.parameters(), weights, strict=True))
+    assert list(model.state_dict()) == names and all(p.requires_grad for p in weights)
+    kinds = []
+    model.net.conv1.register_forward_hook(lambda layer, *_: kinds.append(layer.weight.dtype))
+    assert torch.equal(walk(model, x, joint_logit(y), how), once) and set(kinds) == {torch.bfloat16}
+    monkeypatch.setattr(pgd, "cast_once", lambda *_: nullcontext())
+    assert torch.equal(walk(model, x, joint_logit(y), how), once)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_layers_that_compute_with_their_weights_first_are_cast_by_autocast(monkeypatch):
+    """Weights that are normalised in each pass, by a class of timm's and by torch's older and newer functions."""
+    torch.manual_seed(0)
+    standardised, older, newer = StdConv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+    nn.utils.weight_norm(older), nn.utils.parametrizations.weight_norm(newer)
+    net = nn.Sequential(standardised, older, newer, nn.Flatten(), nn.Linear(64, 10))
+    x, y, how = torch.rand(3, 1, 8, 8), torch.arange(3), Walk(3, 0.1, precision="bf16")
+    once = walk(net, x, joint_logit(y), how)
+    monkeypatch.setattr(pgd, "cast_once", lambda *_: nullcontext())
+    assert torch.equal(walk(net, x, joint_logit(y), how), once) and not torch.equal(once, x)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_graph_that_waits_during_a_walk_in_bf16(precision, monkeypatch):
+    """JEM++ differentiates a pass that came before its walk."""
+    weights = []
+    for cast in (pgd.cast_once, lambda *_: nullcontext()):
+        monkeypatch.setattr(pgd, "cast_once", cast)
+        (run,) = harness.plan("method=jempp", f"precision={precision}", "walk_precision=bf16", *SMALL)
+        step = Step(run.stage_runs[0].stage, initial(run), StageInputs(run.data, None, (0,), CPU))
+        step(*next(step.batches()))
+        weights.append([*step.model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
 @pytest.mark.parametrize(("method", "stage"), [("atjem", "joint"), ("generative", "generate"), ("jem", "energy")])

@@ -96,5 +96,5 @@ def test_metrics_refuse_it_too():
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**5000], ids=["above", "below", "5,001 digits"])
 def test_whole_numbers_have_64_bits(value):
     (config,) = compose(["method=at"])
-    with pytest.raises(UserError, match=r"outliers.seed: a number of 64 bits"):
+    with pytest.raises(UserError, match=r"outliers.seed: a 64-bit number"):
         config_of(config.mapping() | {"outliers": config.outliers | {"seed": value}})

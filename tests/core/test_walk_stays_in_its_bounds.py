@@ -37,6 +37,7 @@ def lengths(offset, p=2.0):
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 1])
 SEEDS = st.integers(0, 2**31)
+POWERS = {"l1": 1, "l1.5": 1.5, "l2": 2, "linf": torch.inf}
 
 
 def test_no_steps_return_a_copy_of_the_start(net, images, labels):
@@ -56,14 +57,14 @@ def test_a_walk_changes_neither_its_start_nor_leaves_a_graph(net, images, labels
 
 
 @settings(max_examples=40)
-@given(SEEDS, st.integers(1, 6), st.floats(0.01, 3), st.floats(0.02, 2), st.sampled_from(["l2", "linf"]))
+@given(SEEDS, st.integers(1, 6), st.floats(0.01, 3), st.floats(0.02, 2), st.sampled_from([*POWERS]))
 def test_every_iterate_is_in_the_ball_and_in_the_box(seed, steps, step, eps, norm):
     start, net = random_images(seed), random_net(seed)
     for t in range(1, steps + 1):
         x = walk(net, start, cross_entropy(LABELS), Walk(steps=steps, step=step, eps=eps, norm=norm), steps=t)
         assert x.min() >= 0
         assert x.max() <= 1
-        assert (lengths(x - start, 2 if norm == "l2" else torch.inf) <= eps * (1 + 1e-5)).all()
+        assert (lengths(x - start, POWERS[norm]) <= eps * (1 + 1e-5)).all()
 
 
 @settings(max_examples=40)
@@ -108,6 +109,8 @@ def test_the_best_iterate_is_never_worse_than_the_start_or_the_last(seed, steps,
 @pytest.mark.parametrize("how", [
     Walk(steps=5, step=0.3),
     Walk(steps=5, step=0.1, eps=0.2, norm="linf"),
+    Walk(steps=5, step=0.3, eps=0.7, norm="l1"),
+    Walk(steps=5, step=0.3, eps=0.6, norm="l1.5", keep="best"),
     Walk(steps=5, step=0.3, eps=0.5, momentum=0.9, keep="best"),
     Walk(steps=5, step=0.25, direction="raw", noise=0.1, clamp=False),
 ])  # fmt: skip
@@ -119,7 +122,7 @@ def test_an_image_walks_alike_whatever_batch_it_is_in(net, images, labels, how):
         torch.testing.assert_close(alone, together[one], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", POWERS)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_an_image_without_a_gradient_stays_where_it_is(norm, momentum):
     start = random_images(0)

@@ -10,8 +10,8 @@ import torch
 from counting import Allocations, Reads
 
 from harness import plan
-from harness.cost.passes import count_passes
 from harness.runs.build import initial, outliers
+from harness.runs.passes import count_passes
 from harness.training.batches import StageInputs
 from harness.training.step import Step
 

@@ -3,7 +3,7 @@
 import pytest
 
 import harness
-from harness.cost.passes import network_passes
+from harness.runs.passes import network_passes
 
 IMAGES = 1257
 
@@ -17,6 +17,12 @@ PER_IMAGE = {
     "sadajem": {"energy": (5 + 2 * 2) / 2 + 2 * 1},
     "trades": {"tradeoff": 10 + 2},
     "ratio": {"inout": 10 + 20 + 2},
+    "weat": {"weighted": 10 + 2},
+    "mart": {"aware": 10 + 2},
+    "robustjem": {"energy": 5 + 10 + 3},
+    "energyood": {"classify": 1, "tune": 2},
+    "hdge": {"hybrid": 1},
+    "atebm": {"binary": 20 + 2 + 2},
 }
 """Passes for a labelled image in one epoch, by hand: the steps of each walk, then the images of the loss.
 
@@ -43,6 +49,12 @@ def test_a_budget_and_other_images_scale_them():
 def test_they_are_the_same_for_a_larger_net_and_in_another_order_of_calls():
     (small,), (large,) = harness.plan("method=atjem", "model.width=4"), harness.plan("method=atjem", "seed=5")
     assert network_passes(small) == network_passes(large) == network_passes(small)
+
+
+def test_adversarial_weight_perturbation_computes_the_loss_twice_and_attacks_once():
+    (run,) = harness.plan("method=mart", "method.aware.training.awp=0.01")
+    training = run.method.stages["aware"].training
+    assert network_passes(run)["aware"] == (10 + 2 * 2) * training.steps(IMAGES) * training.batch / IMAGES
 
 
 def test_plan_shows_them(type_):

@@ -127,7 +127,7 @@ def test_processes_share_a_step_and_are_all_paid(planned):
     assert of.processes == 8
     assert line[1] == "2 min 27 s"  # 589 steps of two process-seconds each, divided by eight
     assert line[3] == "0.33"
-    assert prices_table([of]).columns[3].header == "GPU-hours"
+    assert prices_table([of]).columns[3].header == "GPU hours"
 
 
 def test_what_is_unknown_makes_a_sum_the_least_that_it_can_be(planned):
@@ -136,7 +136,7 @@ def test_what_is_unknown_makes_a_sum_the_least_that_it_can_be(planned):
     prices = [Price(run, Paces(run.root))]
     (line, _) = cells(prices)
     assert line[2:4] == ("unknown", "≥ 0.33")
-    assert any("judged" in told for told in warnings(prices))
+    assert any("evaluated" in told for told in warnings(prices))
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"key": "a"}', '{"key": "a", "seconds": "x", "processes": null}'])
@@ -188,9 +188,9 @@ def test_checkpoints_and_weights_are_no_larger_than_was_said(planned, tmp_path, 
 def test_a_disk_that_is_too_small_is_warned_of(planned, monkeypatch):
     (run,) = planned("method=at")
     prices = [Price(run, Paces(run.root))]
-    assert not any("will not do" in told for told in warnings(prices))
+    assert not any("may be too small" in told for told in warnings(prices))
     monkeypatch.setattr(price, "free", lambda root: 1000)
-    assert any("will not do" in told and "1 kB are free" in told for told in warnings(prices))
+    assert any("may be too small" in told and "1 kB free" in told for told in warnings(prices))
 
 
 def test_free_space_is_asked_where_the_folder_will_be(tmp_path):

@@ -14,12 +14,12 @@ import harness
 from harness.core.timing import Clock, section
 from harness.cost.bench import _step, _step_bytes, largest_batch
 from harness.cost.memory import peak
-from harness.cost.passes import bare, count_passes
 from harness.cost.plain_steps import LOSSES, PlainStep
 from harness.cost.price import Price
-from harness.cost.standin import RandomImages, RandomOutliers
 from harness.runs.build import initial, outliers
 from harness.runs.pace import Paces
+from harness.runs.passes import bare, count_passes
+from harness.runs.standin import RandomImages, RandomOutliers
 from harness.training.batches import StageInputs
 from harness.training.step import Step
 
@@ -143,7 +143,7 @@ def test_attacks_are_measured_on_a_trained_run(type_):
     status, told, err = type_(*run, "protocol=digits_stability")
     assert status == 0, err
     status, told, err = type_("bench", "of=attacks", "protocol=digits_stability", *run)
-    assert status == 2 and "attacks nothing" in err
+    assert status == 2 and "has no attack" in err
     fast = ("protocol.metrics.robustness.eps=0.01", "+protocol.metrics.robustness.attacks=[apgd-ce,apgd-t]")
     status, told, err = type_("bench", "of=attacks", "n=4", "rounds=1", *fast, *run)
     assert status == 0, err
@@ -154,7 +154,7 @@ def test_attacks_are_measured_on_a_trained_run(type_):
 def test_random_images_stand_in_for_files_that_are_not_here_and_that_is_said(type_):
     small = ("model.depth=10", "model.widen=1", "method.classify.training.batch=4", "threads=1", "workers=0")
     status, told, err = type_("bench", "method=standard", "data=cifar10", "rounds=1", *small)
-    assert status == 0 and "stand in" in told, err
+    assert status == 0 and "random images replace" in told, err
 
 
 def test_random_images_have_the_shape_and_classes_that_were_asked_for():

@@ -5,10 +5,10 @@ import torch
 from torch._dynamo.utils import counters
 
 import harness
-from harness.cost import standin
 from harness.cost.rounds import cost
-from harness.cost.standin import RandomImages, RandomOutliers
+from harness.runs import standin
 from harness.runs.build import initial
+from harness.runs.standin import RandomImages, RandomOutliers
 from harness.training.batches import StageInputs
 from harness.training.step import Step
 

@@ -8,6 +8,7 @@ import torchvision
 
 from harness.core.errors import UserError
 from harness.datasets.cifar import CIFAR10, CIFAR100
+from harness.datasets.cifar_archive import Archive
 from harness.datasets.imagenet import ImageNet
 
 
@@ -46,11 +47,11 @@ def test_an_archive_is_fetched_once_and_only_if_asked(tmp_path, monkeypatch):
 
 def test_a_plan_fetches_nothing(tmp_path, monkeypatch, type_):
     fetched = []
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *given, **more: fetched.append(given))
+    monkeypatch.setattr(Archive, "_fetch", lambda *given: fetched.append(given))
     words = ("method=at", "data=cifar10", f"data.root={tmp_path / 'data'}", "data.download=true")
-    status, _, err = type_("plan", *words)
-    assert status == 2 and fetched == [] and list(tmp_path.iterdir()) == []
-    assert "CIFAR10 is expected at" in err and "A plan fetches nothing: the command itself does" in err
+    status, out, err = type_("plan", *words)
+    assert status == 0 and fetched == [] and list(tmp_path.iterdir()) == [], err
+    assert "CIFAR10 is expected at" in out and "`plan` downloads nothing; the command itself does" in out
 
 
 def test_an_archive_that_cannot_be_fetched_is_explained(tmp_path, monkeypatch):

@@ -17,7 +17,10 @@ from harness.evaluation.metrics.robustness import STANDARD, Robustness
 from harness.runs.build import untrained
 
 STEPS = 3
-METRICS = {module.name for module in pkgutil.iter_modules(metrics.__path__)}
+ELSEWHERE = {"classwise", "cmmd", "robustbench", "searched"}
+"""Metrics of features alone, of which only the extractor uses the device; and two that attack as `robustness` does."""
+
+METRICS = {module.name for module in pkgutil.iter_modules(metrics.__path__)} - ELSEWHERE
 EXTRACTORS = ("digits", "inception", "pytorchfid", "dinov2")
 
 
@@ -72,8 +75,10 @@ def test_every_attack_of_autoattack_runs(norm):
 def test_an_extractor_runs(name, digits, tmp_path, monkeypatch):
     # The weights of Inception are random, and the transformer is a tiny one.
     monkeypatch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-    monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_tiny_patch16_224")
-    weights = timm.create_model(dinov2.ARCHITECTURE, num_classes=0).state_dict() if name == "dinov2" else {}
+    monkeypatch.setattr(dinov2.DINOv2Features, "architecture", "vit_tiny_patch16_224")
+    weights = (
+        timm.create_model(dinov2.DINOv2Features.architecture, num_classes=0).state_dict() if name == "dinov2" else {}
+    )
     torch.save(weights, tmp_path / "weights.pth")
     given = {} if name == "digits" else {name: str(tmp_path / "weights.pth")}
     images = torch.randint(0, 256, (2, source(name).channels, 8, 8), dtype=torch.uint8)

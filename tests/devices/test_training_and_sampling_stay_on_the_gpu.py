@@ -24,7 +24,8 @@ METHODS = [method for method in names("method") if method not in UNTRAINED]
 BATCH, WALK = 8, 3
 
 FIGURES = "harness/training/step.py"
-RESTARTS = {method: {"methods/jempp.py": 2} for method in ("jempp", "sadajem", "ebjdat")}
+CHAINS = {"methods/jempp.py": 2}
+RESTARTS = {"jempp": CHAINS, "sadajem": CHAINS, "ebjdat": CHAINS, "hdge": {"methods/hdge.py": 1}}
 """Where a step waits for the GPU, and how often."""
 SMALL = ("model.width=4", "outliers.count=40", "tracking=off", "threads=1")
 

@@ -38,10 +38,15 @@ LEFT = {
     "squeue": "is SLURM's, which only the scenarios have",
     "python -m harness experiment=digits_stability": "is planned by tests/reports",
     "python -m harness report runs=docs/fashion_mnist/records": "is tried by another test of the docs",
+    "python -m harness report runs=docs/digits/records": "is tried by another test of the docs",
+    "python -m harness report watch=5": "goes on until Ctrl-C",
+    "python -m harness compare atjem-digits-s0-c1a31312": "needs the records of a checkout",
+    "python -m harness compare runs=docs/fashion_mnist/records": "needs the records of a checkout",
+    "python -m harness method=pretrained method.only=classify init=docs/digits/records": "needs a checkout",
 }
 """Commands that are not run, by their first words, with the reason."""
 
-SHOWN = ("text", "{include}", "{toctree}", "{eval-rst}")
+SHOWN = ("text", "bibtex", "{include}", "{toctree}", "{eval-rst}")
 """Languages of blocks that are not code: output, and directives for Sphinx."""
 
 NOTHING = "there is nothing to cancel"
@@ -125,12 +130,13 @@ def of_harness(words, world, type_, alone):
     """Run a command of the harness if it ends soon; otherwise plan it."""
     runs = iter(world.runs * 2)
     words = [re.sub(r"^rounds=\d+", "rounds=1", OF_A_RUN.sub(lambda _: next(runs).name, word)) for word in words]
+    words = [word.replace("@sha256:DIGEST", f"@sha256:{64 * '0'}") for word in words]
     flags = {"--help", "--cfg", "--version"} & set(words)
     verb = words.pop(0) if words and words[0] in command.verbs() else "run"
     if verb == "search":  # its trials take minutes: each is planned
         request = read("search", search, words)
         _, asked = search.ranges(request.arguments, request.config.method["name"], request.overrides)
-        check_all([Run(config) for config in search.configs_of(request, asked)])
+        check_all([Run(config) for config in search.configs_of(request, next(asked.rounds(request.config)))])
         return
     file = next((word[4:] for word in words if re.fullmatch(r"run=\S+\.\w+", word)), None)
     if file or (verb == "run" and not flags and not (alone and soon(words, world))):

@@ -43,3 +43,8 @@ def test_rights_are_named_and_only_the_site_may_write(path):
     writes = {name for name, right in rights.items() if right == "write"}
     assert rights["contents"] == "read"
     assert writes == ({"pages", "id-token"} if path.name == "site.yml" else set())
+
+
+def test_the_checks_include_the_pages_in_a_browser_which_the_tests_leave_out():
+    typed = {step.get("run") for step in steps(ROOT / ".github/workflows/checks.yml")}
+    assert {"make lint", "make test", "make browser"} <= typed

@@ -415,7 +415,7 @@ def test_a_weights_file_that_is_none_is_explained_and_executes_nothing(digits, t
 
 def test_dinov2_is_asked_for_its_class_token(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "harness.evaluation.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2"
+        "harness.evaluation.features.dinov2.DINOv2Features.architecture", "vit_small_patch14_dinov2"
     )  # a small net of the same family
     net = timm.create_model("vit_small_patch14_dinov2", num_classes=0)
     torch.save(net.state_dict(), tmp_path / "random.pth")

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from given_images import Few
 from hypothesis import given
 from hypothesis import strategies as st
 from pyautoattack import AutoAttack
 from torch import nn
 
-from harness.core.dataset import Dataset, TensorView
 from harness.core.energy import EnergyModel, InMicroBatches
 from harness.core.errors import UserError
 from harness.evaluation.metric import Subject
@@ -20,27 +20,6 @@ from harness.evaluation.metrics.robustness import STANDARD, Robustness
 
 CPU = torch.device("cpu")
 CHUNK = 12
-
-
-class Few(Dataset):
-    """A dataset that consists of a few images."""
-
-    def __init__(self, images, labels, classes):
-        self.images, self.of_images, self.count = images, labels, classes
-
-    @property
-    def classes(self):
-        return tuple("0123456789"[: self.count])
-
-    @property
-    def shape(self):
-        return tuple(self.images.shape[1:])
-
-    def view(self, split, branch):
-        return TensorView(self.images, self.of_images)
-
-    def labels(self, split):
-        return self.of_images
 
 
 class Changed(nn.Module):

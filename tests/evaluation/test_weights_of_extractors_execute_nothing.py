@@ -19,7 +19,7 @@ from harness.evaluation.features.digits import Digits
 
 CPU = torch.device("cpu")
 FOLDER = Path(extractors.__file__).parent
-NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "classifier", "download"})
+NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "classifier", "download", "vit"})
 ENDINGS = ("", ".safetensors", ".SAFETENSORS", ".pth", ".pt", ".bin", ".ckpt", ".zip")
 
 
@@ -60,7 +60,10 @@ def plant(trap):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_planted_pickle_executes_nothing_under_any_ending(name, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.evaluation.features.dinov2.ARCHITECTURE", "vit_small_patch14_dinov2")  # a small one
+    monkeypatch.setattr(
+        "harness.evaluation.features.dinov2.DINOv2Features.architecture", "vit_small_patch14_dinov2"
+    )  # a small one
+    monkeypatch.setattr("harness.evaluation.features.clip.CLIPFeatures.architecture", "vit_tiny_patch16_224")
     marker = tmp_path / "executed"
     for kind, content in plant(Touches(marker)).items():
         # What is valid safetensors reaches the net, which takes a second to build: there, one telling name is enough.
@@ -84,7 +87,7 @@ def test_the_traps_would_work(tmp_path):
 
 
 def test_every_extractor_is_tried():
-    assert {"digits", "dinov2", "inception", "pytorchfid", "spatial"} <= set(NAMES)
+    assert {"clip", "digits", "dinov2", "inception", "pytorchfid", "spatial"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("ending", ["", ".pth", ".safetensors", ".zip"])

@@ -34,8 +34,15 @@ QUICK = (
 MORE = (
     "+protocol.metrics.fidelity.density=3",
     "+protocol.metrics.memorisation={features:digits,against:test}",
+    "+protocol.metrics.likelihood={split:test,fit:validation,bins:4}",
+    "+protocol.metrics.infinity={features:digits,least:66,seed:0,points:2}",
+    "+protocol.metrics.corruptions={split:test,corruptions:[contrast,fog],constants:cifar,seed:0}",
+    "+protocol.metrics.suites={split:test,sets:{mixed:{name:midpoints},grains:{name:noise}},near:[mixed],far:[grains],"
+    "scores:[energy,knn,mahalanobis],count:20,chunk:10,neighbours:3,fitted:400}",
     "+protocol.metrics.long_chains={factors:[1,3],count:70,chunk:35,features:digits,against:test}",
     "+protocol.metrics.masking={split:test,norm:L2,eps:0.1,large:3,steps:5,restarts:2,count:20,chunk:10,seed:0}",
+    "+protocol.metrics.explanations={split:train,norm:L1.5,eps:2,steps:3,features:digits,noise:0.5,starts:2,"
+    "chunk:100,seed:0,count:200}",
 )
 """The metrics that the digits' protocol leaves out, as small."""
 
@@ -53,6 +60,12 @@ STAGES = {
     "jempp": ("energy",),
     "sadajem": ("energy",),
     "ebjdat": ("joint",),
+    "weat": ("weighted",),
+    "atebm": ("binary",),
+    "mart": ("aware",),
+    "robustjem": ("energy",),
+    "energyood": ("classify", "tune"),
+    "hdge": ("hybrid",),
 }
 
 

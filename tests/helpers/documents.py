@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 
-WRITTEN = ("docs/digits", "docs/slurm-scenarios.md")
+WRITTEN = ("docs/digits", "docs/fashion_mnist", "docs/slurm-scenarios.md")
 """Pages that commands generate."""
 
 _FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]

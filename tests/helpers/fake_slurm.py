@@ -6,12 +6,21 @@ from pathlib import Path
 SBATCH = """#!/bin/sh
 cd {folder}
 for fault in down refused; do test ! -e $fault || {{ cat $fault >&2; exit 1; }}; done
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+if test -e most && test $(($(wc -l < queue) + ${{last:-0}} + 1)) -gt $(cat most); then
+    echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
+    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy" >&2
+    exit 1
+fi
+if test -e longest && test "${{last:-0}}" -ge $(cat longest); then
+    echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2
+    exit 1
+fi
 test ! -e killer || {{ rm killer; kill -9 $PPID; }}
 id=$(($(ls scripts | wc -l) + 101))
 cp "$1" scripts/$id.sh
 find {runs} -name job.json | sort > noted.$id
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
 if test -z "$last"; then
     echo "$name|N/A|$id|PENDING|None" >> queue
 else
@@ -65,8 +74,9 @@ class FakeSlurm:
         return f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
     def put(self, name: str, text: str = "") -> None:
-        """Write a file that the commands read: down, refused, killer, killer_after, accounts, meeting.
+        """Write a file that the commands read: down, refused, killer, killer_after, accounts, most, longest, meeting.
 
+        most, longest: how many jobs there may be, and how many in an array.
         meeting: a command that reads the queue waits a little for another one to read it as well.
         """
         (self.folder / name).write_text(text)

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.image import imsave
 
 from harness.core.files import write_text
-from harness.evaluation.score import Score
+from harness.evaluation.score import Score, Selection
+from harness.reports import html, methodpage, runpage
+from harness.reports.section import Section
 from harness.runs.record import Cost, Origin, ProtocolTag, StageCost
 from harness.runs.row import Row
 
@@ -77,6 +79,31 @@ def row(folder: Path, method: str = "atjem", seed: int = 0, texts: dict[str, str
     }
     found = {path.name: path for path in place.iterdir()}
     return Row(name=name, fingerprint=name, method=method, seed=seed, find=found.get, **{**facts, **fields})
+
+
+NASTY = "method.x=<script>alert(1)</script>"
+QUICK = ProtocolTag(id="quick-1", hash="45", label="for trying out")
+TUNED = {"learning rate": Selection(by="accuracy", split=["test"])}
+
+
+def board(place: Path, reload: int = 0) -> Path:
+    """The folder of the pages of ten ranked series, one unranked series, and one under another protocol."""
+    doubt = {"warnings": ["few restarts"]}
+    runs = [
+        *(row(place, "atjem", seed) for seed in range(2)),
+        row(place, "at", scores=scores(9.5, 30.0)),
+        row(place, "jem", scores=scores(70, 0.5, **doubt)),
+        row(place, "generative", scores={"fd_digits": scores(0, 10.0)["fd_digits"]}, overrides=NASTY),
+        row(place, "ratio", scores=scores(99, 0.1), selection=TUNED),
+        *(row(place, f"m{number}", scores=scores(20 + number, 40.0 + number)) for number in range(6)),
+    ]
+    quick = [row(place, "trades", protocol=QUICK)]
+    sections, folder = [Section(runs), Section(quick)], place / "reports"
+    with runpage.pages(folder / "runs", runs + quick):
+        parts = html.make_parts(folder, sections, [], {section.name: [] for section in sections})
+    html.write(folder, parts, [], reload)
+    methodpage.write(folder, runs, sections)
+    return folder
 
 
 def left() -> dict[str, str]:

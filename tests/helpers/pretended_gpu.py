@@ -6,8 +6,8 @@
 
 Operations on tensors of both devices, generators of the other device, and `.numpy()` of a tensor on the GPU raise
 WrongDevice. What makes the host wait for the GPU is noted in `waits`. Gradients go through torch's own engine, for
-which these tensors lie on "meta", a device that every build of torch knows. Kernels, memory, autocast and numerics of a
-GPU are not pretended.
+which these tensors lie on "meta", a device that every build of torch knows. Of autocast, only convolutions and linear
+layers are pretended; kernels, memory and numerics of a GPU are not.
 """
 
 import sys
@@ -54,6 +54,8 @@ CUDA = {
     "mem_get_info": (2**36, 2**37),
     "get_rng_state": None,
     "set_rng_state": None,
+    "is_bf16_supported": True,
+    "amp.common.amp_definitely_not_available": False,
     "get_device_name": "Pretended GPU",
     "get_device_capability": (9, 0),
     "get_device_properties": SimpleNamespace(
@@ -157,7 +159,7 @@ class Generator(torch.Generator):
 
 
 class FromPython(TorchFunctionMode):
-    """Move what torch would move to the GPU before it asks any mode."""
+    """Move what torch would move to the GPU before it asks any mode, and cast what autocast would cast there."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
@@ -167,6 +169,9 @@ class FromPython(TorchFunctionMode):
             return made.to(GPU, kwargs.get("dtype"))
         if name in ("to", "cuda", "new_tensor"):
             args, kwargs = tree_map(lambda x: GPU if not isinstance(x, Tensor) and is_gpu(x) else x, (args, kwargs))
+        if name in ("conv2d", "linear") and torch.is_autocast_enabled("cuda"):
+            kind = torch.get_autocast_dtype("cuda")
+            args, kwargs = tree_map(lambda x: x.to(kind) if isinstance(x, OnGPU) else x, (args, kwargs))
         return function(*args, **kwargs)
 
 
@@ -186,7 +191,6 @@ class PretendedGPU(TorchDispatchMode):
         self.patches.enter_context(mock.patch("safetensors.torch.load_file", load_file))
         self.patches.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "'pin_memory' argument is set as true")
-        warnings.filterwarnings("ignore", "CUDA is not available or torch_xla")
         self.patches.enter_context(FromPython())
         return super().__enter__()
 

@@ -1,13 +1,15 @@
 """A folder in which pages of the documentation are tested, with the files that they show, tiny settings and no data."""
 
 import sys
+from importlib import invalidate_caches
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness import datasets, methods
+from harness import datasets, methods, models
 from harness.cli import request
+from harness.core.extra import Extra
 from harness.core.optim import Training
 from harness.core.providers import FOLDERS
 from harness.datasets import outliers
@@ -19,7 +21,7 @@ from harness.datasets.outliers.cifar import CIFAR100 as Apples
 from harness.datasets.outliers.folder import Folder
 from harness.datasets.outliers.svhn import SVHN
 from harness.datasets.outliers.tinyimages import TinyImages
-from harness.evaluation import metrics
+from harness.evaluation import features, metrics
 from harness.runs import compose, reopen
 from harness.runs.config import Config
 
@@ -28,6 +30,8 @@ PACKAGES = {
     "datasets": datasets,
     "datasets/outliers": outliers,
     "harness/evaluation/metrics": metrics,
+    "harness/evaluation/features": features,
+    "harness/models": models,
 }
 """The packages that find the files shown on a page, by folder."""
 
@@ -59,6 +63,7 @@ class World:
         patch.chdir(folder)
         patch.setenv(FOLDERS, "")
         for path, package in PACKAGES.items():
+            (folder / path).mkdir(parents=True, exist_ok=True)  # before it is first looked at
             patch.setattr(package, "__path__", [*package.__path__, str(folder / path)])
         for module in (compose, request, reopen):
             patch.setattr(module, "compose", self.compose)
@@ -76,6 +81,7 @@ class World:
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        invalidate_caches()
         if package := PACKAGES.get(Path(file).parent.as_posix()):
             self.modules.append(f"{package.__name__}.{path.stem}")
 
@@ -102,6 +108,7 @@ def _no_files(patch: pytest.MonkeyPatch) -> None:
     for kind in (CIFAR10, CIFAR100, FashionMNIST, ImageNet):
         patch.setattr(kind, "labels", lambda data, split: torch.zeros(45_000, dtype=torch.int64))
     patch.setattr(Folder, "require_apart", lambda source: None)
+    patch.setattr(Extra, "ready", lambda extra, shape: None)
     patch.setattr(ImageNet, "classes", tuple(map(str, range(1000))))
     patch.setattr("harness.runs.run.digest", lambda path: path)
     patch.setattr("harness.runs.fetch.local", Path)

@@ -73,7 +73,7 @@ def test_a_report_with_little_memory_is_whole_or_says_so(limit: float, place: Pa
     if told.returncode:
         assert told.returncode == 2
         (line,) = [line for line in told.stderr.splitlines() if line.startswith("Out of memory")]
-        assert f"may take {limit * 1.024:.1f} GB here (ulimit -v)" in line
+        assert f"may use {limit * 1.024:.1f} GB here (ulimit -v)" in line
     else:
         assert " 3/3 " in told.stdout
 
@@ -83,7 +83,7 @@ def test_a_run_with_little_memory_is_refused_fails_or_works(limit: float, tmp_pa
     told = run(*bare("standard", steps=4), folder=tmp_path, before=f"ulimit -v {int(limit * GB)}")
     assert "Traceback" not in told.stderr and told.returncode in (0, 1, 2)
     if told.returncode == 2:
-        assert told.stderr.startswith("Out of memory. A process may take")
+        assert told.stderr.startswith("Out of memory. A process may use")
     elif told.returncode == 1:
         # OpenMP ends the process itself, with a line of its own, where it finds no memory for its threads.
         assert "Out of memory" in told.stdout or "Thread creation failed" in told.stderr

@@ -17,7 +17,7 @@ def arguments(request, tmp_path, monkeypatch):
     arguments = [*bare("standard", steps=2), f"launcher={request.param}", f"runs={tmp_path / 'runs'}"]
     (run,) = harness.plan(*arguments)
     run.freeze()
-    (run.folder / "failure.md").write_text(f"# {run.name} failed\n\n{REASON}\n\nWhat was done so far is kept.\n")
+    (run.folder / "failure.md").write_text(f"# {run.name} failed\n\n{REASON}\n\nFinished work is kept.\n")
     return arguments
 
 

@@ -32,7 +32,7 @@ def tools(tmp_path, monkeypatch):
     folder = tmp_path / "tools"
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     lines = [f"harness-0000beef|{task}|4711_{task}|RUNNING|None" for task in (0, 1)]
-    install(folder, squeue="\n".join([*lines, "harness-00stage0|N/A|4710|PENDING|Resources"]))
+    install(folder, squeue="\n".join([*lines, "harness-0057a9e0|N/A|4710|PENDING|Resources"]))
     return folder
 
 
@@ -72,7 +72,7 @@ def test_a_job_is_cancelled_and_others_are_left(root, tools):
     first, second = run(root, seed=0), run(root, seed=1)
     for task, one in enumerate((first, second)):
         submitted(one.folder, task=task)
-    assert cancel([second.name], root, False) == [f"{second.name}: job 4711_1 is cancelled, it was RUNNING"]
+    assert cancel([second.name], root, False) == [f"{second.name}: cancelled job 4711_1, which was RUNNING"]
     assert ended(tools) == ["4711_1"]
 
 
@@ -81,10 +81,10 @@ def test_all_cancels_every_job_and_the_stages_they_wait_for(root, tools):
     submitted(one.folder, task=0)
     stage = one.stage_runs[0].folder
     stage.mkdir(parents=True)
-    submitted(stage, "harness-00stage0", 0)
+    submitted(stage, "harness-0057a9e0", 0)
     lines = cancel([], root, True)
     assert ended(tools) == ["4711_0", "4710"]
-    assert lines[1] == f"stage {stage.name}: job 4710 is cancelled, no other run waits"
+    assert lines[1] == f"stage {stage.name}: cancelled job 4710, as no other run needs it"
 
 
 @pytest.mark.parametrize(("other", "kept"), [("atjem", True), ("generative", True), ("jem", False)])
@@ -94,7 +94,7 @@ def test_a_stage_that_another_run_in_the_queue_needs_is_kept(root, tools, other,
     submitted(neighbour.folder, task=1)
     stage = one.stage_runs[0].folder
     stage.mkdir(parents=True)
-    submitted(stage, "harness-00stage0", 0)
+    submitted(stage, "harness-0057a9e0", 0)
     cancel([one.name], root, False)
     assert ended(tools) == (["4711_0"] if kept else ["4711_0", "4710"])
 
@@ -111,7 +111,7 @@ def test_a_process_of_another_machine_is_left_and_named(root, working):
     one = run(root)
     process = working(one, host="elsewhere")
     (line,) = cancel([one.name], root, False)
-    assert "on elsewhere, which is another machine" in line and process.poll() is None
+    assert "on another machine, elsewhere" in line and process.poll() is None
 
 
 def test_a_number_that_passed_on_to_another_process_is_not_killed(root, working):
@@ -147,4 +147,4 @@ def test_the_command_says_what_it_did(root, tools):
     submitted(one.folder, task=0)
     command = [sys.executable, "-m", "harness", "cancel", one.name]
     done = subprocess.run(command, cwd=root.parent, text=True, capture_output=True)
-    assert (done.returncode, done.stdout) == (0, f"{one.name}: job 4711_0 is cancelled, it was RUNNING\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{one.name}: cancelled job 4711_0, which was RUNNING\n"), done.stderr

@@ -26,7 +26,7 @@ def test_no_process_is_signalled_for_an_odd_pid_and_the_other_run_is_cancelled(t
     (bad.folder / "progress.json").write_text(json.dumps(note))
     with run_folder.lock(bad.folder):
         first, second = cancel([bad.name, good.name], tmp_path / "runs", False)
-    assert first == f"{good.name}: job 4711_3 is cancelled, it was RUNNING"
+    assert first == f"{good.name}: cancelled job 4711_3, which was RUNNING"
     assert isinstance(second, Fault) and second.name == bad.name and second.reason.startswith("progress.json: pid: ")
     assert ["scancel", "--quiet", "4711_3"] in [list(command) for command in asked(tmp_path / "tools")]
 
@@ -41,7 +41,7 @@ def test_a_named_run_with_a_bad_record_or_lock_does_not_keep_another_from_being_
     (runs[1].folder / "lock").mkdir()
     submitted(runs[2].folder)
     lines = cancel([run.name for run in runs], tmp_path / "runs", False)
-    assert f"{runs[2].name}: job 4711_3 is cancelled, it was RUNNING" in lines
+    assert f"{runs[2].name}: cancelled job 4711_3, which was RUNNING" in lines
     assert {line.name: line.reason.partition(":")[0] for line in lines if isinstance(line, Fault)} == {
         runs[0].name: "record.json",
         runs[1].name: "lock",
@@ -61,5 +61,5 @@ def test_a_run_whose_config_cannot_be_read_may_need_a_stage_so_its_job_stays(tmp
     submitted(stage, task=5)
     (runs[1].folder / "config.yaml").write_text("[" * 1000)
     assert [str(line) for line in cancel([runs[0].name], tmp_path / "runs", False)] == [
-        f"{runs[0].name}: job 4711_3 is cancelled, it was RUNNING"
+        f"{runs[0].name}: cancelled job 4711_3, which was RUNNING"
     ]

@@ -6,26 +6,12 @@ import sys
 
 import pytest
 from commandline import quick
-from fake_slurm import FakeSlurm
 
 import harness
 from harness.cli.bars import Terminal
 from harness.core.errors import UserError
 from harness.launch import queue as slurm
 from harness.launch.launchers import launcher
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    fake = FakeSlurm(tmp_path / "slurm", tmp_path / "runs")
-    monkeypatch.setenv("PATH", fake.path)
-    return fake
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """A function that plans the runs of some overrides."""
-    return lambda *overrides: harness.plan(*overrides, "launcher=slurm", f"runs={tmp_path / 'runs'}")
 
 
 def submit(runs):
@@ -68,8 +54,8 @@ def test_what_is_queued_runs_or_is_done_is_left_alone(cluster, sweep, capsys):
     assert len(cluster.scripts) == 1
     assert {run.name: (run.folder / "config.yaml").stat().st_mtime_ns for run in runs} == before
     said = capsys.readouterr().out
-    assert f"left alone {runs[0].name}: running as 101_0" in said
-    assert f"left alone {runs[1].name}: pending as 101_1 (Priority)" in said
+    assert f"not submitted {runs[0].name}: running as 101_0" in said
+    assert f"not submitted {runs[1].name}: pending as 101_1 (Priority)" in said
     assert "release" not in said
 
 
@@ -79,7 +65,7 @@ def test_a_job_that_slurm_holds_for_good_is_left_alone_with_the_way_out(cluster,
     cluster.queue([re.sub("None$", slurm.HELD, line) for line in cluster.queued])
     submit(runs)
     said = capsys.readouterr().out
-    assert f"pending as 101 ({slurm.HELD}); `scontrol release 101` lets it go on" in " ".join(said.split())
+    assert f"pending as 101 ({slurm.HELD}); `scontrol release 101` releases it" in " ".join(said.split())
 
 
 def test_a_run_whose_job_is_gone_is_submitted_again(cluster, sweep):
@@ -144,7 +130,7 @@ def test_two_commands_at_once_submit_once(cluster, tmp_path):
     said = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert len(cluster.scripts) == 1
-    assert sorted(text.count("left alone") for text in said) == [0, 2]
+    assert sorted(text.count("not submitted") for text in said) == [0, 2]
 
 
 def test_the_fields_of_a_cluster_reach_sbatch(cluster, sweep):

@@ -24,12 +24,14 @@ def test_a_job_has_what_local_says_by_its_frozen_config(tmp_path: Path) -> None:
     local = code / "harness" / "configs" / "local"
     local.mkdir(exist_ok=True)
     (local / "default.yaml").write_text("# @package _global_\nmicrobatch: 7\nextractors: {inception: secret.pth}\n")
+    (local / "launcher").mkdir(exist_ok=True)
+    (local / "launcher" / "ours.yaml").write_text("# Ours.\ndefaults: [slurm, _self_]\naccount: lab7\n")
 
     # What is submitted has its values, and its copy of the code has neither the folder nor the address.
     fake = FakeSlurm(tmp_path / "slurm", tmp_path / "there" / "runs")
     (tmp_path / "there").mkdir()
     variables = {**os.environ, **environment(code), "PATH": fake.path}
-    command = [sys.executable, "-m", "harness", *bare("standard", 4), "launcher=slurm"]
+    command = [sys.executable, "-m", "harness", *bare("standard", 4), "launcher=ours"]
     done = subprocess.run(command, cwd=tmp_path / "there", env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = [path.parent for path in (tmp_path / "there").glob("runs/*/config.yaml")]
@@ -41,5 +43,6 @@ def test_a_job_has_what_local_says_by_its_frozen_config(tmp_path: Path) -> None:
     # The job runs, whatever becomes of the file.
     shutil.rmtree(local)
     script = next((tmp_path / "slurm" / "scripts").iterdir())
+    assert "#SBATCH --account=lab7\n" in script.read_text()
     job = subprocess.run(["bash", script], cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert job.returncode == 0 and run_folder.state(folder) == "done", job.stdout + job.stderr

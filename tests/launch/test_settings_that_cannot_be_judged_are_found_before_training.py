@@ -65,8 +65,9 @@ def test_every_shipped_protocol_gives_each_score_once(monkeypatch):
     monkeypatch.setattr("harness.launch.preflight._check", lambda run: None)
     from harness.evaluation import evaluator
 
-    for name in ("cifar", "imagenet256", "adm", "acceptance", "dat-paper", "dat-paper-imagenet", "quick", "digits"):
-        data = "imagenet256" if "imagenet" in name or name == "adm" else "digits" if name == "digits" else "cifar10"
+    of_imagenet = ("imagenet256", "adm", "dat-paper-imagenet", "robustbench-imagenet")
+    for name in (*of_imagenet, "cifar", "acceptance", "dat-paper", "quick", "digits"):
+        data = "imagenet256" if name in of_imagenet else "digits" if name == "digits" else "cifar10"
         run = planned(f"data={data}", f"protocol={name}")
         keys = [key for metric in evaluator.metrics(run.config.protocol).values() for key in metric.keys(run.data)]
         assert keys and len(keys) == len(set(keys)), name
@@ -156,7 +157,7 @@ def test_a_plan_shows_missing_weights_and_fetches_nothing(type_, no_network, tmp
     (line,) = [line for line in out.splitlines() if line.startswith("Missing: ")]
     for part in ("weights of the extractor 'inception'", str(tmp_path / "torch"), "https://", "extractors.inception="):
         assert part in line
-    assert "What is left to pay" in out and no_network == [] and list(tmp_path.iterdir()) == []
+    assert "Estimated remaining cost" in out and no_network == [] and list(tmp_path.iterdir()) == []
     status, out, _ = type_("plan", "method=standard", *INCEPTION, "extractors.inception=nowhere.pth")
     assert status == 0 and f"Missing: the weights of the extractor 'inception', at {tmp_path / 'nowhere.pth'}." in out
 
@@ -186,7 +187,7 @@ def test_a_damaged_reference_file_is_told_once(tmp_path, content):
 
 
 class Wide(torch.nn.Module):
-    """Gives a feature map in place of logits."""
+    """Gives a feature map instead of logits."""
 
     def forward(self, x):
         return x
@@ -200,7 +201,7 @@ def test_a_net_that_does_not_take_the_images_is_told_with_those_that_do(type_, t
         "1x8x8",
         "data=digits",
         "Kernel size",
-        "Nets that do: model=digits, model=dm_wrn, model=preactresnet18, model=small, model=wrn.",
+        "Nets that accept them: model=digits, model=dm_wrn, model=preactresnet18, model=small, model=wrn.",
     ):
         assert part in err
     status, _, err = type_("bench", "method=at", "model=timm", "rounds=1")
@@ -210,10 +211,11 @@ def test_a_net_that_does_not_take_the_images_is_told_with_those_that_do(type_, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nets_are_tried_without_weights(monkeypatch):
+def test_nets_are_tried_without_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no answer is kept that other nets gave
     devices = set()
     monkeypatch.setattr(build, "_net", lambda part, data: devices.add(torch.empty(0).device.type) or Wide())
-    with pytest.raises(UserError, match=r"gives \(1, 1, 8, 8\) in place of logits, \(1, 10\)"):
+    with pytest.raises(UserError, match=r"gives \(1, 1, 8, 8\) instead of logits, \(1, 10\)"):
         planned()
     assert devices == {"meta"}
 
@@ -226,9 +228,9 @@ def test_the_nets_that_are_named_do_take_the_images(tmp_path):
     kind = type("Photographs", (type(run.data),), {"shape": (3, 32, 32)})
     run.__dict__["data"] = kind()
     run.config.model.update(mean=[0.5] * 3, std=[0.5] * 3)
-    with pytest.raises(UserError, match="The net digits does not take images of 3x32x32") as caught:
+    with pytest.raises(UserError, match="The net digits does not accept images of 3x32x32") as caught:
         build.check_net(run)
-    named = str(caught.value).partition("Nets that do: ")[2]
+    named = str(caught.value).partition("Nets that accept them: ")[2]
     for name in ("digits", "small", "resnet50", "timm", "convnext_small"):
         part = build.shipped_models()[name]
         net = build._net({k: v for k, v in part.items() if k not in ("mean", "std")}, run.data)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recorded import some_record, some_score
 from slurm_of_paper import asked, install, submitted
 
-from harness.launch.status import WAITING, Jobs, duration, rows, stage_folders, stages, summary
+from harness.launch.status import NO_JOB, Jobs, duration, rows, stage_folders, stages, summary
 from harness.runs import folder as run_folder
 from harness.runs import run as runs
 
@@ -67,7 +67,7 @@ def test_a_running_run_shows_what_is_done_the_time_left_and_its_process(folder):
     with run_folder.lock(made):
         row = one(made)
     assert (row.state, row.left, row.job, row.going) == ("running", 3700.2, "n1:123", True)
-    assert row.progress == "train joint 120/1,540  bce 0.31 T 12  (begun 2 times)"
+    assert row.progress == "train joint 120/1,540  bce 0.31 T 12  (started 2 times)"
     row = one(made)
     assert (row.state, row.left, row.job, row.going) == ("interrupted", None, "", False)
     assert row.progress.startswith("train joint 120/1,540")
@@ -127,7 +127,7 @@ def test_a_job_that_slurm_forgot_is_submitted_by_the_same_command(folder, cluste
     submitted(made)
     cluster()
     row = one(made, Jobs.asked([made]))
-    assert (row.job, row.going) == (WAITING, False)
+    assert (row.job, row.going) == (NO_JOB, False)
 
 
 def test_the_end_of_a_job_is_told_by_accounting(folder, cluster):
@@ -146,7 +146,7 @@ def test_where_slurm_does_not_answer_the_table_is_shown_and_says_so(folder, clus
     command = [sys.executable, "-m", "harness", "status"]
     done = subprocess.run(command, cwd=made.parent.parent, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert "queued" in done.stdout and "What SLURM knows is missing here: squeue" in done.stdout
+    assert "queued" in done.stdout and "Information from SLURM is missing: squeue" in done.stdout
 
 
 def test_a_shared_stage_is_shown_while_its_own_job_is_not_over(tmp_path, cluster):
@@ -211,7 +211,7 @@ def test_of_many_runs_those_that_are_over_are_counted_not_shown(tmp_path):
             (root / f"r{number}" / "record.json").write_text(json.dumps(RECORD))
     command = [sys.executable, "-m", "harness", "status"]
     short = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True).stdout
-    assert "r0 " in short and "r7 " not in short and "119 runs that are over are not shown: all=true" in short
+    assert "r0 " in short and "r7 " not in short and "Hidden: 119 ended runs; all=true" in short
     assert "r7 " in subprocess.run([*command, "--all"], cwd=tmp_path, text=True, capture_output=True).stdout
 
 

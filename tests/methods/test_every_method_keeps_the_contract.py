@@ -110,4 +110,4 @@ def test_a_loss_that_looks_at_how_its_batch_is_shared_is_found_out(monkeypatch):
     monkeypatch.setattr(Classify, "loss", summed)
     (run,) = harness.plan("method=standard", "model.width=4")
     problems = [problem for _, problem in verdicts(run) if problem]
-    assert len(problems) == 1 and "two pieces" in problems[0]
+    assert len(problems) == 1 and "split in two" in problems[0]

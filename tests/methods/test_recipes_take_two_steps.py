@@ -38,7 +38,11 @@ JUDGED_ONLY = [study for study in STUDIES if "acceptance" in study or ("imagenet
 """Those of `method=pretrained`, as a test below checks; to compose them here would cost each worker that collects."""
 
 TRAINED = [*RECIPES, *sorted(set(STUDIES) - set(JUDGED_ONLY))]
-NETS = ["experiment=imagenet224_atjem_convnext_b", "experiment=imagenet224_atjem_wrn50_4_t30"]
+NETS = [
+    "experiment=cifar10_dmat",
+    "experiment=imagenet224_atjem_convnext_b",
+    "experiment=imagenet224_atjem_wrn50_4_t30",
+]
 """Studies of nets that no recipe uses."""
 
 STEPPING = [
@@ -64,6 +68,7 @@ def disk(tmp_path_factory):
     on_disk.imagenet(folder / "data" / "imagenet", 3, 6)
     on_disk.openimages(folder / "data" / "openimages")
     on_disk.tinyimages(folder / "data" / "tinyimages")
+    on_disk.generated(folder / "data" / "edm" / "1m.npz", 20)
     torch.manual_seed(0)
     save_tensors(folder / "checkpoints" / "resnet50_l2_eps3.safetensors", timm_net(3, 3, "resnet50", {}).state_dict())
     yield folder
@@ -133,7 +138,7 @@ def kinds(choices):
 def test_two_steps_of_every_stage(choice, planned):
     """Each stage writes weights and records that it took two steps."""
     config = composed(choice)
-    narrow = config.model["name"] == "wrn"
+    narrow = config.model["name"] in ("wrn", "dm_wrn")
     small = ["data.size=32"] * (config.model["name"] in LARGE) + ["model.widen=1"] * narrow
     run = planned(choice, *small, *shortened(config.method))[0]
     for training in run.stage_runs:

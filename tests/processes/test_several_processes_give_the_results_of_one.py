@@ -180,7 +180,7 @@ def test_torchrun_does_a_sweep_and_speaks_once(tmp_path):
     assert len(list(tmp_path.glob("runs/*/record.json"))) == 2
     assert done.stdout.count("2 runs") == 1 and done.stdout.count("Leaderboard:") == 1
     refused = torchrun("-m", "harness", *overrides("at", "seed=2", "launcher=processes"), folder=tmp_path)
-    assert refused.returncode != 0 and "say launcher=local" in refused.stderr
+    assert refused.returncode != 0 and "set launcher=local" in refused.stderr
 
 
 def test_a_step_of_srun_says_what_torchrun_would(monkeypatch):

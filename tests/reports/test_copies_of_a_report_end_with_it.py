@@ -50,3 +50,23 @@ def test_they_end_where_no_thread_can_start_that_gives_them_work(monkeypatch):
     for process in active_children():
         process.join(timeout=60)
     assert active_children() == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_report_does_not_wait_for_a_thread_that_memory_ended(monkeypatch):
+    def fail(self, item):
+        raise MemoryError
+
+    monkeypatch.setattr("concurrent.futures.process._ExecutorManagerThread.process_result_item", fail)
+    with pytest.raises(MemoryError, match="copies"), beside(lambda number: number, 1):
+        pass
+    for process in active_children():
+        process.join(timeout=60)
+    assert active_children() == []
+
+
+def test_results_are_in_order_however_many_there_are():
+    for count in (0, 1, 16, 35):
+        with beside(lambda number: number * number, count) as results:
+            pass
+        assert results == [number * number for number in range(count)]

@@ -132,12 +132,12 @@ def test_bold_is_what_is_not_significantly_worse_than_the_best(rows):
         at=dict.fromkeys(three, 0.90),
         trades=dict.fromkeys(three, 0.895),
         jem=dict.fromkeys(three, 0.60),
-        standard={0: 0.99},
-        ratio=dict.fromkeys((7, 8, 9), 0.97),
+        standard={0: 0.70},
+        ratio=dict.fromkeys((7, 8, 9), 0.65),
     )
     bold, note = bold_of(runs)
     assert bold == {"AT": True, "TRADES": True, "JEM": False, "Standard": False, "RATIO": False}
-    assert "not significantly worse" in note and "Holm" in note and "nothing can be said" in note
+    assert "not significantly worse" in note and "Holm" in note and "cannot be tested" in note
     section = Section(runs)
     pairs = {frozenset(pair) for pair in section.comparisons[CLEAN].tests}
     assert pairs == {frozenset(pair) for pair in (("at", "trades"), ("at", "jem"), ("trades", "jem"))}
@@ -145,6 +145,14 @@ def test_bold_is_what_is_not_significantly_worse_than_the_best(rows):
         "RATIO: no other method has two seeds in common with it, so nothing can be said.",
         "Standard: with 1 seed done, nothing can be said.",
     ]
+
+
+@pytest.mark.parametrize("better", [{"standard": {0: 0.99}}, {"ratio": dict.fromkeys((7, 8, 9), 0.97)}])
+def test_nothing_is_bold_beside_a_better_value_that_was_not_tested(rows, better):
+    three = range(3)
+    runs = rows(at=dict.fromkeys(three, 0.90), trades=dict.fromkeys(three, 0.895), **better)
+    bold, _ = bold_of(runs)
+    assert len(bold) == 3 and not any(bold.values())
 
 
 def test_holm_counts_all_pairs_of_a_column(rows):

@@ -1,6 +1,7 @@
 """Figures are legible: no text is cut or covered, a method looks the same in all of them; same data, same bytes."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from harness.reports.plots.lines import Line, Panel, lines
 from harness.reports.plots.maps import Map, maps
 from harness.reports.plots.ranks import ranks
 from harness.reports.plots.reliability import Bin, Diagram, reliability
-from harness.reports.plots.style import METHODS, MOST, looks
+from harness.reports.plots.style import METHODS, MOST, WIDTHS, Sheet, looks, on_paper
 from harness.reports.plots.tradeoff import PUBLISHED, Point, Reference, Scale, Value, tradeoff
 
 LABELS = [*METHODS, "atjem (method.joint.training.lr=0.01 method.joint.bce=0)", "new"][-MOST:]
@@ -67,9 +68,42 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Fig
     return folder, dict(zip(KINDS, made, strict=True))
 
 
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Figure]]]:
+    """The same figures for a column and for a page of a paper."""
+    result, fit = {}, style._fit
+    for place in WIDTHS:
+        folder, made = tmp_path_factory.mktemp(place), []
+        with pytest.MonkeyPatch.context() as patch, on_paper(Sheet(place, ("svg",))):
+            patch.setattr(style, "_fit", lambda figure, *how, made=made: made.append(figure) or fit(figure, *how))
+            draw(folder)
+        result[place] = folder, dict(zip(KINDS, made, strict=True))
+    return result
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_is_cut_and_no_two_texts_overlap(drawn: tuple[Path, dict[str, Figure]], kind: str) -> None:
-    figure = drawn[1][kind]
+    _check_texts(drawn[1][kind])
+
+
+@pytest.mark.parametrize("place", WIDTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_in_a_paper_where_all_letters_have_8_points(
+    printed: dict[str, tuple[Path, dict[str, Figure]]], place: str, kind: str
+) -> None:
+    folder, figures = printed[place]
+    figure, (file,) = figures[kind], (folder / place).glob(f"{kind}.*")
+    with style.style.context(style.STYLE | style.PRINTED, after_reset=True):
+        _check_texts(figure)
+    assert {text.get_fontsize() for text in _texts(figure)} == {8}
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', file.read_text(encoding="utf-8"))
+    assert size and float(size[1]) == pytest.approx(72 * {"column": 3.3, "page": 6.8}[place])
+    assert float(size[2]) <= 72 * 9.0, "it must fit below the head of a page"
+    assert not list(folder.glob("*.*")), "the figures of the pages are as they were"
+
+
+def _check_texts(figure: Figure) -> None:
+    """Check that no text of a figure is cut, none covers another, and no legend covers data."""
     figure.draw_without_rendering()
     boxes = {text: text.get_window_extent() for text in _texts(figure) if text.get_visible() and text.get_text()}
     assert any(SAID in " ".join(text.get_text().split()) for text in boxes)

@@ -78,7 +78,7 @@ def test_a_point_is_the_mean_over_seeds_with_its_sd_or_one_seeds_interval(run, d
     ]
     assert (points[0].y.low, points[1].y.high) == (60, 58)
     assert (x.title, y.title, references) == ("T", "T", [])
-    assert "sd over seeds, or of one seed its 95 % interval" in said and said in caption
+    assert "sd over seeds; for one seed, the 95 % interval" in said and said in caption
     assert draw(three)["tradeoff"][-2] == "bars: sd over seeds"
     assert draw([one])["tradeoff"][-2] == "bars: 95 % intervals"
 

@@ -196,7 +196,7 @@ def test_every_figure_is_shown_and_none_is_made_of_nothing(place: Path) -> None:
     drawn = (place / "reports" / "figures").iterdir()
     made = {f"(../figures/{path.name})" for path in drawn if path.suffix == ".png"}
     pages = "".join(path.read_text(encoding="utf-8") for path in (place / "reports" / "pages").iterdir())
-    assert len(made) == 6 and all(pages.count(name) == 1 for name in made)
+    assert len(made) == 7 and all(pages.count(name) == 1 for name in made)
     page = details(place, "digits-2-")
     assert "| AT " in page and "![" not in page
 

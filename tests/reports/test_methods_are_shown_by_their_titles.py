@@ -63,7 +63,8 @@ def test_the_bibliography_lies_beside_the_tables_that_cite_it(tmp_path: Path) ->
     cited = re.findall(r"\\cite\{(\w+)\}", (folder / "leaderboard.tex").read_text(encoding="utf-8"))
     assert cited and set(cited) <= ENTRIES
     assert (folder / "references.bib").read_bytes() == titles.BIBLIOGRAPHY.read_bytes()
-    assert '<th scope="row">AT-JEM (DAT) <' in (folder / "leaderboard.html").read_text(encoding="utf-8")
+    page = (folder / "leaderboard.html").read_text(encoding="utf-8")
+    assert '<th scope="row"><a href="methods/atjem.html">AT-JEM (DAT)</a> <' in page
     assert list(pd.read_csv(folder / "leaderboard.csv")["method"]) == ["atjem"]
     assert (folder / "runs" / f"{run.name}.html").exists()
 

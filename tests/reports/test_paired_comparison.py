@@ -91,6 +91,11 @@ def test_fifty_thousand_images_fit_into_memory(monkeypatch):
     assert low < 2 < high and peak < 100e6, f"{peak / 1e6:.0f} MB"
 
 
+def test_outcomes_that_only_together_make_a_score_are_no_row():
+    outcomes = judged().outcomes | {"corrupted/fog/1": "1011", "corrupted/fog/2": "1001"}
+    assert pairs(judged(outcomes=outcomes), judged(outcomes=outcomes)).keys() == pairs(judged(), judged()).keys()
+
+
 def test_of_a_threat_the_last_attack_counts():
     found = pairs(judged(robust="1001"), judged(robust="0001"))
     assert list(found) == ["clean_accuracy", "robust_accuracy/l2_0.5"]

@@ -17,7 +17,7 @@ from pages import COST, ORIGIN, row
 from harness.core.text import markdown, markdown_line, one_line, visible
 from harness.evaluation.score import Score, Selection
 from harness.reports import html, leaderboard, titles
-from harness.reports.csv_table import tidy
+from harness.reports.csv_table import for_spreadsheets, tidy
 from harness.reports.latex import latex
 from harness.reports.runpage import page
 from harness.reports.tables import Cell, Table
@@ -76,7 +76,7 @@ def test_a_spreadsheet_computes_no_text(text: str) -> None:
     scores = {text or "x": Score(title=text, value=-1.5, n=1, better="lower")}
     written = io.StringIO()
     rows = [row_of(text, scores), row_of("plain", {})]
-    tidy(rows).to_csv(written, index=False, lineterminator="\n")
+    for_spreadsheets(tidy(rows)).to_csv(written, index=False, lineterminator="\n")
     header, first, _ = csv.reader(io.StringIO(written.getvalue(), newline=""))
     for name, cell in zip(header, first, strict=True):
         assert not name.startswith(tuple("=+-@\t\r"))
@@ -95,6 +95,7 @@ def test_a_table_in_latex_keeps_its_cells_and_runs_nothing(text: str) -> None:
     bare = re.sub(r"\\(\\|[&%$#_{}])", "", written)
     assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
     known = {"begin", "end", "centering", "caption", "textwidth", "toprule", "midrule", "bottomrule", "textbf"}
+    known |= {"setlength", "belowcaptionskip", "linewidth", "phantom", "shortstack"}
     signs = {"dagger", "textbackslash", "textasciitilde", "textasciicircum", "uparrow", "downarrow", "pm", "times"}
     commands = re.findall(r"\\([a-zA-Z]+)", re.sub(r"\\\\", "", written.partition("\n\n")[2]))
     assert set(commands) <= known | signs | {"cdot", "diamond", "epsilon", "sigma"}
@@ -178,7 +179,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found.append(
             Row(**{**vars(facts), "name": base.name, "find": base.find, "seed": number, "series": f"s{number}"})
         )
-    overview, parts = leaderboard._write(root / "reports", found)
+    overview, parts = leaderboard._write(root / "reports", found, leaderboard.make_sections(found))
     html.write(root / "reports", parts, [])
     (root / "reports" / "LEADERBOARD.md").write_text(leaderboard._join(overview), encoding="utf-8")
     return root

@@ -19,5 +19,5 @@ def test_a_config_of_the_largest_depth_is_read_again(tmp_path):
 
 
 def test_a_deeper_one_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"model\.deep\.0.*nested more than 50 deep"):
+    with pytest.raises(UserError, match=r"model\.deep\.0.*nested more than 50 levels deep"):
         make(tmp_path, model={"name": "digits", "deep": nested(DEEPEST - 1)})

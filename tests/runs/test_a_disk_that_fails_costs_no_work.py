@@ -70,7 +70,7 @@ def test_a_disk_that_becomes_full_stops_the_run_and_its_work_is_kept(moment, dis
     run = begun(disk)
     with pytest.raises(RunFailed) as failed:
         execute(run, Filling(disk, moment))
-    assert "cannot be written (No space left on device). Make room" in str(failed.value)
+    assert "cannot be written (No space left on device). Free disk space" in str(failed.value)
     assert str(disk.path) in str(failed.value)
     assert not (run.folder / "record.json").exists()
     disk.empty()

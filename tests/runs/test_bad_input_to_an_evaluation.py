@@ -153,7 +153,7 @@ def test_a_run_that_cannot_write_says_so_and_goes_on_when_it_can(type_, tmp_path
     arguments = bare("standard", steps=10, keep=("fidelity",))
     found = limited(60_000, *arguments, folder=tmp_path)  # enough for the net's weights, but not for the extractor's
     assert found.returncode == 1, found.stderr
-    assert "cannot be written" in found.stdout and "goes on from there" in found.stdout
+    assert "cannot be written" in found.stdout and "the same command continues" in found.stdout
     assert "Traceback" not in found.stdout + found.stderr
     assert not [path for path in tmp_path.rglob(".*.safetensors") if path.is_file()], "no incomplete file may remain"
     status, out, err = type_(*arguments, "retry=true")

@@ -99,14 +99,14 @@ def test_doubled_logits_are_told_and_redo_makes_the_run_again(done):
         'logits = 2 * model(batch.images["labelled"])',
     )
     told = done.type(*STANDARD)
-    assert "would not be the same now: stage classify (methods/standard.py changed)" in told and "redo=true" in told
+    assert "it is out of date: stage classify (methods/standard.py changed)" in told and "redo=true" in told
     assert done.record() == before, "nothing is made again unless asked"
     done.type(*STANDARD, "redo=true")
     after = done.record()
     assert after.scores["ece"].value != before.scores["ece"].value
     (kept,) = done.folder.glob("runs/standard*/before/1/record.json")
     assert record.read(kept) == before
-    assert "would not be the same" not in done.type(*STANDARD)
+    assert "it is out of date" not in done.type(*STANDARD)
 
 
 def test_comments_docstrings_and_layout_change_nothing(done):
@@ -114,7 +114,7 @@ def test_comments_docstrings_and_layout_change_nothing(done):
         path = done.code / "harness" / module
         text = path.read_text().replace('"""', '"""Said otherwise. ', 1)
         path.write_text("# a comment\n\n" + text + "\n\n")
-    assert "would not be the same" not in done.type(*STANDARD)
+    assert "it is out of date" not in done.type(*STANDARD)
 
 
 def test_a_changed_metric_costs_its_scores_alone(done):
@@ -137,7 +137,7 @@ def test_an_engine_that_is_committed_answers_by_numerics_and_one_that_is_edited_
     told = done.type(*STANDARD)
     assert "harness/core/walk.py changed" in told
     done.commit()
-    assert "would not be the same" not in done.type(*STANDARD)
+    assert "it is out of date" not in done.type(*STANDARD)
 
 
 def test_an_interrupted_run_of_other_code_is_refused_with_both_ways_out(checkout):
@@ -162,7 +162,7 @@ def test_an_interrupted_run_of_other_code_is_refused_with_both_ways_out(checkout
     page = (checkout.folder / "reports" / "LEADERBOARD.md").read_text()
     assert "**Not ranked**" in page and page.count(") †") == 1
     (details,) = (checkout.folder / "reports" / "pages").glob("*.md")
-    assert "made by mixed code: methods/standard.py changed on the way: not ranked" in details.read_text()
+    assert "made by mixed code: methods/standard.py changed during the run: not ranked" in details.read_text()
 
     checkout.type(*long, "redo=true")
     assert checkout.record().mixed == [] and len(checkout.stage()["codes"]) == 1

@@ -68,7 +68,7 @@ def test_what_only_looks_goes_on_and_says_what_it_is_worth(lockless, verb, type_
     status, out, err = type_(*verb)
     assert status == 0 and "Traceback" not in err
     if verb == ["status"]:
-        assert "queued" in out and err.count("\n") == 1 and lockless in err and "none is shown as running" in err
+        assert "queued" in out and err.count("\n") == 1 and lockless in err and "no run is shown as running" in err
 
 
 def test_other_faults_of_locks_are_not_taken_for_it(monkeypatch, tmp_path):

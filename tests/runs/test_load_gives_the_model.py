@@ -113,17 +113,17 @@ def test_classes_are_found_by_name_or_number(run):
 
 @pytest.mark.parametrize(("n", "classes"), [(0, None), (3, []), (3, [10]), (3, [-1])])
 def test_samples_of_nothing_are_refused(run, n, classes):
-    with pytest.raises(UserError, match=r"n must be 1 or more, and classes of 0 … 9"):
+    with pytest.raises(UserError, match=r"n must be 1 or more, and classes must be from 0 to 9"):
         harness.load(run.folder).sample(n, classes)
 
 
 def test_what_cannot_be_loaded_is_explained(run, tmp_path):
-    with pytest.raises(UserError, match=r"method=… cannot be said of .*frozen"):
+    with pytest.raises(UserError, match=r"method=… cannot be changed in .*frozen"):
         harness.load(run.folder, "method=atjem")
     weights = last_stage(run).folder / "weights.safetensors"
     with pytest.raises(UserError, match="does not fit"):
         harness.load(weights, *DATA, "model.width=8")
-    with pytest.raises(UserError, match="method=at would train on"):
+    with pytest.raises(UserError, match="method=at would continue training"):
         harness.load(weights, *DATA, "method=at")
     (untrained,) = harness.plan(*quick("at"), f"runs={tmp_path}")
     untrained.freeze()

@@ -72,4 +72,4 @@ def test_a_failed_one_is_tried_again_on_request(type_, folder: Path) -> None:
 def test_they_are_reported(folder: Path) -> None:
     table = harness.results(f"runs={folder}").set_index("name")
     assert dict(table.state) == {NAMES["done"]: "done", NAMES["interrupted"]: "interrupted", FAILED: "failed"}
-    assert table.scores[NAMES["done"]]["clean_accuracy"].value == 10
+    assert table.clean_accuracy[NAMES["done"]] == 10

@@ -92,13 +92,13 @@ def test_a_target_where_any_key_may_stand_does_nothing(tmp_path):
 @pytest.mark.parametrize("key", ["+hydra.callbacks.x", "hydra.sweeper", "hydra.launcher", "++hydra.job_logging"])
 def test_what_hydra_itself_would_run_is_refused(key, tmp_path):
     status, _, err = command("plan", f"{key}._target_=os.mkdir", f"{key}.path={tmp_path / 'made'}", folder=tmp_path)
-    assert status == 2 and "Hydra only composes here" in err
+    assert status == 2 and "Hydra only composes configs here" in err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_hydra_writes_no_folder_where_it_is_told_to(tmp_path):
     for override in (f"hydra.run.dir={tmp_path / 'made'}", "hydra.output_subdir=.hydra", "hydra/job_logging=default"):
-        with pytest.raises(UserError, match="Hydra only composes here"):
+        with pytest.raises(UserError, match="Hydra only composes configs here"):
             compose([override])
     assert list(tmp_path.iterdir()) == []
 

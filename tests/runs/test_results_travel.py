@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from commandline import quick, without
+from recorded import finish, make
 
 import harness as api
 from harness.core.errors import UserError
@@ -91,7 +92,7 @@ def test_one_altered_outcome_is_found_and_named(sender, tmp_path, type_, key, pl
     _, folder = sender
     path = altered(folder / "whole.zip", tmp_path / "a.zip", lambda content: flip(content["outcomes"], key, place))
     status, out, err = type_("verify", str(path), "runs=mine")
-    assert status == 1 and f"Not the same: {metric} " in out, out + err
+    assert status == 1 and f"Different: {metric} " in out, out + err
     assert f"{key} of its image {place}:" in out
 
 
@@ -117,8 +118,9 @@ def test_altered_scores_planted_ones_and_too_many_outcomes_are_found(sender, tmp
         content["outcomes"] = {key: 2 * text for key, text in content["outcomes"].items()}
 
     status, out, _ = type_("verify", str(altered(folder / "whole.zip", tmp_path / "a.zip", change)), "runs=mine")
-    assert status == 1 and "Not the same: keys of scores, accuracy, robustness, fidelity " in out
-    assert "fd_best is of no metric" in out and "clean has 40 outcomes" in out and "square has 40 outcomes" in out
+    assert status == 1 and "Different: keys of scores, accuracy, robustness, fidelity " in out
+    assert "no metric of the protocol gives fd_best" in out
+    assert "clean has 40 outcomes" in out and "square has 40 outcomes" in out
     assert list((tmp_path / "mine").glob("*.zip")) == []
 
 
@@ -146,7 +148,7 @@ def test_the_config_of_an_import_has_the_readers_own_places(sender, tmp_path, ty
     assert str(run.root) not in text and "theirs.pth" not in text
     assert yaml.safe_load(text)["command"].startswith("python -m harness import ")
     status, _, err = type_("import", str(folder / "light.zip"), "seed=1", "runs=other")
-    assert status == 2 and "seed=… cannot be said of" in err and not (tmp_path / "other" / run.name).exists()
+    assert status == 2 and "seed=… cannot be changed in" in err and not (tmp_path / "other" / run.name).exists()
 
 
 def test_without_weights_nothing_is_verified_and_with_samples_alone_only_they_are(sender, tmp_path, type_):
@@ -167,7 +169,7 @@ def test_no_run_of_the_readers_is_built_on_imported_weights(sender, tmp_path, ty
     assert all(stage.folder.is_relative_to(imported.folder) and stage.done for stage in imported.stage_runs)
     assert not (tmp_path / "mine" / "stages").exists()
     status, _, err = type_("evaluate", f"run={run.name}", "protocol=quick", "runs=mine")
-    assert status == 2 and "no run is built on its weights" in err
+    assert status == 2 and "no run may build on its weights" in err
     model = api.load(imported.folder)
     own = api.load(run.folder)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
@@ -208,6 +210,38 @@ def test_what_is_not_there_is_not_exported(sender, tmp_path):
     (copy / "record.json").unlink()
     with pytest.raises(UserError, match="has no record yet"):
         archive.write(tmp_path / "a.zip", [load(copy)], folder)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         archive.write(folder / "light.zip", [run], folder)
     assert not (tmp_path / "a.zip").exists()
+
+
+def test_a_run_of_an_archive_is_trained_again_and_compared(sender, tmp_path, type_):
+    run, folder = sender
+    altered(folder / "light.zip", tmp_path / "a.zip", lambda content: flip(content["outcomes"], "clean", 3))
+    status, out, err = type_("rerun", "a.zip", "tracking=off", "runs=again")
+    assert status == 0, out + err
+    again = load(tmp_path / "again" / run.name)
+    before, now = (record.read(one.folder / "record.json") for one in (run, again))
+    assert now.cost.stages[0].weights == before.cost.stages[0].weights and now.outcomes == before.outcomes
+    assert again.config.command.startswith("python -m harness rerun a.zip")
+    # One outcome was altered, of 20 images.
+    assert "weights are identical" in out
+    (row,) = [line for line in out.splitlines() if "Clean accuracy" in line and "5.00" in line]
+    assert "-5.00" in row or "+5.00" in row
+
+    # The second time, nothing is left to run. An import is not taken for a run of one's own.
+    trained = (again.folder / "record.json").stat().st_mtime_ns
+    assert type_("rerun", "a.zip", "tracking=off", "runs=again")[0] == 0
+    assert (again.folder / "record.json").stat().st_mtime_ns == trained
+    assert type_("import", "a.zip", "tracking=off", "runs=mine")[0] == 0
+    status, _, err = type_("rerun", "a.zip", "tracking=off", "runs=mine")
+    assert status == 2 and "was imported" in err and "Traceback" not in err
+
+
+def test_a_run_without_scores_is_not_trained_again(tmp_path, type_):
+    run = finish(make(tmp_path), {}, state="diverged")
+    (tmp_path / "code").mkdir()
+    archive.write(tmp_path / "a.zip", [run], tmp_path / "code")
+    status, _, err = type_("rerun", "a.zip", "runs=again")
+    assert status == 2 and "its state is diverged" in err
+    assert not (tmp_path / "again").exists()

@@ -79,7 +79,7 @@ def test_an_experiment_is_the_sweep_that_it_stands_for():
     methods = ",".join(set(names("method")) - UNTRAINED)
     sweep = harness.plan(f"method={methods}", "seed=0,1,2")
     assert {r.fingerprint for r in harness.plan("experiment=digits_all")} == {r.fingerprint for r in sweep}
-    assert len(sweep) == 30
+    assert len(sweep) == 48
 
 
 def test_an_empty_sweep_is_an_error():

@@ -85,7 +85,7 @@ def test_a_content_that_changed_since_is_refused(checkpoint, tmp_path):
 
 def test_double_standardisation_is_found_before_training(checkpoint, tmp_path):
     run = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]")
-    with pytest.raises(UserError, match=r"standardised otherwise.*init_accuracy=0"):
+    with pytest.raises(UserError, match=r"not standardised as in training.*init_accuracy=0"):
         train_stage(run, run.stage_runs[0], Watch())
     assert not run.stage_runs[0].done
     asked_for = planned(tmp_path, f"init={checkpoint}", "model.mean=[3.0]", "model.std=[0.1]", "init_accuracy=0")
@@ -201,7 +201,7 @@ def test_a_frozen_run_keeps_its_choice(both, tmp_path):
         run.freeze()
         reopened = reopen(str(run.folder), [])
         assert reopened.name == run.name and zero(initial(reopened)) == (choice == "raw")
-        with pytest.raises(UserError, match="weights=… cannot be said"):
+        with pytest.raises(UserError, match="weights=… cannot be changed"):
             reopen(str(run.folder), ["weights=raw"])
 
 
@@ -209,7 +209,7 @@ def test_evaluate_takes_the_weights_asked_for(both, type_, tmp_path):
     path = both / "timm.pt"
     quick = [word for word in QUICK if "counterfactuals" not in word]
     status, out, err = type_("evaluate", f"run={path}", *quick, f"runs={tmp_path}", "weights=raw")
-    assert status == 1 and "10.0 % are classified rightly" in " ".join((out + err).split()), out + err
+    assert status == 1 and "10.0 % are classified correctly" in " ".join((out + err).split()), out + err
 
 
 @pytest.mark.parametrize("method", ["pretrained", "atjem"])

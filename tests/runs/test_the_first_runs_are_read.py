@@ -29,7 +29,7 @@ def test_it_is_loaded(folder: Path) -> None:
 
 def test_it_is_reported(folder: Path, type_) -> None:
     row = harness.results(f"runs={folder}").iloc[0]
-    assert (row["state"], row["scores"]["clean_accuracy"].value) == ("done", 20)
+    assert (row["state"], row["clean_accuracy"]) == ("done", 20)
     status, told, _ = type_("report", f"runs={folder}", f"reports={folder.parent / 'reports'}")
     assert status == 0 and "20.0" in told
 

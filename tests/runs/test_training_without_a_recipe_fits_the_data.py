@@ -74,6 +74,6 @@ def test_the_command_says_which_stages_are_cut(digits):
     run = Run(config)
     run.__dict__["data"] = digits  # which needs no files
     (line,) = without_recipe([run])
-    assert "stage tradeoff takes 0.477 epochs, 600 images, and not its 76" in line
+    assert "stage tradeoff takes 0.477 epochs, 600 images, instead of 76" in line
     assert "harness search method=trades data=cifar100" in line
     assert f"{config.method['name']}_{config.data['name']}" not in names("recipe")

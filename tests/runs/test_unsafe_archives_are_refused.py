@@ -69,13 +69,13 @@ def refused(path, tmp_path):
         ("../evil.png", "leads out of the folder"),
         ("{run}/../../evil.png", "leads out of the folder"),
         ("C:\\evil.png", "leads out of the folder"),
-        ("{run}/sitecustomize.py", "is none that a run has"),
-        ("{run}/.hidden.png", "is none that a run has"),
-        ("{run}/mlflow.json", "is none that a run has"),
-        ("{run}/job.json", "is none that a run has"),
-        ("{run}/samples/0000000.pkl", "is none that a run has"),
-        ("{run}/parts/accuracy/00000.json", "is none that a run has"),
-        ("stages/robust-digits-s0-00000000/weights.safetensors", "is none that a run has"),
+        ("{run}/sitecustomize.py", "is not a file of a run"),
+        ("{run}/.hidden.png", "is not a file of a run"),
+        ("{run}/mlflow.json", "is not a file of a run"),
+        ("{run}/job.json", "is not a file of a run"),
+        ("{run}/samples/0000000.pkl", "is not a file of a run"),
+        ("{run}/parts/accuracy/00000.json", "is not a file of a run"),
+        ("stages/robust-digits-s0-00000000/weights.safetensors", "is not a file of a run"),
         ("{run}/folder/", "is a link, a folder or a device"),
         ("other-digits-s0-00000000/record.json", "does not list"),
     ],
@@ -92,14 +92,14 @@ def test_links_and_other_packings_are_refused(sent, tmp_path):
     mode = (stat.S_IFLNK | 0o777) << 16
     assert "is a link" in refused(packed(tmp_path / "a.zip", files | link, external_attr=mode), tmp_path)
     packing = packed(tmp_path / "b.zip", files | link, compress_type=zipfile.ZIP_BZIP2)
-    assert "is packed in another way" in refused(packing, tmp_path)
+    assert "is compressed in another way" in refused(packing, tmp_path)
 
 
 def test_sizes_and_counts_are_bounded(sent, tmp_path, monkeypatch):
     run, files = sent
     path = packed(tmp_path / "a.zip", files)
     for bound, least, reason in (
-        ("MOST_FILES", 3, "files, and at most 3 are unpacked"),
+        ("MOST_FILES", 3, "files; the limit is 3"),
         ("MOST_BYTES", 1000, "bytes when unpacked"),
         ("LARGEST_TABLE", 100, "table of contents"),
     ):
@@ -107,7 +107,7 @@ def test_sizes_and_counts_are_bounded(sent, tmp_path, monkeypatch):
             patch.setattr(archive, bound, least)
             assert reason in refused(path, tmp_path)
     large = {f"{run.name}/config.yaml": b"#" * (archive.LARGEST_CONFIG + 1)}
-    assert "bytes, and at most 1,000,000 are unpacked" in refused(packed(tmp_path / "b.zip", files | large), tmp_path)
+    assert "bytes; the limit is 1,000,000" in refused(packed(tmp_path / "b.zip", files | large), tmp_path)
 
 
 def test_a_file_that_states_less_than_it_holds_is_unpacked_no_further(sent, tmp_path):
@@ -123,21 +123,22 @@ def test_a_file_that_states_less_than_it_holds_is_unpacked_no_further(sent, tmp_
 def test_two_files_of_one_name_are_refused(sent, tmp_path):
     run, files = sent
     path = packed(tmp_path / "a.zip", files | {f"{run.name}/RECORD.png": b"x", f"{run.name}/record.png": b"y"})
-    assert "two files of one name" in refused(path, tmp_path)
+    assert "two of its files have the same name" in refused(path, tmp_path)
 
 
 def test_what_was_changed_cut_or_is_no_archive_is_refused(sent, tmp_path):
     run, files = sent
     name = f"{run.name}/record.json"
     changed = files | {name: files[name].replace(b"40", b"90")}
-    assert "record.json is not what archive.json lists" in refused(packed(tmp_path / "a.zip", changed, False), tmp_path)
+    said = refused(packed(tmp_path / "a.zip", changed, False), tmp_path)
+    assert "record.json differs from its digest in archive.json" in said
     unlisted = files | {f"{run.name}/extra.png": b"x"}
     assert "does not list its file" in refused(packed(tmp_path / "b.zip", unlisted, False), tmp_path)
     whole = packed(tmp_path / "c.zip", files).read_bytes()
     (tmp_path / "d.zip").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "e.zip").write_bytes(b"")
-    assert "is no archive of runs" in refused(tmp_path / "d.zip", tmp_path)
-    assert "is no archive of runs" in refused(tmp_path / "e.zip", tmp_path)
+    assert "is not an archive of runs" in refused(tmp_path / "d.zip", tmp_path)
+    assert "is not an archive of runs" in refused(tmp_path / "e.zip", tmp_path)
     assert "cannot be read" in refused(tmp_path / "none.zip", tmp_path)
     del (bare := dict(files))[name]
     assert "record.json" in refused(packed(tmp_path / "f.zip", bare), tmp_path)
@@ -150,7 +151,7 @@ def test_a_record_of_another_run_is_refused(sent, tmp_path):
     run, files = sent
     name = f"{run.name}/record.json"
     other = files | {name: files[name].replace(b'"seed": 0', b'"seed": 1')}
-    assert "are of two runs" in refused(packed(tmp_path / "a.zip", other), tmp_path)
+    assert "belong to different runs" in refused(packed(tmp_path / "a.zip", other), tmp_path)
 
 
 def test_what_an_archive_claims_of_itself_is_left_there(sent, tmp_path):
@@ -179,7 +180,7 @@ def test_nothing_that_is_there_is_replaced_and_no_command_of_others_is_kept(sent
     path = packed(tmp_path / "a.zip", files)
     (imported,) = read(path, tmp_path / "mine")
     before = (imported.folder / "record.json").read_bytes()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         read(path, tmp_path / "mine")
     assert (imported.folder / "record.json").read_bytes() == before
     assert load(imported.folder).config.command == "imported"

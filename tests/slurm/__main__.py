@@ -36,6 +36,7 @@ TOGETHER: list[Scenario] = [
     scenarios.array_of_four,
     scenarios.a_job_raises,
     again.two_at_once,
+    again.in_waves,
 ]
 """Scenarios that do not disturb one another."""
 

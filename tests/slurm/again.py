@@ -30,17 +30,17 @@ def same_command_again(folder: Path, cluster: Cluster) -> str:
     saw = []
     desk.type("+launcher.extra.hold=true")
     desk.type()
-    saw.append(desk.line("left alone"))
+    saw.append(desk.line("not submitted"))
     job = desk.job()
     assert job and job.state == "PENDING"
     call("scontrol", "release", job.id)
     desk.training()
     desk.type()
-    saw.append(desk.line("left alone"))
+    saw.append(desk.line("not submitted"))
     desk.done()
     desk.gone()
     desk.type()
-    saw.append(desk.line("left alone"))
+    saw.append(desk.line("not submitted"))
     assert desk.submissions == 1
     return "; ".join(f"`{line}`" for line in saw)
 
@@ -52,7 +52,7 @@ def two_at_once(folder: Path, cluster: Cluster) -> str:
     said = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert desk.submissions == 1
-    assert sorted(text.count("left alone") for text in said) == [0, 2], said
+    assert sorted(text.count("not submitted") for text in said) == [0, 2], said
     desk.done()
     return "one submitted both runs, the other left both alone"
 
@@ -69,3 +69,16 @@ def controller_down(folder: Path, cluster: Cluster) -> str:
     desk.done()
     assert desk.submissions == 1
     return f"`{saw}`; the job went on and was done"
+
+
+def in_waves(folder: Path, cluster: Cluster) -> str:
+    """Three runs, where a user may have two jobs; the same command once these have ended."""
+    desk = Desk(folder, *small(), "seed=0,1,2")
+    desk.type("launcher.qos=few")
+    saw = [desk.line("^not submitted yet"), desk.line("takes no more")]
+    assert call("squeue", "-h", "--me", "--qos=few", "-o", "%j").startswith("standard-digits-s0+s1-harness-")
+    until(lambda: not call("squeue", "-h", "--me", "--qos=few"), "the two jobs have ended", 120)
+    assert desk.accounts() == "COMPLETED"
+    desk.type("launcher.qos=few")
+    desk.done()
+    return f"`{saw[0]}`; `{saw[1]}`; three records, after the second command"

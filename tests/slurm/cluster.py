@@ -82,6 +82,9 @@ class Cluster:
         call(*sql, f"grant all on slurm_acct_db.* to slurm@localhost identified by '{self.password}'")
         self.begin("slurmdbd", "-D")
         until(lambda: works("sacctmgr", "-i", "add", "cluster", "harness"), "the accounts answer")
+        # Each user may have two jobs of the QOS `few`.
+        call("sacctmgr", "-i", "add", "qos", "few", "MaxSubmitJobsPerUser=2")
+        call("sacctmgr", "-i", "modify", "user", "root", "set", "qos+=few")
         self.controller()
         for name in NODES:
             self.node(name)

@@ -86,7 +86,7 @@ def preemption(folder: Path, cluster: Cluster) -> str:
     call("sbatch", "-p", "high", "-w", "n4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 5")
     until(desk.waits, "the job waits again", 60)
     desk.type()
-    saw = desk.line("left alone")
+    saw = desk.line("not submitted")
     resumed(desk.done())
     assert desk.submissions == 1, f"{job.id} was submitted twice"
     same_as_undisturbed(desk)
@@ -101,7 +101,7 @@ def node_down_and_back(folder: Path, cluster: Cluster) -> str:
     power_cut(cluster, "n3")
     until(desk.waits, "the job waits again", 60)
     desk.type()
-    saw = desk.line("left alone")
+    saw = desk.line("not submitted")
     cluster.node("n3")
     resumed(desk.done())
     assert desk.submissions == 1

@@ -41,7 +41,7 @@ def test_sync_names_the_runs_that_cannot_be_read_and_sends_the_others(root: Path
     (bad[2].folder / "lock").mkdir()
     (bad[2].folder / "record.json").unlink()
     status, out, err = harness("sync", "all=true", folder=root)
-    assert status == 3 and "1 runs sent, 0 still to be sent" in out and "Traceback" not in err
+    assert status == 3 and "1 run sent, 0 still to be sent" in out and "Traceback" not in err
     files = dict(zip((run.name for run in bad), ("record.json", "config.yaml", "lock"), strict=True))
     named = [line for line in err.splitlines() if ": unreadable: " in line]
     assert sorted(line.split(": ")[0] for line in named) == sorted(files)

@@ -145,22 +145,27 @@ def test_another_database_gets_everything(root: Path) -> None:
     assert len(there["curves"]["train/ce"]) == 3 and there["files"] == {"config.yaml", "record.json"}
 
 
-def test_a_multirun_has_one_parent_that_is_no_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_of_a_sweep_share_a_tag_and_nothing_else_is_in_the_experiment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
     runs = [finish(make(root, seed), robust(40 + seed)) for seed in range(3)]
-    sweep, again = tracking.multirun("sweep", runs), tracking.multirun("again", runs[::-1])
+    sweep, same = tracking.multirun("three", runs), tracking.multirun("three", runs[::-1])
     assert all(tracking.push(run, sweep) for run in runs)
-    parents = {mirrored(run)["tags"]["mlflow.parentRunId"] for run in runs}
-    assert all(tracking.push(run, again) for run in runs)
-    assert {mirrored(run)["tags"]["mlflow.parentRunId"] for run in runs} == parents and len(parents) == 1
-    assert tracking.push(runs[0], tracking.multirun("other", runs[:2]))
-    assert mirrored(runs[0])["tags"]["mlflow.parentRunId"] not in parents
+    assert {mirrored(run)["tags"]["sweep"] for run in runs} == {sweep.label} == {same.label}
+    assert tracking.push(runs[0]) and mirrored(runs[0])["tags"]["sweep"] == sweep.label
+    other = tracking.multirun("other", runs[:2])
+    assert tracking.push(runs[0], other) and mirrored(runs[0])["tags"]["sweep"] == other.label != sweep.label
+
+    client = MlflowClient(tracking.uri(runs[0].config))
+    found = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert len(found) == 3 and all("robust_accuracy/l2_0.5" in run.data.metrics for run in found)
     real = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: real(*a, **{"max_results": 2, **k}))
-    found = rows(runs[0].config, "mlflow")
-    assert [row.seed for row in found] == [0, 1, 2]
-    assert [row.scores["robust_accuracy/l2_0.5"].value for row in found] == [40, 41, 42]
+    rows_found = rows(runs[0].config, "mlflow")
+    assert [row.seed for row in rows_found] == [0, 1, 2]
+    assert [row.scores["robust_accuracy/l2_0.5"].value for row in rows_found] == [40, 41, 42]
 
 
 def test_without_a_database_the_user_is_told_and_none_is_made(tmp_path: Path) -> None:
@@ -184,15 +189,18 @@ def test_what_is_prepared_holds_no_run_and_keeps_files_beside_the_runs(root: Pat
 
 def test_the_command_for_the_pages_survives_a_shell(tmp_path: Path) -> None:
     config = make(tmp_path / "my files").config
-    words = shlex.split(tracking.ui_command(config))
-    assert words == [
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/my files/runs/mlflow.db",
-        "--port",
-        "5000",
-    ]
+    database = f"sqlite:///{tmp_path}/my files/runs/mlflow.db"
+    words = ["mlflow", "ui", "--backend-store-uri", database, "--port", "5000"]
+    assert shlex.split(tracking.ui_command(config)) == words
+
+
+def test_the_page_is_that_of_the_runs(tmp_path: Path) -> None:
+    config = make(tmp_path).config
+    assert tracking.ui_page(config) == "http://127.0.0.1:5000/", "there is no database yet"
+    tracking.prepare(config)
+    assert tracking.ui_page(config) == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+    for elsewhere in ("postgresql://host/db", "sqlite:///none.db"):
+        assert tracking.ui_page(replace(config, tracking=elsewhere)) == "http://127.0.0.1:5000/"
 
 
 def test_importing_it_imports_nothing_heavy() -> None:

@@ -79,7 +79,7 @@ def test_sync_of_all_passes_over_runs_that_are_not_tracked(type_, root: Path) ->
     finish(make(root, 0), robust(50.0))
     off = finish(make(root, 1, tracking="off"), robust(60.0))
     status, out, err = type_("sync", "all=true", folder=root)
-    assert (status, err) == (0, "") and "MLflow: 1 runs sent, 0 still to be sent." in out
+    assert (status, err) == (0, "") and "MLflow: 1 run sent, 0 still to be sent." in out
     assert not (off.folder / "mlflow.json").exists()
     outbox.enqueue(Run(replace(off.config)))  # as older versions did
     status, out, err = type_("sync", folder=root)

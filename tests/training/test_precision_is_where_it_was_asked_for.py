@@ -131,6 +131,43 @@ def test_a_compiled_net_learns_the_same_and_keeps_its_names(tmp_path):
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_walks_alone_are_compiled_also_where_learning_cannot_be(monkeypatch, caplog):
+    """Its learning pass has gradients of gradients; the compiler gets one pass in which no weight learns."""
+    graphs, weights = [], []
+
+    def note(graph, inputs, **options):
+        graphs.append([p.requires_grad for p in inputs if isinstance(p, torch.nn.Parameter)])
+        return graph.forward
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", note)
+    torch._dynamo.reset()
+    for compile in (False, "walk"):
+        (run,) = harness.plan("method=generative", "method.generate.r1=1", "method.robust=null", *SMALL)
+        stage = run.stage_runs[0].stage
+        step = Step(stage, initial(run), StageInputs(run.data, outliers(run), (0,), CPU, compile=compile))
+        step.state = stage.at_full_length(step.state)
+        for (number, batch), _ in zip(step.batches(), range(3), strict=False):
+            step(number, batch)
+        weights.append(list(step.result().state_dict().values()))
+    torch._dynamo.reset()
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    assert len(graphs) == 1 and graphs[0] and not any(graphs[0]) and "left out" not in caplog.text
+
+
+def test_walks_in_bf16_are_compiled_once(monkeypatch):
+    """Their weights are cast for each walk, into new tensors, for which a compiled pass is not compiled again."""
+    graphs = []
+    compiler = "torch._inductor.compile_fx.compile_fx"
+    monkeypatch.setattr(compiler, lambda graph, inputs, **options: graphs.append(inputs) or graph.forward)
+    torch._dynamo.reset()
+    (run,) = harness.plan("method=at", "precision=bf16", *SMALL)
+    step = Step(run.stage_runs[0].stage, initial(run), StageInputs(run.data, None, (0,), CPU, compile="walk"))
+    for (number, batch), _ in zip(step.batches(), range(3), strict=False):
+        step(number, batch)
+        assert len(graphs) == 2, "one with gradients, and one for the value of the last iterate"
+    torch._dynamo.reset()
+
+
 def test_gradients_of_gradients_are_not_compiled_and_that_is_said(tmp_path, caplog):
     (run,) = harness.plan("method=generative", "method.generate.r1=1", "method.robust=null", *SMALL)
     training = run.stage_runs[0]

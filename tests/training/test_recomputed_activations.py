@@ -8,10 +8,10 @@ from harness.core.errors import UserError
 from harness.core.optim import Training
 from harness.core.walk import Walk
 from harness.cost.memory import peak
-from harness.cost.standin import RandomImages
 from harness.methods.at import Robust
 from harness.models.digits import Digits
 from harness.models.timm import timm_net
+from harness.runs.standin import RandomImages
 from harness.training.batches import StageInputs
 from harness.training.step import Step
 

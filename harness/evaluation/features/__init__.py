@@ -154,6 +154,8 @@ def missing(name: str, given: str | None) -> list[str]:
     if name in (digest.partition("-")[0] for digest in _digests()) and not given:
         return []  # without importing the extractor, which is slow
     url = source(name).url
+    if not (url or given):
+        return []  # they are made on this machine
     path = Path(given) if given else hub_file(url)
     if path.is_file():
         return []
