@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import browser
+from chromium import address_of, browser, until
 from pages import board
 from playwright.sync_api import Page
 
@@ -28,7 +28,7 @@ def fresh(page: Page, address: str) -> None:
 
 def again(page: Page) -> None:
     """Open the page's present address elsewhere."""
-    address = page.url
+    address = address_of(page)
     page.goto("about:blank")
     page.goto(address)
 
@@ -48,7 +48,7 @@ def view(page: Page) -> dict[str, object]:
 
 
 def test_all_choices_are_in_the_address(page: Page, address: str) -> None:
-    assert page.url == address, "nothing is chosen yet"
+    assert address_of(page) == address, "nothing is chosen yet"
     page.get_by_label("Show").select_option(index=1)
     page.get_by_role("searchbox").fill("digits")
     page.get_by_role("checkbox", name="ranked").check()
@@ -67,14 +67,14 @@ def test_all_choices_are_in_the_address(page: Page, address: str) -> None:
 def test_what_is_undone_leaves_the_address(page: Page, address: str) -> None:
     chip = page.get_by_role("button", name="JEM", exact=True)
     chip.click()
-    assert page.url.endswith("#method=jem")
+    assert address_of(page).endswith("#method=jem")
     chip.click()
     page.get_by_role("searchbox").fill("x&y=#%")
-    assert page.url.endswith("#words=x%26y%3D%23%25")
+    assert address_of(page).endswith("#words=x%26y%3D%23%25")
     again(page)
     assert page.get_by_role("searchbox").input_value() == "x&y=#%"
     page.get_by_role("searchbox").fill("")
-    assert page.url == address
+    assert address_of(page) == address
 
 
 def test_a_chip_shows_its_method_alone_and_not_those_whose_names_contain_it(page: Page) -> None:
@@ -85,14 +85,14 @@ def test_a_chip_shows_its_method_alone_and_not_those_whose_names_contain_it(page
 
 def test_a_link_changes_the_view_of_an_open_page(page: Page, address: str) -> None:
     page.evaluate("location.hash = '#method=at&ranked=true'")
-    page.wait_for_function("document.querySelector('[name=ranked]').checked")
+    until(page, "document.querySelector('[name=ranked]').checked")
     assert page.locator(".main tbody th:visible").all_inner_texts() == ["AT"]
 
 
 def test_a_link_within_the_page_does_not_lose_the_view(page: Page, address: str) -> None:
     page.get_by_role("button", name="JEM", exact=True).click()
     page.get_by_role("link", name="doubtful").click()
-    page.wait_for_function("location.hash === '#method=jem'")
+    until(page, "location.hash === '#method=jem'")
     assert page.get_by_role("heading", name="What † stands for").is_visible()
 
 
@@ -106,11 +106,14 @@ def test_a_page_that_is_watched_reloads_itself_until_that_is_unchecked_and_keeps
     file.write_text(text.replace("<h1>Leaderboard", "<h1>Newer"))
     page.get_by_role("heading", name="Newer").wait_for()
     # Uncheck it, in one step, for the page may reload at any moment; then it does so no more.
-    page.wait_for_function("""() => {
+    until(
+        page,
+        """(() => {
         const reload = document.querySelector('[name=reload]');
         if (reload?.checked) reload.click();
         return location.hash === '#reload=false&method=jem' && (window.kept = true);
-    }""")
+    })()""",
+    )
     page.wait_for_timeout(4000)
     assert page.evaluate("window.kept")
     assert page.locator(".main tbody th:visible").all_inner_texts() == ["JEM ◆"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import browser, shot
+from chromium import address_of, browser, shot, until
 from pages import NASTY, board
 from playwright.sync_api import Page
 
@@ -119,7 +119,7 @@ def test_what_others_published_stands_in_a_block_of_its_own_that_nothing_ranks(p
 
 def test_a_dagger_leads_to_its_reason(page: Page) -> None:
     page.get_by_role("link", name="doubtful").first.click()
-    target = page.url.partition("#")[2]
+    target = address_of(page).partition("#")[2]
     assert "few restarts" in page.locator(f"#{target} + ul").inner_text()
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_asked_for_nothing_complained_of_and_no_text_is_run(page: Pag
     page.reload()
     page.get_by_label("Filter").fill("at")
     asked = {url.split("#")[0] for url in page.asked if not url.startswith("data:")}  # type: ignore[attr-defined]
-    assert asked == {page.url.split("#")[0]}
+    assert asked == {address_of(page).split("#")[0]}
     assert (
         page.evaluate("performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
     )
@@ -158,7 +158,7 @@ def test_the_page_of_a_run_shows_its_scores_and_curves(page: Page) -> None:
     large = page.locator("dialog polyline").bounding_box()
     assert large and large["width"] > 2 * line["width"]
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('.charts figure').textContent.includes('joint/ce')")
+    until(page, "document.querySelector('.charts figure').textContent.includes('joint/ce')")
     shot(page, "run", whole=True)
     page.get_by_role("link", name="Leaderboard").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Leaderboard"

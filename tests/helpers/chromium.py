@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 FLAGS = (
     "--no-sandbox",  # CI runs as root
@@ -39,6 +40,29 @@ def browser(width: int = 1400, height: int = 1000, touch: bool = False) -> Itera
         page.on("pageerror", lambda fault: faults.append(str(fault)))
         yield page
     assert not faults, faults
+
+
+def address_of(page: Page) -> str:
+    """The page's address now; playwright's own `page.url` may still be that before the last action."""
+    return page.evaluate("location.href")
+
+
+def until(page: Page, expression: str, seconds: float = 30) -> None:
+    """Wait until the JavaScript expression is true. The page may reload meanwhile.
+
+    Playwright's own `wait_for_function` polls by `eval`, which the pages' content security policy refuses.
+
+    Raises TimeoutError after `seconds`, with what the last try said.
+    """
+    end, last = time.monotonic() + seconds, "false"
+    while time.monotonic() < end:
+        try:
+            if page.evaluate(expression):
+                return
+        except Error as error:  # a page that reloads has no context for a moment
+            last = error.message
+        page.wait_for_timeout(50)
+    raise TimeoutError(f"not true after {seconds} s: {expression} ({last})")
 
 
 def shot(page: Page, name: str, whole: bool = False) -> Path:
