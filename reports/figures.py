@@ -1,7 +1,7 @@
 """The figures of a section: the data that each takes from the section's rows, and its caption."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +61,7 @@ def figures(section: Section, folder: Path) -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """The series that the figures of a section show: the first MOST of those with a finished run, by unique labels."""
+    """The series that the figures of a section show: the first MOST of those with a finished run, by their labels."""
 
     section: Section
 
@@ -72,15 +72,8 @@ class Shown:
 
     @cached_property
     def series(self) -> dict[str, Series]:
-        """The series that are shown, by label; the net and the key are added where labels are equal."""
-        labels = Counter(series.label for series in self.all)
-        nets = Counter((series.label, series.runs[0].model) for series in self.all)
-        labelled: dict[str, Series] = {}
-        for series in self.all[:MOST]:
-            net = series.runs[0].model
-            further = [net, series.key][: nets[series.label, net]] if labels[series.label] > 1 else []
-            labelled[", ".join([series.label, *further])] = series
-        return labelled
+        """The series that are shown, by label."""
+        return {self.section.labels[series.key]: series for series in self.all[:MOST]}
 
     @cached_property
     def looks(self) -> dict[str, Look]:

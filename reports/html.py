@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from markupsafe import Markup
+
 from harness.core.registry import files
 from harness.reports import published
 from harness.reports.plots.style import looks
@@ -20,16 +22,17 @@ SAMPLES = 24
 """Maximum number of series whose sample grids are shown, best first: the page embeds the images."""
 
 Figures = Sequence[tuple[str, Path]]
-"""The caption of each figure, and its path below the folder of the reports."""
+"""The caption of each figure, and the path of its PNG below the folder of the reports."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of the page: one dataset and protocol, one study, or the published results on a dataset.
 
-    label: a remark above its numbers. sortable: whether its numbers are comparable; if not, it is folded. front: the
-    keys of the series on the Pareto front. colours: those of the series in figures, by their keys. samples: each series
-    with its sample grid. Pictures are data URIs.
+    label: a remark above its numbers. sortable: whether its numbers are comparable; if not, it is folded. labels: a
+    label of its own for each series, by its key. front: the keys of the series on the Pareto front. colours: those of
+    the series in figures, by their keys. samples: each series with its sample grid, a data URI. figures: the caption of
+    each, and its SVG.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Part:
     details: Sequence[Table] = ()
     daggers: Sequence[str] = ()
     footnotes: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     front: set[str] = field(default_factory=set)
     colours: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[tuple[Series, str]] = ()
@@ -52,7 +56,11 @@ def make_parts(
 ) -> list[Part]:
     """Return the parts of the page; drawn: the figures of each section and study, by its name."""
     figures = {
-        name: [(text, pack((folder / path).read_bytes())) for text, path in captioned]
+        name: [
+            (text, Markup((folder / path).with_suffix(".svg").read_text(encoding="utf-8")))
+            for text, path in captioned
+            if not path.name.startswith("samples-")  # the page shows each grid of samples by itself
+        ]
         for name, captioned in drawn.items()
     }
     return [
@@ -92,6 +100,7 @@ def _section_part(section: Section, figures: Sequence[tuple[str, str]]) -> Part:
         details=list(section.details()),
         daggers=section.daggers(),
         footnotes=section.footnotes(),
+        labels=section.labels,
         front=section.front,
         colours=_colours(section.series),
         samples=list(grids),

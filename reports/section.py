@@ -1,6 +1,6 @@
 """A section of the leaderboard: the series, tables and footnotes of one dataset under one protocol."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,18 @@ class Section:
             return series.barred, isnan(mean), place, run.method, run.overrides, run.model, run.series
 
         return sorted(map(Series, repeats.values()), key=rank)
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """A label of its own for each series, by its key: the net and the key are added where labels are equal."""
+        labels = Counter(series.label for series in self.series)
+        nets = Counter((series.label, series.runs[0].model) for series in self.series)
+        unique: dict[str, str] = {}
+        for series in self.series:
+            net = series.runs[0].model
+            further = [net, series.key][: nets[series.label, net]] if labels[series.label] > 1 else []
+            unique[series.key] = ", ".join([series.label, *further])
+        return unique
 
     @cached_property
     def scores(self) -> dict[str, Score]:

@@ -7,6 +7,7 @@ from textwrap import fill
 import numpy as np
 
 from harness.reports.plots.style import DPI, drawing, once, panels_beside, pixels_per_inch
+from harness.reports.plots.svg import group
 
 NARROW, WIDE = 480, 900
 """Width of a picture in pixels: enlarged by a whole number up to NARROW, and never wider than WIDE."""
@@ -35,11 +36,12 @@ def grids(path: Path, pictures: Sequence[tuple[str, np.ndarray]], said: str = ""
     top = 2 * line if said else 0
     height = rows * (above + high) + GAP + top
     with drawing(path, width / dpi, height / dpi, said, layout=None) as figure:
-        for place, (title, image) in enumerate(zip(titles, images, strict=True)):
+        for place, (title, (label, image)) in enumerate(zip(titles, pictures, strict=True)):
             row, column = divmod(place, columns)
             left, down = GAP + column * (wide + GAP), top + above + row * (above + high)
             tall = round(image.shape[0] * wide / image.shape[1])
             axes = figure.add_axes((left / width, 1 - (down + tall) / height, wide / width, tall / height))
+            axes.set_gid(group(label))
             axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
             axes.set_title(title, fontsize=9)
             axes.axis("off")

@@ -11,6 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from harness.reports.plots.style import Look, drawing, legend, once, panels_beside
+from harness.reports.plots.svg import of_series
 
 APART = 0.006
 """Distance between bars at the same x, as a share of the axis."""
@@ -67,7 +68,10 @@ def lines(path: Path, panels: Sequence[Panel], looks: Mapping[str, Look], said: 
             )
             for turn, (label, line) in enumerate(panel.lines.items()):
                 look = looks[label]
-                artists[label] = _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
+                with of_series(axes, label):
+                    artists[label] = (
+                        _band(axes, line, look) if panel.dense else _bars(axes, line, look, panel.aside(turn))
+                    )
             _label_axes(axes, panel, below=panel.dense and place + columns <= len(panels))
         labels = [label for label in looks if label in artists]
         names = [fill(label, 24) for label in labels]

@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import fill
 
 from harness.reports.plots.style import GREY, Look, drawing, once
+from harness.reports.plots.svg import group, of_series
 
 LETTERS = 34
 """Letters in a line of a series' label."""
@@ -36,7 +37,10 @@ def ranks(
         top = -0.5 * (len(groups) + 2)
         axes.plot([1, 1 + distance], [top] * 2, color="black", linewidth=1.5, marker="|")
         for place, name in enumerate(ordered):
-            axes.plot(means[name], place, **looks[name].mark)
+            with of_series(axes, name):
+                axes.plot(means[name], place, **looks[name].mark)
         axes.set_yticks([top, *range(len(ordered))], ["critical difference", *names])
+        for text, name in zip(axes.get_yticklabels()[1:], ordered, strict=True):
+            text.set_gid(group(name))
         axes.set(xlabel="mean rank", xlim=(0.8, max(len(ordered), 1 + distance) + 0.2))
         axes.set_ylim(len(ordered) - 0.5, top - 0.5)

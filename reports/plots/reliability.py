@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from harness.evaluation.intervals import wilson
 from harness.reports.plots.style import BLUE, PALE, drawing, once, panels_beside
+from harness.reports.plots.svg import group
 
 ROW = 5
 """Maximum number of diagrams side by side."""
@@ -57,6 +58,7 @@ def _diagram(axes: Axes, diagram: Diagram) -> None:
         left, width = 100 * bin.low, 100 * (bin.high - bin.low)
         axes.bar(left, 100 * share, width, align="edge", color=PALE, edgecolor=BLUE, linewidth=0.6)
         axes.vlines(left + width / 2, 100 * low, 100 * high, color="black", linewidth=0.8)
+    axes.set_gid(group(diagram.label))
     axes.plot([0, 100], [0, 100], color="black", linestyle="--", linewidth=0.8)
     axes.set(xlim=(0, 100), ylim=(0, 100), xticks=(0, 50, 100), yticks=(0, 50, 100), aspect="equal")
     axes.set_title("\n".join(filter(None, [fill(diagram.label, 24), diagram.note])), fontsize=9)

@@ -20,8 +20,9 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 from PIL import Image
 
-from harness.core.files import atomic_write
+from harness.core.files import atomic_write, write_text
 from harness.reports.kept import Kept, digest
+from harness.reports.plots.svg import inline, mark_legend
 
 P = ParamSpec("P")
 
@@ -181,7 +182,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], **how:
     """Add the legend, as matplotlib's arguments say; on paper below the axes, in as many columns as fit."""
     sheet = SHEET.get()
     if not sheet:
-        figure.legend(handles, labels, **how)
+        mark_legend(figure.legend(handles, labels, **how), handles)
         return
     how |= {"loc": "outside lower center", "fontsize": SIZE, "columnspacing": 1.0}
     for columns in range(len(handles), 0, -1):
@@ -217,7 +218,7 @@ def once(draw: Callable[Concatenate[Path, P], None]) -> Callable[Concatenate[Pat
         if SHEET.get():
             draw(path, *data, **more)
             return
-        kept, files = Kept(path.parent), (path.name, path.with_suffix(".pdf").name)
+        kept, files = Kept(path.parent), [path.with_suffix(suffix).name for suffix in (".png", ".pdf", ".svg")]
         key = digest(draw.__qualname__, data, more)
         if not all(kept.holds(file, key) for file in files):
             draw(path, *data, **more)
@@ -236,7 +237,7 @@ def drawing(
     beside: float = 0.0,
     rows: bool = False,
 ) -> Iterator[Figure]:
-    """Yield a figure of a size in inches; at the end, write it as PNG to the path and as PDF next to it.
+    """Yield a figure of a size in inches; at the end, write it as PNG to the path; PDF and SVG next to it.
 
     The same data give the same bytes. said: the remark above the figure. layout: matplotlib's. On paper, it is as wide
     as the sheet and written to the sheet's files; beside: inches of the width for a legend, which then stands below;
@@ -259,6 +260,7 @@ def drawing(
             _picture(figure).save(temporary, optimize=True, dpi=(DPI, DPI))
         with atomic_write(path.with_suffix(".pdf")) as temporary:
             figure.savefig(temporary, metadata=UNDATED[".pdf"])
+        write_text(path.with_suffix(".svg"), inline(figure, path.stem), durable=False)
 
 
 def _fit(figure: Figure, width: float, said: str, scale: float) -> None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from harness.reports.plots.style import GREY, Look, drawing, legend, once
+from harness.reports.plots.svg import of_series
 
 PUBLISHED = "published, not run here"
 
@@ -84,7 +85,8 @@ def tradeoff(
         for point in points:
             style = {"linestyle": "none", "markersize": 8, "elinewidth": 1, "label": fill(point.label, LETTERS)}
             bars = point.y.bar, point.x.bar
-            handles.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **style, **point.look.mark))
+            with of_series(axes, point.label):
+                handles.append(axes.errorbar(point.x.mean, point.y.mean, *bars, **style, **point.look.mark))
         if references:
             handles += axes.plot([], [], linestyle="none", label=f"\n{PUBLISHED}:")
         for place, entry in enumerate(references):

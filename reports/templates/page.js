@@ -24,7 +24,7 @@ for (const button of all(".sortable thead button")) {
   });
 }
 
-// The filters hide rows, their pictures, and tables of which nothing is left. Plots listen for the event `filtered`.
+// The filters hide rows, their pictures, their series in figures, and tables of which nothing is left. Plots listen for the event `filtered`.
 const bar = document.querySelector(".filters"), chips = all(".chips button");
 const pressed = chip => chip.getAttribute("aria-pressed") === "true";
 const shown = all(".table tbody tr, .filtered figure").map(one => [
@@ -39,6 +39,15 @@ const filter = () => {
   for (const [one, text] of shown) {
     one.hidden = (ranked.checked && !("ranked" in one.dataset)) || (pareto.checked && !("pareto" in one.dataset))
       || (methods.length > 0 && !methods.includes(one.dataset.method)) || !wanted.every(word => text.includes(word));
+  }
+  // A figure shows the series of the rows that are left; one that has none of them is hidden.
+  for (const section of all("section")) {
+    const left = new Set(all(".main tbody tr:not([hidden])", section).map(row => row.dataset.label));
+    for (const figure of all(".drawn", section)) {
+      const series = all("[data-label]", figure);
+      for (const one of series) one.toggleAttribute("hidden", !left.has(one.dataset.label));
+      figure.hidden = series.length > 0 && series.every(one => one.hasAttribute("hidden"));
+    }
   }
   for (const box of all(".table")) box.hidden = !box.querySelector("tbody tr:not([hidden])");
   const rows = all("section:not([hidden]) .main tbody tr").filter(row => !row.closest("details:not([open])"));
@@ -117,7 +126,7 @@ const enlarge = (title, content) => {
   dialog.showModal();
 };
 for (const button of all(".enlarge")) {
-  button.addEventListener("click", () => enlarge(button.firstElementChild.alt, button.firstElementChild.cloneNode()));
+  button.addEventListener("click", () => enlarge(button.ariaLabel ?? button.firstElementChild.alt, button.firstElementChild.cloneNode(true)));
 }
 // A plot or a chart itself moves to the dialog, and back when it is closed.
 for (const button of all(".move")) {

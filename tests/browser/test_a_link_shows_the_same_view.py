@@ -80,7 +80,7 @@ def test_what_is_undone_leaves_the_address(page: Page, address: str) -> None:
 def test_a_chip_shows_its_method_alone_and_not_those_whose_names_contain_it(page: Page) -> None:
     page.get_by_role("button", name="JEM", exact=True).click()
     assert page.locator(".main tbody th:visible").all_inner_texts() == ["JEM ◆"]
-    assert page.locator(".pictures figure:visible").count() == 1
+    assert page.locator(".filtered figure:visible").count() == 1
 
 
 def test_a_link_changes_the_view_of_an_open_page(page: Page, address: str) -> None:

@@ -71,7 +71,7 @@ def test_the_filters_hide_rows_of_tables_and_their_pictures(page: Page) -> None:
     box = page.get_by_role("searchbox")
     box.fill("METHOD.x digits")
     assert methods(page) == ["Generative"]
-    assert page.locator(".pictures figure:visible").all_inner_texts() == [f"Generative only ({NASTY}), digits"]
+    assert page.locator(".filtered figure:visible").all_inner_texts() == [f"Generative only ({NASTY}), digits"]
     assert page.locator("output").inner_text() == "1 of 11 rows"
     box.fill("atjem")
     assert methods(page) == ["AT-JEM"], "the name that one types finds its title"
@@ -105,6 +105,33 @@ def test_a_grid_of_samples_is_seen_and_enlarges_until_escape(page: Page) -> None
     shot(page, "leaderboard-enlarged")
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
+
+
+def test_figures_follow_the_filters_and_enlarge(page: Page) -> None:
+    part = page.locator("section").first
+    # Which series a figure shows: in its legend and in its axes alike, or as a panel of its own.
+    shown = (
+        "figure => [...new Set([...figure.querySelectorAll('[data-label]:not([hidden])')].map(g => g.dataset.label))]"
+    )
+    figures = part.locator(".drawn")
+    tradeoff = figures.filter(has_text="Robust accuracy against FD;")
+    assert {"AT-JEM (DAT)", "JEM", "AT", "m5"} <= set(tradeoff.evaluate(shown))
+    assert tradeoff.locator("[data-label=AT]:visible").count() > 2, "a marker, its bars and an entry of the legend"
+    page.get_by_role("button", name="AT", exact=True).click()
+    assert tradeoff.evaluate(shown) == ["AT"]
+    assert tradeoff.locator("[data-label=JEM]:visible").count() == 0
+    training = figures.filter(has_text="Training: means")
+    assert training.evaluate(shown) == ["AT"]
+    # It is enlarged as it is filtered; without any of its series it is hidden.
+    training.get_by_role("button").click()
+    large = page.locator("dialog svg").bounding_box()
+    assert large and large["width"] > 800
+    assert page.locator("dialog [data-label=JEM]:visible").count() == 0
+    assert page.locator("dialog").inner_text().startswith("Training: means of what was logged")
+    shot(page, "leaderboard-figure")
+    page.keyboard.press("Escape")
+    page.get_by_role("searchbox").fill("nobody's method")
+    assert part.locator(".drawn:visible").count() == 0
 
 
 def test_what_others_published_stands_in_a_block_of_its_own_that_nothing_ranks(page: Page) -> None:

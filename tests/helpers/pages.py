@@ -10,6 +10,7 @@ from matplotlib.image import imsave
 from harness.core.files import write_text
 from harness.evaluation.score import Score, Selection
 from harness.reports import html, methodpage, runpage
+from harness.reports.figures import figures
 from harness.reports.section import Section
 from harness.runs.record import Cost, Origin, ProtocolTag, StageCost
 from harness.runs.row import Row
@@ -100,7 +101,8 @@ def board(place: Path, reload: int = 0) -> Path:
     quick = [row(place, "trades", protocol=QUICK)]
     sections, folder = [Section(runs), Section(quick)], place / "reports"
     with runpage.pages(folder / "runs", runs + quick):
-        parts = html.make_parts(folder, sections, [], {section.name: [] for section in sections})
+        drawn = {section.name: list(figures(section, folder)) for section in sections}
+        parts = html.make_parts(folder, sections, [], drawn)
     html.write(folder, parts, [], reload)
     methodpage.write(folder, runs, sections)
     return folder
