@@ -39,6 +39,7 @@ def test_an_ablation_of_another_method_is_refused_by_its_name():
 
 
 CHANGED = {
+    "combined": {"method.joint.r1", "method.joint.contrast.curriculum", "method.joint.training.freeze_norm"},
     "mle": {"method.joint.energy"},
     "no_ce": {"method.joint.ce"},
     "no_curriculum": {"method.joint.contrast.curriculum"},
