@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.core.files import valid_name
 from harness.core.reading import LARGEST_CONFIG, text
 from harness.evaluation.score import Score
-from harness.reports.kept import Kept, digest
+from harness.reports.made import Made, digest
 from harness.reports.recipe import Change, changes, learn, recipe
 from harness.reports.sparklines import POINTS, charts
 from harness.reports.titles import title
@@ -51,8 +51,8 @@ def pages(folder: Path, rows: Sequence[Row], begun: int | None = None) -> Iterat
     learn({(row.method, row.data) for row in rows})  # copies of this process inherit the recipes
     # Leave out the series whose pages are there.
     keys = {_file(row): made_from(row, series[row.series], begun) for row in rows} if begun else {}
-    kept = Kept(folder)
-    alike = [runs for runs in series.values() if not all(kept.holds(_file(run), keys.get(_file(run))) for run in runs)]
+    made = Made(folder)
+    alike = [runs for runs in series.values() if not all(made.holds(_file(run), keys.get(_file(run))) for run in runs)]
 
     def write(number: int) -> list[Fault]:
         siblings = alike[number]
@@ -74,7 +74,7 @@ def pages(folder: Path, rows: Sequence[Row], begun: int | None = None) -> Iterat
     faults += sorted({*known, *(fault for found in results for fault in found)})
     # What could not be read is looked at again next time.
     bad = {fault.name for fault in faults}
-    kept.note({name: key for row in rows if row.name not in bad and (key := keys.get(name := _file(row)))})
+    made.note({name: key for row in rows if row.name not in bad and (key := keys.get(name := _file(row)))})
 
 
 def _file(row: Row) -> str:

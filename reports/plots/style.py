@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from harness.core.files import atomic_write, write_text
-from harness.reports.kept import Kept, digest
+from harness.reports.made import Made, digest
 from harness.reports.plots.svg import inline, mark_legend
 
 P = ParamSpec("P")
@@ -218,11 +218,11 @@ def once(draw: Callable[Concatenate[Path, P], None]) -> Callable[Concatenate[Pat
         if SHEET.get():
             draw(path, *data, **more)
             return
-        kept, files = Kept(path.parent), [path.with_suffix(suffix).name for suffix in (".png", ".pdf", ".svg")]
+        made, files = Made(path.parent), [path.with_suffix(suffix).name for suffix in (".png", ".pdf", ".svg")]
         key = digest(draw.__qualname__, data, more)
-        if not all(kept.holds(file, key) for file in files):
+        if not all(made.holds(file, key) for file in files):
             draw(path, *data, **more)
-            kept.note(dict.fromkeys(files, key))
+            made.note(dict.fromkeys(files, key))
 
     return drawn
 
