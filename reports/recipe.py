@@ -1,9 +1,10 @@
 """Differences between the config of a run and the recipe of its method on its dataset."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from harness.core.cache import kept
 from harness.core.errors import UserError
 from harness.core.reading import parse_yaml
 from harness.core.registry import names
@@ -59,12 +60,21 @@ def recipe(method: str, data: str) -> dict[str, object] | None:
 
 
 def learn(pairs: Collection[tuple[str, str]]) -> None:
-    """Compose the recipes of pairs of method and dataset, all methods of a dataset at once, in half the time."""
+    """Compose the recipes of pairs of method and dataset, all methods of a dataset at once, in half the time.
+
+    They are kept: they follow from the files of our code, and composing them takes seconds.
+    """
     for data in {data for _, data in pairs} & names("data").keys():
         methods = sorted({method for method, on in pairs if on == data} & names("method").keys())
         if methods:
-            configs = compose(["-m", f"method={','.join(methods)}", f"data={data}"])
-            _recipes.update({(config.method["name"], data): _fields(config) for config in configs})
+            found = kept("recipes", [data, methods], lambda data=data, methods=methods: _composed(data, methods))
+            _recipes.update({(method, data): fields for method, fields in found.items()})
+
+
+def _composed(data: str, methods: Sequence[str]) -> dict[str, dict[str, object]]:
+    """The fields of each method on a dataset."""
+    configs = compose(["-m", f"method={','.join(methods)}", f"data={data}"])
+    return {config.method["name"]: _fields(config) for config in configs}
 
 
 def _fields(config: Config) -> dict[str, object]:

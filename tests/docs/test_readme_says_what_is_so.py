@@ -39,8 +39,9 @@ COLUMNS = ("Clean accuracy", "Robust accuracy (L2 1.5)", "FD (own features)", "E
 
 
 def cells(line):
-    """The cells of a row of a table, without marks: bold, links, daggers."""
-    return [re.sub(r"\*|[◆†]|\[|\]\([^)]*\)", "", cell).strip() for cell in line.strip("| \n").split("|")]
+    """The cells of a row of a table, without marks: bold, links, daggers; and without the intervals of single seeds."""
+    plain = r" \[[\d.]+, [\d.]+\]|\*|[◆†]|\[|\]\([^)]*\)"
+    return [re.sub(plain, "", cell).strip() for cell in line.strip("| \n").split("|")]
 
 
 def test_the_readmes_table_is_that_of_the_leaderboard():

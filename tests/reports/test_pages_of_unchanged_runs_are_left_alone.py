@@ -8,8 +8,11 @@ from recorded import ATJEM, finish, make, robust, scores
 
 from harness.core import cache
 from harness.core.files import write_text
+from harness.core.registry import names
 from harness.reports import leaderboard, runpage
+from harness.reports import recipe as recipes
 from harness.reports.workers import beside
+from harness.runs.compose import compose
 
 
 @pytest.fixture
@@ -108,6 +111,25 @@ def test_other_code_writes_all_again(written, monkeypatch):
 def test_another_recipe_writes_all_again(written, monkeypatch):
     monkeypatch.setattr(runpage, "recipe", lambda method, data: {"method.robust.attack.steps": 3})
     assert written() == 2
+
+
+def test_recipes_are_composed_once_for_all_reports(written, monkeypatch):
+    monkeypatch.setattr(recipes, "_recipes", {})
+    monkeypatch.setattr(recipes, "compose", lambda words: pytest.fail(f"composed again: {words}"))
+    assert written() == 0
+
+
+def test_a_kept_recipe_is_the_composed_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "code", lambda: "this")
+    for data in ("digits", "cifar10"):
+        methods = sorted({file.removesuffix(f"_{data}") for file in names("recipe") if file.endswith(f"_{data}")})
+        composed = {method: recipes._fields(compose([f"method={method}", f"data={data}"])[0]) for method in methods[:6]}
+        for _ in range(2):  # composed, then kept
+            monkeypatch.setattr(recipes, "_recipes", {})
+            recipes.learn([(method, data) for method in composed])
+            assert {method: recipes.recipe(method, data) for method in composed} == composed
+        assert len([*tmp_path.glob("*/recipes/*.json")]) == 1 + (data == "cifar10")
 
 
 def test_damaged_notes_write_all_again(place, written):
