@@ -50,8 +50,8 @@ def main(overrides: Sequence[str]) -> None:
     spent: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for run in harness.plan(*overrides, f"runs={Path(folder) / 'runs'}", "tracking=off", "threads=1"):
-            phases = Phases()
-            execute(*freeze([run]), phases)
+            (left,), phases = freeze([run]), Phases()
+            execute(left, phases)
             phases.turn_to(REST)
             spent[run.config.method["name"]] = phases.seconds
     rows = list(dict.fromkeys(phase for seconds in spent.values() for phase in seconds))

@@ -112,13 +112,35 @@ def use(folder: Path) -> None:
         os.environ[FOLDERS] = "\n".join(map(str, [*folders(), folder]))
 
 
+def _entry_points(group: str) -> Iterable[metadata.EntryPoint]:
+    """The entry points of a group; UserError if one of a package of ours is no reference to an object."""
+    try:
+        return metadata.entry_points(group=group)
+    except ValueError:  # newer finders refuse to read such an entry point, whatever its package and its group
+        return [point for one in metadata.distributions() for point in _readable(one) if point.group == group]
+
+
+def _readable(distribution: metadata.Distribution) -> Iterable[metadata.EntryPoint]:
+    """The entry points of a package; none if they cannot be read and none is ours."""
+    try:
+        return distribution.entry_points
+    except ValueError as error:
+        text = distribution.read_text("entry_points.txt") or ""
+        if any(f"[{group}]" in text for group in GROUPS):
+            raise UserError(
+                f"The package {_title(distribution)} has an entry point with the value {short(str(error.args[-1]))}, "
+                f"where package.module:Class is expected: correct or uninstall it."
+            ) from None
+        return []
+
+
 def _packages() -> Iterator[Provider]:
     """The installed packages that have entry points of the harness."""
     # Group the entry points by their package.
     values: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     distributions: dict[str, metadata.Distribution] = {}
     for group, kind in GROUPS.items():
-        for point in metadata.entry_points(group=group):
+        for point in _entry_points(group):
             assert point.dist  # as of all that are found
             if not re.fullmatch(r"[A-Za-z]\w{,99}", point.name) or not re.fullmatch(r"\w+(\.\w+)*(:\w+)?", point.value):
                 raise UserError(

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from importlib import import_module, resources
+from importlib import import_module, metadata, resources
 from pathlib import Path
 
 import pytest
@@ -100,11 +100,32 @@ def test_a_name_of_a_folder_that_is_taken_is_refused(file, folder, type_):
         assert status == 2 and f"{folder / file} of --config-dir={folder}" in error and "of the harness" in error
 
 
+@pytest.fixture
+def strict(monkeypatch):
+    """Entry points that are checked when they are read, as those of newer versions of importlib-metadata are."""
+    plain = metadata.EntryPoint.__init__
+
+    def checked(self, name, value, group):
+        plain(self, name, value, group)
+        if not self.pattern.match(value):
+            raise ValueError("Invalid object reference.", value)
+
+    monkeypatch.setattr(metadata.EntryPoint, "__init__", checked)
+
+
+@pytest.mark.parametrize("finder", ["lenient", "strict"])
 @pytest.mark.parametrize("point", ["two words = theirs.them", "x = theirs them", "x = theirs.gone", "x = gone"])
-def test_a_wrong_entry_point_is_told_with_its_package(point, install, type_):
+def test_a_wrong_entry_point_is_told_with_its_package(point, finder, install, type_, request):
+    if finder == "strict":
+        request.getfixturevalue("strict")
     install("theirs", f"[ebm_harness.methods]\n{point}\n", {"theirs/them.py": ""})
     status, _, error = type_("list")
     assert status == 2 and "package theirs 1 has an entry point" in error and error.count("\n") == 1
+
+
+def test_a_wrong_entry_point_of_a_package_that_has_nothing_for_us_is_no_matter(strict, install, type_):
+    install("theirs", "[console_scripts]\nx = theirs them\n", {"theirs/them.py": ""})
+    assert type_("list")[0] == 0
 
 
 def test_a_yaml_or_a_class_that_is_missing_is_told(install, type_):
