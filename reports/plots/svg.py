@@ -82,21 +82,21 @@ def inline(figure: Figure, name: str) -> str:
 
 def _plain(element: xml.Element, prefix: str) -> None:
     """Write the style as attributes, which no policy forbids; make ids the figure's own; name series, pack pictures."""
-    old = element.attrib
-    for part in filter(None, map(str.strip, old.pop("style", "").split(";"))):
+    own = element.attrib
+    for part in filter(None, map(str.strip, own.pop("style", "").split(";"))):
         key, _, value = part.partition(":")
-        old[key] = value.strip()
-    for key, value in old.items():
-        old[key] = re.sub(r"url\(#", f"url(#{prefix}", value)
-    name = old.pop("id", "")
+        own[key] = value.strip()
+    for key, value in own.items():
+        own[key] = re.sub(r"url\(#", f"url(#{prefix}", value)
+    name = own.pop("id", "")
     if name.startswith(SERIES):
-        old["data-label"] = name.removeprefix(SERIES)
+        own["data-label"] = name.removeprefix(SERIES)
         title = xml.Element(f"{SVG}title")  # what a browser shows when one points at the group
-        title.text = old["data-label"]
+        title.text = own["data-label"]
         element.insert(0, title)
     elif name and element.tag != f"{SVG}g":
-        old["id"] = prefix + name
-    if link := old.pop(HREF, ""):
-        old["href"] = f"#{prefix}{link[1:]}" if link.startswith("#") else link
+        own["id"] = prefix + name
+    if link := own.pop(HREF, ""):
+        own["href"] = f"#{prefix}{link[1:]}" if link.startswith("#") else link
     if link.startswith(PNG):
-        old["href"] = str(pack(b64decode(link.removeprefix(PNG))))
+        own["href"] = str(pack(b64decode(link.removeprefix(PNG))))
