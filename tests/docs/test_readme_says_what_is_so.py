@@ -57,7 +57,8 @@ def test_the_readmes_table_is_that_of_the_leaderboard():
 
 def test_the_readme_is_short():
     """A stranger reads it in five minutes."""
-    assert len((ROOT / "README.md").read_text().split()) <= 1300
+    words = [word for word in (ROOT / "README.md").read_text().split() if re.search(r"\w", word)]
+    assert len(words) <= 1300
 
 
 def test_every_scenario_of_a_cluster_is_in_the_table():
