@@ -27,8 +27,11 @@ PNG = "data:image/png;base64,"
 
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
-LEFT_OUT = ("metadata", f"{SVG}metadata", f"{SVG}style")
-"""Elements that a page does without: its policy forbids styles inside a picture; those of lines stand in its own."""
+LEFT_OUT = (f"{SVG}metadata", f"{SVG}style")
+"""Elements that are left out: dates and versions, and the style of all lines, which a page's policy forbids."""
+
+LINES = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
+"""That style, as attributes of the figure."""
 
 
 def group(label: str) -> str:
@@ -65,8 +68,8 @@ def inline(figure: Figure, name: str) -> str:
     for image in figure.findobj(AxesImage):
         image.set_interpolation("none")  # pyright: ignore[reportAttributeAccessIssue]
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None})
-    # The text of labels also stands in comments, where control characters are not XML.
+    figure.savefig(buffer, format="svg")
+    # Texts also stand in comments, where control characters are not XML.
     root, prefix = xml.fromstring(CONTROL.sub(b"", buffer.getvalue())), f"f{crc32(name.encode()):08x}-"
     for parent in list(root.iter()):
         for child in list(parent):
@@ -76,6 +79,7 @@ def inline(figure: Figure, name: str) -> str:
         _plain(element, prefix)
     for size in ("width", "height"):
         del root.attrib[size]  # the page chooses them
+    root.attrib |= LINES
     xml.register_namespace("", SVG[1:-1])
     return xml.tostring(root, encoding="unicode")
 

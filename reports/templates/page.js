@@ -24,7 +24,8 @@ for (const button of all(".sortable thead button")) {
   });
 }
 
-// The filters hide rows, their pictures, their series in figures, and tables of which nothing is left. Plots listen for the event `filtered`.
+// The filters hide rows, their pictures, their series in figures, and tables of which nothing is left. Plots listen for
+// the event `filtered`.
 const bar = document.querySelector(".filters"), chips = all(".chips button");
 const pressed = chip => chip.getAttribute("aria-pressed") === "true";
 const shown = all(".table tbody tr, .filtered figure").map(one => [
@@ -126,7 +127,8 @@ const enlarge = (title, content) => {
   dialog.showModal();
 };
 for (const button of all(".enlarge")) {
-  button.addEventListener("click", () => enlarge(button.ariaLabel ?? button.firstElementChild.alt, button.firstElementChild.cloneNode(true)));
+  const picture = button.firstElementChild;
+  button.addEventListener("click", () => enlarge(button.ariaLabel ?? picture.alt, picture.cloneNode(true)));
 }
 // A plot or a chart itself moves to the dialog, and back when it is closed.
 for (const button of all(".move")) {

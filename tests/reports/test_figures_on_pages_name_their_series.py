@@ -60,12 +60,19 @@ def test_all_that_belongs_to_a_series_has_its_label(drawn: dict[str, xml.Element
         assert min(counts.values()) >= least, (kind, counts)
 
 
-def test_what_belongs_to_none_has_no_label(drawn: dict[str, xml.Element]) -> None:
-    # All paths, without those of the series, are those of the same figure without series: axes, and published results.
+def test_what_belongs_to_none_has_no_label(tmp_path: Path) -> None:
     def others(element: xml.Element) -> int:
+        """Letters and markers outside the groups of series."""
         return sum(others(child) for child in element if "data-label" not in child.attrib) + (tag(element) == "use")
 
-    assert others(drawn["tradeoff"]) > 20, "the text of the axes and of the published result stays"
+    def count(number: int, references: list[Reference]) -> int:
+        points = [Point(label, LOOKS[label], Value(1, nan, nan), Value(1, nan, nan)) for label in LABELS[:number]]
+        path = tmp_path / f"{number}-{len(references)}.png"
+        tradeoff(path, points, references, Scale("FD", "lower"), Scale("accuracy", "higher"))
+        return others(xml.fromstring(path.with_suffix(".svg").read_text(encoding="utf-8")))
+
+    assert count(1, []) == count(2, []) > 0, "the same axes, whatever the series"
+    assert count(1, [Reference("theirs", 1, 1)]) >= count(1, []) + len("theirs"), "a published result is of no series"
 
 
 def test_no_style_is_needed_that_the_policy_of_a_page_forbids(drawn: dict[str, xml.Element]) -> None:
